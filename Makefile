@@ -1,0 +1,40 @@
+# Every target sets up what it needs: Python 3.11+ and make are enough.
+PYTHON ?= python3
+VENV := .venv
+RUN := OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+
+.PHONY: tour test lint types bench stubs clean
+
+tour: $(STAMP)  ## train small models on real data with every loss; writes report/index.html
+	$(RUN) -m losskit tour
+
+test: $(STAMP)  ## all tests, on two cores
+	$(RUN) -m pytest -n 2 --dist worksteal
+
+lint: $(STAMP)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+types: $(STAMP)
+	$(VENV)/bin/mypy
+
+bench: $(STAMP) $(VENV)/.torchvision  ## ours against torch, torch.compile and torchvision; writes benchmarks/results
+	$(RUN) -m losskit bench
+
+stubs: $(STAMP)  ## after adding a loss: src/losskit/__init__.pyi, what editors and type checkers see
+	$(RUN) -m losskit.contract.stubs
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "losskit needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+# for comparison only, without its own demand for torch; see losskit/bench
+$(VENV)/.torchvision: $(STAMP)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps torchvision==0.28.0 pillow
+	touch $@
+
+clean:
+	rm -rf $(VENV) report build src/*.egg-info

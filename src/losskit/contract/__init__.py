@@ -1,0 +1,1 @@
+"""What every loss promises, implemented once: argument checks, reduction, masks and weights, the registry, the modules."""

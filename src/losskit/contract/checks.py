@@ -1,0 +1,175 @@
+"""Argument checks. Each message names the argument, shows what came and what was expected, and where it can be said, the one-line fix."""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from numbers import Real
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+Reduction = Literal["none", "mean", "sum"]
+REDUCTIONS: tuple[Reduction, ...] = get_args(Reduction)
+
+_validating: ContextVar[bool] = ContextVar("losskit_validate", default=False)
+
+
+@contextmanager
+def validate() -> Iterator[None]:
+    """Check values on every device inside the block, at the price of a synchronisation a call.
+
+    On CPU the values of targets, probabilities and weights are always checked. On a GPU a check would stall the stream, so outside this block an item
+    with a bad value gives NaN instead of an error.
+
+    >>> import torch, losskit
+    >>> with losskit.validate():
+    ...     losskit.binary_cross_entropy(torch.tensor([0.5]), torch.tensor([1.0]))
+    tensor(0.4741)
+    """
+    token = _validating.set(True)
+    try:
+        yield
+    finally:
+        _validating.reset(token)
+
+
+def readable(x: Tensor) -> bool:
+    """Whether the values of `x` may be looked at now: there are some, nobody is tracing, and looking stalls nothing (or is asked for)."""
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active() or torch._C._len_torch_dispatch_stack():
+        return False
+    if torch._C._get_tracing_state() is not None or not (type(x) is Tensor or isinstance(x, torch.nn.Parameter)) or x.is_meta:
+        return False
+    return x.is_cpu or _validating.get()
+
+
+def shown(shape: Sequence[int]) -> str:
+    """A shape as people write it."""
+    return f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
+
+
+def number(
+    name: str,
+    value: float,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    infinite: bool = False,
+) -> float:
+    """A number argument within its range: low <= value <= high, above < value < below; finite unless `infinite`."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a number, got {type(value).__name__}: {value!r}")
+    result = float(value)
+    limits = (
+        (low, ">=", low is None or result >= low),
+        (above, ">", above is None or result > above),
+        (high, "<=", high is None or result <= high),
+        (below, "<", below is None or result < below),
+    )
+    if all(holds for _, _, holds in limits) and (math.isfinite(result) or (infinite and not math.isnan(result))):
+        return result
+    expected = " and ".join(f"{sign} {limit:g}" for limit, sign, _ in limits if limit is not None) or "finite"
+    raise ValueError(f"{name} must be {expected}, got {value!r}")
+
+
+def one_of(name: str, value: object, options: Sequence[str]) -> None:
+    """A string argument with a fixed set of values."""
+    if value not in options:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}; got {value!r}")
+
+
+def pair(input: Tensor, target: Tensor) -> None:
+    """Input and target: real tensors of one shape on one device."""
+    for name, x in (("input", input), ("target", target)):
+        if not isinstance(x, Tensor):
+            raise TypeError(f"{name} must be a torch.Tensor, got {type(x).__name__}: try torch.as_tensor({name})")
+    if not input.is_floating_point():
+        raise TypeError(f"input must be a floating-point tensor, got {input.dtype}: try input.float()")
+    if target.is_complex() or target.is_quantized:
+        raise TypeError(f"target must be a real tensor, got {target.dtype}")
+    if input.shape != target.shape:
+        raise ValueError(
+            f"target has shape {shown(target.shape)} but input has shape {shown(input.shape)}: they must be equal, nothing is broadcast. {_shape_fix(input, target)}"
+        )
+    if input.device != target.device:
+        raise ValueError(f"target is on {target.device} but input is on {input.device}: try target.to(input.device)")
+
+
+def _shape_fix(input: Tensor, target: Tensor) -> str:
+    if input.dim() == target.dim() + 1 and input.shape[-1] == 1 and input.shape[:-1] == target.shape:
+        return "Try input.squeeze(-1)"
+    if target.dim() == input.dim() + 1 and target.shape[-1] == 1 and target.shape[:-1] == input.shape:
+        return "Try target.squeeze(-1)"
+    if input.numel() == target.numel():
+        return "Try target.reshape(input.shape), if the order of the elements agrees"
+    try:
+        torch.broadcast_shapes(input.shape, target.shape)
+    except RuntimeError:
+        return "Check that both come from the same batch"
+    return "Try target.expand_as(input), if one target for many inputs is meant"
+
+
+def broadcastable(name: str, x: Tensor, input: Tensor) -> None:
+    """A mask or weight: a tensor on the input's device that broadcasts to its shape."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{name} must be a torch.Tensor, got {type(x).__name__}: try torch.as_tensor({name}, device=input.device)")
+    if x.device != input.device:
+        raise ValueError(f"{name} is on {x.device} but input is on {input.device}: try {name}.to(input.device)")
+    shape = input.shape
+    offset = len(shape) - x.dim()
+    if offset < 0 or any(n != 1 and n != shape[offset + d] for d, n in enumerate(x.shape)):
+        fix = ""
+        if x.dim() == 1 and len(shape) > 1 and x.shape[0] == shape[0]:
+            fix = f". For one value a sample, try {name}.reshape(-1{', 1' * (len(shape) - 1)})"
+        raise ValueError(f"{name} has shape {shown(x.shape)}, which does not broadcast to the input's shape {shown(shape)}{fix}")
+
+
+def mask(x: Tensor, input: Tensor) -> None:
+    """The mask: bool, True = counts."""
+    broadcastable("mask", x, input)
+    if x.dtype is not torch.bool:
+        raise TypeError(f"mask must be a bool tensor (True = counts), got {x.dtype}: try mask.bool(), or sample_weight= for weights")
+
+
+def weights(name: str, x: Tensor, input: Tensor, mask: Tensor | None) -> None:
+    """Weights: real, finite where they count."""
+    broadcastable(name, x, input)
+    if x.is_complex():
+        raise TypeError(f"{name} must be a real tensor, got {x.dtype}")
+    if not readable(x) or not x.is_floating_point() or math.isfinite(float(x.detach().sum(dtype=torch.float64))):
+        return
+    bad = ~torch.isfinite(x.detach()).expand(input.shape)
+    if mask is not None:
+        bad = bad & mask
+    if bool(bad.any()):
+        place = tuple(bad.nonzero()[0].tolist())
+        value = x.detach().expand(input.shape)[place].item()
+        raise ValueError(f"{name} must be finite, got {value} at index {place}. To leave items out, use mask= (True = counts)")
+
+
+def normalizer(x: float | Tensor) -> float | Tensor:
+    """A number or 0-d tensor >= 0 that replaces the denominator of "mean"."""
+    if isinstance(x, Tensor):
+        if x.numel() != 1 or x.is_complex():
+            raise ValueError(f"normalizer must be a number or a 0-d tensor, got shape {shown(x.shape)} and {x.dtype}")
+        if x.requires_grad:
+            raise ValueError("normalizer must not require a gradient, it is a count: try normalizer.detach()")
+        if not readable(x):
+            return x.reshape(())
+        x = float(x)
+    return number("normalizer", x, low=0.0)
+
+
+def in_unit(names: Sequence[str], tensors: Sequence[Tensor], counts: Tensor | None) -> None:
+    """Raises for the first value outside [0, 1] among the items that count; called only after a NaN has been seen."""
+    for name, x in zip(names, tensors, strict=True):
+        bad = (x < -1e-6) | (x > 1 + 1e-6)
+        if counts is not None:
+            bad = bad & counts
+        if bool(bad.any()):
+            place = tuple(bad.nonzero()[0].tolist())
+            hint = "for logits, leave from_logits=True" if name == "input" else "targets are probabilities or 0/1 labels"
+            raise ValueError(f"{name} must lie in [0, 1] (rounding up to 1e-6 is forgiven), got {x[place].item()} at index {place}: {hint}")

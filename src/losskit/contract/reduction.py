@@ -1,0 +1,151 @@
+"""The one place that knows none / sum / mean, masks, weights, normalizers, and what happens when nothing is left to count."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from losskit.contract import checks
+from losskit.contract.checks import REDUCTIONS, Reduction
+from losskit.engines import dispatch
+from losskit.engines.call import Call
+from losskit.engines.dispatch import EngineName
+from losskit.engines.fused import Each, Total
+from losskit.engines.torch import elementwise as plain
+
+Normalizer = float | Tensor
+
+
+def elementwise(
+    formula: Callable[..., Any],
+    input: Tensor,
+    target: Tensor,
+    params: tuple[float, ...],
+    *,
+    mask: Tensor | None,
+    sample_weight: Tensor | None,
+    normalizer: Normalizer | None,
+    reduction: Reduction,
+    weight: Tensor | None = None,
+    field: tuple[str, Tensor] | None = None,
+    unit: tuple[str, ...] = (),
+    mass: bool = False,
+) -> Tensor:
+    """An elementwise loss under the contract.
+
+    `weight` multiplies the losses but not the denominator (as torch's argument of that name); `field` is a named parameter that varies by element;
+    `unit` names the arguments that must lie in [0, 1]: the formula gives NaN for what does not, and only a NaN makes anyone look for the reason.
+    `mass` makes the sum of the targets, at least 1, the denominator in place of the count.
+    """
+    if reduction not in REDUCTIONS:
+        checks.one_of("reduction", reduction, REDUCTIONS)
+    checks.pair(input, target)
+    factors: tuple[Tensor, ...] = ()
+    if not (mask is sample_weight is weight is field is None):
+        factors = _factors(input, mask, sample_weight, weight, field)
+    if normalizer is not None and reduction != "mean":
+        raise ValueError(f'normalizer replaces the denominator of reduction="mean", but reduction is {reduction!r}: divide the result instead')
+    variable = field[1] if field is not None else None
+    engine, _ = dispatch.choice((input, target, variable, *factors) if factors or field else (input, target))
+    call = Call(formula, params, variable, factors)
+    if reduction == "none":
+        result = _each(engine, call, input, target)
+    else:
+        scale: float | Tensor = 1.0
+        if reduction == "mean":
+            scale = _scale(engine, input, target, mask, sample_weight, normalizer, mass)
+        result = _total(engine, call, input, target, scale)
+    if unit and checks.readable(input) and math.isnan(float(result.detach().sum())):
+        counts = plain.combined(factors, torch.float64) != 0 if factors else None
+        named = {"input": input, "target": target}
+        checks.in_unit(unit, [named[name].detach() for name in unit], counts)
+    return result
+
+
+def _factors(
+    input: Tensor, mask: Tensor | None, sample_weight: Tensor | None, weight: Tensor | None, field: tuple[str, Tensor] | None
+) -> tuple[Tensor, ...]:
+    """The checked factors, the mask first."""
+    if mask is not None:
+        checks.mask(mask, input)
+    named = (("sample_weight", sample_weight), ("weight", weight), field or ("", None))
+    for name, x in named:
+        if x is not None:
+            checks.weights(name, x, input, mask)
+    if field is not None and field[1].requires_grad and torch.is_grad_enabled():
+        raise ValueError(f"{field[0]} must not require a gradient, none is defined for it: try {field[0]}.detach()")
+    return tuple(x for x in (mask, sample_weight, weight) if x is not None)
+
+
+def _each(engine: EngineName, call: Call, input: Tensor, target: Tensor) -> Tensor:
+    """One value an item."""
+    if engine == "torch":
+        return plain.losses(call, input, target)
+    fused = dispatch.elementwise(engine)
+    if torch.is_grad_enabled() and (input.requires_grad or target.requires_grad):
+        return Each.apply(input, target, call, fused)  # type: ignore[no-any-return]
+    return fused.run(call, input, target, each=True).value  # type: ignore[no-any-return]
+
+
+def _total(engine: EngineName, call: Call, input: Tensor, target: Tensor, scale: float | Tensor) -> Tensor:
+    """The scaled sum."""
+    if engine == "torch":
+        return plain.total(call, input, target, scale)
+    fused = dispatch.elementwise(engine)
+    if torch.is_grad_enabled() and (input.requires_grad or target.requires_grad):
+        return Total.apply(input, target, call, scale, fused)  # type: ignore[no-any-return]
+    return fused.run(call, input, target, scale=scale).total  # type: ignore[no-any-return]
+
+
+def count(x: Any, t: Any) -> Any:
+    """1 an item."""
+    return 1.0, 0.0, 0.0
+
+
+def positives(x: Any, t: Any) -> Any:
+    """The target itself: its sum over 0/1 labels is the number of positives."""
+    return t, 0.0, 0.0
+
+
+def _scale(
+    engine: EngineName,
+    input: Tensor,
+    target: Tensor,
+    mask: Tensor | None,
+    sample_weight: Tensor | None,
+    normalizer: Normalizer | None,
+    mass: bool,
+) -> float | Tensor:
+    """One over the denominator of "mean"; 0 where that is 0, for then nothing is left to count."""
+    denominator: float | Tensor
+    if normalizer is not None:
+        denominator = checks.normalizer(normalizer)
+    elif not mass and mask is None and sample_weight is None:
+        denominator = input.numel()
+    else:
+        factors = tuple(x for x in (mask, sample_weight) if x is not None)
+        denominator = _denominator(engine, input, target, factors, mass)
+    if isinstance(denominator, Tensor):
+        if engine == "cpu":
+            denominator = float(denominator)
+        else:
+            denominator = denominator.to(torch.float64 if input.dtype is torch.float64 else torch.float32)
+            return torch.where(denominator == 0, 0.0, 1.0 / denominator)
+    return 1.0 / denominator if denominator else 0.0
+
+
+def _denominator(engine: EngineName, input: Tensor, target: Tensor, factors: tuple[Tensor, ...], mass: bool) -> Tensor:
+    """The weights of the items that count, summed; or, weighted likewise, their targets, at least 1."""
+    with torch.no_grad():
+        if engine != "torch":
+            total = dispatch.elementwise(engine).run(Call(positives if mass else count, (), None, factors), input.detach(), target.detach()).total
+        else:
+            real = torch.float64 if input.dtype is torch.float64 else torch.float32
+            each = torch.ones((), dtype=real, device=input.device) if not mass else target.to(real)
+            if factors:
+                factor = plain.combined(factors, real)
+                each = torch.where(factor != 0, each * factor, 0.0)
+            total = each.expand(input.shape).sum()
+        return total.clamp(min=1.0) if mass else total

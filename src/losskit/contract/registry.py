@@ -1,0 +1,99 @@
+"""The list of losses and the facts about each. Tests, docs, curves, the command line and the benchmark are driven by it."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Any, Literal, TypeVar
+
+from torch import Tensor
+
+Task = Literal["regression", "binary classification"]
+LossFunction = TypeVar("LossFunction", bound=Callable[..., Tensor])
+
+TENSOR_ARGUMENTS = ("mask", "sample_weight", "normalizer")  # what `forward` takes besides input and target
+
+
+@dataclass(frozen=True)
+class Loss:
+    """One loss: its function and the facts that no signature shows."""
+
+    function: Callable[..., Tensor]
+    module: str  # the name of its nn.Module
+    task: Task
+    formula: str  # in text, as people write it
+    input: Literal["real", "logit", "probability"]
+    target: Literal["real", "unit"]
+    torch: str | None  # torch.nn.functional's name for the same thing
+    arguments: tuple[Mapping[str, Any], ...]  # settings that together reach every branch; the first is the one to show
+    tolerance: float  # relative error of value and gradient in float32 (error budget)
+    chinese: str  # summary, use and edge cases for readers of Chinese
+
+    @property
+    def name(self) -> str:
+        """The public name."""
+        return self.function.__name__
+
+    @property
+    def summary(self) -> str:
+        """The docstring's first line."""
+        return (inspect.getdoc(self.function) or "").partition("\n")[0]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Keyword arguments that are not tensors of a call, with their defaults."""
+        parameters = inspect.signature(self.function).parameters.values()
+        return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in TENSOR_ARGUMENTS}
+
+
+@dataclass
+class Registry(Mapping[str, Loss]):
+    """Losses by name, in the order they are found; loaded when first looked at."""
+
+    losses: dict[str, Loss] = field(default_factory=dict)
+    loaded: bool = False
+
+    def load(self) -> "Registry":
+        """Import every file of `losskit.losses`."""
+        if not self.loaded:
+            self.loaded = True
+            package = import_module("losskit.losses")
+            for task in sorted(m.name for m in iter_modules(package.__path__)):
+                folder = import_module(f"losskit.losses.{task}")
+                for file in sorted(m.name for m in iter_modules(folder.__path__)):
+                    import_module(f"losskit.losses.{task}.{file}")
+        return self
+
+    def __getitem__(self, name: str) -> Loss:
+        return self.load().losses[name]
+
+    def __iter__(self) -> Any:
+        return iter(self.load().losses)
+
+    def __len__(self) -> int:
+        return len(self.load().losses)
+
+
+LOSSES = Registry()
+
+
+def loss(
+    *,
+    module: str,
+    task: Task,
+    formula: str,
+    chinese: str,
+    input: Literal["real", "logit", "probability"] = "real",
+    target: Literal["real", "unit"] = "real",
+    torch: str | None = None,
+    arguments: tuple[Mapping[str, Any], ...] = ({},),
+    tolerance: float = 1e-6,
+) -> Callable[[LossFunction], LossFunction]:
+    """Enter a function into the registry."""
+
+    def enter(function: LossFunction) -> LossFunction:
+        LOSSES.losses[function.__name__] = Loss(function, module, task, formula, input, target, torch, arguments, tolerance, inspect.cleandoc(chinese))
+        return function
+
+    return enter

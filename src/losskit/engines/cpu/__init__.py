@@ -1,0 +1,1 @@
+"""Fused loops on the CPU: Numba kernels on PyTorch's own thread pool."""

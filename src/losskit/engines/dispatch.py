@@ -1,0 +1,116 @@
+"""Which engine runs a loss: a function of what the tensors are and of what is being done with them, never of environment variables or failed imports.
+
+In order: whatever traces, compiles, transforms or subclasses goes to `torch`; CPU tensors to `cpu`; CUDA and ROCm tensors to `triton`; all else to `torch`.
+An engine forced by `use_engine` runs or raises; nothing falls back in silence.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+EngineName = Literal["cpu", "triton", "torch"]
+ENGINES: tuple[EngineName, ...] = get_args(EngineName)
+FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
+_forced: ContextVar[EngineName | None] = ContextVar("losskit_engine", default=None)
+
+
+class EngineError(RuntimeError):
+    """A forced engine cannot run this."""
+
+
+@contextmanager
+def use_engine(name: EngineName) -> Iterator[None]:
+    """Force an engine inside the block, in this thread: `"cpu"`, `"triton"` or `"torch"`. Where it cannot run, the loss raises `EngineError`.
+
+    >>> import torch, losskit
+    >>> with losskit.use_engine("torch"):
+    ...     losskit.mse_loss(torch.tensor([1.0, 3.0]), torch.tensor([0.0, 1.0]))
+    tensor(2.5000)
+    """
+    if name not in ENGINES:
+        raise ValueError(f"use_engine: name must be one of {', '.join(map(repr, ENGINES))}, got {name!r}")
+    token = _forced.set(name)
+    try:
+        yield
+    finally:
+        _forced.reset(token)
+
+
+@cache
+def elementwise(name: EngineName) -> ModuleType:
+    """The elementwise pattern of an engine; its compiler (Numba, Triton) is imported with the first loss that needs it."""
+    return import_module(f"losskit.engines.{name}.elementwise")
+
+
+def obstacle(tensors: Sequence[Tensor | None]) -> str | None:
+    """Why no fused engine takes these tensors, here and now; None if one may. The first two are input and target."""
+    if torch.compiler.is_compiling():
+        return "the call is being compiled or exported, and the compiler fuses PyTorch operations itself"
+    if torch._C._are_functorch_transforms_active():
+        return "inside a torch.func transform"
+    if torch._C._len_torch_dispatch_stack():
+        return "a dispatch mode is active (tracing, fake tensors, ...)"
+    if forward_ad._current_level >= 0:
+        return "forward-mode differentiation is on"
+    if torch._C._get_tracing_state() is not None:
+        return "torch.jit.trace records PyTorch operations only"
+    device = None
+    for place, x in enumerate(tensors):
+        if x is None:
+            continue
+        if type(x) is not Tensor and type(x) is not torch.nn.Parameter and type(x) is not torch.nn.Buffer:
+            return f"{type(x).__name__} is a tensor subclass"
+        if x.layout is not torch.strided or x.is_neg():
+            return "a tensor is not plain strided memory"
+        if place > 1 and x.requires_grad and torch.is_grad_enabled():
+            return "a weight requires a gradient, and the fused passes give one to input and target only"
+        device = device or x.device
+        if x.device != device:
+            return "the tensors are on several devices"
+        if x.is_quantized or x.dtype.itemsize == 0 or (x.is_floating_point() and x.dtype not in FLOATS):
+            return f"no fused reader for {x.dtype}"
+    return None
+
+
+def interpreted() -> bool:
+    """Whether Triton runs under its interpreter, which takes CPU tensors."""
+    import triton
+
+    return bool(triton.knobs.runtime.interpret)
+
+
+def choice(tensors: Sequence[Tensor | None]) -> tuple[EngineName, str]:
+    """The engine for these tensors, and why."""
+    forced = _forced.get() if not torch.compiler.is_compiling() else None
+    if forced == "torch":
+        return "torch", "forced by use_engine"
+    why_not = obstacle(tensors)
+    device = next(x for x in tensors if x is not None).device.type
+    if forced is None:
+        if why_not is not None:
+            return "torch", why_not
+        if device == "cpu":
+            return "cpu", "plain CPU tensors"
+        if device == "cuda":
+            if find_spec("triton") is None:
+                return "torch", "Triton is not installed"
+            return "triton", "plain tensors on a GPU"
+        return "torch", f"no fused engine for device {device!r}"
+    if why_not is None and device != ("cuda" if forced == "triton" else "cpu") and not (forced == "triton" and device == "cpu" and interpreted()):
+        why_not = f"the tensors are on device {device!r}" + ("; TRITON_INTERPRET=1 would run it there" if device == "cpu" else "")
+    if why_not is not None:
+        raise EngineError(f"use_engine({forced!r}) cannot run this loss: {why_not}. Leave use_engine out to let losskit choose")
+    return forced, "forced by use_engine"
+
+
+Explain = Callable[..., Tensor]

@@ -1,0 +1,180 @@
+"""The language formulas are written in, and the one function that binds a formula to an engine.
+
+A formula is a plain Python function of scalars: assignments, arithmetic, comparisons, calls to the names below or to other formulas, one return.
+No loops, no branches, no tensors. Because each name is also an ordinary function of Python floats, a formula can be called on two numbers and
+stepped through in a debugger. An engine runs the same code object over its own table of names (`bind`).
+"""
+
+import dis
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from functools import cache
+from types import CodeType, FunctionType
+from typing import Any
+
+SMALLEST_POSITIVE = 2.0**-1074  # of float64: formulas on Python floats
+ROUNDING = 1e-6  # how far outside [0, 1] a probability may lie and still be read as 0 or 1
+
+
+def absolute(x: float) -> float:
+    """|x|."""
+    return abs(x)
+
+
+def sign(x: float) -> float:
+    """-1, 0 or 1; NaN stays NaN, so that a NaN input is seen in the gradient."""
+    return 1.0 if x > 0 else -1.0 if x < 0 else x * 0.0
+
+
+def where(condition: bool, a: float, b: float) -> float:
+    """`a` where the condition holds, else `b`; the value not chosen may be anything, NaN included."""
+    return a if condition else b
+
+
+def minimum(a: float, b: float) -> float:
+    """The smaller of two; `b` is a plain number, a NaN in `a` stays."""
+    return b if a > b else a
+
+
+def maximum(a: float, b: float) -> float:
+    """The larger of two; `b` is a plain number, a NaN in `a` stays."""
+    return b if a < b else a
+
+
+def sqrt(x: float) -> float:
+    """Square root."""
+    return math.sqrt(x) if x >= 0 else math.nan
+
+
+def exp(x: float) -> float:
+    """e to the x; 0 and infinity at the infinities."""
+    return math.inf if x > 709.78 else math.exp(x)
+
+
+def exp_neg(a: float) -> float:
+    """exp(-a) for a >= 0; results too small for a normal number are 0, which makes it the cheapest of its kind."""
+    return math.exp(-a)
+
+
+def expm1(x: float) -> float:
+    """e to the x, minus 1: exact to rounding near 0 as well."""
+    return math.inf if x > 709.78 else math.expm1(x)
+
+
+def exp_product(a: float, b: float) -> float:
+    """exp(a * b) that also carries the rounding error of the product: at a * b = -80 a plain exp would lose two digits in float32."""
+    return exp(a * b)
+
+
+def expm1_product(a: float, b: float) -> float:
+    """expm1(a * b), likewise."""
+    return expm1(a * b)
+
+
+def log1p(x: float) -> float:
+    """log(1 + x), exact to rounding near 0; x from -1 to infinity."""
+    return math.log1p(x) if x > -1 else log_floored(0.0)
+
+
+def log1p_unit(x: float) -> float:
+    """log(1 + x) for x from 0 to 1: cheaper than `log1p`."""
+    return math.log1p(x)
+
+
+def log_floored(p: float) -> float:
+    """log(p) of a probability, where 0 is read as the smallest positive number (float32: -103.3), so that no loss is infinite."""
+    return math.log(p if p > 0 or p != p else SMALLEST_POSITIVE)
+
+
+def log1m_floored(p: float) -> float:
+    """log(1 - p) of a probability, 1 read as in `log_floored`; exact to rounding for tiny p."""
+    return math.log1p(-p) if p < 1 or p != p else math.log(SMALLEST_POSITIVE)
+
+
+def reciprocal(p: float) -> float:
+    """1 / p for p >= 0, at most the largest finite number."""
+    return min(1.0 / p, 1.7976931348623157e308) if p > 0 or p != p else 1.7976931348623157e308
+
+
+def unit(p: float) -> float:
+    """A number that must lie in [0, 1]: clipped if outside by rounding (1e-6), NaN if further out (the contract turns that NaN into an error)."""
+    return p if 0 <= p <= 1 else 0.0 if -ROUNDING <= p < 0 else 1.0 if 1 < p <= 1 + ROUNDING else math.nan
+
+
+PRIMITIVES: dict[str, Callable[..., float]] = {
+    f.__name__: f
+    for f in (
+        absolute,
+        sign,
+        where,
+        minimum,
+        maximum,
+        sqrt,
+        exp,
+        exp_neg,
+        expm1,
+        exp_product,
+        expm1_product,
+        log1p,
+        log1p_unit,
+        log_floored,
+        log1m_floored,
+        reciprocal,
+        unit,
+    )
+}
+
+
+class FormulaError(TypeError):
+    """A formula uses something outside the language."""
+
+
+def bind(
+    formula: Callable[..., Any],
+    names: Mapping[str, Any],
+    compiled: Callable[[FunctionType], Any] = lambda f: f,
+    literal: Callable[[float], Any] | None = None,
+) -> Any:
+    """The formula's code over another table of names, helper formulas included.
+
+    `literal` types the float constants: to Numba they are float64, and one of them silently turns a float32 formula into a slower, different one.
+    """
+    assert isinstance(formula, FunctionType)
+    scope: dict[str, Any] = {"__name__": formula.__module__, "__builtins__": __builtins__}
+    if "tl" in names:  # Triton's interpreter patches the module it finds under this name
+        scope["tl"] = names["tl"]
+    for name in formula.__code__.co_names:
+        origin = formula.__globals__.get(name)
+        if name in names:
+            scope[name] = names[name]
+        elif isinstance(origin, FunctionType):
+            scope[name] = bind(origin, names, compiled, literal)
+        else:
+            raise FormulaError(f"formula {formula.__name__} uses {name!r}, which is neither a formula nor in the language: {', '.join(sorted(PRIMITIVES))}")
+    if formula.__code__.co_freevars:
+        raise FormulaError(f"formula {formula.__name__} uses names of an enclosing function: {', '.join(formula.__code__.co_freevars)}; pass them as arguments")
+    code = formula.__code__
+    if literal is not None:
+        code = code.replace(co_consts=tuple(literal(c) if isinstance(c, float) else c for c in code.co_consts))
+    bound = FunctionType(code, scope, formula.__name__)
+    bound.__module__, bound.__qualname__ = formula.__module__, formula.__qualname__
+    return compiled(bound)
+
+
+@cache
+def reads(formula: Callable[..., Any]) -> tuple[bool, bool]:
+    """Whether the formula looks at its input, and at its target."""
+    loaded = {i.argval for i in dis.get_instructions(formula) if i.opname.startswith("LOAD_FAST")}
+    loaded |= {name for names in loaded if isinstance(names, tuple) for name in names}  # Python 3.13 loads two at once
+    x, t, *_ = inspect.signature(formula).parameters
+    return x in loaded, t in loaded
+
+
+def fingerprint(formula: Callable[..., Any]) -> bytes:
+    """What makes two formulas the same machine code: their byte code and constants, helpers included. Part of a compiled kernel's name."""
+    assert isinstance(formula, FunctionType)
+    code: CodeType = formula.__code__
+    helpers = [formula.__globals__.get(n) for n in code.co_names if n not in PRIMITIVES]
+    inner = b"".join(fingerprint(h) for h in helpers if isinstance(h, FunctionType))
+    return code.co_code + repr((code.co_names, code.co_consts, code.co_varnames)).encode() + inner

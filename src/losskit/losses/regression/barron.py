@@ -1,0 +1,127 @@
+"""Barron's general robust loss: one family from L2 to Welsch, chosen by a number."""
+
+import math
+
+from torch import Tensor
+
+from losskit.contract import checks
+from losskit.contract.checks import Reduction
+from losskit.contract.reduction import Normalizer, elementwise
+from losskit.contract.registry import loss
+from losskit.engines.language import absolute, exp_product, expm1_product, log1p, maximum, minimum, sign, sqrt, where
+
+
+def log1p_square(u):
+    """log(1 + u^2) for u >= 0; beyond 1e18, where the square could overflow, it is 2 log(u) to the last digit."""
+    far = u > 1e18
+    return where(far, 2.0, 1.0) * log1p(where(far, u, u * u))
+
+
+def formula(x, t, inverse_width, height, half_alpha, steepness, half_rest):
+    r = x - t
+    u = absolute(r) * inverse_width
+    level = log1p_square(u)
+    ratio = where(u > 1e18, 1.0, u / sqrt(1.0 + u * u))
+    slope = sign(r) * steepness * ratio * exp_product(half_rest, minimum(level, 1e30))
+    return height * expm1_product(half_alpha, level), slope, -slope
+
+
+def quadratic(x, t, inverse_scale):
+    """alpha = 2."""
+    z = (x - t) * inverse_scale
+    slope = z * inverse_scale
+    return 0.5 * z * z, slope, -slope
+
+
+def cauchy(x, t, inverse_width, steepness):
+    """alpha = 0."""
+    r = x - t
+    u = absolute(r) * inverse_width
+    slope = sign(r) * steepness * where(u > 1e18, 1.0 / u, u / (1.0 + u * u))
+    return log1p_square(u), slope, -slope
+
+
+def welsch(x, t, inverse_scale):
+    """alpha = -infinity."""
+    z = (x - t) * inverse_scale
+    near = maximum(minimum(z, 1e6), -1e6)
+    slope = near * inverse_scale * exp_product(-0.5 * near, near)
+    return -expm1_product(-0.5 * z, z), slope, -slope
+
+
+@loss(
+    module="BarronLoss",
+    task="regression",
+    formula="b/alpha ((r^2 / b + 1)^(alpha/2) - 1),  r = (x - t) / scale,  b = |alpha - 2|\nalpha = 2: r^2 / 2    alpha = 0: log(r^2 / 2 + 1)    alpha = -inf: 1 - exp(-r^2 / 2)",
+    arguments=tuple({"alpha": a, "scale": s} for a, s in ((1.0, 1.0), (2.0, 0.5), (0.0, 1.0), (-math.inf, 1.0), (-2.0, 0.3), (1.5, 2.0), (0.3, 1.0))),
+    tolerance=1e-5,
+    chinese="""
+    Barron 通用稳健损失：用一个形状参数 alpha 连接 L2(2)、Charbonnier(1)、Cauchy(0)、Geman-McClure(-2)、Welsch(负无穷)；输入与目标均为实数。
+    何时用：离群值多少未知，想把"稳健程度"当作一个可调的旋钮时；scale 取正常误差的大小。
+    边界：alpha < 0 时损失有上界，很大的误差几乎没有梯度，初始预测太远会学不动；0 与 2 处按极限计算。
+    """,
+)
+def barron_loss(
+    input: Tensor,
+    target: Tensor,
+    *,
+    alpha: float = 1.0,
+    scale: float = 1.0,
+    mask: Tensor | None = None,
+    sample_weight: Tensor | None = None,
+    normalizer: Normalizer | None = None,
+    reduction: Reduction = "mean",
+) -> Tensor:
+    """Barron's general robust loss between real values `input` and `target`: `alpha` sets how much outliers count.
+
+    Formula:
+        b/alpha ((r^2/b + 1)^(alpha/2) - 1), with r = (x - t)/scale and b = |alpha - 2|; its limits r^2/2 at alpha = 2, log(r^2/2 + 1) at 0 and
+        1 - exp(-r^2/2) at -inf. Derivative r/scale (r^2/b + 1)^(alpha/2 - 1).
+
+    Args:
+        input: predictions x, any shape, any real value.
+        target: targets t, the same shape.
+        alpha: shape, any real number or -inf. 2: L2; 1: Charbonnier (pseudo-Huber); 0: Cauchy; -2: Geman-McClure; -inf: Welsch.
+        scale: size of an ordinary error, > 0, in the units of the target; near 0 every member is (x - t)^2 / (2 scale^2).
+        mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`.
+
+    Returns:
+        A scalar, or with reduction="none" the input's shape; in [0, inf), bounded by b / |alpha| for alpha < 0.
+
+    Raises:
+        TypeError: `input` is not floating point, `alpha` or `scale` is not a number. ValueError: `scale` <= 0, `alpha` is NaN or +inf, shapes differ,
+        weights are not finite, `reduction` is unknown.
+
+    When to use:
+        The share of outliers is unknown and robustness should be a dial to turn.
+
+    Edge cases:
+        For alpha < 1 far errors pull less the further they are, and for alpha < 0 hardly at all: start near the data or with a larger alpha.
+
+    Differs from torch:
+        torch has none of the family but L2.
+
+    Reference:
+        Barron, A General and Adaptive Robust Loss Function, 2019.
+
+    Example:
+        >>> import torch
+        >>> barron_loss(torch.tensor([3.0, 1.0]), torch.tensor([0.0, 1.0]), alpha=0.0, reduction="none")
+        tensor([1.7047, 0.0000])
+    """
+    scale = checks.number("scale", scale, above=0.0)
+    alpha = checks.number("alpha", alpha, below=math.inf, infinite=True)
+    form, params = _member(alpha, scale)
+    return elementwise(form, input, target, params, mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction)
+
+
+def _member(alpha: float, scale: float):
+    """The formula for a shape, and its parameters."""
+    if alpha == 2.0:
+        return quadratic, (1.0 / scale,)
+    if alpha == 0.0:
+        return cauchy, (1.0 / (scale * math.sqrt(2.0)), math.sqrt(2.0) / scale)
+    if alpha == -math.inf:
+        return welsch, (1.0 / scale,)
+    b = abs(alpha - 2.0)
+    return formula, (1.0 / (scale * math.sqrt(b)), b / alpha, alpha / 2.0, math.sqrt(b) / scale, (alpha - 1.0) / 2.0)

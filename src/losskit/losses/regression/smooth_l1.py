@@ -1,0 +1,80 @@
+"""Smooth L1: squared near zero, absolute beyond beta."""
+
+from torch import Tensor
+
+from losskit.contract import checks
+from losskit.contract.checks import Reduction
+from losskit.contract.reduction import Normalizer, elementwise
+from losskit.contract.registry import loss
+from losskit.engines.language import absolute, sign, where
+from losskit.losses.regression import l1
+
+
+def formula(x, t, beta, half_beta):
+    r = x - t
+    a = absolute(r)
+    inner = a < beta
+    steepness = r / beta
+    slope = where(inner, steepness, sign(r))
+    return where(inner, 0.5 * r * steepness, a - half_beta), slope, -slope
+
+
+@loss(
+    module="SmoothL1Loss",
+    task="regression",
+    formula="(x - t)^2 / (2 beta)   where |x - t| < beta\n|x - t| - beta / 2      elsewhere",
+    torch="smooth_l1_loss",
+    arguments=({"beta": 1.0}, {"beta": 0.11}, {"beta": 0.0}, {"beta": 1e-20}),
+    chinese="""
+    平滑 L1：误差小于 beta 时为平方，之外为绝对值；输入与目标均为实数。
+    何时用：检测框回归的经典选择(Fast R-CNN)；对离群值像 L1 一样不敏感，在最优点附近像 L2 一样平稳收敛。
+    边界：等于 Huber(delta = beta) 除以 beta；beta = 0 就是 L1；beta 越大越接近 L2 / beta。
+    """,
+)
+def smooth_l1_loss(
+    input: Tensor,
+    target: Tensor,
+    *,
+    beta: float = 1.0,
+    mask: Tensor | None = None,
+    sample_weight: Tensor | None = None,
+    normalizer: Normalizer | None = None,
+    reduction: Reduction = "mean",
+) -> Tensor:
+    """Smooth L1 between real values `input` and `target`: squared within `beta`, absolute beyond.
+
+    Formula:
+        r^2 / (2 beta) where |r| < beta, else |r| - beta / 2, with r = x - t; derivative r / beta inside, sign(r) outside.
+
+    Args:
+        input: predictions x, any shape, any real value.
+        target: targets t, the same shape.
+        beta: where the square ends, >= 0, in the units of the target; 0 gives L1.
+        mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`.
+
+    Returns:
+        A scalar, or with reduction="none" the input's shape; in [0, inf).
+
+    Raises:
+        TypeError: `input` is not floating point, `beta` is not a number. ValueError: `beta` < 0, shapes differ, weights are not finite, `reduction` is unknown.
+
+    When to use:
+        Box regression, and any target with outliers: the pull of an item never exceeds 1, yet the gradient fades near the optimum.
+
+    Edge cases:
+        `huber_loss` with delta = beta is beta times this. Far out the slope is 1 whatever beta is, so changing beta does not change the pull of outliers.
+
+    Differs from torch:
+        The same values. torch's square loses small errors to underflow (0.5 r^2 / beta with r = 1e-25, beta = 1e-20 is 0 there, 5e-31 here).
+
+    Reference:
+        Girshick, Fast R-CNN, 2015.
+
+    Example:
+        >>> import torch
+        >>> smooth_l1_loss(torch.tensor([1.0, -2.0]), torch.tensor([0.5, 1.0]), reduction="none")
+        tensor([0.1250, 2.5000])
+    """
+    beta = checks.number("beta", beta, low=0.0)
+    form, params = (formula, (beta, 0.5 * beta)) if beta > 0 else (l1.formula, ())
+    return elementwise(form, input, target, params, mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction)
