@@ -60,18 +60,19 @@ def number(
     infinite: bool = False,
 ) -> float:
     """A number argument within its range: low <= value <= high, above < value < below; finite unless `infinite`."""
-    if isinstance(value, bool) or not isinstance(value, Real):
+    if type(value) is not float and (isinstance(value, bool) or not isinstance(value, Real)):
         raise TypeError(f"{name} must be a number, got {type(value).__name__}: {value!r}")
     result = float(value)
-    limits = (
-        (low, ">=", low is None or result >= low),
-        (above, ">", above is None or result > above),
-        (high, "<=", high is None or result <= high),
-        (below, "<", below is None or result < below),
-    )
-    if all(holds for _, _, holds in limits) and (math.isfinite(result) or (infinite and not math.isnan(result))):
+    if (
+        (low is None or result >= low)
+        and (high is None or result <= high)
+        and (above is None or result > above)
+        and (below is None or result < below)
+        and (math.isfinite(result) or (infinite and not math.isnan(result)))
+    ):
         return result
-    expected = " and ".join(f"{sign} {limit:g}" for limit, sign, _ in limits if limit is not None) or "finite"
+    limits = ((">=", low), (">", above), ("<=", high), ("<", below))
+    expected = " and ".join(f"{sign} {limit:g}" for sign, limit in limits if limit is not None) or "finite"
     raise ValueError(f"{name} must be {expected}, got {value!r}")
 
 
@@ -83,12 +84,12 @@ def one_of(name: str, value: object, options: Sequence[str]) -> None:
 
 def pair(input: Tensor, target: Tensor) -> None:
     """Input and target: real tensors of one shape on one device."""
-    for name, x in (("input", input), ("target", target)):
-        if not isinstance(x, Tensor):
-            raise TypeError(f"{name} must be a torch.Tensor, got {type(x).__name__}: try torch.as_tensor({name})")
+    if not (isinstance(input, Tensor) and isinstance(target, Tensor)):
+        name, x = ("target", target) if isinstance(input, Tensor) else ("input", input)
+        raise TypeError(f"{name} must be a torch.Tensor, got {type(x).__name__}: try torch.as_tensor({name})")
     if not input.is_floating_point():
         raise TypeError(f"input must be a floating-point tensor, got {input.dtype}: try input.float()")
-    if target.is_complex() or target.is_quantized:
+    if target.is_complex():
         raise TypeError(f"target must be a real tensor, got {target.dtype}")
     if input.shape != target.shape:
         raise ValueError(

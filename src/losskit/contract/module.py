@@ -1,7 +1,7 @@
 """nn.Module classes made from loss functions: the keyword arguments go to the constructor, the tensors to `forward`, the docstring comes along."""
 
 import inspect
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -47,6 +47,12 @@ class LossModule(nn.Module):
         weights = {name: getattr(self, name) for name in WEIGHTS if name in self._buffers}
         return self.loss.function(input, target, mask=mask, sample_weight=sample_weight, normalizer=normalizer, **self.settings, **weights)
 
+    if TYPE_CHECKING:
+
+        def __call__(self, input: Tensor, target: Tensor, *, mask: Tensor | None = None, sample_weight: Tensor | None = None, normalizer: Any = None) -> Tensor:
+            """What nn.Module's call does with `forward`, typed."""
+            ...
+
     def extra_repr(self) -> str:
         """Every argument, as the constructor takes it."""
         values = {name: self.settings.get(name, self._buffers.get(name)) for name in self.loss.settings}
@@ -57,6 +63,8 @@ def make_module(loss: Loss) -> type[LossModule]:
     """The module class of a loss."""
     parameters = [p for p in inspect.signature(loss.function).parameters.values() if p.name in loss.settings]
     constructor = inspect.Signature(parameters)
-    docs = (inspect.getdoc(loss.function) or "") + f"\n\nThe module form of :func:`losskit.{loss.name}`: keyword arguments to the constructor, tensors to the call."
+    docs = (
+        inspect.getdoc(loss.function) or ""
+    ) + f"\n\nThe module form of :func:`losskit.{loss.name}`: keyword arguments to the constructor, tensors to the call."
     body = {"__doc__": docs, "__module__": "losskit", "loss": loss, "__signature__": constructor}
     return type(loss.module, (LossModule,), body)

@@ -43,12 +43,12 @@ def elementwise(
         checks.one_of("reduction", reduction, REDUCTIONS)
     checks.pair(input, target)
     factors: tuple[Tensor, ...] = ()
-    if not (mask is sample_weight is weight is field is None):
+    if mask is not None or sample_weight is not None or weight is not None or field is not None:
         factors = _factors(input, mask, sample_weight, weight, field)
     if normalizer is not None and reduction != "mean":
         raise ValueError(f'normalizer replaces the denominator of reduction="mean", but reduction is {reduction!r}: divide the result instead')
     variable = field[1] if field is not None else None
-    engine, _ = dispatch.choice((input, target, variable, *factors) if factors or field else (input, target))
+    engine, _ = dispatch.choice((input, target, *factors) if variable is None else (input, target, variable, *factors))
     call = Call(formula, params, variable, factors)
     if reduction == "none":
         result = _each(engine, call, input, target)
@@ -57,16 +57,14 @@ def elementwise(
         if reduction == "mean":
             scale = _scale(engine, input, target, mask, sample_weight, normalizer, mass)
         result = _total(engine, call, input, target, scale)
-    if unit and checks.readable(input) and math.isnan(float(result.detach().sum())):
+    if unit and (engine == "cpu" or checks.readable(input)) and math.isnan(result.item() if reduction != "none" else result.detach().sum().item()):
         counts = plain.combined(factors, torch.float64) != 0 if factors else None
         named = {"input": input, "target": target}
         checks.in_unit(unit, [named[name].detach() for name in unit], counts)
     return result
 
 
-def _factors(
-    input: Tensor, mask: Tensor | None, sample_weight: Tensor | None, weight: Tensor | None, field: tuple[str, Tensor] | None
-) -> tuple[Tensor, ...]:
+def _factors(input: Tensor, mask: Tensor | None, sample_weight: Tensor | None, weight: Tensor | None, field: tuple[str, Tensor] | None) -> tuple[Tensor, ...]:
     """The checked factors, the mask first."""
     if mask is not None:
         checks.mask(mask, input)
@@ -85,7 +83,7 @@ def _each(engine: EngineName, call: Call, input: Tensor, target: Tensor) -> Tens
         return plain.losses(call, input, target)
     fused = dispatch.elementwise(engine)
     if torch.is_grad_enabled() and (input.requires_grad or target.requires_grad):
-        return Each.apply(input, target, call, fused)  # type: ignore[no-any-return]
+        return Each.apply(input, target, call, fused)  # type: ignore[no-any-return, no-untyped-call]
     return fused.run(call, input, target, each=True).value  # type: ignore[no-any-return]
 
 
@@ -95,7 +93,7 @@ def _total(engine: EngineName, call: Call, input: Tensor, target: Tensor, scale:
         return plain.total(call, input, target, scale)
     fused = dispatch.elementwise(engine)
     if torch.is_grad_enabled() and (input.requires_grad or target.requires_grad):
-        return Total.apply(input, target, call, scale, fused)  # type: ignore[no-any-return]
+        return Total.apply(input, target, call, scale, fused)  # type: ignore[no-any-return, no-untyped-call]
     return fused.run(call, input, target, scale=scale).total  # type: ignore[no-any-return]
 
 
@@ -138,6 +136,7 @@ def _scale(
 
 def _denominator(engine: EngineName, input: Tensor, target: Tensor, factors: tuple[Tensor, ...], mass: bool) -> Tensor:
     """The weights of the items that count, summed; or, weighted likewise, their targets, at least 1."""
+    total: Tensor
     with torch.no_grad():
         if engine != "torch":
             total = dispatch.elementwise(engine).run(Call(positives if mass else count, (), None, factors), input.detach(), target.detach()).total

@@ -20,6 +20,7 @@ class Loss:
     """One loss: its function and the facts that no signature shows."""
 
     function: Callable[..., Tensor]
+    textbook: Callable[..., Any]  # the unreduced loss as books write it: (mpmath context, x, t, **settings), on arbitrary-precision numbers
     module: str  # the name of its nn.Module
     task: Task
     formula: str  # in text, as people write it
@@ -80,6 +81,7 @@ LOSSES = Registry()
 
 def loss(
     *,
+    textbook: Callable[..., Any],
     module: str,
     task: Task,
     formula: str,
@@ -93,7 +95,9 @@ def loss(
     """Enter a function into the registry."""
 
     def enter(function: LossFunction) -> LossFunction:
-        LOSSES.losses[function.__name__] = Loss(function, module, task, formula, input, target, torch, arguments, tolerance, inspect.cleandoc(chinese))
+        LOSSES.losses[function.__name__] = Loss(
+            function, textbook, module, task, formula, input, target, torch, arguments, tolerance, inspect.cleandoc(chinese)
+        )  # fmt: skip
         return function
 
     return enter

@@ -20,6 +20,15 @@ class Call(NamedTuple):
     factors: tuple[Tensor, ...] = ()
 
 
+class Results(NamedTuple):
+    """What a run gives; None where it was not asked for. `total` is the scaled sum of the losses."""
+
+    total: Tensor | None
+    value: Tensor | None
+    grad_input: Tensor | None
+    grad_target: Tensor | None
+
+
 def real_dtype(dtype: torch.dtype) -> torch.dtype:
     """The dtype a loss is computed and returned in: float64 for float64, float32 for everything narrower."""
     return torch.float64 if dtype is torch.float64 else torch.float32

@@ -53,7 +53,7 @@ def exp(x: float) -> float:
 
 
 def exp_neg(a: float) -> float:
-    """exp(-a) for a >= 0; results too small for a normal number are 0, which makes it the cheapest of its kind."""
+    """exp(-a) for a >= 0: cheaper than `exp`."""
     return math.exp(-a)
 
 

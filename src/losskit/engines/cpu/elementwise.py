@@ -20,23 +20,22 @@ from numba.extending import intrinsic
 from torch import Tensor
 
 from losskit.engines.call import Call, real_dtype
+from losskit.engines.cpu import loops
+from losskit.engines.cpu.fission import split
 from losskit.engines.cpu.kernels import NUMPY_REAL, STORED, as_pointer, compile_loop, reader, real_of, writer
+from losskit.engines.cpu.loops import CHUNK, MAX_PARAMS
 from losskit.engines.cpu.math import NAMES, scalar
 from losskit.engines.cpu.memory import empty_like
 from losskit.engines.cpu.threads import BODY, parallel_for
-from losskit.engines.cpu.walk import is_dense, operand_table, same_layout
+from losskit.engines.cpu.walk import operand_table
 from losskit.engines.language import bind, fingerprint, reads
+from losskit.engines.layout import is_dense, same_layout
 
-CHUNK = 1 << 16  # elements a task: enough to forget the task's own cost, few enough to share out
-BLOCK = 1 << 10  # elements of scratch an operand: four of them take half of a 32 KB cache
-MAX_PARAMS = 5
 CONTEXT = struct.Struct(f"=11q{1 + MAX_PARAMS}d")
-X, T, V, GX, GT, PARTS, OUT, N, TABLE, ROWS, WIDTH, SCALE, PARAMS = range(13)  # places in the context
-PLACES = PARAMS + MAX_PARAMS
 LOOP = types.void(types.int64, types.int64, types.CPointer(types.int64))
 
 
-@intrinsic
+@intrinsic  # type: ignore[untyped-decorator]
 def call_gather(typing_context: Any, kernel: Any, operand: Any, start: Any, count: Any, destination: Any) -> Any:
     """Calls a gather kernel by its address."""
 
@@ -50,130 +49,6 @@ def call_gather(typing_context: Any, kernel: Any, operand: Any, start: Any, coun
     return types.void(*[types.int64] * 5), generate
 
 
-def loop(lo, hi, context):  # type: ignore[no-untyped-def]  # compiled by Numba
-    """Chunks lo .. hi. Names in capitals are constants of the instance; what they switch off is not compiled."""
-    c = carray(context, PLACES)
-    n = c[N]
-    v = carray(as_pointer(c[V], REAL), n)
-    gx = carray(as_pointer(c[GX], INPUT), n)
-    gt = carray(as_pointer(c[GT], TARGET), n)
-    parts = carray(as_pointer(c[PARTS], float64), hi)
-    scale = REAL(real_of(c[SCALE]))
-    p = params(c)
-    scratch = new_scratch()
-    values = empty(BLOCK, REAL)
-    for j in range(lo, hi):
-        total = 0.0
-        stop = min((j + 1) * CHUNK, n)
-        for b in range(j * CHUNK, stop, BLOCK):
-            e = min(b + BLOCK, stop)
-            xs, ts, ps, fs = blocks(c, scratch, b, e)
-            gxs, gts = gx[b:e], gt[b:e]
-            vs = v[b:e] if EACH else values[: e - b]
-            for i in range(e - b):
-                value, dx, dt = point(xs, ts, ps, i, p)
-                w = scale
-                if FACTORED:
-                    f = fs[i]
-                    w = f * scale
-                    absent = f == REAL(0)
-                    value = REAL(0) if absent else value * f
-                    dx = REAL(0) if absent else dx
-                    dt = REAL(0) if absent else dt
-                if FORWARD:
-                    vs[i] = value
-                if OUT_X:
-                    gxs[i] = write_x(dx * w)
-                if OUT_T:
-                    gts[i] = write_t(dt * w)
-            if FORWARD:  # apart from the loop above, which would else run at the vector width of float64, half its own
-                part = 0.0
-                for i in range(e - b):
-                    part += float64(vs[i])
-                total += part
-        parts[j] = total
-    if FORWARD and n <= CHUNK:
-        finish(c)
-
-
-def finish(c):  # type: ignore[no-untyped-def]  # compiled by Numba
-    """Adds the chunks' sums, in order, into the scalar that is returned."""
-    k = (c[N] + CHUNK - 1) // CHUNK
-    parts = carray(as_pointer(c[PARTS], float64), k)
-    out = carray(as_pointer(c[OUT], REAL), 1)
-    scale = real_of(c[SCALE])
-    total = 0.0
-    for j in range(k):
-        total += parts[j]
-    out[0] = REAL(total * scale if scale != 0.0 else 0.0)
-
-
-def finish_all(lo, hi, context):  # type: ignore[no-untyped-def]  # compiled by Numba
-    """`finish` as a kernel of its own, for more than one chunk."""
-    finish(carray(context, PLACES))
-
-
-def in_place(c, scratch, b, e):  # type: ignore[no-untyped-def]  # compiled by Numba
-    """Blocks of input and target where they lie; no field, no factors."""
-    xs = carray(as_pointer(c[X], INPUT), c[N])[b:e]
-    return xs, carray(as_pointer(c[T], TARGET), c[N])[b:e], xs, xs
-
-
-def gathered(c, scratch, b, e):  # type: ignore[no-untyped-def]  # compiled by Numba
-    """Blocks of input, target, field and of the product of the factors, in scratch rows 0 to 3."""
-    count = e - b
-    width = c[WIDTH]
-    table = carray(as_pointer(c[TABLE], int64), c[ROWS] * width)
-    product, factor = scratch[3], scratch[4]
-    for k in range(c[ROWS]):
-        kernel = table[k * width]
-        if kernel != 0:
-            call_gather(kernel, c[TABLE] + (k * width + 1) * 8, b, count, scratch.ctypes.data + min(k, 4) * BLOCK * scratch.itemsize)
-        if k > 3:  # what is absent stays so, whatever it is multiplied by
-            for i in range(count):
-                product[i] = REAL(0) if product[i] == REAL(0) else product[i] * factor[i]
-    return scratch[0, :count], scratch[1, :count], scratch[2, :count], product[:count]
-
-
-def plain_point(xs, ts, ps, i, p):  # type: ignore[no-untyped-def]  # compiled by Numba
-    """The formula on element i."""
-    return formula(read_x(xs[i]), read_t(ts[i]), *p)
-
-
-def field_point(xs, ts, ps, i, p):  # type: ignore[no-untyped-def]  # compiled by Numba
-    """The formula on element i, with a parameter of that element."""
-    return formula(read_x(xs[i]), read_t(ts[i]), ps[i], *p)
-
-
-# the formula's parameters out of the context, as a tuple of the right length
-PARAMETERS = (
-    lambda c: (),
-    lambda c: (REAL(real_of(c[PARAMS])),),
-    lambda c: (REAL(real_of(c[PARAMS])), REAL(real_of(c[PARAMS + 1]))),
-    lambda c: (REAL(real_of(c[PARAMS])), REAL(real_of(c[PARAMS + 1])), REAL(real_of(c[PARAMS + 2]))),
-    lambda c: (REAL(real_of(c[PARAMS])), REAL(real_of(c[PARAMS + 1])), REAL(real_of(c[PARAMS + 2])), REAL(real_of(c[PARAMS + 3]))),
-    lambda c: (
-        REAL(real_of(c[PARAMS])), REAL(real_of(c[PARAMS + 1])), REAL(real_of(c[PARAMS + 2])), REAL(real_of(c[PARAMS + 3])), REAL(real_of(c[PARAMS + 4]))
-    ),
-)  # fmt: skip
-
-
-class Kernel(NamedTuple):
-    """What distinguishes one instance of the loop from another."""
-
-    formula: Callable[..., Any]
-    params: int
-    field: bool
-    factored: bool
-    staged: bool
-    input: torch.dtype
-    target: torch.dtype
-    forward: bool
-    each: bool
-    grad_input: bool
-    grad_target: bool
-
-
 def _instance(function: Callable[..., Any], names: dict[str, Any]) -> Any:
     """A part of the loop over its table of names, for Numba to inline."""
     assert isinstance(function, FunctionType)
@@ -181,38 +56,51 @@ def _instance(function: Callable[..., Any], names: dict[str, Any]) -> Any:
 
 
 def _shared_names(real: Any) -> dict[str, Any]:
-    constants = {name: value for name, value in globals().items() if name.isupper() and isinstance(value, int)}
-    tools = dict(carray=carray, as_pointer=as_pointer, real_of=real_of, call_gather=call_gather, min=min, range=range, empty=np.empty, float64=np.float64, int64=np.int64)
-    names = constants | tools | {"REAL": real}
-    return names | {"finish": _instance(finish, names)}
+    constants = {name: value for name, value in vars(loops).items() if name.isupper() and isinstance(value, int)}
+    tools = dict(carray=carray, as_pointer=as_pointer, real_of=real_of, call_gather=call_gather, min=min, range=range, empty=np.empty)
+    return constants | tools | dict(float64=np.float64, int64=np.int64, REAL=real)
 
 
 @cache
-def kernel(which: Kernel) -> Any:
-    """The compiled loop as a C function (begin, end, context)."""
-    real = NUMPY_REAL[real_dtype(which.input)]
+def kernel(
+    formula: Callable[..., Any],
+    params: int,
+    field: bool,
+    factored: bool,
+    staged: bool,
+    input: torch.dtype,
+    target: torch.dtype,
+    forward: bool,
+    each: bool,
+    grad_input: bool,
+    grad_target: bool,
+) -> Any:
+    """The loop compiled for one formula, one pair of dtypes and one set of outputs: a C function (begin, end, context)."""
+    dtype = real_dtype(input)
+    real = NUMPY_REAL[dtype]
     names = _shared_names(real) | dict(
-        INPUT=STORED[which.input][0], TARGET=STORED[which.target][0], write_x=writer(which.input), write_t=writer(which.target),
-        FORWARD=which.forward, EACH=which.each, OUT_X=which.grad_input, OUT_T=which.grad_target, FACTORED=which.factored,
+        INPUT=STORED[input][0], TARGET=STORED[target][0], write_x=writer(input), write_t=writer(target),
+        FORWARD=forward, EACH=each, OUT_X=grad_input, OUT_T=grad_target, FACTORED=factored,
     )  # fmt: skip
-    stored = (real_dtype(which.input), real_dtype(which.input)) if which.staged else (which.input, which.target)
-    reads = dict(
-        formula=bind(which.formula, NAMES[np.dtype(real).name], scalar, literal=real), read_x=reader(stored[0], real), read_t=reader(stored[1], real)
-    )
-    names["point"] = _instance(field_point if which.field else plain_point, reads)
-    names["params"] = _instance(PARAMETERS[which.params], names)
-    names["blocks"] = _instance(gathered if which.staged else in_place, names)
-    names["new_scratch"] = _instance((lambda: empty((5, BLOCK), REAL)) if which.staged else (lambda: 0), names)
-    label = f"elementwise_{which.formula.__module__.rpartition('.')[2]}_{which.formula.__name__}"
-    key = repr(which[1:]).encode() + fingerprint(which.formula)
-    return BODY(compile_loop(loop, names, label, key, LOOP).address)
+    stored = (dtype, dtype) if staged else (input, target)
+    reads = dict(read_x=reader(stored[0], real), read_t=reader(stored[1], real), FIELD=field)
+    parts = split(formula)
+    names["SPLIT"] = parts is not None
+    head, tail = parts or (formula, formula)
+    for name, part, late in (("head", head, False), ("point", tail, parts is not None)):
+        names[name] = _instance(loops.point, reads | dict(formula=bind(part, NAMES[np.dtype(real).name], scalar, literal=real), AHEAD=late))
+    names["params"] = _instance(loops.PARAMETERS[params], names)
+    names["blocks"] = _instance(loops.gathered if staged else loops.in_place, names)
+    names["new_scratch"] = _instance(loops.scratch_rows if staged else loops.no_scratch, names)
+    variant = (params, field, factored, staged, input, target, forward, each, grad_input, grad_target)
+    label = f"elementwise_{formula.__module__.rpartition('.')[2]}_{formula.__name__}"
+    return BODY(compile_loop(loops.loop, names, label, repr(variant).encode() + fingerprint(formula), LOOP).address)
 
 
 @cache
 def finish_kernel(dtype: torch.dtype) -> Any:
-    """`finish_all` compiled for one dtype."""
-    names = _shared_names(NUMPY_REAL[dtype])
-    return BODY(compile_loop(finish_all, names, f"finish_{str(dtype)[6:]}", b"", LOOP).address)
+    """`loops.finish` compiled for one dtype."""
+    return BODY(compile_loop(loops.finish, _shared_names(NUMPY_REAL[dtype]), f"finish_{str(dtype)[6:]}", b"", LOOP).address)
 
 
 class Results(NamedTuple):
@@ -225,6 +113,7 @@ class Results(NamedTuple):
 
 
 PADDING = tuple((0.0,) * (MAX_PARAMS - k) for k in range(MAX_PARAMS + 1))
+SCALARS = {dtype: torch.empty((), dtype=dtype) for dtype in NUMPY_REAL}  # empty_like of these costs a third of torch.empty
 
 
 def run(
@@ -239,38 +128,38 @@ def run(
     grad_target: bool = False,
 ) -> Results:
     """One pass: the sum of the losses times `scale`, the loss of `each` element if asked, and gradients (times `incoming` if given: then no values)."""
-    dtype = x.dtype
+    formula, params, field, factors = call
+    dtype, target_dtype, forward = x.dtype, t.dtype, incoming is None
     real = torch.float64 if dtype is torch.float64 else torch.float32
-    forward = incoming is None
+    if incoming is not None:
+        factors = (*factors, incoming)
     gx = empty_like(x, dtype) if grad_input else None
-    gt = empty_like(x, t.dtype) if grad_target else None
+    gt = empty_like(x, target_dtype) if grad_target else None
     value = empty_like(x, real) if each else None
-    anchor = x if gx is gt is value else value if value is not None else gx if gx is not None else gt
-    assert anchor is not None
-    factors = call.factors if incoming is None else (*call.factors, incoming)
-    staged = bool(factors) or call.field is not None or not (same_layout(x, anchor) and same_layout(t, anchor) and (anchor is not x or is_dense(x)))
-    table = None
+    total = torch.empty_like(SCALARS[real])
+    staged, table, shape = bool(factors) or field is not None or not (x.is_contiguous() and t.is_contiguous()), None, (0, 0)
     if staged:
-        reads_x, reads_t = reads(call.formula)
-        table = operand_table(anchor, (x if reads_x else None, t if reads_t else None, call.field, *factors), real)
-    run_loop = kernel(
-        Kernel(call.formula, len(call.params), call.field is not None, bool(factors), staged, dtype, t.dtype, forward, each, grad_input, grad_target)
-    )
+        anchor = value if value is not None else gx if gx is not None else gt if gt is not None else x
+        staged = bool(factors) or field is not None or not (same_layout(x, anchor) and same_layout(t, anchor) and is_dense(anchor))
+        if staged:
+            reads_x, reads_t = reads(formula)
+            table = operand_table(anchor, (x if reads_x else None, t if reads_t else None, field, *factors), real)
+            shape = table.shape
+    run_loop = kernel(formula, len(params), field is not None, bool(factors), staged, dtype, target_dtype, forward, each, grad_input, grad_target)
     n = x.numel()
     chunks = (n + CHUNK - 1) // CHUNK
-    parts = torch.empty(chunks, dtype=torch.float64)
-    total = torch.empty((), dtype=real)
+    parts = torch.empty(chunks, dtype=torch.float64) if chunks > 1 else None
     context = CONTEXT.pack(
         x.data_ptr(), t.data_ptr(), 0 if value is None else value.data_ptr(), 0 if gx is None else gx.data_ptr(), 0 if gt is None else gt.data_ptr(),
-        parts.data_ptr(), total.data_ptr(), n, 0 if table is None else table.ctypes.data, 0 if table is None else len(table),
-        0 if table is None else table.shape[1], scale, *call.params, *PADDING[len(call.params)],
+        0 if parts is None else parts.data_ptr(), total.data_ptr(), n, 0 if table is None else table.ctypes.data, *shape,
+        scale, *params, *PADDING[len(params)],
     )  # fmt: skip
-    if n <= CHUNK:
-        run_loop(0, chunks, context)
+    if parts is None:
+        run_loop(0, 1, context)  # of no elements, too: the sum is 0
     else:
         parallel_for(0, chunks, 1, run_loop, context)
         if forward:
-            finish_kernel(real)(0, 1, context)
+            finish_kernel(real)(0, chunks, context)
     return Results(total if forward else None, value, gx, gt)
 
 
@@ -288,7 +177,7 @@ def rescaled(
 
     A half-precision gradient is computed again: rounded before the product it could have underflowed, the very thing loss scaling is there to prevent.
     """
-    factor = float(incoming)
+    factor = incoming.item()
     if given is not None:
         if factor == 1.0:
             return given

@@ -43,18 +43,21 @@ def as_pointer(typing_context: Any, address: Any, like: Any) -> Any:
 
 @scalar
 def widen_bfloat16(h):
+    """The upper half of a float32."""
     return f32_of(u32(h) << u32(16))
 
 
 @scalar
 def narrow_bfloat16(x):
+    """Rounded to nearest, ties to even; NaN stays NaN."""
     b = u32_of(f32(x))
-    rounded = u16((b + u32(0x7FFF) + ((b >> u32(16)) & u32(1))) >> u32(16))  # to nearest, ties to even
+    rounded = u16((b + u32(0x7FFF) + ((b >> u32(16)) & u32(1))) >> u32(16))
     return rounded if x == x else u16(0x7FC0)
 
 
 @scalar
 def widen_float16(h):
+    """Exact, denormals included."""
     sign = (u32(h) & u32(0x8000)) << u32(16)
     rest = (u32(h) & u32(0x7FFF)) << u32(13)
     value = f32_of(rest) * f32(2.0**112)  # moves the exponent's bias; denormals come out right
@@ -64,6 +67,7 @@ def widen_float16(h):
 
 @scalar
 def narrow_float16(x):
+    """Rounded to nearest, ties to even; overflow to infinity, NaN stays NaN."""
     b = u32_of(f32(x))
     sign = u16((b >> u32(16)) & u32(0x8000))
     a = b & u32(0x7FFFFFFF)
@@ -80,7 +84,7 @@ def converter(real: Any) -> Callable[..., Any]:
     def convert(x):
         return real(x)
 
-    return convert
+    return convert  # type: ignore[no-any-return]
 
 
 # torch dtype -> (numpy dtype of its storage, how to read it, how to write it)
@@ -98,7 +102,8 @@ NUMPY_REAL: dict[torch.dtype, Any] = {torch.float32: np.float32, torch.float64: 
 
 def reader(dtype: torch.dtype, real: Any) -> Any:
     """Reads one stored element as the dtype computed in."""
-    return STORED[dtype][1] or converter(real)
+    read: Any = STORED[dtype][1]
+    return read or converter(real)
 
 
 def writer(dtype: torch.dtype) -> Any:

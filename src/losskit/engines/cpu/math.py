@@ -94,19 +94,19 @@ def common(real: Any) -> dict[str, Any]:
 
 def products(exp: Callable[..., Any], expm1: Callable[..., Any], real: Any) -> dict[str, Any]:
     """exp and expm1 of a product, corrected by the product's own rounding error (exact by `fma`)."""
-    finite, one = real(1e30), real(1)
+    low, high, one = real(-1e30), real(math.log(float(np.finfo(real).max)) - 0.02), real(1)  # beyond, e is infinite, or h is: nothing to correct
 
     @scalar
     def exp_product(a, b):
         h = a * b
         e = exp(h)
-        return e + e * fma(a, b, -h) if abs(h) < finite else e
+        return e + e * fma(a, b, -h) if low < h < high else e
 
     @scalar
     def expm1_product(a, b):
         h = a * b
         e = expm1(h)
-        return e + (e + one) * fma(a, b, -h) if abs(h) < finite else e
+        return e + (e + one) * fma(a, b, -h) if low < h < high else e
 
     return {"exp_product": exp_product, "expm1_product": expm1_product}
 
@@ -116,7 +116,7 @@ MAGIC, MAGIC_BITS = f32(12582912.0), i32(0x4B400000)  # 1.5 * 2**23: adding it r
 SQRT_HALF_BITS, MANTISSA = i32(0x3F3504F3), i32(0x7FFFFF)
 ZERO, ONE, TWO, HALF = f32(0), f32(1), f32(2), f32(0.5)
 LOG_SMALLEST, NORMAL, SCALE_UP, SCALE_BITS = f32(-103.27893), f32(1.17549435e-38), f32(2.0**25), f32(25)
-SMALLEST = f32(1e-45)
+SMALLEST, SCALE_DOWN = f32(1e-45), f32(2.0**-23)
 BIG = f32(3.4e38)
 
 
@@ -124,7 +124,9 @@ BIG = f32(3.4e38)
 def expm1_core(g):
     """expm1 for |g| <= log(2) / 2, relative error 1.4e-8 before rounding."""
     g2 = g * g
-    q = (f32(0.500000006227133) + g * f32(0.16666542545953006)) + g2 * ((f32(0.04166628063811025) + g * f32(0.00836664391888989)) + g2 * f32(0.0013946553953622096))
+    q = (f32(0.500000006227133) + g * f32(0.16666542545953006)) + g2 * (
+        (f32(0.04166628063811025) + g * f32(0.00836664391888989)) + g2 * f32(0.0013946553953622096)
+    )
     return g + g2 * q
 
 
@@ -140,12 +142,13 @@ def log1p_core(f):
 
 @scalar
 def exp_neg(a):
-    r = MAGIC - (f32(104) if a > f32(104) else a) * LOG2_E
+    a = f32(104) if a > f32(104) else a
+    r = MAGIC - a * LOG2_E
     n = bits(r) - MAGIC_BITS
     r = r - MAGIC
     g = (-a - r * LN2_HIGH) - r * LN2_LOW
-    e = n + i32(127)
-    return (ONE + expm1_core(g)) * from_bits(i32((e if e > i32(0) else i32(0)) << i32(23)))
+    # 2**n in two steps, for results too small for a normal number: a weight may bring them back into range
+    return (ONE + expm1_core(g)) * from_bits(i32((n + i32(150)) << i32(23))) * SCALE_DOWN
 
 
 @scalar

@@ -14,62 +14,18 @@ import torch
 from numba import carray, types
 from torch import Tensor
 
+from losskit.engines.cpu import loops
 from losskit.engines.cpu.kernels import NUMPY_REAL, STORED, as_pointer, compile_loop, reader
 
 GATHER = types.void(types.CPointer(types.int64), types.int64, types.int64, types.int64)
 
 
-def gather(operand, start, count, destination):  # type: ignore[no-untyped-def]  # compiled by Numba
-    """Elements start .. start + count of an operand, in walking order, to a contiguous scratch array."""
-    head = carray(operand, 2)
-    n = head[1]
-    shape_strides = carray(operand, 2 + 2 * n)[2:]
-    source = carray(as_pointer(head[0], STORAGE), 1 << 60)
-    out = carray(as_pointer(destination, REAL), count)
-    inner = shape_strides[n - 1]
-    step = shape_strides[2 * n - 1]
-    done = 0
-    while done < count:
-        offset = 0
-        rest = start + done
-        column = rest % inner
-        rest = rest // inner
-        for k in range(n - 2, -1, -1):
-            offset += (rest % shape_strides[k]) * shape_strides[n + k]
-            rest = rest // shape_strides[k]
-        run = min(inner - column, count - done)
-        o = out[done : done + run]
-        first = offset + column * step
-        if step == 1:
-            s = source[first : first + run]
-            for i in range(run):
-                o[i] = read(s[i])
-        elif step == 0:
-            value = read(source[first])
-            for i in range(run):
-                o[i] = value
-        else:
-            for i in range(run):
-                o[i] = read(source[first + i * step])
-        done += run
-
-
 @cache
 def gather_kernel(dtype: torch.dtype, real: torch.dtype) -> Any:
-    """The compiled `gather` for one stored dtype."""
+    """`loops.gather` compiled for one stored dtype."""
     number = NUMPY_REAL[real]
     names = dict(carray=carray, as_pointer=as_pointer, min=min, range=range, STORAGE=STORED[dtype][0], REAL=number, read=reader(dtype, number))
-    return compile_loop(gather, names, f"gather_{str(dtype)[6:]}_{str(real)[6:]}", b"gather", GATHER)
-
-
-def same_layout(a: Tensor, b: Tensor) -> bool:
-    """Whether equal indices lie at equal offsets."""
-    return a.stride() == b.stride() or all(n == 1 or i == j for n, i, j in zip(a.shape, a.stride(), b.stride(), strict=True))
-
-
-def is_dense(x: Tensor) -> bool:
-    """Whether the elements fill one stretch of memory, in whatever order."""
-    return x.is_contiguous() or torch.empty_like(x, device="meta").stride() == x.stride()
+    return compile_loop(loops.gather, names, f"gather_{str(dtype)[6:]}_{str(real)[6:]}", b"gather", GATHER)
 
 
 def walking_order(out: Tensor) -> list[int]:

@@ -82,7 +82,7 @@ def losses(call: Call, x: Tensor, t: Tensor) -> Tensor:
         x, t = torch.where(counts, x, SAFE), torch.where(counts, t, SAFE)
     function = Pointwise if torch.compiler.is_dynamo_compiling() else PointwiseForwardMode
     fields = () if call.field is None else (call.field.to(real).expand(x.shape),)
-    value: Tensor = function.apply(x, t, bound(call.formula), *fields, *call.params)
+    value: Tensor = function.apply(x, t, bound(call.formula), *fields, *call.params)  # type: ignore[no-untyped-call]
     return value if factor is None else torch.where(factor != 0, value * factor, 0.0)
 
 

@@ -37,7 +37,15 @@ def from_probabilities_formula(x, t, positive, negative, keep, smooth):
     return -(yes * log_p + no * log_q), no * reciprocal(1.0 - p) - yes * reciprocal(p), keep * (negative * log_q - positive * log_p)
 
 
+def textbook(mp, x, t, weight, pos_weight, label_smoothing, from_logits):
+    p, q = (1 / (1 + mp.exp(-x)), 1 / (1 + mp.exp(x))) if from_logits else (x, 1 - x)
+    t = t * (1 - label_smoothing) + label_smoothing / 2
+    yes, no = (t if pos_weight is None else pos_weight * t), 1 - t
+    return (1 if weight is None else weight) * -((yes * mp.log(p) if yes else 0) + (no * mp.log(q) if no else 0))  # 0 log 0 = 0
+
+
 @loss(
+    textbook=textbook,
     module="BinaryCrossEntropyLoss",
     task="binary classification",
     formula="-(t log p + (1 - t) log(1 - p)),  p = sigmoid(x)",

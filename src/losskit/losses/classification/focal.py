@@ -1,6 +1,7 @@
 """Focal loss: binary cross-entropy that looks away from what is already right."""
 
-from typing import Literal, get_args
+from collections.abc import Callable
+from typing import Any, Literal, get_args
 
 from torch import Tensor
 
@@ -12,6 +13,7 @@ from losskit.engines.language import absolute, exp_neg, exp_product, log1m_floor
 from losskit.losses.classification import binary_cross_entropy
 
 FocalTask = Literal["binary", "multilabel"]
+TASKS = get_args(FocalTask)
 
 
 def from_logits_formula(x, t, positive, negative, gamma):
@@ -64,7 +66,14 @@ def from_probabilities_formula(x, t, positive, negative, gamma):
     return value, slope, negative * (p_gamma * log_q) - positive * (q_gamma * log_p)
 
 
+def textbook(mp, x, t, task, alpha, gamma, from_logits):
+    p, q = (1 / (1 + mp.exp(-x)), 1 / (1 + mp.exp(x))) if from_logits else (x, 1 - x)
+    yes, no = (t, 1 - t) if alpha is None else (alpha * t, (1 - alpha) * (1 - t))
+    return -((yes * q**gamma * mp.log(p) if yes else 0) + (no * p**gamma * mp.log(q) if no else 0))  # 0 log 0 = 0
+
+
 @loss(
+    textbook=textbook,
     module="FocalLoss",
     task="binary classification",
     formula="-alpha_t (1 - p_t)^gamma log p_t,  p = sigmoid(x);  p_t = p, alpha_t = alpha where t = 1, else 1 - p, 1 - alpha",
@@ -139,7 +148,7 @@ def focal_loss(
         >>> focal_loss(torch.tensor([2.0, -1.0]), torch.tensor([1.0, 1.0]), alpha=0.25, gamma=2.0, reduction="none")
         tensor([0.0005, 0.1755])
     """
-    checks.one_of("task", task, get_args(FocalTask))
+    checks.one_of("task", task, TASKS)
     gamma = checks.number("gamma", gamma, low=0.0)
     positive = 1.0 if alpha is None else checks.number("alpha", alpha, low=0.0, high=1.0)
     negative = 1.0 if alpha is None else 1.0 - positive
@@ -148,6 +157,7 @@ def focal_loss(
     if isinstance(normalizer, str):
         checks.one_of("normalizer", normalizer, ("positives",))
     params: tuple[float, ...] = (positive, negative, gamma)
+    form: Callable[..., Any]
     if gamma == 0.0:
         module = binary_cross_entropy
         form = module.from_logits_formula if from_logits else module.from_probabilities_formula

@@ -1,6 +1,8 @@
 """Barron's general robust loss: one family from L2 to Welsch, chosen by a number."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor
 
@@ -17,13 +19,14 @@ def log1p_square(u):
     return where(far, 2.0, 1.0) * log1p(where(far, u, u * u))
 
 
-def formula(x, t, inverse_width, height, half_alpha, steepness, half_rest):
+def formula(x, t, inverse_width, height, quarter_alpha, steepness, half_rest):
     r = x - t
     u = absolute(r) * inverse_width
     level = log1p_square(u)
     ratio = where(u > 1e18, 1.0, u / sqrt(1.0 + u * u))
     slope = sign(r) * steepness * ratio * exp_product(half_rest, minimum(level, 1e30))
-    return height * expm1_product(half_alpha, level), slope, -slope
+    root = expm1_product(quarter_alpha, level)  # expm1(2 y) = root (root + 2): the height comes in before the power can overflow
+    return height * root * (root + 2.0), slope, -slope
 
 
 def quadratic(x, t, inverse_scale):
@@ -49,7 +52,20 @@ def welsch(x, t, inverse_scale):
     return -expm1_product(-0.5 * z, z), slope, -slope
 
 
+def textbook(mp, x, t, alpha, scale):
+    z = ((x - t) / scale) ** 2
+    if alpha == 2:
+        return z / 2
+    if alpha == 0:
+        return mp.log(z / 2 + 1)
+    if alpha == -mp.inf:
+        return 1 - mp.exp(-z / 2)
+    b = abs(alpha - 2)
+    return b / alpha * ((z / b + 1) ** (alpha / 2) - 1)
+
+
 @loss(
+    textbook=textbook,
     module="BarronLoss",
     task="regression",
     formula="b/alpha ((r^2 / b + 1)^(alpha/2) - 1),  r = (x - t) / scale,  b = |alpha - 2|\nalpha = 2: r^2 / 2    alpha = 0: log(r^2 / 2 + 1)    alpha = -inf: 1 - exp(-r^2 / 2)",
@@ -115,7 +131,7 @@ def barron_loss(
     return elementwise(form, input, target, params, mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction)
 
 
-def _member(alpha: float, scale: float):
+def _member(alpha: float, scale: float) -> tuple[Callable[..., Any], tuple[float, ...]]:
     """The formula for a shape, and its parameters."""
     if alpha == 2.0:
         return quadratic, (1.0 / scale,)
@@ -124,4 +140,4 @@ def _member(alpha: float, scale: float):
     if alpha == -math.inf:
         return welsch, (1.0 / scale,)
     b = abs(alpha - 2.0)
-    return formula, (1.0 / (scale * math.sqrt(b)), b / alpha, alpha / 2.0, math.sqrt(b) / scale, (alpha - 1.0) / 2.0)
+    return formula, (1.0 / (scale * math.sqrt(b)), b / alpha, alpha / 4.0, math.sqrt(b) / scale, (alpha - 1.0) / 2.0)

@@ -20,7 +20,12 @@ def formula(x, t, eps):
     return large * root, slope, -slope
 
 
+def textbook(mp, x, t, eps):
+    return mp.sqrt((x - t) ** 2 + eps**2)
+
+
 @loss(
+    textbook=textbook,
     module="CharbonnierLoss",
     task="regression",
     formula="sqrt((x - t)^2 + eps^2)",

@@ -17,7 +17,13 @@ def formula(x, t, delta, half_delta):
     return where(inner, 0.5 * r * r, delta * (a - half_delta)), slope, -slope
 
 
+def textbook(mp, x, t, delta):
+    r = abs(x - t)
+    return r**2 / 2 if r < delta else delta * (r - delta / 2)
+
+
 @loss(
+    textbook=textbook,
     module="HuberLoss",
     task="regression",
     formula="(x - t)^2 / 2               where |x - t| < delta\ndelta (|x - t| - delta / 2)  elsewhere",

@@ -12,7 +12,12 @@ def formula(x, t):
     return 0.5 * r * r, r, -r
 
 
+def textbook(mp, x, t):
+    return (x - t) ** 2 / 2
+
+
 @loss(
+    textbook=textbook,
     module="L2Loss",
     task="regression",
     formula="(x - t)^2 / 2",

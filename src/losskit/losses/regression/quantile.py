@@ -15,7 +15,12 @@ def formula(x, t, under, over):
     return where(r > 0.0, over * r, -under * r), slope, -slope
 
 
+def textbook(mp, x, t, quantile):
+    return quantile * (t - x) if x < t else (1 - quantile) * (x - t)
+
+
 @loss(
+    textbook=textbook,
     module="QuantileLoss",
     task="regression",
     formula="q (t - x)        where x < t\n(1 - q) (x - t)  elsewhere",

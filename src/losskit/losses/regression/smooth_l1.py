@@ -19,7 +19,13 @@ def formula(x, t, beta, half_beta):
     return where(inner, 0.5 * r * steepness, a - half_beta), slope, -slope
 
 
+def textbook(mp, x, t, beta):
+    r = abs(x - t)
+    return r**2 / (2 * beta) if r < beta else r - beta / 2
+
+
 @loss(
+    textbook=textbook,
     module="SmoothL1Loss",
     task="regression",
     formula="(x - t)^2 / (2 beta)   where |x - t| < beta\n|x - t| - beta / 2      elsewhere",

@@ -1,0 +1,171 @@
+"""Runs the benchmark, prints ratios, writes JSON and markdown. `python -m losskit.bench.run --help`."""
+
+import argparse
+import ctypes
+import gc
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+
+from losskit import LOSSES
+from losskit.bench import SIZES
+from losskit.bench.report import markdown
+from losskit.bench.sides import Side, sides
+from losskit.contract.registry import Loss
+
+console = Console()
+
+
+def inputs(loss: Loss, size: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Input (a leaf that wants a gradient) and target; for classification 5 % positives."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(size, generator=generator).mul_(2.0)
+    t = torch.rand(size, generator=generator).lt_(0.05) if loss.target == "unit" else torch.randn(size, generator=generator)
+    return x.to(dtype).requires_grad_(), t.to(dtype)
+
+
+def timed(step: Callable[[], object]) -> float:
+    """Seconds of one step."""
+    start = time.perf_counter()
+    step()
+    return time.perf_counter() - start
+
+
+def medians(steps: dict[str, Callable[[], object]], clear: Callable[[], None], budget: float) -> dict[str, float]:
+    """Median seconds of each step, taken in turns for about `budget` seconds."""
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    started = time.perf_counter()
+    for _ in range(2):
+        for step in steps.values():
+            clear()
+            step()
+    round_time = (time.perf_counter() - started) / 2
+    for _ in range(max(7, min(2000, int(budget / max(round_time, 1e-6))))):
+        for name, step in steps.items():
+            clear()
+            times[name].append(timed(step))
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def measure(loss: Loss, candidates: dict[str, Side], size: int, dtype: torch.dtype, budget: float) -> dict[str, float]:
+    """Median seconds of forward and backward for every side, and of the floor."""
+    x, t = inputs(loss, size, dtype)
+    plain = x.detach()
+
+    def clear() -> None:
+        x.grad = None
+
+    def step(side: Side) -> Callable[[], object]:
+        return lambda: side(x, t).backward()
+
+    steps: dict[str, Callable[[], object]] = {name: step(side) for name, side in candidates.items()}
+    steps["floor"] = lambda: torch.add(plain, t)
+    return medians(steps, clear, budget)
+
+
+def extra_memory(loss: Loss, candidates: dict[str, Side], size: int) -> dict[str, float] | None:
+    """Bytes at the peak of one step beyond inputs and gradient, by the kernel's own high-water mark; Linux only."""
+    reset = Path("/proc/self/clear_refs")
+    if not os.access(reset, os.W_OK):
+        return None
+    x, t = inputs(loss, size, torch.float32)
+    result = {}
+    for name, side in candidates.items():
+        side(x, t).backward()  # loads and compiles whatever is needed
+        x.grad = None
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)
+        reset.write_text("5")
+        before = status("VmRSS")
+        side(x, t).backward()
+        result[name] = float(status("VmHWM") - before - x.nbytes)
+    return result
+
+
+def status(field: str) -> int:
+    """A figure of this process, in bytes."""
+    line = next(row for row in Path("/proc/self/status").read_text().splitlines() if row.startswith(field + ":"))
+    return int(line.split()[1]) * 1024
+
+
+FIRST_CALL = """
+import time, torch
+x = torch.randn(1000, requires_grad=True); t = torch.rand(1000).round()
+a = time.perf_counter(); import numba; b = time.perf_counter()
+import losskit; losskit.{name}(x, t).backward(); c = time.perf_counter()
+print(b - a, c - b)
+"""
+
+
+def first_calls(names: list[str]) -> dict[str, dict[str, float]]:
+    """Seconds to import Numba, and of the first call after it: with an empty kernel cache, and in a second process."""
+    result = {}
+    for name in names:
+        with tempfile.TemporaryDirectory() as folder:
+            environment = os.environ | {"NUMBA_CACHE_DIR": folder}
+            runs = []
+            for _ in range(4):
+                printed = subprocess.run([sys.executable, "-c", FIRST_CALL.format(name=name)], env=environment, capture_output=True, text=True, check=True)
+                runs.append([float(word) for word in printed.stdout.split()])
+        result[name] = {
+            "import numba": statistics.median(r[0] for r in runs[1:]),
+            "cold": runs[0][1],
+            "second process": statistics.median(r[1] for r in runs[1:]),
+        }
+    return result
+
+
+def machine() -> dict[str, Any]:
+    """What it ran on."""
+    cpu = next((row.split(":")[1].strip() for row in Path("/proc/cpuinfo").read_text().splitlines() if row.startswith("model name")), platform.processor())
+    return {
+        "cpu": cpu, "threads": torch.get_num_threads(), "system": platform.platform(terse=True), "python": platform.python_version(), "torch": torch.__version__,
+        "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY"), "command": "OMP_WAIT_POLICY=PASSIVE python -m losskit.bench.run " + " ".join(sys.argv[1:]),
+    }  # fmt: skip
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="losskit bench", description=__doc__)
+    parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES))
+    parser.add_argument("--losses", nargs="+", default=list(LOSSES), choices=list(LOSSES), metavar="LOSS")
+    parser.add_argument("--output", type=Path, default=Path("benchmarks/results/latest.json"))
+    parser.add_argument("--quick", action="store_true", help="no torch.compile, a tenth of the repeats")
+    options = parser.parse_args()
+    rows: list[dict[str, Any]] = []
+    memory: dict[str, Any] = {}
+    cases = [(name, dtype) for name in options.losses for dtype in (torch.float32, torch.bfloat16)]
+    for name, dtype in track(cases, "measuring", console=console):
+        loss = LOSSES[name]
+        candidates = sides(loss, compiled=not options.quick)
+        for size in options.sizes:
+            seconds = measure(loss, candidates, size, dtype, budget=(0.2 if options.quick else 2.0))
+            rows.append({"loss": name, "dtype": str(dtype)[6:], "size": size, "seconds": seconds})
+        if dtype is torch.float32 and not options.quick:
+            memory[name] = extra_memory(loss, candidates, 1 << 23)
+    results = {"machine": machine(), "rows": rows, "extra memory": memory}
+    if not options.quick:
+        results["first calls"] = first_calls([name for name in ("smooth_l1_loss", "focal_loss") if name in options.losses])
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    options.output.write_text(json.dumps(results, indent=1) + "\n")
+    text = markdown(results)
+    options.output.with_suffix(".md").write_text(text)
+    console.print(text, markup=False, soft_wrap=True)
+    console.print(f"written: {options.output} and {options.output.with_suffix('.md')}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,192 @@
+"""The commands: list, info, explain, bench, tour."""
+
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from enum import StrEnum
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+import losskit
+from losskit.cli import stop
+from losskit.cli.explain import explain as explain_loss
+from losskit.cli.explain import find
+
+app = typer.Typer(help="Deep learning's loss functions for PyTorch, to look at, to measure and to try.", add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+class Language(StrEnum):
+    """The languages losses are explained in."""
+
+    en = "en"
+    zh = "zh"
+
+
+def run(words: Sequence[str]) -> int:
+    """Run a command line; errors of usage are one line."""
+    try:
+        code = app(list(words), standalone_mode=False, prog_name="losskit")
+    except ModuleNotFoundError:
+        raise
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        stop(f"{where}{error.strerror or error}")
+    except Exception as error:
+        if type(error).__name__ == "Abort":
+            stop("stopped", 130)
+        tell = getattr(error, "format_message", None)  # click's errors, wherever typer keeps its click
+        if tell is None:
+            raise
+        stop(f"{tell()} See `losskit --help`.")
+    return code if isinstance(code, int) else 0
+
+
+@app.callback(invoke_without_command=True)
+def start(
+    context: typer.Context, show_version: Annotated[bool, typer.Option("--version", help="The version of losskit.")] = False
+) -> None:
+    """Deep learning's loss functions for PyTorch, to look at, to measure and to try."""
+    if show_version:
+        typer.echo(f"losskit {losskit.__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command("list")
+def list_losses() -> None:
+    """Every loss: function, module, task, formula."""
+    table = Table(title=f"losskit {losskit.__version__}: {len(losskit.LOSSES)} losses", title_justify="left", show_lines=True)
+    table.add_column("function", style="bold", no_wrap=True)
+    table.add_column("module", no_wrap=True)
+    table.add_column("task")
+    table.add_column("formula", style="cyan", overflow="fold")
+    for loss in losskit.LOSSES.values():
+        table.add_row(loss.name, loss.module, loss.task, Text(loss.formula))
+    Console().print(table)
+
+
+@app.command()
+def info() -> None:
+    """Versions, threads, and which engine would run here, and why."""
+    table = Table(title="losskit on this machine", title_justify="left", show_header=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_row("losskit", losskit.__version__)
+    table.add_row("python", f"{platform.python_version()} ({platform.system()} {platform.machine()})")
+    for package in ("torch", "numba", "triton"):
+        table.add_row(package, installed(package))
+    table.add_row("threads", f"{torch.get_num_threads()} (torch.set_num_threads sets them for losskit too)")
+    for place, choice in engines().items():
+        table.add_row(place, choice)
+    table.add_row("compiled loops", cache_state())
+    Console().print(table)
+
+
+def installed(package: str) -> str:
+    """A package's version, or that it is missing."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def engines() -> dict[str, str]:
+    """For each kind of tensors, the engine that would run and the reason."""
+    x = torch.zeros(4)
+    loss: Any = losskit.LOSSES["mse_loss"].function
+    chosen = {"CPU tensors": losskit.engine_for(loss, x, x)}
+    if torch.cuda.is_available():
+        chosen["GPU tensors"] = losskit.engine_for(loss, x.cuda(), x.cuda())
+    seen: list[Any] = []
+
+    def called(x: torch.Tensor) -> torch.Tensor:
+        seen.append(losskit.engine_for(loss, x, x))
+        return x
+
+    torch.func.vmap(called)(x)
+    chosen["torch.func"] = seen[0]
+    lines = {place: f"{c.engine}: {c.reason}" for place, c in chosen.items()}
+    lines.setdefault("GPU tensors", "no GPU here; there: triton" if installed("triton") != "not installed" else "no GPU here; there: torch, for Triton is not installed")
+    lines["torch.compile"] = "torch: the compiler fuses PyTorch operations itself"
+    return lines
+
+
+def cache_state() -> str:
+    """Where compiled CPU loops are kept, and how many there are."""
+    try:
+        from losskit.engines.cpu import elementwise
+    except ImportError as error:
+        return f"the CPU engine does not load: {error}"
+    from numba import config
+
+    source = Path(elementwise.__file__)
+    beside = source.parent / "__pycache__"
+    folder = Path(config.CACHE_DIR) if config.CACHE_DIR else beside
+    held = [p for p in folder.rglob("*.nbc") if source.stem in p.name] if folder.is_dir() else []
+    size = sum(p.stat().st_size for p in held)
+    return f"{len(held)} in {folder} ({size / 1e6:.1f} MB)" if held else f"none yet in {folder}: each loss compiles once, 0.3 to 3 s"
+
+
+@app.command()
+def explain(
+    name: Annotated[str, typer.Argument(help="Function or module name, in any case: focal_loss, FocalLoss, focal.")],
+    lang: Annotated[Language, typer.Option(help="Language of the text.")] = Language.en,
+    plot: Annotated[Path | None, typer.Option(help="Save value and derivative as a PNG instead of drawing them here.")] = None,
+) -> None:
+    """Formula, use, edge cases and curve of a loss."""
+    try:
+        loss = find(name)
+    except LookupError as error:
+        stop(str(error.args[0]))
+    explain_loss(loss, Console(), lang.value, draw=plot is None)
+    if plot is not None:
+        from losskit.curves import save_picture
+
+        save_picture(loss, plot, lang.value)
+        Console().print(f"\n{plot}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def bench(
+    sizes: Annotated[str | None, typer.Option(help="Numbers of elements, separated by commas.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Where the JSON goes.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Small sizes, few repeats.")] = False,
+) -> None:
+    """Speed against PyTorch, torch.compile and torchvision."""
+    from losskit.bench import main as measure
+
+    try:
+        numbers = [int(size) for size in sizes.split(",")] if sizes else None
+    except ValueError:
+        stop(f"--sizes takes whole numbers separated by commas, got {sizes!r}")
+    raise typer.Exit(measure(sizes=numbers, output=output, quick=quick))
+
+
+@app.command()
+def tour(
+    output: Annotated[Path, typer.Option(help="Folder for index.html.")] = Path("report"),
+    show: Annotated[bool, typer.Option("--open/--no-open", help="Open the report in a browser.")] = False,
+    seed: Annotated[int, typer.Option(help="Another seed, other splits and initial weights.", min=0)] = 0,
+    quick: Annotated[bool, typer.Option("--quick", help="A glance: few models, few steps; the numbers mean little.")] = False,
+) -> None:
+    """Train small models on real data with every loss and write a report."""
+    from losskit.cli.tour import conduct
+
+    began = time.perf_counter()
+    page = conduct(output, seed, quick)
+    console = Console()
+    console.print(f"\nThe report: [bold]{page}[/bold]  ({time.perf_counter() - began:.0f} s)", soft_wrap=True, highlight=False)
+    if show:
+        import webbrowser
+
+        if not webbrowser.open(page.resolve().as_uri()):
+            print("losskit: no browser to open it with", file=sys.stderr)

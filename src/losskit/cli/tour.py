@@ -1,0 +1,37 @@
+"""The tour in a terminal: a progress bar, then what was found."""
+
+from pathlib import Path
+
+import sklearn  # noqa: F401  # missing, it is told here, before the first training
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from losskit import tour
+from losskit.tour.chapter import Chapter
+
+
+def conduct(output: Path, seed: int, quick: bool) -> Path:
+    """Run the tour and print its summary; returns the report's path."""
+    console = Console()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("starting", total=tour.work())
+        outcome = tour.conduct(output, seed, tour.QUICK if quick else tour.FULL, lambda done: progress.update(task, advance=1, description=done))
+    for chapter in outcome.chapters:
+        summarise(chapter, console)
+    console.print(f"\n[bold]Speed[/bold]\n{outcome.speed.line.en}", highlight=False)
+    return outcome.page
+
+
+def summarise(chapter: Chapter, console: Console) -> None:
+    """A chapter's table and verdict."""
+    table = Table(title=chapter.title.en, title_justify="left", title_style="bold")
+    for number, heading in enumerate(chapter.summary_headings):
+        table.add_column(heading, justify="right" if number else "left", no_wrap=not number)
+    for row in chapter.summary:
+        table.add_row(*row)
+    console.print()
+    console.print(table)
+    for sentence in chapter.verdict:
+        console.print(f"  {sentence.en}", highlight=False, markup=False)

@@ -1,0 +1,214 @@
+"""The formula language for Triton.
+
+float32: the same polynomials as on the CPU. The hardware's `ex2.approx` loses a digit of exp(-80) to the rounding of its argument, and log(1 + u) all digits
+of a small u. float64: the vendors' exp and log, made exact to rounding near 0 by the tricks of Kahan and Goldberg.
+
+A function asks the dtype of its argument while it is being compiled, so one table serves both precisions. Every primitive is a jit function of its own:
+the interpreter patches `tl` in each function it calls, and only there.
+"""
+
+from typing import Any
+
+import triton
+import triton.language as tl
+
+from losskit.engines.language import ROUNDING
+
+LOG2_E, LN2_HIGH, LN2_LOW = tl.constexpr(1.44269504), tl.constexpr(0.693359375), tl.constexpr(-2.12194440e-4)
+MAGIC, MAGIC_BITS = tl.constexpr(12582912.0), tl.constexpr(0x4B400000)  # 1.5 * 2**23: adding it rounds to an integer
+SQRT_HALF_BITS, MANTISSA = tl.constexpr(0x3F3504F3), tl.constexpr(0x7FFFFF)
+INF = tl.constexpr(float("inf"))
+EDGE = tl.constexpr(0.5 + ROUNDING)
+SMALLEST, LOG_SMALLEST, NORMAL = tl.constexpr(2.0**-149), tl.constexpr(-103.27892990343184), tl.constexpr(2.0**-126)
+SMALLEST_64, LOG_SMALLEST_64 = tl.constexpr(2.0**-1074), tl.constexpr(-744.4400719213812)
+LARGEST, LARGEST_64 = tl.constexpr(3.4028234663852886e38), tl.constexpr(1.7976931348623157e308)
+
+
+@triton.jit
+def where(condition, a, b):
+    return tl.where(condition, a, b)
+
+
+@triton.jit
+def absolute(x):
+    return tl.abs(x)
+
+
+@triton.jit
+def sign(x):
+    return tl.where(x > 0.0, 1.0, tl.where(x < 0.0, -1.0, x * 0.0))
+
+
+@triton.jit
+def minimum(a, b):
+    return tl.where(a > b, b, a)
+
+
+@triton.jit
+def maximum(a, b):
+    return tl.where(a < b, b, a)
+
+
+@triton.jit
+def sqrt(x):
+    return tl.sqrt(x)
+
+
+@triton.jit
+def reciprocal(p):
+    largest = LARGEST_64 if p.dtype == tl.float64 else LARGEST
+    q = 1.0 / p
+    return tl.where((p == 0.0) | (q > largest), largest, q)
+
+
+@triton.jit
+def unit(p):
+    clipped = tl.where(p > 1.0, 1.0, tl.where(p < 0.0, 0.0, p))
+    return tl.where(tl.abs(p - 0.5) <= EDGE, clipped, float("nan"))
+
+
+@triton.jit
+def from_bits(i):
+    return i.to(tl.float32, bitcast=True)
+
+
+@triton.jit
+def expm1_core(g):
+    """expm1 for |g| <= log(2) / 2, relative error 1.4e-8 before rounding."""
+    g2 = g * g
+    q = (0.500000006227133 + g * 0.16666542545953006) + g2 * ((0.04166628063811025 + g * 0.00836664391888989) + g2 * 0.0013946553953622096)
+    return g + g2 * q
+
+
+@triton.jit
+def reduced(x):
+    """x = n log(2) + g, n an integer: (n, g)."""
+    r = x * LOG2_E + MAGIC
+    n = r.to(tl.int32, bitcast=True) - MAGIC_BITS
+    r = r - MAGIC
+    return n, (x - r * LN2_HIGH) - r * LN2_LOW
+
+
+@triton.jit
+def log1p_core(f):
+    """log(1 + f) for f from -0.5 to 1 as 2 atanh(f / (2 + f)), relative error 5e-9 before rounding."""
+    s = f / (2.0 + f)
+    z = s * s
+    p = (0.33333206566331963 + z * 0.2001084953063875) + z * z * (0.13999570523920246 + z * 0.14012229485511032)
+    s = s + s
+    return s + s * (z * p)
+
+
+@triton.jit
+def log_positive(x, exponent):
+    """log(x) + exponent * log(2), x a positive normal number."""
+    i = x.to(tl.int32, bitcast=True) - SQRT_HALF_BITS
+    e = (i >> 23).to(tl.float32) + exponent
+    f = from_bits((i & MANTISSA) + SQRT_HALF_BITS) - 1.0
+    return e * LN2_HIGH + (e * LN2_LOW + log1p_core(f))
+
+
+@triton.jit
+def exp_neg(a):
+    if a.dtype == tl.float64:
+        value = tl.exp(-a)
+    else:
+        n, g = reduced(tl.where(a > 104.0, -104.0, -a))
+        e = n + 127
+        value = (1.0 + expm1_core(g)) * from_bits(tl.where(e > 0, e, 0) << 23)
+    return value
+
+
+@triton.jit
+def exp(x):
+    if x.dtype == tl.float64:
+        value = tl.exp(x)
+    else:
+        n, g = reduced(tl.where(x < -104.0, -104.0, tl.where(x > 89.0, 89.0, x)))
+        h = n >> 1  # in two steps: 2**128 and 2**-149 are no normal float32
+        value = (1.0 + expm1_core(g)) * from_bits((h + 127) << 23) * from_bits((n - h + 127) << 23)
+    return value
+
+
+@triton.jit
+def expm1(x):
+    if x.dtype == tl.float64:
+        u = tl.exp(x)
+        rest = u - 1.0
+        ratio = x / tl.log(u)  # how much of x survived the rounding of u (Kahan)
+        value = tl.where(u == 1.0, x, tl.where(rest == -1.0, -1.0, tl.where(u < INF, rest * ratio, u)))
+    else:
+        n, g = reduced(tl.where(x < -18.0, -18.0, tl.where(x > 89.0, 89.0, x)))
+        h = from_bits((n + 126) << 23)  # half of 2**n, so that x = 88.7 does not overflow on the way
+        value = 2.0 * (h * expm1_core(g) + (h - 0.5))
+    return value
+
+
+@triton.jit
+def exp_product(a, b):
+    h = a * b  # rounded in all its uses: the clamp in `exp` keeps the compiler from fusing this product into what follows
+    e = exp(h)
+    return tl.where((h > -1e30) & (e < INF), e + e * tl.fma(a, b, -h), e)
+
+
+@triton.jit
+def expm1_product(a, b):
+    h = a * b
+    e = expm1(h)
+    return tl.where((h > -1e30) & (e < INF), e + (e + 1.0) * tl.fma(a, b, -h), e)
+
+
+@triton.jit
+def log1p(u):
+    x = 1.0 + u
+    if u.dtype == tl.float64:
+        value = tl.where(x == 1.0, u, tl.log(x) * (u / (x - 1.0)))  # Goldberg
+        least = LOG_SMALLEST_64
+    else:
+        value = log_positive(x, 0.0) + (u - (x - 1.0)) / x
+        least = LOG_SMALLEST
+    return tl.where(tl.abs(u) < INF, tl.where(u > -1.0, value, least), u)
+
+
+@triton.jit
+def log1p_unit(u):
+    return log1p(u) if u.dtype == tl.float64 else log1p_core(u)
+
+
+@triton.jit
+def log_floored(p):
+    if p.dtype == tl.float64:
+        value = tl.log(tl.where(p < SMALLEST_64, SMALLEST_64, p))
+    else:
+        x = tl.where(p < SMALLEST, SMALLEST, p)
+        small = x < NORMAL
+        value = log_positive(tl.where(small, x * 33554432.0, x), tl.where(small, -25.0, 0.0))
+        value = tl.where(p < INF, value, p)
+    return value
+
+
+@triton.jit
+def log1m_floored(p):
+    return log1p(-p)
+
+
+NAMES: dict[str, Any] = {
+    "tl": tl,
+    "where": where,
+    "absolute": absolute,
+    "sign": sign,
+    "minimum": minimum,
+    "maximum": maximum,
+    "sqrt": sqrt,
+    "reciprocal": reciprocal,
+    "unit": unit,
+    "exp": exp,
+    "exp_neg": exp_neg,
+    "expm1": expm1,
+    "exp_product": exp_product,
+    "expm1_product": expm1_product,
+    "log1p": log1p,
+    "log1p_unit": log1p_unit,
+    "log_floored": log_floored,
+    "log1m_floored": log1m_floored,
+}

@@ -1,0 +1,16 @@
+"""The audit kit: examine any loss function, ours, a peer's or your own, against the textbook and the laws of the contract.
+
+>>> import torch
+>>> from losskit.testing import audit
+>>> result = audit(torch.nn.functional.mse_loss, like="mse_loss", show=False)
+>>> result.verdict("textbook")
+'holds'
+>>> result.verdict("mask_deletes")
+'not offered'
+"""
+
+from losskit.testing.audit import AuditResult, Finding, audit, examine
+from losskit.testing.laws import LAWS
+from losskit.testing.subject import LawBroken, NotOffered, Subject
+
+__all__ = ["LAWS", "AuditResult", "Finding", "LawBroken", "NotOffered", "Subject", "audit", "examine"]

@@ -1,0 +1,112 @@
+"""`audit`: the laws on any callable, and a table of what holds."""
+
+import inspect
+import warnings
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from losskit.contract.registry import LOSSES
+from losskit.testing.laws import LAWS
+from losskit.testing.subject import LawBroken, NotOffered, Subject
+
+Verdict = Literal["holds", "fails", "not offered"]
+
+
+class Finding(NamedTuple):
+    """What came of one law: for a failure, the counterexample; for what is not offered, what is missing."""
+
+    law: str
+    says: str
+    verdict: Verdict
+    detail: str
+
+
+class AuditResult(NamedTuple):
+    """Every finding of an audit."""
+
+    name: str
+    like: str
+    findings: tuple[Finding, ...]
+
+    def verdict(self, law: str) -> Verdict:
+        """What came of one law."""
+        return next(f.verdict for f in self.findings if f.law == law)
+
+    @property
+    def failures(self) -> tuple[Finding, ...]:
+        """The laws that do not hold."""
+        return tuple(f for f in self.findings if f.verdict == "fails")
+
+    def show(self) -> None:
+        """Print the table."""
+        import shutil
+
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table(title=f"{self.name} examined as {self.like}", show_lines=False)
+        for column in ("", "law", "counterexample"):
+            table.add_column(column, overflow="fold")
+        marks = {"holds": "[green]holds[/]", "fails": "[red]fails[/]", "not offered": "[dim]not offered[/]"}
+        from rich.markup import escape
+
+        for f in self.findings:
+            table.add_row(marks[f.verdict], escape(f.says), escape(f.detail))
+        Console(width=max(100, shutil.get_terminal_size().columns)).print(table)
+        counts = {v: sum(f.verdict == v for f in self.findings) for v in marks}
+        Console().print(", ".join(f"{n} {v}" for v, n in counts.items()))
+
+
+def examine(subject: Subject, laws: Iterable[str] | None = None) -> tuple[Finding, ...]:
+    """Run laws (all of them if none are named) on a subject."""
+    findings = []
+    for name in LAWS if laws is None else laws:
+        statement = LAWS[name]
+        verdict: Verdict = "holds"
+        detail = ""
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                statement.law(subject)
+        except NotOffered as missing:
+            verdict, detail = "not offered", str(missing)
+        except LawBroken as broken:
+            verdict, detail = "fails", str(broken)
+        except Exception as error:  # a callable under examination may do anything
+            verdict, detail = "fails", f"{type(error).__name__}: {(str(error) or 'no message').strip().splitlines()[0]}"
+        findings.append(Finding(name, statement.says, verdict, detail))
+    return tuple(findings)
+
+
+def audit(function: Callable[..., Tensor], like: str, *, dtype: torch.dtype = torch.float32, laws: Iterable[str] | None = None, show: bool = True, **arguments: Any) -> AuditResult:
+    """Examine any callable `function(input, target, **arguments)` as if it were the loss named `like`.
+
+    Arguments are settings of that loss (`alpha=0.25`, `from_logits=False`, ...): they choose the textbook's formula, and those that the callable takes are
+    handed to it. What it does not take (mask, sample_weight, normalizer, reduction, ...) is reported as "not offered", not as a failure.
+
+    Args:
+        function: a function or a module; input and target come by position.
+        like: a name in `losskit.LOSSES`.
+        dtype: the dtype of inputs for laws that do not bring their own.
+        laws: names out of `losskit.testing.LAWS`; all by default.
+        show: print the table.
+        arguments: settings, as the loss `like` names them.
+    """
+    if like not in LOSSES:
+        raise ValueError(f"like must be one of {', '.join(LOSSES)}; got {like!r}")
+    loss = LOSSES[like]
+    unknown = set(arguments) - set(loss.settings)
+    if unknown:
+        raise TypeError(f"{like} has no setting {', '.join(map(repr, sorted(unknown)))}; it has: {', '.join(loss.settings)}")
+    if not callable(function):
+        raise TypeError(f"function must be callable, got {type(function).__name__}")
+    name = getattr(function, "__name__", type(function).__name__)
+    module = inspect.getmodule(function)
+    shown = f"{module.__name__}.{name}" if module is not None else name
+    result = AuditResult(shown, like, examine(Subject(function, loss, arguments, dtype), laws))
+    if show:
+        result.show()
+    return result

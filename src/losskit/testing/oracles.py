@@ -1,0 +1,152 @@
+"""What a loss should give: the textbook formula in arithmetic of hundreds of digits, which shares no code with the loss.
+
+So many digits that cancellation in the plain formula does not matter: a logit of 80 on the right side leaves 1 - sigmoid(80) = 2e-35, and the difference
+quotients below lose a third of the digits on purpose.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import mpmath
+import torch
+from torch import Tensor
+
+from losskit.contract.registry import Loss
+from losskit.testing.inputs import full_settings
+
+Number = Any  # mpmath.mpf
+FAR = (60, 120)  # powers of ten that stand in for infinity: a limit is finite where they agree
+
+
+class Exact(NamedTuple):
+    """One number an item. A derivative is None at a kink.
+
+    `scale` is what an error of the derivative is measured against: the derivative itself, but for soft targets the sum of the sizes of its two terms
+    (that of the positive and that of the negative label), since the derivative passes through 0 where the two are equal.
+    """
+
+    value: Number
+    grad_input: Number | None
+    grad_target: Number | None
+    scale_input: Number
+    scale_target: Number
+
+
+def context(dtype: torch.dtype) -> tuple[Any, int]:
+    """The arithmetic to use for a dtype, and the power of ten of the relative step of difference quotients."""
+    mp = mpmath.mp.clone()
+    mp.dps, power = (900, 120) if dtype is torch.float64 else (250, 60)
+    return mp, power
+
+
+def derivative(mp: Any, f: Any, x: Number, power: int) -> Number | None:
+    """The central difference quotient; None at a kink, where the two one-sided ones differ however small the step."""
+    h = (abs(x) or mp.mpf(1)) * mp.mpf(10) ** -power
+    middle = f(x)
+
+    def sides(h: Number) -> tuple[Number, Number]:
+        return (middle - f(x - h)) / h, (f(x + h) - middle) / h
+
+    left, right = sides(h)
+    if abs(left - right) > mp.mpf("1e-9") * abs(left + right):
+        closer = sides(h * mp.mpf("1e-9"))
+        if abs(closer[1] - closer[0]) > abs(right - left) / 2:
+            return None
+    return (left + right) / 2
+
+
+def number_settings(mp: Any, loss: Loss, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as the textbook takes them: exact numbers; a weight of one element is a number."""
+    result = {}
+    for name, value in full_settings(loss, settings).items():
+        value = value.tolist() if isinstance(value, Tensor) else value
+        if isinstance(value, list):
+            if len(value) != 1:
+                raise ValueError(f"{name}: the oracle takes weights of one element, got {len(value)}")
+            value = value[0]
+        result[name] = mp.mpf(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+    return result
+
+
+@lru_cache(maxsize=512)
+def _exact(loss_name: str, settings: tuple[tuple[str, Any], ...], xs: tuple[float, ...], ts: tuple[float, ...], dtype: torch.dtype, to_target: bool) -> list[Exact]:
+    from losskit import LOSSES
+
+    loss = LOSSES[loss_name]
+    mp, power = context(dtype)
+    return [exact_point(mp, loss, number_settings(mp, loss, dict(settings)), mp.mpf(x), mp.mpf(t), power, to_target) for x, t in zip(xs, ts, strict=True)]
+
+
+def exact_point(mp: Any, loss: Loss, settings: Mapping[str, Any], x: Number, t: Number, power: int, to_target: bool) -> Exact:
+    """Value and derivatives at one point."""
+
+    def f(x: Number, t: Number, **other: Any) -> Number:
+        return loss.textbook(mp, x, t, **(dict(settings) | other))
+
+    grad_x = derivative(mp, lambda x: f(x, t), x, power)
+    grad_t = derivative(mp, lambda t: f(x, t), t, power) if to_target else None
+    scale_x, scale_t = abs(grad_x or mp.mpf(0)), abs(grad_t or mp.mpf(0))
+    if loss.target == "unit":
+        smoothing = settings.get("label_smoothing") or mp.mpf(0)
+        soft = t * (1 - smoothing) + smoothing / 2
+        plain = {"label_smoothing": mp.mpf(0)} if "label_smoothing" in settings else {}
+        no, yes = mp.mpf(0), mp.mpf(1)
+        if 0 < soft < 1:
+            scale_x = (1 - soft) * abs(derivative(mp, lambda x: f(x, no, **plain), x, power)) + soft * abs(derivative(mp, lambda x: f(x, yes, **plain), x, power))
+        if to_target:
+            scale_t = (1 - smoothing) * (abs(f(x, no, **plain)) + abs(f(x, yes, **plain)))
+    return Exact(f(x, t), grad_x, grad_t, scale_x, scale_t)
+
+
+def exact(loss: Loss, settings: Mapping[str, Any], x: Tensor, t: Tensor, *, to_target: bool = False) -> list[Exact]:
+    """The oracle on every item of two tensors, which are taken as the exact numbers they hold. Results are kept for the next engine that asks."""
+    held = tuple(sorted((k, tuple(v) if isinstance(v, list) else v) for k, v in settings.items()))
+    held = tuple((k, list(v)[0] if isinstance(v, tuple) else v) for k, v in held)
+    return _exact(loss.name, held, tuple(x.reshape(-1).tolist()), tuple(t.reshape(-1).tolist()), x.dtype, to_target)
+
+
+def limit(loss: Loss, settings: Mapping[str, Any], positive: bool, t: float, dtype: torch.dtype = torch.float32) -> tuple[float | None, float | None]:
+    """Value and derivative by the input as the input goes to an infinity; None where the limit is infinite."""
+    mp, power = context(dtype)
+    numbers = number_settings(mp, loss, settings)
+    sign = 1 if positive else -1
+    near, far = (exact_point(mp, loss, numbers, sign * mp.mpf(10) ** p, mp.mpf(t), power, False) for p in FAR)
+
+    def settled(a: Number, b: Number) -> float | None:
+        return float(b) if abs(a - b) < mp.mpf("1e-15") * max(1, abs(b)) else None
+
+    return settled(near.value, far.value), settled(near.grad_input, far.grad_input)
+
+
+class Worst(NamedTuple):
+    """The largest error, the item it belongs to, what was expected and what came."""
+
+    error: float
+    index: int
+    expected: float
+    got: float
+
+
+def worst_error(got: Tensor, expected: Sequence[Number | None], scale: Sequence[Number] | None = None, dtype: torch.dtype | None = None) -> Worst:
+    """The largest relative error, over the items whose exact result is a normal number of the dtype.
+
+    Elsewhere: a smaller result may be off by the smallest normal number at most (else the error is infinite); one too large to be stored need only not be NaN.
+    """
+    info = torch.finfo(dtype or got.dtype)
+    worst = Worst(0.0, 0, 0.0, 0.0)
+    for i, (g, e) in enumerate(zip(got.detach().reshape(-1).tolist(), expected, strict=True)):
+        if e is None:
+            continue
+        against = abs(e) if scale is None else scale[i]
+        if abs(e) > info.max or against > info.max:
+            error = float("inf") if g != g else 0.0
+        elif g != g or g in (float("inf"), float("-inf")):
+            error = float("inf")
+        elif abs(e) < info.tiny:
+            error = float(abs(g - e) / against) if against >= info.tiny else 0.0 if abs(g - e) <= info.tiny else float("inf")
+        else:
+            error = float(abs(g - e) / against)
+        if error > worst.error:
+            worst = Worst(error, i, float(e), g)
+    return worst
