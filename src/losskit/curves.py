@@ -109,7 +109,7 @@ def save_picture(loss: Loss, path: Path, language: str = "en") -> None:
 
     font = chinese_font() if language == "zh" else None
     word = 1 if font else 0
-    style = {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "axes.unicode_minus": False}
+    style: dict[str, Any] = {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "axes.unicode_minus": False}
     if font:
         style["font.family"] = [font, "DejaVu Sans"]
     with rc_context(style):

@@ -15,9 +15,9 @@ from pathlib import Path
 SIZES = (64, 4_096, 65_536, 1 << 20, 1 << 23, 1 << 26)
 
 
-def main(sizes: list[int] | None = None, output: Path | None = None, quick: bool = False, losses: list[str] | None = None) -> int:
+def main(sizes: list[int] | None = None, output: Path | None = None, quick: bool = False, losses: list[str] | None = None, memory: str = "reused") -> int:
     """Run the benchmark in a process of its own; `output` is the JSON file, beside which a table in markdown is written. Returns the exit code."""
-    command = [sys.executable, "-m", "losskit.bench.run"]
+    command = [sys.executable, "-m", "losskit.bench.run", "--memory", memory]
     if sizes:
         command += ["--sizes", *map(str, sizes)]
     if output:

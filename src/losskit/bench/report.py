@@ -3,7 +3,11 @@
 from collections.abc import Iterator
 from typing import Any
 
-# ours against a side at a size and dtype: at most this many times its time
+MEMORY = {
+    "reused": "large tensors reuse pages the process already holds, as in a long training run; the harder case for us.",
+    "fresh": "every large tensor is new pages, faulted in as it is written, as in a young process.",
+}
+# ours against a side at a size, float32: at most this many times its time
 Target = tuple[str, str, int, float]
 BIG, SMALL = 1 << 23, 64
 SIMPLE = ("l1_loss", "l2_loss", "mse_loss", "smooth_l1_loss", "huber_loss")
@@ -70,6 +74,7 @@ def markdown(results: dict[str, Any]) -> str:
         f"{machine['cpu']}, {machine['threads']} threads, Python {machine['python']}, torch {machine['torch']}, {machine['system']}.",
         f"Command: `{machine['command']}`.",
         'Forward and backward of "mean"; medians of interleaved repeats; every figure is a ratio within this run. `floor` is `torch.add(x, t)` into a fresh tensor.',
+        f"Memory: {MEMORY[results['memory']]}",
         "",
     ]
     judged = list(verdicts(results))

@@ -20,7 +20,12 @@ from losskit.cli import stop
 from losskit.cli.explain import explain as explain_loss
 from losskit.cli.explain import find
 
-app = typer.Typer(help="Deep learning's loss functions for PyTorch, to look at, to measure and to try.", add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+app = typer.Typer(
+    help="Deep learning's loss functions for PyTorch, to look at, to measure and to try.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
 
 
 class Language(StrEnum):
@@ -50,9 +55,7 @@ def run(words: Sequence[str]) -> int:
 
 
 @app.callback(invoke_without_command=True)
-def start(
-    context: typer.Context, show_version: Annotated[bool, typer.Option("--version", help="The version of losskit.")] = False
-) -> None:
+def start(context: typer.Context, show_version: Annotated[bool, typer.Option("--version", help="The version of losskit.")] = False) -> None:
     """Deep learning's loss functions for PyTorch, to look at, to measure and to try."""
     if show_version:
         typer.echo(f"losskit {losskit.__version__}")
@@ -115,7 +118,9 @@ def engines() -> dict[str, str]:
     torch.func.vmap(called)(x)
     chosen["torch.func"] = seen[0]
     lines = {place: f"{c.engine}: {c.reason}" for place, c in chosen.items()}
-    lines.setdefault("GPU tensors", "no GPU here; there: triton" if installed("triton") != "not installed" else "no GPU here; there: torch, for Triton is not installed")
+    lines.setdefault(
+        "GPU tensors", "no GPU here; there: triton" if installed("triton") != "not installed" else "no GPU here; there: torch, for Triton is not installed"
+    )
     lines["torch.compile"] = "torch: the compiler fuses PyTorch operations itself"
     return lines
 
@@ -176,13 +181,14 @@ def tour(
     output: Annotated[Path, typer.Option(help="Folder for index.html.")] = Path("report"),
     show: Annotated[bool, typer.Option("--open/--no-open", help="Open the report in a browser.")] = False,
     seed: Annotated[int, typer.Option(help="Another seed, other splits and initial weights.", min=0)] = 0,
+    lang: Annotated[Language, typer.Option(help="Language of the verdicts printed here; the report has both.")] = Language.en,
     quick: Annotated[bool, typer.Option("--quick", help="A glance: few models, few steps; the numbers mean little.")] = False,
 ) -> None:
     """Train small models on real data with every loss and write a report."""
     from losskit.cli.tour import conduct
 
     began = time.perf_counter()
-    page = conduct(output, seed, quick)
+    page = conduct(output, seed, quick, lang.value)
     console = Console()
     console.print(f"\nThe report: [bold]{page}[/bold]  ({time.perf_counter() - began:.0f} s)", soft_wrap=True, highlight=False)
     if show:

@@ -57,7 +57,9 @@ def explain(loss: Loss, console: Console, language: str = "en", *, draw: bool = 
     zh = language == "zh"
     about = chinese_sections(loss) if zh else english
     console.print()
-    console.print(Text.assemble((f"losskit.{loss.name}", "bold"), ("   module: " if not zh else "   模块: ", "dim"), loss.module, f"   {loss.task}", style="default"))
+    console.print(
+        Text.assemble((f"losskit.{loss.name}", "bold"), ("   module: " if not zh else "   模块: ", "dim"), loss.module, f"   {loss.task}", style="default")
+    )
     console.print(about["Summary"], highlight=False, markup=False)
     block(console, "公式" if zh else "Formula", Text(loss.formula, style="cyan"))
     if zh:
@@ -99,7 +101,9 @@ def curves(loss: Loss, width: int, word: int = 0) -> RenderableType:
     for part, heights, colour in (("value", curve.value, "green"), ("derivative", curve.slope, "magenta")):
         lines = plot(curve.x, heights, width=size, height=9)
         setting = f"({curve.label})" if curve.label else ""
-        pictures.append(Group(Text(f"{WORDS[part][word]} {setting}", style="bold " + colour), Text("\n".join(lines), style=colour), Text(axis.center(len(lines[0])))))
+        pictures.append(
+            Group(Text(f"{WORDS[part][word]} {setting}", style="bold " + colour), Text("\n".join(lines), style=colour), Text(axis.center(len(lines[0]))))
+        )
     if not beside:
         return Group(*pictures)
     grid = Table.grid(padding=(0, 3))

@@ -1,6 +1,7 @@
 """The tour in a terminal: a progress bar, then what was found."""
 
 from pathlib import Path
+from typing import Literal
 
 import sklearn  # noqa: F401  # missing, it is told here, before the first training
 from rich.console import Console
@@ -11,7 +12,7 @@ from losskit import tour
 from losskit.tour.chapter import Chapter
 
 
-def conduct(output: Path, seed: int, quick: bool) -> Path:
+def conduct(output: Path, seed: int, quick: bool, language: Literal["en", "zh"]) -> Path:
     """Run the tour and print its summary; returns the report's path."""
     console = Console()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -19,14 +20,16 @@ def conduct(output: Path, seed: int, quick: bool) -> Path:
         task = progress.add_task("starting", total=tour.work())
         outcome = tour.conduct(output, seed, tour.QUICK if quick else tour.FULL, lambda done: progress.update(task, advance=1, description=done))
     for chapter in outcome.chapters:
-        summarise(chapter, console)
-    console.print(f"\n[bold]Speed[/bold]\n{outcome.speed.line.en}", highlight=False)
+        summarise(chapter, console, language)
+    console.print()
+    console.print("Speed" if language == "en" else "速度", style="bold")
+    console.print(f"  {getattr(outcome.speed.line, language)}", highlight=False)
     return outcome.page
 
 
-def summarise(chapter: Chapter, console: Console) -> None:
+def summarise(chapter: Chapter, console: Console, language: Literal["en", "zh"]) -> None:
     """A chapter's table and verdict."""
-    table = Table(title=chapter.title.en, title_justify="left", title_style="bold")
+    table = Table(title=getattr(chapter.title, language), title_justify="left", title_style="bold")
     for number, heading in enumerate(chapter.summary_headings):
         table.add_column(heading, justify="right" if number else "left", no_wrap=not number)
     for row in chapter.summary:
@@ -34,4 +37,4 @@ def summarise(chapter: Chapter, console: Console) -> None:
     console.print()
     console.print(table)
     for sentence in chapter.verdict:
-        console.print(f"  {sentence.en}", highlight=False, markup=False)
+        console.print(f"  {getattr(sentence, language)}", highlight=False, markup=False)

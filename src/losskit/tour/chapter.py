@@ -99,7 +99,7 @@ class ChapterModule(Protocol):
         """Train, measure, draw and judge."""
 
 
-def listed(names: Iterable[str], last: str = " and ") -> str:
-    """Names in a sentence: `a, b and c`."""
+def listed(names: Iterable[str]) -> str:
+    """Names in an English sentence: `a, b and c`."""
     *most, final = list(names)
-    return f"{', '.join(most)}{last}{final}" if most else final
+    return f"{', '.join(most)} and {final}" if most else final

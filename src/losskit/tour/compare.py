@@ -26,12 +26,7 @@ def student(level: float, freedom: int) -> float:
     """
     z = NormalDist().inv_cdf(1.0 - level / 2.0)
     v = float(freedom)
-    return (
-        z
-        + (z**3 + z) / (4 * v)
-        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2)
-        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * v**3)
-    )
+    return z + (z**3 + z) / (4 * v) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2) + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * v**3)
 
 
 def difference(a: Numbers, b: Numbers, *, train: int, test: int, matters: float) -> Difference:

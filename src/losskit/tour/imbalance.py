@@ -1,121 +1,17 @@
-"""Chapter 2: binary classification on `breast_cancer` with malignant cases made rare. Cross-entropy, weighted, smoothed, and focal loss."""
+"""Chapter 2 in words, tables and pictures."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import math
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from losskit.contract.registry import LOSSES
 from losskit.curves import label, module, sample
 from losskit.tour.chapter import Advance, Cell, Chapter, Effort, Figure, Heading, Paragraph, Table, Text, listed
-from losskit.tour.compare import Difference, Numbers, calibration_error, difference, spread
+from losskit.tour.compare import Difference, Numbers, spread
 from losskit.tour.figures import SERIES, SOFT, panel, ranges
-from losskit.tour.train import fit
-
-RARE, COMMON = 12, 228  # training cases of either kind: 5 % malignant
-TEST_RARE = 100  # malignant cases held out
-SHARE = RARE / (RARE + COMMON)
-DECAY = 0.1  # the classes are nearly separable: little needs to be held back
-
-
-class Entry(NamedTuple):
-    """A loss with its settings, as it is compared."""
-
-    name: str
-    loss: str
-    settings: dict[str, Any]
-
-
-ENTRIES = (
-    Entry("BCE", "binary_cross_entropy", {}),
-    Entry("BCE(pos_weight=19)", "binary_cross_entropy", {"pos_weight": [COMMON / RARE]}),
-    Entry("BCE(label_smoothing=0.1)", "binary_cross_entropy", {"label_smoothing": 0.1}),
-    Entry("focal(gamma=0.5)", "focal_loss", {"gamma": 0.5}),
-    Entry("focal(gamma=1)", "focal_loss", {"gamma": 1.0}),
-    Entry("focal(gamma=2)", "focal_loss", {"gamma": 2.0}),
-    Entry("focal(gamma=5)", "focal_loss", {"gamma": 5.0}),
-    Entry("focal(gamma=2, alpha=0.25)", "focal_loss", {"gamma": 2.0, "alpha": 0.25}),
-    Entry("focal(gamma=2, alpha=0.95)", "focal_loss", {"gamma": 2.0, "alpha": 0.95}),
-)
-PLAIN = ENTRIES[0].name
-
-
-class Measure(NamedTuple):
-    """A score: its name, whether more is better, and the smallest difference worth a word."""
-
-    title: Text
-    more: bool
-    matters: float
-
-
-MEASURES = {
-    "accuracy": Measure(Text("Accuracy", "准确率"), True, 0.005),
-    "balanced": Measure(Text("Balanced accuracy", "平衡准确率"), True, 0.01),
-    "recall": Measure(Text("Recall of malignant", "恶性召回率"), True, 0.01),
-    "precision": Measure(Text("Precision", "精确率"), True, 0.01),
-    "auc": Measure(Text("AUC", "AUC"), True, 0.005),
-    "ap": Measure(Text("Average precision", "平均精确率"), True, 0.01),
-    "ece": Measure(Text("Calibration error", "校准误差 ECE"), False, 0.005),
-    "brier": Measure(Text("Brier score", "Brier 分数"), False, 0.002),
-}
-Scores = dict[str, Numbers]  # one number a seed for each measure
-
-
-class Data(NamedTuple):
-    """All seeds' splits; `weight` makes malignant cases as rare in the test as they are in training."""
-
-    x: Tensor  # (seeds, train, inputs)
-    target: Tensor  # (seeds, train)
-    test_x: Tensor
-    truth: Numbers  # (seeds, test)
-    weight: Numbers  # (test,), the same for every seed
-
-
-def load(seed: int, seeds: int) -> Data:
-    """Random splits: 12 malignant and 228 benign cases to learn from, 100 malignant and the other benign ones to test on."""
-    from sklearn.datasets import load_breast_cancer
-
-    x, benign = load_breast_cancer(return_X_y=True)
-    y = 1 - benign  # malignant is the class to find
-    parts = []
-    for number in range(seeds):
-        draw = np.random.default_rng([seed, number])
-        rare, common = draw.permutation(np.flatnonzero(y == 1)), draw.permutation(np.flatnonzero(y == 0))
-        train, test = np.concatenate([rare[:RARE], common[:COMMON]]), np.concatenate([rare[-TEST_RARE:], common[COMMON:]])
-        mean, deviation = x[train].mean(0), x[train].std(0)
-        parts.append(((x[train] - mean) / deviation, y[train], (x[test] - mean) / deviation, y[test]))
-    inputs, target, test_x, truth = (np.stack([p[i] for p in parts]) for i in range(4))
-    others = truth.shape[1] - TEST_RARE
-    weight = np.where(truth[0] == 1, SHARE / (1 - SHARE) * others / TEST_RARE, 1.0)
-    as_tensor: Callable[[Any], Tensor] = lambda a: torch.as_tensor(a.astype(np.float32))  # noqa: E731
-    return Data(as_tensor(inputs), as_tensor(target), as_tensor(test_x), truth.astype(np.float64), weight)
-
-
-def score(probability: Numbers, data: Data) -> Scores:
-    """Every measure for every seed."""
-    from sklearn.metrics import average_precision_score, roc_auc_score
-
-    rows = []
-    w = data.weight
-    for p, y in zip(probability, data.truth, strict=True):
-        found = p > 0.5
-        recall, false_alarms = found[y == 1].mean(), found[y == 0].mean()
-        hits = (w * found * y).sum()
-        rows.append(
-            {
-                "accuracy": (w * (found == y)).sum() / w.sum(),
-                "balanced": (recall + 1.0 - false_alarms) / 2.0,
-                "recall": recall,
-                "precision": hits / (w * found).sum() if found.any() else 0.0,
-                "auc": roc_auc_score(y, p),
-                "ap": average_precision_score(y, p, sample_weight=w),
-                "ece": calibration_error(p, y, w),
-                "brier": (w * (p - y) ** 2).sum() / w.sum(),
-            }
-        )
-    return {name: np.array([row[name] for row in rows], np.float64) for name in MEASURES}
+from losskit.tour.imbalance_run import COMMON, ENTRIES, MEASURES, PLAIN, RARE, SHARE, TEST_RARE, Data, Findings, Scores, run
 
 
 def work() -> int:
@@ -125,35 +21,14 @@ def work() -> int:
 
 def build(seed: int, effort: Effort, advance: Advance) -> Chapter:
     """Train with every loss, and judge."""
-    data = load(seed, effort.seeds)
-    scores: dict[str, Scores] = {}
-    probabilities: dict[str, Numbers] = {}
-    for entry in ENTRIES:
-        models = fit(module(LOSSES[entry.loss], entry.settings), data.x, data.target, steps=2 * effort.steps, decay=DECAY, seed=seed)
-        with torch.no_grad():
-            probabilities[entry.name] = torch.sigmoid(models(data.test_x)).double().numpy()
-        scores[entry.name] = score(probabilities[entry.name], data)
-        advance(f"breast cancer: {entry.name}")
-    differences = {
-        name: {measure: _against_plain(scores, name, measure, data) for measure in MEASURES} for name in scores if name != PLAIN
-    }
-    chapter = _chapter(scores, differences, probabilities, data, effort)
+    chapter = tell(run(seed, effort, advance), effort)
     advance("breast cancer: figures")
     return chapter
 
 
-def _against_plain(scores: dict[str, Scores], name: str, measure: str, data: Data) -> Difference:
-    """A loss against plain cross-entropy."""
-    train, test = data.x.shape[1], data.truth.shape[1]
-    return difference(
-        scores[name][measure], scores[PLAIN][measure], train=train, test=test, matters=MEASURES[measure].matters
-    )
-
-
-def _chapter(
-    scores: dict[str, Scores], differences: dict[str, dict[str, Difference]], probabilities: dict[str, Numbers], data: Data, effort: Effort
-) -> Chapter:
-    """Words, tables and pictures."""
+def tell(found: Findings, effort: Effort) -> Chapter:
+    """The chapter of these findings."""
+    scores, differences, probabilities, data = found
     return Chapter(
         key="imbalance",
         title=Text("Classification with a rare class", "类别不均衡的分类"),
@@ -218,12 +93,7 @@ def _verdict(scores: dict[str, Scores], differences: dict[str, dict[str, Differe
     """What the numbers say, whatever they turn out to be."""
     mean = {m: {n: float(s[m].mean()) for n, s in scores.items()} for m in MEASURES}
     low, high = min(mean["accuracy"].values()), max(mean["accuracy"].values())
-    said = [
-        Text(
-            f"Accuracy hides the question: every loss lies between {low:.3f} and {high:.3f}, and calling everything benign would score {1 - SHARE:.3f}.",
-            f"准确率看不出问题：所有损失都在 {low:.3f} 到 {high:.3f} 之间，而全部判为良性也有 {1 - SHARE:.3f}。",
-        )
-    ]
+    said = []
 
     def changed(measure: str, better: bool) -> list[str]:
         more = MEASURES[measure].more
@@ -238,22 +108,30 @@ def _verdict(scores: dict[str, Scores], differences: dict[str, dict[str, Differe
         said.append(
             Text(
                 f"Plain BCE finds {plain:.0%} of the malignant cases. Clearly more: {listed(shares)}"
-                + (f"; paid for with precision ({precision[PLAIN]:.2f} under BCE, {precision[top]:.2f} under {top})." if cost else ", without a clear loss of precision."),
-                f"普通 BCE 找到 {plain:.0%} 的恶性病例。明显更多的：{listed(shares, '、')}"
-                + (f"；代价是精确率(BCE 为 {precision[PLAIN]:.2f}，{top} 为 {precision[top]:.2f})。" if cost else "，精确率没有明显下降。"),
+                + f". Precision goes from {precision[PLAIN]:.2f} to {precision[top]:.2f} under {top}"
+                + ("." if cost else ", within the noise."),
+                f"普通 BCE 找到 {plain:.0%} 的恶性病例。明显更多的：{'、'.join(shares)}"
+                + f"。{top} 的精确率从 {precision[PLAIN]:.2f} 变为 {precision[top]:.2f}"
+                + ("。" if cost else "，在噪声之内。"),
             )
         )
     else:
         said.append(
-            Text(f"Plain BCE finds {plain:.0%} of the malignant cases, and no other loss clearly finds more.", f"普通 BCE 找到 {plain:.0%} 的恶性病例，没有哪个损失明显更多。")
+            Text(
+                f"Plain BCE finds {plain:.0%} of the malignant cases, and no other loss clearly finds more.",
+                f"普通 BCE 找到 {plain:.0%} 的恶性病例，没有哪个损失明显更多。",
+            )
         )
     if lost:
-        said.append(Text(f"Clearly fewer malignant cases are found by {listed(lost)}.", f"明显更少的：{listed(lost, '、')}。"))
+        said.append(Text(f"Clearly fewer malignant cases are found by {listed(lost)}.", f"明显更少的：{'、'.join(lost)}。"))
     gammas = [e.name for e in ENTRIES if e.loss == "focal_loss" and "alpha" not in e.settings]
     helped = [n for n in gammas if n in found]
     least, most = (f"{pick(mean['recall'][n] for n in gammas):.0%}" for pick in (min, max))
     said.append(
-        Text(f"Focal's gamma alone (without alpha) clearly raises recall here: {listed(helped)}.", f"仅靠 focal 的 gamma(不用 alpha)，召回率就有明显提升：{listed(helped, '、')}。")
+        Text(
+            f"Focal's gamma alone (without alpha) clearly raises recall here: {listed(helped)}.",
+            f"仅靠 focal 的 gamma(不用 alpha)，召回率就有明显提升：{'、'.join(helped)}。",
+        )
         if helped
         else Text(
             f"Focal's gamma alone (without alpha) does not clearly raise recall at any value tried ({least} to {most}): "
@@ -261,7 +139,16 @@ def _verdict(scores: dict[str, Scores], differences: dict[str, dict[str, Differe
             f"仅靠 focal 的 gamma(不用 alpha)，在试过的取值下召回率都没有明显提升({least} 到 {most})：起作用的是稀有类的权重。",
         )
         if any("alpha" in n or "weight" in n for n in found)
-        else Text("Focal's gamma alone (without alpha) does not clearly raise recall at any value tried.", "仅靠 focal 的 gamma(不用 alpha)，在试过的取值下召回率都没有明显提升。")
+        else Text(
+            "Focal's gamma alone (without alpha) does not clearly raise recall at any value tried.",
+            "仅靠 focal 的 gamma(不用 alpha)，在试过的取值下召回率都没有明显提升。",
+        )
+    )
+    said.append(
+        Text(
+            f"Accuracy hides the question: every loss lies between {low:.3f} and {high:.3f}, and calling everything benign would score {1 - SHARE:.3f}.",
+            f"准确率看不出问题：所有损失都在 {low:.3f} 到 {high:.3f} 之间，而全部判为良性也有 {1 - SHARE:.3f}。",
+        )
     )
     ranking = {m: (changed(m, True), changed(m, False)) for m in ("auc", "ap")}
     better = sorted({n for m in ranking.values() for n in m[0]})
@@ -270,14 +157,14 @@ def _verdict(scores: dict[str, Scores], differences: dict[str, dict[str, Differe
         said.append(
             Text(
                 f"As rankings (AUC, average precision), clearly better than BCE: {listed(better) if better else 'none'}; clearly worse: {listed(worse) if worse else 'none'}.",
-                f"就排序能力(AUC、平均精确率)而言，明显优于 BCE 的：{listed(better, '、') if better else '无'}；明显更差的：{listed(worse, '、') if worse else '无'}。",
+                f"就排序能力(AUC、平均精确率)而言，明显优于 BCE 的：{'、'.join(better) if better else '无'}；明显更差的：{'、'.join(worse) if worse else '无'}。",
             )
         )
     else:
         said.append(
             Text(
-                "As rankings they are the same: no loss has a clearly better or worse AUC or average precision than BCE. A different threshold on BCE would do as much.",
-                "就排序能力而言没有差别：AUC 与平均精确率都没有哪个损失明显好于或差于 BCE。把 BCE 的阈值换一换，效果相当。",
+                "As rankings they are the same: no loss has a clearly better or worse AUC or average precision than BCE. So a different threshold on BCE should do as much.",
+                "就排序能力而言没有差别：AUC 与平均精确率都没有哪个损失明显好于或差于 BCE。所以把 BCE 的阈值换一换，效果应当相当。",
             )
         )
     best = min(ece, key=lambda n: ece[n])
@@ -286,9 +173,17 @@ def _verdict(scores: dict[str, Scores], differences: dict[str, dict[str, Differe
     said.append(
         Text(
             f"Probabilities: {best} has the smallest calibration error ({ece[best]:.3f}), {worst} the largest ({ece[worst]:.3f}). "
-            + (f"Clearly worse than BCE: {'all others' if len(off) == len(differences) else listed(off)}; recalibrate before reading their outputs as probabilities." if off else "None is clearly worse than BCE."),
+            + (
+                f"Clearly worse than BCE: {'all others' if len(off) == len(differences) else listed(off)}; recalibrate before reading their outputs as probabilities."
+                if off
+                else "None is clearly worse than BCE."
+            ),
             f"概率：{best} 的校准误差最小({ece[best]:.3f})，{worst} 最大({ece[worst]:.3f})。"
-            + (f"明显差于 BCE 的：{'其余全部' if len(off) == len(differences) else listed(off, '、')}；要把它们的输出当概率用，先重新校准。" if off else "没有哪个明显差于 BCE。"),
+            + (
+                f"明显差于 BCE 的：{'其余全部' if len(off) == len(differences) else '、'.join(off)}；要把它们的输出当概率用，先重新校准。"
+                if off
+                else "没有哪个明显差于 BCE。"
+            ),
         )
     )
     return tuple(said)
@@ -371,12 +266,12 @@ def _reliability_panels(probabilities: dict[str, Numbers], data: Data) -> tuple[
 def _by_hand() -> Table:
     """Focal loss for a sure right and a sure wrong answer, step by step, and what losskit says."""
     right, wrong = 4.0, -4.0
-    p = [1.0 / (1.0 + np.exp(-x)) for x in (right, wrong)]
-    cross = [-np.log(q) for q in p]
+    p = [1.0 / (1.0 + math.exp(-x)) for x in (right, wrong)]
+    cross = [-math.log(q) for q in p]
     fade = [(1.0 - q) ** 2 for q in p]
     focal = module(LOSSES["focal_loss"], {"gamma": 2.0})
     said = [float(focal(torch.tensor([x]), torch.ones(1))) for x in (right, wrong)]
-    lines = (
+    lines: tuple[tuple[str | Text, ...], ...] = (
         ("p = 1 / (1 + exp(-x))", *(f"{q:.6f}" for q in p)),
         (Text("cross-entropy: -log p", "交叉熵：-log p"), *(f"{c:.6f}" for c in cross)),
         (Text("fading factor: (1 - p)²", "衰减因子：(1 - p)²"), *(f"{f:.6f}" for f in fade)),
@@ -384,8 +279,12 @@ def _by_hand() -> Table:
         (Text("losskit says", "losskit 的结果"), *(f"{v:.6g}" for v in said)),
     )
     return Table(
-        (Text("By hand: focal, gamma = 2, target 1", "手算：focal，gamma = 2，目标为 1"), Text("sure and right: x = 4", "有把握且判对：x = 4"), Text("sure and wrong: x = -4", "有把握但判错：x = -4")),
-        tuple((Cell(a), Cell(b), Cell(c)) for a, b, c in lines),
+        (
+            Text("By hand: focal, gamma = 2, target 1", "手算：focal，gamma = 2，目标为 1"),
+            Text("sure and right: x = 4", "有把握且判对：x = 4"),
+            Text("sure and wrong: x = -4", "有把握但判错：x = -4"),
+        ),
+        tuple(tuple(Cell(entry) for entry in line) for line in lines),
         Text(
             f"Under cross-entropy one wrong answer weighs as much as {cross[1] / cross[0]:,.0f} right ones; under focal as much as {said[1] / said[0]:,.0f}.",
             f"交叉熵下，一个判错的样本抵得上 {cross[1] / cross[0]:,.0f} 个判对的；focal 下抵得上 {said[1] / said[0]:,.0f} 个。",

@@ -1,113 +1,16 @@
-"""Chapter 1: regression on `diabetes` when some training targets are wrong. Every regression loss, with and without the wrong targets."""
+"""Chapter 1 in words, tables and pictures."""
 
-import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from losskit.contract.registry import LOSSES, Loss
-from losskit.curves import Curve, module, sample, show
+from losskit.contract.registry import LOSSES
+from losskit.curves import module
 from losskit.tour.chapter import Advance, Cell, Chapter, Effort, Figure, Heading, Paragraph, Table, Text, listed
-from losskit.tour.compare import Difference, Numbers, difference, rank_correlation, spread
+from losskit.tour.compare import Difference, Numbers, rank_correlation, spread
 from losskit.tour.figures import SERIES, SOFT, panel, ranges, sparkline
-from losskit.tour.train import Models, fit
-
-SHARE = 0.15  # of training targets that are wrong
-SLIP = 10.0  # how: the decimal point slipped one place
-TEST = 110  # patients held out
-DECAY = 1.0  # strong, for the targets are noisy even where they are right
-MATTERS = 0.02  # a difference of test error below 2 % is not worth a word
-
-# errors are in units of the targets' robust spread, so 1 is a large ordinary error; losses not named here show their first listed setting
-SETTINGS: dict[str, tuple[dict[str, Any], ...]] = {
-    "barron_loss": ({"alpha": 0.0}, {"alpha": -2.0}, {"alpha": -math.inf}),
-    "charbonnier_loss": ({"eps": 0.1},),
-    "huber_loss": ({"delta": 1.0}, {"delta": 0.25}),
-    "quantile_loss": ({"quantile": 0.5},),
-    "smooth_l1_loss": ({"beta": 0.25},),
-}
-
-
-class Entry(NamedTuple):
-    """A loss with its settings, as it is compared."""
-
-    loss: Loss
-    settings: dict[str, Any]
-    curve: Curve
-
-    @property
-    def name(self) -> str:
-        """As the call is written."""
-        inside = ", ".join(f"{k}={show(v)}" for k, v in self.settings.items())
-        return f"{self.loss.name}({inside})" if inside else self.loss.name
-
-
-class Data(NamedTuple):
-    """All seeds' splits: standardised inputs and targets for training, what is needed to score in the original units."""
-
-    x: Tensor  # (seeds, train, inputs)
-    target: Tensor  # (seeds, train)
-    wrong: Tensor  # (seeds, train) bool
-    test_x: Tensor
-    test_y: Tensor
-    middle: Tensor  # (seeds, 1)
-    unit: Tensor  # (seeds, 1)
-
-
-class Result(NamedTuple):
-    """Test errors of one loss, one number a seed, in the original units."""
-
-    mae: Numbers
-    rmse: Numbers
-    predicted: Numbers  # of the first seed's test set
-
-
-def entries() -> list[Entry]:
-    """Every regression loss of the registry, with the settings shown."""
-    found = []
-    for loss in LOSSES.values():
-        if loss.task == "regression" and loss.target == "real":
-            for settings in SETTINGS.get(loss.name, (dict(loss.arguments[0]),)):
-                found.append(Entry(loss, settings, sample(loss, settings, span=(-18.0, 4.0), points=331)))
-    return found
-
-
-def load(seed: int, seeds: int, corrupt: bool) -> Data:
-    """Random splits of the 442 patients. The median and the median absolute deviation standardise the targets, since outliers hardly move them."""
-    from sklearn.datasets import load_diabetes
-
-    x, y = load_diabetes(return_X_y=True, scaled=False)
-    parts: list[tuple[Any, ...]] = []
-    for number in range(seeds):
-        draw = np.random.default_rng([seed, number])
-        order = draw.permutation(len(y))
-        test, train = order[:TEST], order[TEST:]
-        wrong = np.zeros(len(train), bool)
-        wrong[draw.permutation(len(train))[: round(SHARE * len(train))]] = True
-        target = np.where(wrong, SLIP * y[train], y[train]) if corrupt else y[train]
-        middle = np.median(target)
-        unit = 1.4826 * np.median(np.abs(target - middle))  # the factor makes it the standard deviation of Gaussian data
-        mean, deviation = x[train].mean(0), x[train].std(0)
-        parts.append(((x[train] - mean) / deviation, (target - middle) / unit, wrong, (x[test] - mean) / deviation, y[test], [middle], [unit]))
-    columns = [np.stack([np.asarray(p[i]) for p in parts]) for i in range(7)]
-    return Data(*(torch.as_tensor(c if c.dtype == bool else c.astype(np.float32)) for c in columns))
-
-
-def score(models: Models, data: Data) -> Result:
-    """Errors on the clean test patients."""
-    with torch.no_grad():
-        predicted = models(data.test_x) * data.unit + data.middle
-    error = (predicted - data.test_y).double()
-    return Result(error.abs().mean(1).numpy(), error.square().mean(1).sqrt().numpy(), predicted[0].double().numpy())
-
-
-def pull(entry: Entry, data: Data) -> float:
-    """The wrong targets' share of all gradient when training starts from the median: sum of |derivative| over them by the sum over all."""
-    x = torch.zeros_like(data.target, requires_grad=True)
-    (slope,) = torch.autograd.grad(module(entry.loss, entry.settings)(x, data.target), x)
-    return float(slope[data.wrong].abs().sum() / slope.abs().sum())
+from losskit.tour.regression_run import MATTERS, SHARE, SLIP, TEST, Data, Entry, Findings, Result, against, entries, run
 
 
 def work() -> int:
@@ -117,32 +20,18 @@ def work() -> int:
 
 def build(seed: int, effort: Effort, advance: Advance) -> Chapter:
     """Train with every loss on wrong and on right targets, and judge."""
-    dirty, clean = load(seed, effort.seeds, True), load(seed, effort.seeds, False)
-    tried = entries()
-    results: dict[str, tuple[Result, Result]] = {}
-    for entry in tried:
-        pair = []
-        for data in (dirty, clean):
-            pair.append(score(fit(module(entry.loss, entry.settings), data.x, data.target, steps=effort.steps, decay=DECAY, seed=seed), data))
-            advance(f"diabetes: {entry.name}")
-        results[entry.name] = (pair[0], pair[1])
-    order = sorted(tried, key=lambda e: float(results[e.name][0].mae.mean()))
-    pulls = {e.name: pull(e, dirty) for e in tried}
-    chapter = _chapter(order, results, pulls, dirty, clean, effort)
+    chapter = tell(run(seed, effort, advance), effort)
     advance("diabetes: figures")
     return chapter
 
 
-def against(best: Numbers, other: Numbers, train: int) -> Difference:
-    """How much worse the other loss is."""
-    return difference(other, best, train=train, test=TEST, matters=MATTERS * float(best.mean()))
-
-
-def _chapter(order: list[Entry], results: dict[str, tuple[Result, Result]], pulls: dict[str, float], dirty: Data, clean: Data, effort: Effort) -> Chapter:
-    """Words, tables and pictures."""
+def tell(found: Findings, effort: Effort) -> Chapter:
+    """The chapter of these findings."""
+    order, pulls, data = found.order, found.pulls, found.data
     names = [e.name for e in order]
-    train = dirty.target.shape[1]
-    median = float((dirty.test_y - dirty.middle).abs().double().mean())
+    results = {n: (found.dirty[n], found.clean[n]) for n in names}
+    train = data.target.shape[1]
+    median = float((data.test_y - data.middle).abs().double().mean())
     with_wrong = {n: against(results[names[0]][0].mae, results[n][0].mae, train) for n in names}
     best_clean = min(names, key=lambda n: float(results[n][1].mae.mean()))
     without = {n: against(results[best_clean][1].mae, results[n][1].mae, train) for n in names}
@@ -159,7 +48,7 @@ def _chapter(order: list[Entry], results: dict[str, tuple[Result, Result]], pull
         blocks=(
             _table(order, results, pulls, with_wrong),
             Figure(
-                (_results_panel(names, results), _fit_panel(names, results, dirty)),
+                (_results_panel(names, results), _fit_panel(names, results, data)),
                 Text(
                     "Left: test error of each loss, mean and standard deviation over the seeds (logarithmic axis). Right: predictions for the first seed's test patients; "
                     "on the diagonal they would be perfect.",
@@ -177,7 +66,7 @@ def _chapter(order: list[Entry], results: dict[str, tuple[Result, Result]], pull
                 )
             ),
             Figure(
-                _why_panels(order, dirty),
+                _why_panels(order, data),
                 Text(
                     "Value and derivative against the error, in units of the targets' robust spread. In the shaded band, and beyond it on the left, lie nine of ten wrong targets, seen from the median.",
                     "损失值与导数随误差的变化，横轴单位为目标的稳健尺度。阴影带内及其左侧是十分之九的错误目标(以中位数为预测)。",
@@ -211,21 +100,16 @@ def _verdict(
     mae = {n: float(results[n][0].mae.mean()) for n in names}
     equal = [n for n in names[1:] if not with_wrong[n].clear]
     clear = [n for n in names[1:] if with_wrong[n].clear]
-    said = []
-    if equal:
-        said.append(
-            Text(
-                f"With wrong targets {best} has the smallest test error ({_pm(results[best][0].mae)} points), but the data cannot tell it from {listed(equal)}.",
-                f"目标有错时，{best} 的测试误差最小({_pm(results[best][0].mae)} 分)，但与 {listed(equal, '、')} 的差别在噪声范围内。",
-            )
-        )
-    else:
-        said.append(
-            Text(
-                f"With wrong targets {best} has the smallest test error ({_pm(results[best][0].mae)} points), clearly ahead of all others.",
-                f"目标有错时，{best} 的测试误差最小({_pm(results[best][0].mae)} 分)，明显优于其余各损失。",
-            )
-        )
+    usual = "mse_loss" if "mse_loss" in names[1:] else worst
+    said = [
+        Text(
+            f"With wrong targets {best} has the smallest test error: {_pm(results[best][0].mae)} points, against {_pm(results[usual][0].mae)} under {usual}.",
+            f"目标有错时，{best} 的测试误差最小：{_pm(results[best][0].mae)} 分；{usual} 则为 {_pm(results[usual][0].mae)} 分。",
+        ),
+        Text(f"The data cannot tell it from {listed(equal)}.", f"与它的差别在噪声范围内的：{'、'.join(equal)}。")
+        if equal
+        else Text("It is clearly ahead of all others.", "它明显优于其余各损失。"),
+    ]
     if clear:
         useless = [n for n in clear if mae[n] > median]
         worse_en = "; ".join(f"{n} (+{with_wrong[n].mean:.1f})" for n in clear)
@@ -234,7 +118,7 @@ def _verdict(
             said.append(
                 Text(
                     f"{listed(useless)} learned less than nothing: predicting the training median for everybody errs by {median:.1f} points, {worst} by {mae[worst]:.1f}.",
-                    f"{listed(useless, '、')} 还不如不学：对所有人都预测训练集的中位数，误差为 {median:.1f} 分，而 {worst} 为 {mae[worst]:.1f} 分。",
+                    f"{'、'.join(useless)} 还不如不学：对所有人都预测训练集的中位数，误差为 {median:.1f} 分，而 {worst} 为 {mae[worst]:.1f} 分。",
                 )
             )
     apart = [n for n in names if without[n].clear]
@@ -243,12 +127,13 @@ def _verdict(
         Text(
             f"With right targets the choice hardly matters: all losses lie between {low:.1f} and {high:.1f} points"
             + (f"; only {listed(apart)} clearly trails the best." if apart else ", and no difference is beyond the noise."),
-            f"目标全对时，选哪个几乎无所谓：各损失都在 {low:.1f} 到 {high:.1f} 分之间" + (f"，只有 {listed(apart, '、')} 明显落后。" if apart else "，差别都在噪声之内。"),
+            f"目标全对时，选哪个几乎无所谓：各损失都在 {low:.1f} 到 {high:.1f} 分之间"
+            + (f"，只有 {'、'.join(apart)} 明显落后。" if apart else "，差别都在噪声之内。"),
         )
         if high < 1.1 * low
         else Text(
             f"With right targets the errors lie between {low:.1f} and {high:.1f} points; clearly behind the best: {listed(apart) if apart else 'none'}.",
-            f"目标全对时，误差在 {low:.1f} 到 {high:.1f} 分之间；明显落后的：{listed(apart, '、') if apart else '无'}。",
+            f"目标全对时，误差在 {low:.1f} 到 {high:.1f} 分之间；明显落后的：{'、'.join(apart) if apart else '无'}。",
         )
     )
     agreement = rank_correlation(np.array([pulls[n] for n in names]), np.array([mae[n] for n in names]))
@@ -303,8 +188,8 @@ def _table(order: list[Entry], results: dict[str, tuple[Result, Result]], pulls:
         tuple(rows),
         Text(
             "Error on clean test patients, in points; mean ± standard deviation over the seeds, best first. Green: the best, and what cannot be told from it; red: clearly worse. "
-            "Little curves run from -4 to 4 units of error. Pull: the wrong targets' share of all gradient at the start.",
-            "在干净测试集上的误差(分)，各种子的均值 ± 标准差，由好到差。绿色：最好以及与之无法区分的；红色：明显更差。小图横轴为误差 -4 到 4 个单位。拉力：训练开始时错误目标占全部梯度的比例。",
+            "Little curves run from -4 to 4 units of error; their height matters little, for Adam evens it out, their shape does. Pull: the wrong targets' share of all gradient at the start.",
+            "在干净测试集上的误差(分)，各种子的均值 ± 标准差，由好到差。绿色：最好以及与之无法区分的；红色：明显更差。小图横轴为误差 -4 到 4 个单位；高度无关紧要(Adam 会抹平)，要看形状。拉力：训练开始时错误目标占全部梯度的比例。",
         ),
     )
 
@@ -345,13 +230,7 @@ def _fit_panel(names: list[str], results: dict[str, tuple[Result, Result]], data
 def _why_panels(order: list[Entry], data: Data) -> tuple[str, ...]:
     """Value and derivative over ordinary and wrong errors."""
     low = float(torch.quantile(data.target[data.wrong], 0.1))
-    shown, taken = [], set()
-    for entry in order:
-        key = tuple(round(s / max(map(abs, entry.curve.slope)), 1) for s in entry.curve.slope[::30])  # the same shape, whatever the scale
-        if key not in taken:
-            taken.add(key)
-            shown.append(entry)
-    shown = shown[: len(SERIES)]
+    shown = [e for e in order if e in _families(order)][: len(SERIES)]
     words = (Text("error x - t", "误差 x - t"), Text("value", "损失值"), Text("derivative", "导数"), Text("wrong targets", "错误目标"))
     panels = []
     for part, top, bottom in (("value", 9.0, -0.3), ("derivative", 2.2, -4.0)):
@@ -367,11 +246,25 @@ def _why_panels(order: list[Entry], data: Data) -> tuple[str, ...]:
             axes.set_xlim(-18, 4)
             axes.set_xlabel(words[0].en)
             axes.set_title(words[1].en if part == "value" else words[2].en)
-            if part == "value":
-                axes.legend(loc="upper left", bbox_to_anchor=(0.0, 0.92), fontsize=8)
+            if part == "derivative":
+                axes.legend(loc="lower left", fontsize=8)
 
         panels.append(panel(draw, words, height=3.6))
     return tuple(panels)
+
+
+def _families(order: list[Entry]) -> list[Entry]:
+    """One loss for each shape of derivative, whatever its scale: the one with the plainest name."""
+
+    def shape(entry: Entry) -> Numbers:
+        slope = np.array([s for x, s in zip(entry.curve.x, entry.curve.slope, strict=True) if abs(x) <= 4.0])
+        return np.asarray(slope / np.abs(slope).max())
+
+    kept: list[Entry] = []
+    for entry in sorted(order, key=lambda e: len(e.name)):
+        if all(np.abs(shape(entry) - shape(other)).mean() > 0.06 for other in kept):
+            kept.append(entry)
+    return kept
 
 
 def _by_hand() -> Table:
@@ -382,12 +275,12 @@ def _by_hand() -> Table:
     def said(r: float) -> tuple[float, float]:
         x = torch.tensor([r], requires_grad=True)
         value = module(loss, {"beta": 1.0})(x, torch.zeros(1))
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()
         assert x.grad is not None
         return float(value.detach()), float(x.grad)
 
     (v1, g1), (v2, g2) = said(small), said(large)
-    lines = (
+    lines: tuple[tuple[str | Text, ...], ...] = (
         (Text("error r = x - t", "误差 r = x - t"), f"{small:g}", f"{large:g}"),
         (Text("is |r| < beta = 1?", "|r| < beta = 1？"), Text("yes: the square", "是：用平方"), Text("no: the straight line", "否：用直线")),
         (Text("value", "损失值"), f"{small:g}² / (2 · 1) = {small * small / 2:g}", f"{large:g} - 1/2 = {large - 0.5:g}"),
@@ -397,7 +290,7 @@ def _by_hand() -> Table:
     )
     return Table(
         (Text("By hand: smooth L1, beta = 1", "手算：smooth L1，beta = 1"), Text("a small error", "小误差"), Text("a large error", "大误差")),
-        tuple((Cell(a), Cell(b), Cell(c)) for a, b, c in lines),
+        tuple(tuple(Cell(entry) for entry in line) for line in lines),
         Text(
             f"The large error is {large / small:.1f} times the small one. Under MSE it pulls {large / small:.1f} times as hard, under smooth L1 {g2 / g1:.1f} times, and no error pulls harder than 1.",
             f"大误差是小误差的 {large / small:.1f} 倍。MSE 下它的拉力也是 {large / small:.1f} 倍，smooth L1 下只有 {g2 / g1:.1f} 倍，而且任何误差的拉力都不超过 1。",

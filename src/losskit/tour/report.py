@@ -30,10 +30,15 @@ def both(text: str | Text) -> Markup:
     return Markup('<span lang="en">{}</span><span lang="zh">{}</span>').format(text.en, text.zh)
 
 
+def breakable(call: str) -> Markup:
+    """A call as code that may wrap before its arguments, on a phone."""
+    return Markup("(<wbr>").join(escape(part) for part in call.split("("))
+
+
 def html(chapters: Sequence[Chapter], speed: Speed, seed: int) -> str:
     """The page."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"both": both, "svg": Markup}
+    environment.filters |= {"both": both, "breakable": breakable, "svg": Markup}
     template = environment.from_string(files("losskit.tour").joinpath("report.html").read_text(encoding="utf-8"))
     facts: dict[str, Any] = {
         "version": losskit.__version__,
@@ -53,5 +58,3 @@ def write(folder: Path, page: str) -> Path:
     path = folder / "index.html"
     path.write_text(page, encoding="utf-8")
     return path
-
-

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Callable
 from functools import cache
 from types import FunctionType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from numba import carray, types
 from numba.extending import intrinsic
 from torch import Tensor
 
-from losskit.engines.call import Call, real_dtype
+from losskit.engines.call import Call, Results, real_dtype
 from losskit.engines.cpu import loops
 from losskit.engines.cpu.fission import split
 from losskit.engines.cpu.kernels import NUMPY_REAL, STORED, as_pointer, compile_loop, reader, real_of, writer
@@ -103,15 +103,6 @@ def finish_kernel(dtype: torch.dtype) -> Any:
     return BODY(compile_loop(loops.finish, _shared_names(NUMPY_REAL[dtype]), f"finish_{str(dtype)[6:]}", b"", LOOP).address)
 
 
-class Results(NamedTuple):
-    """What a run gives; None where it was not asked for. `total` is the scaled sum of the losses."""
-
-    total: Tensor | None
-    value: Tensor | None
-    grad_input: Tensor | None
-    grad_target: Tensor | None
-
-
 PADDING = tuple((0.0,) * (MAX_PARAMS - k) for k in range(MAX_PARAMS + 1))
 SCALARS = {dtype: torch.empty((), dtype=dtype) for dtype in NUMPY_REAL}  # empty_like of these costs a third of torch.empty
 
@@ -160,7 +151,16 @@ def run(
         parallel_for(0, chunks, 1, run_loop, context)
         if forward:
             finish_kernel(real)(0, chunks, context)
+    if scale == 0.0:
+        zero(gx, gt)
     return Results(total if forward else None, value, gx, gt)
+
+
+def zero(*gradients: Tensor | None) -> None:
+    """Nothing counts: not the items that are NaN or infinite either, which a product with 0 would leave."""
+    for g in gradients:
+        if g is not None:
+            g.zero_()
 
 
 def rescaled(
@@ -180,6 +180,9 @@ def rescaled(
     factor = incoming.item()
     if given is not None:
         if factor == 1.0:
+            return given
+        if factor == 0.0:
+            zero(*given)
             return given
         if all(g is None or g.dtype in NUMPY_REAL for g in given):
             for g in given:

@@ -87,5 +87,9 @@ def losses(call: Call, x: Tensor, t: Tensor) -> Tensor:
 
 
 def total(call: Call, x: Tensor, t: Tensor, scale: float | Tensor) -> Tensor:
-    """The sum of the losses times `scale`; attached to the graph even when nothing counts."""
+    """The sum of the losses times `scale`; attached to the graph even when nothing counts, which a scale of 0 says."""
+    if isinstance(scale, Tensor):
+        call = call._replace(factors=(*call.factors, scale != 0))
+    elif scale == 0.0:
+        call = call._replace(factors=(*call.factors, torch.zeros((), device=x.device)))
     return losses(call, x, t).sum() * scale

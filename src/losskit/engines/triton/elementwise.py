@@ -43,7 +43,7 @@ def scaled(total, scale):
 
 
 @triton.jit
-def pointwise(
+def pointwise(  # type: ignore[no-untyped-def]  # typed by Triton
     X, T, FIELD, FACTOR, SCALE, INCOMING, VALUE, GRAD_X, GRAD_T, PARTS, TOTAL,
     n: tl.int64, scale: tl.float64, p0: tl.float64, p1: tl.float64, p2: tl.float64, p3: tl.float64, p4: tl.float64,
     FORMULA: tl.constexpr, PARAMS: tl.constexpr, REAL: tl.constexpr, BLOCK: tl.constexpr,
@@ -92,7 +92,7 @@ def pointwise(
 
 
 @triton.jit
-def finish(PARTS, SCALE, TOTAL, parts: tl.int64, scale: tl.float64, BLOCK: tl.constexpr):
+def finish(PARTS, SCALE, TOTAL, parts: tl.int64, scale: tl.float64, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
     """Adds the blocks' sums, by one program, in an order that depends on their number only."""
     sums = tl.zeros((BLOCK,), tl.float64)
     for start in range(0, parts, BLOCK):

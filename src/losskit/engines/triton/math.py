@@ -18,6 +18,7 @@ LOG2_E, LN2_HIGH, LN2_LOW = tl.constexpr(1.44269504), tl.constexpr(0.693359375),
 MAGIC, MAGIC_BITS = tl.constexpr(12582912.0), tl.constexpr(0x4B400000)  # 1.5 * 2**23: adding it rounds to an integer
 SQRT_HALF_BITS, MANTISSA = tl.constexpr(0x3F3504F3), tl.constexpr(0x7FFFFF)
 INF = tl.constexpr(float("inf"))
+SCALE_DOWN = tl.constexpr(2.0**-23)
 EDGE = tl.constexpr(0.5 + ROUNDING)
 SMALLEST, LOG_SMALLEST, NORMAL = tl.constexpr(2.0**-149), tl.constexpr(-103.27892990343184), tl.constexpr(2.0**-126)
 SMALLEST_64, LOG_SMALLEST_64 = tl.constexpr(2.0**-1074), tl.constexpr(-744.4400719213812)
@@ -114,8 +115,8 @@ def exp_neg(a):
         value = tl.exp(-a)
     else:
         n, g = reduced(tl.where(a > 104.0, -104.0, -a))
-        e = n + 127
-        value = (1.0 + expm1_core(g)) * from_bits(tl.where(e > 0, e, 0) << 23)
+        # 2**n in two steps, for results too small for a normal number: a weight may bring them back into range
+        value = (1.0 + expm1_core(g)) * from_bits((n + 150) << 23) * SCALE_DOWN
     return value
 
 

@@ -1,0 +1,33 @@
+"""The losses under test, out of the registry."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from losskit import LOSSES, Loss
+
+
+class Case(NamedTuple):
+    """A loss with one set of arguments."""
+
+    loss: Loss
+    settings: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        return f"{self.loss.name}({', '.join(f'{k}={v}' for k, v in self.settings.items())})"
+
+
+def cases(chosen: Callable[[Loss, Mapping[str, Any]], bool] = lambda loss, settings: True) -> list[Case]:
+    """Every loss with every set of arguments that the registry names, or those chosen."""
+    return [Case(loss, settings) for loss in LOSSES.values() for settings in loss.arguments if chosen(loss, settings)]
+
+
+def one(name: str, **settings: Any) -> Case:
+    """One loss with settings of its own."""
+    return Case(LOSSES[name], settings)
+
+
+CASES = cases()
+ENGINES = ("cpu", "torch")
+# each kernel costs the CPU engine a second or two to compile: laws about how tensors are walked need only a few formulas, which differ in what they
+# read (the residual; logits; a parameter that varies by element) and in whether the sign of the input matters
+FEW = [one("smooth_l1_loss", beta=0.5), one("focal_loss", alpha=0.25, gamma=2.0), one("binary_cross_entropy", pos_weight=[3.0])]

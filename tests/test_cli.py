@@ -1,0 +1,169 @@
+"""The command line: every command answers, and every error is one readable line on stderr with exit code 2."""
+
+import os
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import losskit
+from losskit.cli import main
+from losskit.cli.braille import plot
+from losskit.cli.explain import SHOWN, chinese_sections, find, sections
+from losskit.curves import distinct, sample
+
+
+@pytest.fixture
+def run(capsys, monkeypatch):
+    """Call the command line as the shell would; gives (exit code, stdout, stderr)."""
+    monkeypatch.setenv("COLUMNS", "120")
+
+    def call(*words):
+        with pytest.raises(SystemExit) as end:
+            main(words)
+        out, err = capsys.readouterr()
+        return end.value.code, out, err
+
+    return call
+
+
+def test_list_shows_every_loss(run):
+    code, out, _ = run("list")
+    assert code == 0
+    for loss in losskit.LOSSES.values():
+        assert loss.name in out and loss.module in out
+
+
+def test_info_tells_versions_and_engines(run):
+    code, out, _ = run("info")
+    assert code == 0
+    for word in (
+        losskit.__version__,
+        "torch",
+        "numba",
+        "triton",
+        "threads",
+        "CPU tensors",
+        "GPU tensors",
+        "torch.compile",
+        "torch.func transform",
+        "compiled loops",
+    ):
+        assert word in out, word
+
+
+def test_version_and_help(run):
+    assert run("--version")[1] == f"losskit {losskit.__version__}\n"
+    for words in ((), ("--help",), ("tour", "--help")):
+        code, out, err = run(*words)
+        assert code == 0 and "Usage" in out and not err
+
+
+@pytest.mark.parametrize("name", list(losskit.LOSSES))
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_explain_every_loss(run, name, language):
+    loss = losskit.LOSSES[name]
+    code, out, err = run("explain", loss.module.upper(), "--lang", language)
+    assert code == 0 and not err
+    assert f"losskit.{name}" in out
+    for heading in {
+        "en": ("Formula", "When to use", "Edge cases", "Differs from", "Reference", "Curve"),
+        "zh": ("公式", "何时用", "边界", "的不同", "出处", "曲线"),
+    }[language]:
+        assert heading in out, heading
+    assert any("\u2801" <= letter <= "\u28ff" for letter in out), "no curve"
+
+
+@pytest.mark.parametrize("name", list(losskit.LOSSES))
+def test_texts_are_complete(name):
+    loss = losskit.LOSSES[name]
+    english, chinese = sections(loss), chinese_sections(loss)
+    assert all(any(heading.startswith(kind) for heading in english) for kind in SHOWN)
+    assert all(text for text in english.values())
+    assert english["Summary"] == loss.summary
+    assert {"Summary", "何时用", "边界"} <= set(chinese) and all(chinese.values())
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("name", list(losskit.LOSSES))
+def test_plot_is_a_picture(run, tmp_path, name, language):
+    path = tmp_path / "curve.png"
+    code, out, _ = run("explain", name, "--plot", str(path), "--lang", language)
+    assert code == 0 and str(path) in out
+    head = path.read_bytes()[:24]
+    width, height = struct.unpack(">II", head[16:24])
+    assert head.startswith(b"\x89PNG\r\n\x1a\n") and width > 1000 and height > 400
+
+
+@pytest.mark.parametrize("spelling", ["focal", "FOCAL_LOSS", "FocalLoss", "losskit.focal_loss"])
+def test_names_are_found_however_written(spelling):
+    assert find(spelling).name == "focal_loss"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("explain", "focl_loss"), "did you mean focal_loss"),
+        (("explain", "hubr"), "huber_loss"),
+        (("explain", "xyzzy"), "losskit list"),
+        (("explain",), "NAME"),
+        (("explain", "l1_loss", "--lang", "fr"), "'en', 'zh'"),
+        (("explain", "l1_loss", "--plot", "/dev/null/x.png"), "/dev/null/x.png"),
+        (("tour", "--output", "/dev/null/report"), "/dev/null/report"),
+        (("tour", "--seed", "-1"), "--seed"),
+        (("bench", "--sizes", "many"), "--sizes"),
+        (("list", "--colour"), "--colour"),
+        (("dance",), "dance"),
+    ],
+)
+def test_errors_are_one_line(run, words, told):
+    code, _, err = run(*words)
+    assert code == 2
+    assert err.startswith("losskit: ") and err.count("\n") == 1 and told in err
+
+
+@pytest.mark.parametrize(
+    ("missing", "words", "told"),
+    [
+        ("typer", ("list",), "losskit list needs typer: pip install 'losskit[tour]'"),
+        ("sklearn", ("tour",), "losskit tour needs scikit-learn: pip install 'losskit[tour]'"),
+        ("matplotlib", ("explain", "l1", "--plot", "x.png"), "losskit explain needs matplotlib: pip install 'losskit[tour]'"),
+    ],
+)
+def test_a_missing_extra_is_told(missing, words, told, tmp_path):
+    hide = f"import sys; sys.modules[{missing!r}] = None; from losskit.cli import main; main({list(words)!r})"
+    ended = subprocess.run([sys.executable, "-c", hide], capture_output=True, text=True, cwd=tmp_path)
+    assert ended.returncode == 2
+    assert ended.stderr == f"losskit: {told}\n"
+
+
+def test_python_dash_m():
+    ended = subprocess.run([sys.executable, "-m", "losskit", "explain", "mse"], capture_output=True, text=True, env=os.environ | {"COLUMNS": "70"})
+    assert ended.returncode == 0 and "losskit.mse_loss" in ended.stdout
+    assert max(map(len, ended.stdout.splitlines())) <= 70
+
+
+def test_bench_gets_its_options(run, monkeypatch):
+    import losskit.bench
+
+    seen = {}
+    monkeypatch.setattr(losskit.bench, "main", lambda **options: seen.update(options) or 3)
+    assert run("bench", "--sizes", "64,4096", "--output", "x.json", "--quick")[0] == 3
+    assert seen == {"sizes": [64, 4096], "output": Path("x.json"), "quick": True}
+
+
+def test_curves_are_the_losses():
+    curve = sample(losskit.LOSSES["smooth_l1_loss"], {"beta": 1.0}, points=9)
+    assert curve.x == [-4.0, -3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0, 4.0]
+    assert curve.value == [3.5, 2.5, 1.5, 0.5, 0.0, 0.5, 1.5, 2.5, 3.5]
+    assert curve.slope == [-1.0, -1.0, -1.0, -1.0, 0.0, 1.0, 1.0, 1.0, 1.0]
+    labels = [c.label for c in distinct(losskit.LOSSES["smooth_l1_loss"])]
+    assert labels == ["beta=1", "beta=0.11", "beta=0"]  # 1e-20 looks like 0
+
+
+def test_terminal_plot_holds_steep_and_flat_curves():
+    steep = plot([-1.0, -1e-9, 1e-9, 1.0], [-1.0, -1.0, 1.0, 1.0], width=10, height=3)
+    assert len(steep) == 5 and steep[0].startswith(" 1 ┤") and steep[2].startswith("-1 ┤")
+    assert plot([0.0, 1.0], [2.0, 2.0], width=4, height=2)[0].startswith("2.5 ┤")

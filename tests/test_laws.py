@@ -1,0 +1,88 @@
+"""The laws over the registry: every loss, every set of arguments, every engine."""
+
+import pytest
+import torch
+from cases import CASES, ENGINES, FEW, one
+
+from losskit.testing import LAWS, NotOffered, Subject
+
+# about the formula: on every one of them
+FORMULA = (
+    "textbook",
+    "error_budget",
+    "target_gradient",
+    "reductions_agree",
+    "mask_deletes",
+    "weighted_mean",
+    "nan_stays",
+    "incoming_gradient",
+    "infinite_inputs",
+    "sure_and_wrong",
+    "domain_checked",
+)
+# about the walk over tensors and the contract around it: on a few
+WALK = (
+    "mask_beside_weights",
+    "accumulation",
+    "nothing_left",
+    "inputs_unchanged",
+    "half_precision",
+    "layouts",
+    "integer_targets",
+    "autocast",
+    "shapes_agree",
+    "weights_finite",
+)
+
+
+def check(law: str, subject: Subject) -> None:
+    try:
+        LAWS[law].law(subject)
+    except NotOffered as missing:
+        pytest.skip(str(missing))
+
+
+def test_every_law_is_used() -> None:
+    assert set(LAWS) == {*FORMULA, *WALK, "deterministic", "second_derivative", "transforms"}
+
+
+@pytest.mark.parametrize("subject", [(case, engine) for case in CASES for engine in ENGINES], indirect=True)
+@pytest.mark.parametrize("law", FORMULA)
+def test_formula(law: str, subject: Subject) -> None:
+    check(law, subject)
+
+
+@pytest.mark.parametrize("subject", [*((case, "cpu") for case in FEW), *((case, "torch") for case in CASES)], indirect=True)
+@pytest.mark.parametrize("law", WALK)
+def test_walk(law: str, subject: Subject) -> None:
+    check(law, subject)
+
+
+# the torch engine sums with torch.sum, whose last bit depends on the number of threads
+@pytest.mark.parametrize("subject", [(case, "cpu") for case in FEW], indirect=True)
+def test_deterministic(subject: Subject) -> None:
+    check("deterministic", subject)
+
+
+@pytest.mark.parametrize("subject", [*((case, "cpu") for case in FEW), *((case, "torch") for case in CASES)], indirect=True)
+def test_second_derivative(subject: Subject) -> None:
+    check("second_derivative", subject)
+
+
+@pytest.mark.parametrize("subject", [(case, None) for case in CASES], indirect=True)
+def test_transforms(subject: Subject) -> None:
+    check("transforms", subject)
+
+
+DOUBLES = [one("smooth_l1_loss", beta=0.5), one("log_cosh_loss"), one("barron_loss", alpha=0.3), one("focal_loss", gamma=1.5), one("binary_cross_entropy", from_logits=False)]
+
+
+@pytest.mark.parametrize("subject", [*((case, "cpu", torch.float64) for case in DOUBLES), *((case, "torch", torch.float64) for case in CASES)], indirect=True)
+def test_float64(subject: Subject) -> None:
+    check("error_budget", subject)
+
+
+@pytest.mark.parametrize("subject", [(case, "cpu", dtype) for case in FEW for dtype in (torch.bfloat16, torch.float16)], indirect=True)
+@pytest.mark.parametrize("law", ["textbook", "error_budget"])
+def test_half(law: str, subject: Subject) -> None:
+    check(law, subject)

@@ -1,0 +1,127 @@
+"""Every formula becomes machine code for NVIDIA and AMD GPUs, on a machine that has none.
+
+A subprocess (Triton decides once, when it is imported, whether to interpret) runs the engine on CPU tensors, catches each kernel with its arguments just
+before the launch, and compiles it for the target as the launch would have done: same signature, same specialisation, same options.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+TARGETS = {"sm_80": ("cuda", 80, 32), "sm_90": ("cuda", 90, 32), "gfx942": ("hip", "gfx942", 64)}
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_every_formula_compiles(name):
+    pytest.importorskip("triton")
+    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    done = subprocess.run([sys.executable, "-W", "error", __file__, name], env=environment, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr
+    kernels = int(done.stdout.split()[-1])
+    assert kernels > (40 if name == "sm_90" else 17)
+
+
+def calls() -> dict[Callable[..., Any], Any]:
+    """Every formula that the registry's settings reach, as the loss calls it."""
+    import torch
+
+    from losskit.contract.registry import LOSSES
+    from losskit.engines.dispatch import use_engine
+    from losskit.engines.torch import elementwise as plain
+
+    seen: dict[Callable[..., Any], Any] = {}
+    total = plain.total
+
+    def note(call: Any, *rest: Any) -> torch.Tensor:
+        seen.setdefault(call.formula, call)
+        return total(call, *rest)
+
+    plain.total = note
+    try:
+        x = torch.full((2,), 0.5)
+        for loss in LOSSES.values():
+            for settings in loss.arguments:
+                tensors = {k: torch.tensor(v) if isinstance(v, list) else v for k, v in settings.items()}
+                with use_engine("torch"):
+                    loss.function(x, x, **tensors)
+    finally:
+        plain.total = total
+    return {formula: call._replace(field=None, factors=()) for formula, call in seen.items()}
+
+
+@contextmanager
+def caught(kernels: Any, target: Any) -> Iterator[list[Any]]:
+    """Compiles each kernel in place of launching it; collects the results."""
+    from triton.compiler import ASTSource, make_backend
+    from triton.compiler import compile as build
+    from triton.runtime.jit import create_function_from_signature
+
+    backend = make_backend(target)
+    built: list[Any] = []
+
+    def instead(kernel: Any) -> Callable[..., None]:
+        def run(*args: Any, grid: Any, warmup: bool, **options: Any) -> None:
+            binder = create_function_from_signature(kernel.signature, kernel.params, backend)
+            arguments, specialization, chosen = binder(*args, **options, debug=False)
+            chosen, signature, constants, attributes = kernel._pack_args(backend, options, arguments, specialization, chosen)
+            built.append(build(ASTSource(kernel, signature, constants, attributes), target=target, options=chosen.__dict__))
+
+        return run
+
+    for kernel in kernels:
+        kernel.run = instead(kernel)
+    yield built
+    for kernel in kernels:
+        del kernel.run
+
+
+def main(name: str) -> int:
+    """Compiles everything for one target; the number of kernels built."""
+    import torch
+    from triton.backends.compiler import GPUTarget
+
+    from losskit.engines.triton import elementwise as engine
+
+    n = 4096
+    formulas = calls()
+    parametric = next(f for f in formulas if f.__module__.endswith("binary_cross_entropy") and f.__name__ == "from_logits_formula")
+
+    def data(dtype: torch.dtype) -> torch.Tensor:
+        return torch.full((n,), 0.5, dtype=dtype)
+
+    with caught((engine.pointwise, engine.finish), GPUTarget(*TARGETS[name])) as built:
+        for call in formulas.values():
+            x = data(torch.float32)
+            engine.run(call, x, x, scale=1 / n, grad_input=True)
+        if name == "sm_90":
+            for call in formulas.values():
+                x = data(torch.float64)
+                engine.run(call, x, x, grad_input=True, grad_target=True)
+            for call in (formulas[parametric], *list(formulas.values())[-2:]):
+                for dtype in (torch.float32, torch.float16, torch.bfloat16):
+                    x, target, weight = data(dtype), torch.ones(n, dtype=torch.bool), torch.ones(())
+                    mask = torch.ones(n, dtype=torch.bool)
+                    engine.run(call, x, x, each=True)
+                    engine.run(call, x, x, incoming=data(torch.float32), grad_input=True, grad_target=True)
+                    masked = call._replace(factors=(mask,))
+                    engine.run(masked, x, target, scale=weight, grad_input=True)
+                    gradients = torch.empty_like(x), None
+                    engine.rescaled(gradients, torch.ones(()), masked, x, target, weight, True, False)
+            for dtype in (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16, torch.uint32, torch.uint64):
+                engine.run(formulas[parametric], data(torch.float32), torch.ones(n, dtype=dtype), grad_input=True)
+            call = formulas[parametric]
+            engine.run(call._replace(params=call.params[1:], field=torch.ones(n)), data(torch.float32), data(torch.float32), grad_input=True)
+            odd = torch.full((1,), 0.5)  # Triton treats sizes of 1 and of multiples of 16 apart
+            engine.run(call, odd, odd, grad_input=True)
+    code = "cubin" if TARGETS[name][0] == "cuda" else "hsaco"
+    assert all(len(kernel.asm[code]) > 1000 for kernel in built)
+    return len(built)
+
+
+if __name__ == "__main__":
+    print(main(sys.argv[1]))
