@@ -12,17 +12,17 @@ FORMULA = (
     "error_budget",
     "target_gradient",
     "reductions_agree",
-    "mask_deletes",
-    "weighted_mean",
     "nan_stays",
-    "incoming_gradient",
     "infinite_inputs",
     "sure_and_wrong",
     "domain_checked",
 )
 # about the walk over tensors and the contract around it: on a few
 WALK = (
+    "mask_deletes",
     "mask_beside_weights",
+    "weighted_mean",
+    "incoming_gradient",
     "accumulation",
     "nothing_left",
     "inputs_unchanged",
@@ -33,6 +33,7 @@ WALK = (
     "shapes_agree",
     "weights_finite",
 )
+DTYPES = ("half_precision", "integer_targets")
 
 
 def check(law: str, subject: Subject) -> None:
@@ -55,6 +56,8 @@ def test_formula(law: str, subject: Subject) -> None:
 @pytest.mark.parametrize("subject", [*((case, "cpu") for case in FEW), *((case, "torch") for case in CASES)], indirect=True)
 @pytest.mark.parametrize("law", WALK)
 def test_walk(law: str, subject: Subject) -> None:
+    if law in DTYPES and subject.engine == "cpu" and subject.loss.name != "smooth_l1_loss":
+        pytest.skip("a kernel a dtype: one loss is enough for how numbers are read and written")
     check(law, subject)
 
 
@@ -69,12 +72,13 @@ def test_second_derivative(subject: Subject) -> None:
     check("second_derivative", subject)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.func.jvp's own
 @pytest.mark.parametrize("subject", [(case, None) for case in CASES], indirect=True)
 def test_transforms(subject: Subject) -> None:
     check("transforms", subject)
 
 
-DOUBLES = [one("smooth_l1_loss", beta=0.5), one("log_cosh_loss"), one("barron_loss", alpha=0.3), one("focal_loss", gamma=1.5), one("binary_cross_entropy", from_logits=False)]
+DOUBLES = [one("smooth_l1_loss", beta=0.5), one("log_cosh_loss"), one("barron_loss", alpha=0.3), one("focal_loss", gamma=1.5)]
 
 
 @pytest.mark.parametrize("subject", [*((case, "cpu", torch.float64) for case in DOUBLES), *((case, "torch", torch.float64) for case in CASES)], indirect=True)
@@ -82,7 +86,6 @@ def test_float64(subject: Subject) -> None:
     check("error_budget", subject)
 
 
-@pytest.mark.parametrize("subject", [(case, "cpu", dtype) for case in FEW for dtype in (torch.bfloat16, torch.float16)], indirect=True)
-@pytest.mark.parametrize("law", ["textbook", "error_budget"])
-def test_half(law: str, subject: Subject) -> None:
-    check(law, subject)
+@pytest.mark.parametrize("subject", [(FEW[0], "cpu", torch.float16), (FEW[1], "cpu", torch.bfloat16), *((case, "torch", torch.bfloat16) for case in FEW)], indirect=True)
+def test_half(subject: Subject) -> None:
+    check("error_budget", subject)

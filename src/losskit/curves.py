@@ -57,7 +57,7 @@ def sample(loss: Loss, settings: Mapping[str, Any] | None = None, *, points: int
     """
     settings = dict(loss.arguments[0] if settings is None else settings)
     low, high = span or domain(loss, settings)[1:]
-    x = torch.linspace(low, high, points, dtype=torch.float64, requires_grad=True)
+    x = torch.linspace(low, high, points, dtype=torch.float64).round(decimals=9).requires_grad_()  # 0 is 0, where kinks are
     target = torch.full_like(x, 0.0 if loss.target == "real" else 1.0, requires_grad=False)
     with losskit.use_engine("torch"):
         value = module(loss, settings | {"reduction": "none"})(x, target)

@@ -67,14 +67,18 @@ def start(context: typer.Context, show_version: Annotated[bool, typer.Option("--
 @app.command("list")
 def list_losses() -> None:
     """Every loss: function, module, task, formula."""
+    console = Console()
+    narrow = console.width < 110  # then the module stands under the function
     table = Table(title=f"losskit {losskit.__version__}: {len(losskit.LOSSES)} losses", title_justify="left", show_lines=True)
-    table.add_column("function", style="bold", no_wrap=True)
-    table.add_column("module", no_wrap=True)
-    table.add_column("task")
-    table.add_column("formula", style="cyan", overflow="fold")
+    table.add_column("function\nmodule" if narrow else "function", style="bold", no_wrap=True)
+    if not narrow:
+        table.add_column("module", no_wrap=True)
+    table.add_column("task", max_width=14)
+    table.add_column("formula", style="cyan")
     for loss in losskit.LOSSES.values():
-        table.add_row(loss.name, loss.module, loss.task, Text(loss.formula))
-    Console().print(table)
+        names = [f"{loss.name}\n{loss.module}"] if narrow else [loss.name, loss.module]
+        table.add_row(*names, loss.task, Text(loss.formula))
+    console.print(table)
 
 
 @app.command()

@@ -9,8 +9,8 @@ def plot(x: Sequence[float], y: Sequence[float], *, width: int = 48, height: int
     """Lines of text: a curve over its axes, with the values at their ends.
 
     >>> print("\\n".join(plot([0, 1, 2, 3], [0, 1, 2, 3], width=6, height=2)))
-    3 ┤   ⢀⡠⠔
-    0 ┤⡠⠔⠊⠁⠀⠀
+    3 ┤⠀⠀⠀⣀⠔⠊
+    0 ┤⡠⠔⠉⠀⠀⠀
       └──────
        0    3
     """
@@ -33,7 +33,7 @@ def plot(x: Sequence[float], y: Sequence[float], *, width: int = 48, height: int
         for between in range(before + step if abs(row - before) > 1 else row, row + step, step):  # no gaps where it is steep
             _set(cells, between, column)
 
-    marks = {0: f"{high:.3g}", height - 1: f"{low:.3g}"}
+    marks = {row: f"{0.0 if abs(v) < 1e-3 * (high - low) else v:.3g}" for row, v in ((0, high), (height - 1, low))}
     if low < 0.0 < high and 0 < level(0.0) // 4 < height - 1:
         marks[level(0.0) // 4] = "0"
     margin = max(map(len, marks.values()))

@@ -13,6 +13,15 @@ from losskit.cli.braille import plot
 from losskit.contract.registry import LOSSES, Loss
 from losskit.curves import WORDS, domain, sample
 
+OTHER_NAMES = {
+    "bce": "binary_cross_entropy",
+    "mae": "l1_loss",
+    "pinball": "quantile_loss",
+    "pseudo_huber": "charbonnier_loss",
+    "cauchy": "barron_loss",
+    "welsch": "barron_loss",
+}
+CHINESE_TASKS = {"regression": "回归", "binary classification": "二分类"}
 SHOWN = ("When to use", "Edge cases", "Differs from", "Reference")
 
 
@@ -21,7 +30,7 @@ def find(name: str) -> Loss:
     wanted = name.casefold().removeprefix("losskit.")
     names = {n.casefold(): loss for loss in LOSSES.values() for n in (loss.name, loss.module)}
     short = {re.sub(r"_?loss$", "", n): loss for n, loss in names.items()}
-    if found := names.get(wanted) or short.get(wanted):
+    if found := names.get(wanted) or short.get(wanted) or LOSSES.get(OTHER_NAMES.get(wanted, "")):
         return found
     near = difflib.get_close_matches(wanted, [*names, *short], n=5, cutoff=0.5)
     matches = list(dict.fromkeys((names | short)[n].name for n in near))[:3]
@@ -58,7 +67,13 @@ def explain(loss: Loss, console: Console, language: str = "en", *, draw: bool = 
     about = chinese_sections(loss) if zh else english
     console.print()
     console.print(
-        Text.assemble((f"losskit.{loss.name}", "bold"), ("   module: " if not zh else "   模块: ", "dim"), loss.module, f"   {loss.task}", style="default")
+        Text.assemble(
+            (f"losskit.{loss.name}", "bold"),
+            ("   module: " if not zh else "   模块: ", "dim"),
+            loss.module,
+            f"   {CHINESE_TASKS.get(loss.task, loss.task) if zh else loss.task}",
+            style="default",
+        )
     )
     console.print(about["Summary"], highlight=False, markup=False)
     block(console, "公式" if zh else "Formula", Text(loss.formula, style="cyan"))
@@ -96,7 +111,7 @@ def curves(loss: Loss, width: int, word: int = 0) -> RenderableType:
     curve = sample(loss)
     axis = WORDS[domain(loss, loss.arguments[0])[0]][word]
     beside = width >= 84
-    size = min(44, (width - 20) // 2) if beside else max(20, min(60, width - 10))
+    size = min(44, (width - 25) // 2) if beside else max(20, min(60, width - 10))
     pictures = []
     for part, heights, colour in (("value", curve.value, "green"), ("derivative", curve.slope, "magenta")):
         lines = plot(curve.x, heights, width=size, height=9)

@@ -83,7 +83,7 @@ def _each(engine: EngineName, call: Call, input: Tensor, target: Tensor) -> Tens
         return plain.losses(call, input, target)
     fused = dispatch.elementwise(engine)
     if torch.is_grad_enabled() and (input.requires_grad or target.requires_grad):
-        return Each.apply(input, target, call, fused)  # type: ignore[no-any-return, no-untyped-call]
+        return Each.apply(input, target, (call, fused))  # type: ignore[no-any-return, no-untyped-call]
     return fused.run(call, input, target, each=True).value  # type: ignore[no-any-return]
 
 
@@ -93,7 +93,7 @@ def _total(engine: EngineName, call: Call, input: Tensor, target: Tensor, scale:
         return plain.total(call, input, target, scale)
     fused = dispatch.elementwise(engine)
     if torch.is_grad_enabled() and (input.requires_grad or target.requires_grad):
-        return Total.apply(input, target, call, scale, fused)  # type: ignore[no-any-return, no-untyped-call]
+        return Total.apply(input, target, (call, scale, fused))  # type: ignore[no-any-return, no-untyped-call]
     return fused.run(call, input, target, scale=scale).total  # type: ignore[no-any-return]
 
 

@@ -60,11 +60,8 @@ _transforming, _dispatching, _tracing = torch._C._are_functorch_transforms_activ
 _PLAIN = (Tensor, Parameter, Buffer)
 
 
-def obstacle(tensors: Sequence[Tensor]) -> str | None:
-    """Why no fused engine takes these tensors, here and now; None if one may. The first two are input and target, on one device.
-
-    A call on 64 elements costs some 30 microseconds in all, so this is written to cost one.
-    """
+def watched() -> str | None:
+    """Why every step must be a PyTorch operation just now: somebody records or transforms them. None if nobody does."""
     if torch.compiler.is_compiling():
         return "the call is being compiled or exported, and the compiler fuses PyTorch operations itself"
     if _transforming():
@@ -75,6 +72,17 @@ def obstacle(tensors: Sequence[Tensor]) -> str | None:
         return "forward-mode differentiation is on"
     if _tracing() is not None:
         return "torch.jit.trace records PyTorch operations only"
+    return None
+
+
+def obstacle(tensors: Sequence[Tensor]) -> str | None:
+    """Why no fused engine takes these tensors, here and now; None if one may. The first two are input and target, on one device.
+
+    A call on 64 elements costs some 30 microseconds in all, so this is written to cost one.
+    """
+    why = watched()
+    if why is not None:
+        return why
     for x in tensors:
         if type(x) not in _PLAIN:
             return f"{type(x).__name__} is a tensor subclass"

@@ -1,4 +1,7 @@
-"""Autograd around a fused engine's passes, the same for every fused engine."""
+"""Autograd around a fused engine's passes, the same for every fused engine.
+
+What is not a tensor travels as one tuple: `apply` looks at every argument, and a small call feels it.
+"""
 
 from types import ModuleType
 from typing import Any
@@ -6,45 +9,55 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from losskit.engines import dispatch
 from losskit.engines.call import Call
 from losskit.engines.torch import elementwise as plain
+
+
+def must_be_watched(incoming: Tensor) -> bool:
+    """Whether a backward must consist of PyTorch operations: for a graph of its own, under a transform, or for a batch of gradients (`is_grads_batched`)."""
+    return torch.is_grad_enabled() or torch._C._functorch.is_legacy_batchedtensor(incoming) or dispatch.watched() is not None
 
 
 class Total(torch.autograd.Function):
     """The scaled sum of the losses, with the gradient from the same pass.
 
     The gradient is given away by the first backward, not kept: nothing is copied and nothing lives longer than it must. A second backward through the same
-    graph computes it again; one that wants a graph of its own (`create_graph=True`) goes through the torch engine.
+    graph computes it again; one that wants a graph of its own (`create_graph=True`), or that `vmap` batches, goes through the torch engine.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, t: Tensor, call: Call, scale: float | Tensor, engine: ModuleType) -> Tensor:
+    def forward(ctx: Any, x: Tensor, t: Tensor, rest: tuple[Call, float | Tensor, ModuleType]) -> Tensor:
+        call, scale, engine = rest
         wants_x, wants_t = ctx.needs_input_grad[:2]
         results = engine.run(call, x, t, scale=scale, grad_input=wants_x, grad_target=wants_t)
         ctx.save_for_backward(x, t)
-        ctx.rest = call, scale, engine
+        ctx.rest = rest
         ctx.gradients = results.grad_input, results.grad_target
         return results.total  # type: ignore[no-any-return]
 
     @staticmethod
     def backward(ctx: Any, incoming: Tensor) -> tuple[Tensor | None, ...]:
+        given, ctx.gradients = ctx.gradients, None
+        watched = must_be_watched(incoming)
+        if given is not None and not watched and incoming.is_cpu and incoming.item() == 1.0:
+            return *given, None
         x, t = ctx.saved_tensors
         call, scale, engine = ctx.rest
         wants_x, wants_t = ctx.needs_input_grad[:2]
-        if torch.is_grad_enabled():
-            return *_through_graph(plain.total(call, x, t, scale), x, t, wants_x, wants_t, incoming), None, None, None
-        given, ctx.gradients = ctx.gradients, None
-        grad_x, grad_t = engine.rescaled(given, incoming, call, x, t, scale, wants_x, wants_t)
-        return grad_x, grad_t, None, None, None
+        if watched:
+            return *plain.gradients(plain.with_scale(call, x, scale), x, t, incoming * scale, wants_x, wants_t), None
+        return *engine.rescaled(given, incoming, call, x, t, scale, wants_x, wants_t), None
 
 
 class Each(torch.autograd.Function):
     """One loss an element; the backward recomputes from the inputs and takes any incoming gradient."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, t: Tensor, call: Call, engine: ModuleType) -> Tensor:
+    def forward(ctx: Any, x: Tensor, t: Tensor, rest: tuple[Call, ModuleType]) -> Tensor:
+        call, engine = rest
         ctx.save_for_backward(x, t)
-        ctx.rest = call, engine
+        ctx.rest = rest
         return engine.run(call, x, t, each=True).value  # type: ignore[no-any-return]
 
     @staticmethod
@@ -52,14 +65,7 @@ class Each(torch.autograd.Function):
         x, t = ctx.saved_tensors
         call, engine = ctx.rest
         wants_x, wants_t = ctx.needs_input_grad[:2]
-        if torch.is_grad_enabled():
-            return *_through_graph(plain.losses(call, x, t), x, t, wants_x, wants_t, incoming), None, None
+        if must_be_watched(incoming):
+            return *plain.gradients(call, x, t, incoming, wants_x, wants_t), None
         results = engine.run(call, x, t, incoming=incoming, grad_input=wants_x, grad_target=wants_t)
-        return results.grad_input, results.grad_target, None, None
-
-
-def _through_graph(value: Tensor, x: Tensor, t: Tensor, wants_x: bool, wants_t: bool, incoming: Tensor) -> tuple[Tensor | None, Tensor | None]:
-    """Gradients that can be differentiated again."""
-    wanted = [tensor for tensor, wants in ((x, wants_x), (t, wants_t)) if wants]
-    gradients = iter(torch.autograd.grad(value, wanted, incoming, create_graph=True))
-    return next(gradients) if wants_x else None, next(gradients) if wants_t else None
+        return results.grad_input, results.grad_target, None

@@ -39,12 +39,13 @@ def law(says: str) -> Callable[[Law], Law]:
 def _against_oracle(s: Subject, x: Tensor, t: Tensor, *, to_target: bool = False, tolerance: float | None = None) -> None:
     exact = oracles.exact(s.loss, s.settings, x, t, to_target=to_target)
     a, b = leaf(x), leaf(t)
-    value = s.each(a, b)
-    wanted = (a, b) if to_target else (a,)
-    grads = gradient(value, *wanted)
-    checks = [("value", value, [e.value for e in exact], None), ("gradient", grads[0], [e.grad_input for e in exact], [e.scale_input for e in exact])]
+    by_input = [e.grad_input for e in exact], [e.scale_input for e in exact]
     if to_target:
-        checks = [("gradient to the target", grads[1], [e.grad_target for e in exact], [e.scale_target for e in exact])]
+        grads = gradient(s.each(a, b), a, b)
+        checks = [("gradient", grads[0], *by_input), ("gradient to the target", grads[1], [e.grad_target for e in exact], [e.scale_target for e in exact])]
+    else:  # the gradient of the sum: the pass that training runs
+        total = s(a, t, reduction="sum") if s.offers("reduction") else s.each(a, t)
+        checks = [("value", s.each(x, t), [e.value for e in exact], None), ("gradient", gradient(total, a)[0], *by_input)]
     for what, got, expected, scale in checks:
         allowed = max(s.tolerance if tolerance is None else tolerance, 0.51 * torch.finfo(got.dtype).eps)
         worst = oracles.worst_error(got, expected, scale)
@@ -77,9 +78,9 @@ def target_gradient(s: Subject) -> None:
 def reductions_agree(s: Subject) -> None:
     """The sum is the sum of the items, the mean that over their number, and so are the gradients."""
     x, t = s.batch()
-    a = leaf(x)
-    each = s.each(a, t)
-    (grad,) = gradient(each, a)
+    a, b = leaf(x), leaf(t)
+    each = s.each(a, b)
+    grad, _ = gradient(each, a, b)
     for reduction, denominator in (("sum", 1), ("mean", x.numel())):
         value = s(a, t, reduction=reduction)
         if value.shape != ():
@@ -187,15 +188,16 @@ def nothing_left(s: Subject) -> None:
 def nan_stays(s: Subject) -> None:
     """NaN in gives NaN out, there and nowhere else, in value and gradient."""
     x, t = s.batch()
-    clean = leaf(x)
-    each = s.each(clean, t)
-    (grad,) = gradient(each, clean)
+    a, b = leaf(x), leaf(t)
+    each = s.each(a, b)
+    grads = gradient(each, a, b)
     for p, q, what in ((x.index_fill(0, torch.tensor(2), math.nan), t, "input"), (x, t.index_fill(0, torch.tensor(2), math.nan), "target")):
-        a = leaf(p)
-        got = s.each(a, q)
+        a, b = leaf(p), leaf(q)
+        got = s.each(a, b)
         bad = p.isnan() | q.isnan()
         require_close(got, torch.where(bad, math.nan, each), s.tolerance, f"value with NaN in the {what}", p, q)
-        require_close(gradient(got, a)[0], torch.where(bad, math.nan, grad), s.tolerance, f"gradient with NaN in the {what}", p, q)
+        for found, grad in zip(gradient(got, a, b), grads, strict=True):
+            require_close(found, torch.where(bad, math.nan, grad), s.tolerance, f"gradient with NaN in the {what}", p, q)
 
 
 @law("any incoming gradient is multiplied in")
@@ -223,8 +225,9 @@ def infinite_inputs(s: Subject) -> None:
     for x in ends.tolist():
         for t in (0.0, 1.0):
             a = torch.tensor([x], dtype=s.dtype, requires_grad=True)
-            value = s.each(a, torch.tensor([t], dtype=s.dtype))
-            (grad,) = gradient(value, a)
+            b = torch.tensor([t], dtype=s.dtype, requires_grad=True)
+            value = s.each(a, b)
+            grad, _ = gradient(value, a, b)
             for what, got, expected in zip(("value", "gradient"), (value.item(), grad.item()), oracles.limit(s.loss, s.settings, x > 0, t, s.dtype), strict=True):
                 right = math.isinf(got) if expected is None else abs(got - expected) <= 2e-6 * abs(expected) + 1e-15
                 if not right:
@@ -239,9 +242,9 @@ def sure_and_wrong(s: Subject) -> None:
     info = torch.finfo(s.real)
     floor = -math.log(info.tiny * info.eps) if s.real is torch.float32 else 744.4400719213812
     x, t = torch.tensor([0.0, 1.0, 0.0, 1.0], dtype=s.dtype), torch.tensor([1.0, 0.0, 0.0, 1.0], dtype=s.dtype)
-    a = leaf(x)
-    value = s.each(a, t)
-    (grad,) = gradient(value, a)
+    a, b = leaf(x), leaf(t)
+    value = s.each(a, b)
+    grad, _ = gradient(value, a, b)
     numbers = oracles.number_settings(oracles.context(s.dtype)[0], s.loss, s.settings)
     alpha, smooth = numbers.get("alpha"), float(numbers.get("label_smoothing") or 0) / 2
     wrong = [float(alpha) if alpha is not None else 1.0, float(1 - alpha) if alpha is not None else 1.0]
@@ -421,6 +424,7 @@ def domain_checked(s: Subject) -> None:
     if s.loss.target != "unit":
         raise NotOffered("every real number is in the domain")
     x, t = s.batch()
+    x = leaf(x)  # as in training
     for value in (1.5, -0.01):
         require_raises(lambda value=value: s(x, t.index_fill(1, torch.tensor(3), value)), f"a target of {value}")
     require_close(s(x, torch.full_like(t, 1 + 5e-7)), s(x, torch.ones_like(t)), 1e-5, "loss of a target of 1 + 5e-7")

@@ -70,8 +70,8 @@ def tell(found: Findings, effort: Effort) -> Chapter:
                 _reliability_panels(probabilities, data),
                 Text(
                     "Reliability: among cases given a probability, how many are malignant? All seeds together; bins with few cases are left out. On the diagonal a probability means what it says; "
-                    "above it the model is too timid, below it too bold.",
-                    "可靠性图：被赋予某一概率的病例中，实际恶性的比例。合并全部种子，样本太少的区间略去。落在对角线上说明概率名副其实；在其上方说明概率偏低，下方说明偏高。",
+                    "above it probabilities are too low, below it too high. Below on the left and above on the right: a model that stays unsure.",
+                    "可靠性图：被赋予某一概率的病例中，实际恶性的比例。合并全部种子，样本太少的区间略去。落在对角线上说明概率名副其实；在其上方说明概率偏低，下方说明偏高；左低右高说明模型过于没有把握。",
                 ),
             ),
             _by_hand(),
@@ -116,17 +116,20 @@ def _verdict(scores: dict[str, Scores], differences: dict[str, dict[str, Differe
             )
         )
     else:
+        top = max(scores, key=lambda n: mean["recall"][n])
+        most = mean["recall"][top]
         said.append(
             Text(
-                f"Plain BCE finds {plain:.0%} of the malignant cases, and no other loss clearly finds more.",
-                f"普通 BCE 找到 {plain:.0%} 的恶性病例，没有哪个损失明显更多。",
+                f"Plain BCE finds {plain:.0%} of the malignant cases, and no other loss clearly finds more"
+                + (f": {top} found {most:.0%}, which the data cannot tell from chance." if top != PLAIN else "."),
+                f"普通 BCE 找到 {plain:.0%} 的恶性病例，没有哪个损失明显更多" + (f"：{top} 为 {most:.0%}，但无法与偶然区分。" if top != PLAIN else "。"),
             )
         )
     if lost:
         said.append(Text(f"Clearly fewer malignant cases are found by {listed(lost)}.", f"明显更少的：{'、'.join(lost)}。"))
     gammas = [e.name for e in ENTRIES if e.loss == "focal_loss" and "alpha" not in e.settings]
     helped = [n for n in gammas if n in found]
-    least, most = (f"{pick(mean['recall'][n] for n in gammas):.0%}" for pick in (min, max))
+    least, greatest = (f"{pick(mean['recall'][n] for n in gammas):.0%}" for pick in (min, max))
     said.append(
         Text(
             f"Focal's gamma alone (without alpha) clearly raises recall here: {listed(helped)}.",
@@ -134,9 +137,9 @@ def _verdict(scores: dict[str, Scores], differences: dict[str, dict[str, Differe
         )
         if helped
         else Text(
-            f"Focal's gamma alone (without alpha) does not clearly raise recall at any value tried ({least} to {most}): "
+            f"Focal's gamma alone (without alpha) does not clearly raise recall at any value tried ({least} to {greatest}): "
             "what moves it is the weight of the rare class.",
-            f"仅靠 focal 的 gamma(不用 alpha)，在试过的取值下召回率都没有明显提升({least} 到 {most})：起作用的是稀有类的权重。",
+            f"仅靠 focal 的 gamma(不用 alpha)，在试过的取值下召回率都没有明显提升({least} 到 {greatest})：起作用的是稀有类的权重。",
         )
         if any("alpha" in n or "weight" in n for n in found)
         else Text(

@@ -38,7 +38,7 @@ def fit(loss: Callable[..., Tensor], x: Tensor, target: Tensor, *, steps: int, d
         {"params": [models.first, models.last], "weight_decay": decay},
         {"params": [models.first_bias, models.last_bias], "weight_decay": 0.0},
     ]
-    adam = torch.optim.AdamW(groups, lr=RATE, eps=1e-15)
+    adam = torch.optim.AdamW(groups, lr=RATE, eps=1e-15, fused=True)
     slower = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps)
     for _ in range(steps):
         adam.zero_grad()

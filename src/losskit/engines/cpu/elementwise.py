@@ -178,16 +178,13 @@ def rescaled(
     A half-precision gradient is computed again: rounded before the product it could have underflowed, the very thing loss scaling is there to prevent.
     """
     factor = incoming.item()
-    if given is not None:
-        if factor == 1.0:
-            return given
-        if factor == 0.0:
-            zero(*given)
-            return given
-        if all(g is None or g.dtype in NUMPY_REAL for g in given):
-            for g in given:
-                if g is not None:
-                    g.mul_(factor)
-            return given
+    if given is not None and factor == 0.0:
+        zero(*given)
+        return given
+    if given is not None and all(g is None or g.dtype in NUMPY_REAL for g in given):
+        for g in given:
+            if g is not None:
+                g.mul_(factor)
+        return given
     results = run(call, x, t, scale=scale * factor, grad_input=wants_x, grad_target=wants_t)
     return results.grad_input, results.grad_target

@@ -71,25 +71,42 @@ def combined(factors: tuple[Tensor, ...], real: torch.dtype) -> Tensor:
     return product
 
 
-def losses(call: Call, x: Tensor, t: Tensor) -> Tensor:
-    """One loss an element, factors multiplied in, in the dtype computed in."""
+def prepared(call: Call, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor | None, tuple[Any, ...]]:
+    """Input and target in the dtype computed in, absent items made harmless; the product of the factors; the formula's other arguments."""
     real = real_dtype(x.dtype)
     x, t = x.to(real), t.to(real)
+    fields = () if call.field is None else (call.field.to(real).expand(x.shape),)
     factor = None
     if call.factors:
         factor = combined(call.factors, real)
         counts = factor != 0
         x, t = torch.where(counts, x, SAFE), torch.where(counts, t, SAFE)
+    return x, t, factor, (*fields, *call.params)
+
+
+def losses(call: Call, x: Tensor, t: Tensor) -> Tensor:
+    """One loss an element, factors multiplied in, in the dtype computed in."""
+    x, t, factor, arguments = prepared(call, x, t)
     function = Pointwise if torch.compiler.is_dynamo_compiling() else PointwiseForwardMode
-    fields = () if call.field is None else (call.field.to(real).expand(x.shape),)
-    value: Tensor = function.apply(x, t, bound(call.formula), *fields, *call.params)  # type: ignore[no-untyped-call]
+    value: Tensor = function.apply(x, t, bound(call.formula), *arguments)  # type: ignore[no-untyped-call]
     return value if factor is None else torch.where(factor != 0, value * factor, 0.0)
 
 
+def gradients(call: Call, x: Tensor, t: Tensor, incoming: Tensor, wants_x: bool, wants_t: bool) -> tuple[Tensor | None, Tensor | None]:
+    """The gradients of `losses` times `incoming`, differentiable again in all three."""
+    real_x, real_t, factor, arguments = prepared(call, x, t)
+    _, dx, dt = bound(call.formula)(real_x, real_t, *arguments)
+    outer = incoming if factor is None else torch.where(factor != 0, incoming * factor, 0.0)
+    return (outer * dx).to(x.dtype) if wants_x else None, (outer * dt).to(t.dtype) if wants_t else None
+
+
 def total(call: Call, x: Tensor, t: Tensor, scale: float | Tensor) -> Tensor:
-    """The sum of the losses times `scale`; attached to the graph even when nothing counts, which a scale of 0 says."""
+    """The sum of the losses times `scale`; attached to the graph even when nothing counts."""
+    return losses(with_scale(call, x, scale), x, t).sum() * scale
+
+
+def with_scale(call: Call, x: Tensor, scale: float | Tensor) -> Call:
+    """A scale of 0 says that nothing counts: items that are NaN or infinite do not either."""
     if isinstance(scale, Tensor):
-        call = call._replace(factors=(*call.factors, scale != 0))
-    elif scale == 0.0:
-        call = call._replace(factors=(*call.factors, torch.zeros((), device=x.device)))
-    return losses(call, x, t).sum() * scale
+        return call._replace(factors=(*call.factors, scale != 0))
+    return call._replace(factors=(*call.factors, torch.zeros((), device=x.device))) if scale == 0.0 else call

@@ -1,0 +1,114 @@
+"""The error budget: the worst relative error of value and gradient over the whole range of inputs, ours beside torch's and torchvision's.
+
+`python -m losskit.testing.budget` prints it as a Markdown table. An error is relative to the exact result wherever that is a normal number of the dtype;
+for soft targets that of the gradient is relative to the summed sizes of its two terms, for the gradient itself passes through 0 (`oracles.Exact`).
+`inf` stands for an infinity, a NaN or a wrong 0.
+"""
+
+import argparse
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from losskit.contract.registry import LOSSES, Loss
+from losskit.engines.dispatch import EngineName, use_engine
+from losskit.testing import inputs, oracles
+
+
+class Row(NamedTuple):
+    """One implementation of a loss with one set of arguments: the worst errors and the inputs they came from."""
+
+    loss: str
+    settings: str
+    dtype: str
+    who: str
+    value: float
+    gradient: float
+    allowed: float | None
+    value_at: tuple[float, float]
+    gradient_at: tuple[float, float]
+
+
+def peers(loss: Loss, settings: Mapping[str, Any]) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
+    """Other libraries' versions that compute the same thing under these settings, unreduced."""
+    found: dict[str, Callable[[Tensor, Tensor], Tensor]] = {}
+    given = inputs.as_arguments(settings)
+    if loss.torch and given.pop("label_smoothing", 0) == 0:
+        name = loss.torch if given.pop("from_logits", True) else loss.torch.removesuffix("_with_logits")
+        function = getattr(torch.nn.functional, name)
+        found["torch"] = lambda x, t: function(x, t, reduction="none", **given)
+    if loss.name == "focal_loss" and settings.get("from_logits", True) and settings.get("gamma", 2.0) > 0:
+        try:
+            from torchvision.ops import sigmoid_focal_loss
+        except (ImportError, RuntimeError):  # optional; without its compiled part the import fails
+            return found
+        alpha = settings.get("alpha")
+        found["torchvision"] = lambda x, t: sigmoid_focal_loss(x, t, alpha=-1 if alpha is None else alpha, gamma=settings.get("gamma", 2.0), reduction="none")
+    return found
+
+
+def measure(function: Callable[[Tensor, Tensor], Tensor], exact: list[oracles.Exact], x: Tensor, t: Tensor) -> tuple[oracles.Worst, oracles.Worst]:
+    """The worst errors of value and gradient."""
+    a = x.clone().requires_grad_()
+    value = function(a, t)
+    (grad,) = torch.autograd.grad(value, a, torch.ones_like(value))
+    return (
+        oracles.worst_error(value, [e.value for e in exact]),
+        oracles.worst_error(grad, [e.grad_input for e in exact], [e.scale_input for e in exact]),
+    )
+
+
+def rows(engines: tuple[EngineName, ...] = ("cpu", "torch"), dtypes: tuple[torch.dtype, ...] = (torch.float32,), losses: tuple[str, ...] = (), count: int = 400) -> Iterator[Row]:
+    """The budget, row by row."""
+    for name, loss in LOSSES.items():
+        if losses and name not in losses:
+            continue
+        for settings in loss.arguments:
+            for dtype in dtypes:
+                x, t = inputs.pairs(loss, settings, dtype, count)
+                if loss.target == "unit" and peers(loss, settings):  # torchvision mixes soft targets in its own way; hard ones all agree on
+                    t = t.round()
+                exact = oracles.exact(loss, settings, x, t)
+                shown = ", ".join(f"{k}={v}" for k, v in settings.items())
+                ours = inputs.as_arguments(settings)
+                runs: list[tuple[str, EngineName | None, Callable[[Tensor, Tensor], Tensor]]] = [
+                    (f"losskit, {engine}", engine, lambda x, t, loss=loss, ours=ours: loss.function(x, t, reduction="none", **ours)) for engine in engines
+                ]
+                runs += [(who, None, function) for who, function in peers(loss, settings).items()]
+                for who, engine, function in runs:
+                    with warnings.catch_warnings(), use_engine(engine or "torch"):
+                        warnings.simplefilter("ignore")
+                        value, grad = measure(function, exact, x, t)
+                    places = [(x[w.index].item(), t[w.index].item()) for w in (value, grad)]
+                    yield Row(name, shown, str(dtype).removeprefix("torch."), who, value.error, grad.error, loss.tolerance if engine else None, *places)
+
+
+def markdown(table: Iterator[Row] | list[Row]) -> Iterator[str]:
+    """The lines of a Markdown table."""
+    yield "| loss | settings | dtype | who | value | gradient | worst at (x, t) |"
+    yield "|---|---|---|---|---|---|---|"
+    for r in table:
+        x, t = r.value_at if r.value >= r.gradient else r.gradient_at
+        worst = f"({x:.6g}, {t:.6g})" if max(r.value, r.gradient) > 1e-6 else ""
+        yield f"| {r.loss} | {r.settings} | {r.dtype} | {r.who} | {r.value:.1e} | {r.gradient:.1e} | {worst} |"
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(prog="python -m losskit.testing.budget", description="worst relative errors of value and gradient, as Markdown")
+    parser.add_argument("losses", nargs="*", help="names out of losskit.LOSSES; all by default")
+    parser.add_argument("--dtype", default="float32", choices=["float32", "float64"])
+    parser.add_argument("--engine", action="append", choices=["cpu", "torch", "triton"], help="may be given several times; cpu and torch by default")
+    options = parser.parse_args()
+    unknown = [name for name in options.losses if name not in LOSSES]
+    if unknown:
+        parser.error(f"no such loss: {', '.join(unknown)}; there are {', '.join(LOSSES)}")
+    for line in markdown(rows(tuple(options.engine or ("cpu", "torch")), (getattr(torch, options.dtype),), tuple(options.losses))):
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""Losses that are other losses: the same bits or the same digits."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from cases import CASES, ENGINES, Case
+
+import losskit
+from losskit.testing import inputs
+
+
+@pytest.fixture(params=ENGINES, autouse=True)
+def engine(request):
+    with losskit.use_engine(request.param):
+        yield request.param
+
+
+def value_and_gradient(function, x, t, **arguments):
+    a = x.clone().requires_grad_()
+    value = function(a, t, **arguments)
+    return value.detach(), torch.autograd.grad(value.sum(), a)[0]
+
+
+def real_pair():
+    return torch.randn(200) * 3, torch.randn(200) * 3
+
+
+def unit_pair():
+    return torch.randn(200) * 4, (torch.rand(200) < 0.5).float()
+
+
+@pytest.mark.parametrize("reduction", ["none", "mean"])
+def test_focal_with_gamma_0_is_cross_entropy_bit_for_bit(reduction):
+    for from_logits in (True, False):
+        x, t = unit_pair()
+        x = x if from_logits else torch.sigmoid(x)
+        a = value_and_gradient(losskit.focal_loss, x, t, gamma=0.0, reduction=reduction, from_logits=from_logits)
+        b = value_and_gradient(losskit.binary_cross_entropy, x, t, reduction=reduction, from_logits=from_logits)
+        assert torch.equal(a[0], b[0]) and torch.equal(a[1], b[1])
+
+
+def test_focal_forms_for_gamma_2_agree():
+    x, t = unit_pair()
+    a = value_and_gradient(losskit.focal_loss, x, t, gamma=2.0, reduction="none")
+    b = value_and_gradient(losskit.focal_loss, x, t, gamma=2.0 + 1e-12, reduction="none")  # the general form, which is another formula
+    torch.testing.assert_close(a, b, rtol=2e-6, atol=1e-30)
+
+
+@pytest.mark.parametrize("beta", [0.3, 1.0, 7.0])
+def test_huber_is_beta_times_smooth_l1(beta):
+    x, t = real_pair()
+    a = value_and_gradient(losskit.smooth_l1_loss, x, t, beta=beta, reduction="none")
+    b = value_and_gradient(losskit.huber_loss, x, t, delta=beta, reduction="none")
+    torch.testing.assert_close(tuple(beta * z for z in a), b, rtol=1e-6, atol=0)
+
+
+def test_l2_is_half_of_mse_and_the_median_half_of_l1_bit_for_bit():
+    x, t = real_pair()
+    for (one, other), arguments in (((losskit.l2_loss, losskit.mse_loss), {}), ((losskit.quantile_loss, losskit.l1_loss), {"quantile": 0.5})):
+        a, b = value_and_gradient(one, x, t, reduction="none", **arguments), value_and_gradient(other, x, t, reduction="none")
+        assert torch.equal(a[0], b[0] / 2) and torch.equal(a[1], b[1] / 2)
+
+
+def test_smooth_l1_with_beta_0_is_l1_and_with_a_large_beta_l2():
+    x, t = real_pair()
+    assert torch.equal(losskit.smooth_l1_loss(x, t, beta=0.0, reduction="none"), losskit.l1_loss(x, t, reduction="none"))
+    torch.testing.assert_close(losskit.smooth_l1_loss(x, t, beta=1e6) * 1e6, losskit.l2_loss(x, t), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize(("alpha", "near"), [(2.0, 2.0 + 1e-4), (2.0, 2.0 - 1e-4), (0.0, 1e-4), (0.0, -1e-4), (-math.inf, -1e5)])
+def test_barron_is_continuous_at_its_limits(alpha, near):
+    x, t = real_pair()
+    a = value_and_gradient(losskit.barron_loss, x, t, alpha=alpha, reduction="none")
+    b = value_and_gradient(losskit.barron_loss, x, t, alpha=near, reduction="none")
+    torch.testing.assert_close(a, b, rtol=2e-3, atol=2e-4)
+
+
+def test_barron_contains_its_relatives():
+    x, t = real_pair()
+    torch.testing.assert_close(losskit.barron_loss(x, t, alpha=1.0), losskit.charbonnier_loss(x, t, eps=1.0) - 1.0, rtol=1e-5, atol=0)
+    torch.testing.assert_close(losskit.barron_loss(x, t, alpha=2.0), losskit.l2_loss(x, t), rtol=1e-6, atol=0)
+
+
+def test_positive_weight_is_a_weight_of_positives():
+    x, t = unit_pair()
+    a = value_and_gradient(losskit.binary_cross_entropy, x, t, pos_weight=torch.tensor(3.0), reduction="none")
+    b = value_and_gradient(losskit.binary_cross_entropy, x, t, weight=1 + 2 * t, reduction="none")
+    torch.testing.assert_close(a, b, rtol=1e-6, atol=0)
+
+
+def test_logits_and_probabilities_agree():
+    x, t = torch.randn(200, dtype=torch.float64), torch.rand(200, dtype=torch.float64)
+    for function, arguments in ((losskit.binary_cross_entropy, {"label_smoothing": 0.1}), (losskit.focal_loss, {"gamma": 1.5, "alpha": 0.3})):
+        a, b = function(x, t, **arguments), function(torch.sigmoid(x), t, from_logits=False, **arguments)
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=0)
+
+
+TORCH = [case for case in CASES if case.loss.torch and case.settings.get("from_logits", True) and not case.settings.get("label_smoothing")]
+
+
+@pytest.mark.parametrize("case", TORCH, ids=str)
+@pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
+def test_torch_agrees_where_it_has_the_loss(case: Case, reduction):
+    x, t = inputs.batch(case.loss, case.settings, (9, 11))
+    arguments = inputs.as_arguments(case.settings) | {"reduction": reduction}
+    ours, theirs = (value_and_gradient(f, x, t, **arguments) for f in (case.loss.function, getattr(F, case.loss.torch)))
+    torch.testing.assert_close(ours, theirs, rtol=2e-5, atol=1e-7)
+
+
+def test_torch_agrees_on_probabilities():
+    x, t = torch.rand(50), torch.rand(50)
+    ours, theirs = losskit.binary_cross_entropy(x, t, from_logits=False), F.binary_cross_entropy(x, t)
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=0)
+
+
+def test_normalizer_positives():
+    x, t = torch.randn(40), (torch.arange(40) % 10 == 0).float()
+    total = losskit.focal_loss(x, t, alpha=0.25, reduction="sum")
+    torch.testing.assert_close(losskit.focal_loss(x, t, alpha=0.25, normalizer="positives"), total / 4)
+    none = torch.zeros(40)
+    torch.testing.assert_close(losskit.focal_loss(x, none, alpha=0.25, normalizer="positives"), losskit.focal_loss(x, none, alpha=0.25, reduction="sum"))
+    mask = torch.arange(40) < 20
+    kept = losskit.focal_loss(x[:20], t[:20], alpha=0.25, reduction="sum")
+    torch.testing.assert_close(losskit.focal_loss(x, t, alpha=0.25, mask=mask, normalizer="positives"), kept / 2)
