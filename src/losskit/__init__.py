@@ -15,7 +15,9 @@ from losskit.engines.dispatch import EngineError, use_engine
 
 __version__ = "0.1.0"
 
+__all__ = ["LOSSES", "EngineError", "Loss", "LossModule", "engine_for", "use_engine", "validate"]
+
 _public = {name: loss.function for name, loss in LOSSES.items()}
 _public |= {loss.module: make_module(loss) for loss in LOSSES.values()}
 globals().update(_public)
-__all__ = sorted([*_public, "LOSSES", "EngineError", "Loss", "LossModule", "engine_for", "use_engine", "validate"])
+__all__ += sorted(_public)

@@ -132,17 +132,13 @@ def engines() -> dict[str, str]:
 def cache_state() -> str:
     """Where compiled CPU loops are kept, and how many there are."""
     try:
-        from losskit.engines.cpu import elementwise
+        from losskit.engines.cpu import store
     except ImportError as error:
         return f"the CPU engine does not load: {error}"
-    from numba import config
-
-    source = Path(elementwise.__file__)
-    beside = source.parent / "__pycache__"
-    folder = Path(config.CACHE_DIR) if config.CACHE_DIR else beside
-    held = [p for p in folder.rglob("*.nbc") if source.stem in p.name] if folder.is_dir() else []
+    folder = store.folder()
+    held = list(folder.glob("*.o")) if folder.is_dir() else []
     size = sum(p.stat().st_size for p in held)
-    return f"{len(held)} in {folder} ({size / 1e6:.1f} MB)" if held else f"none yet in {folder}: each loss compiles once, 0.3 to 3 s"
+    return f"{len(held)} in {folder} ({size / 1e6:.1f} MB)" if held else f"none yet in {folder}: each loss compiles once, 1 to 3 s"
 
 
 @app.command()

@@ -68,7 +68,7 @@ def number(
         and (high is None or result <= high)
         and (above is None or result > above)
         and (below is None or result < below)
-        and (math.isfinite(result) or (infinite and not math.isnan(result)))
+        and (result == result if infinite else -math.inf < result < math.inf)  # comparisons: the compiler cannot trace math.isfinite of a dynamic number
     ):
         return result
     limits = ((">=", low), (">", above), ("<=", high), ("<", below))

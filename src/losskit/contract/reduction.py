@@ -130,21 +130,26 @@ def _scale(
             denominator = float(denominator)
         else:
             denominator = denominator.to(torch.float64 if input.dtype is torch.float64 else torch.float32)
-            return torch.where(denominator == 0, 0.0, 1.0 / denominator)
-    return 1.0 / denominator if denominator else 0.0
+            empty = denominator == 0
+            return torch.where(empty, 0.0, 1.0 / torch.where(empty, 1.0, denominator))
+    if normalizer is None:
+        return 1.0 / max(denominator, 1)
+    if denominator:
+        return 1.0 / denominator
+    return torch.zeros((), device=input.device) if engine == "torch" else 0.0
 
 
 def _denominator(engine: EngineName, input: Tensor, target: Tensor, factors: tuple[Tensor, ...], mass: bool) -> Tensor:
     """The weights of the items that count, summed; or, weighted likewise, their targets, at least 1."""
     total: Tensor
-    with torch.no_grad():
-        if engine != "torch":
+    if engine != "torch":
+        with torch.no_grad():
             total = dispatch.elementwise(engine).run(Call(positives if mass else count, (), None, factors), input.detach(), target.detach()).total
-        else:
-            real = torch.float64 if input.dtype is torch.float64 else torch.float32
-            each = torch.ones((), dtype=real, device=input.device) if not mass else target.to(real)
-            if factors:
-                factor = plain.combined(factors, real)
-                each = torch.where(factor != 0, each * factor, 0.0)
-            total = each.expand(input.shape).sum()
-        return total.clamp(min=1.0) if mass else total
+    else:  # weights that require a gradient get that of the denominator too
+        real = torch.float64 if input.dtype is torch.float64 else torch.float32
+        each = torch.ones((), dtype=real, device=input.device) if not mass else target.detach().to(real)
+        if factors:
+            factor = plain.combined(factors, real)
+            each = torch.where(factor != 0, each * factor, 0.0)
+        total = each.expand(input.shape).sum()
+    return total.clamp(min=1.0) if mass else total

@@ -9,6 +9,8 @@ from typing import Any, Literal, TypeVar
 
 from torch import Tensor
 
+from losskit.engines.torch.elementwise import bound
+
 Task = Literal["regression", "binary classification"]
 LossFunction = TypeVar("LossFunction", bound=Callable[..., Tensor])
 
@@ -79,6 +81,11 @@ class Registry(Mapping[str, Loss]):
 LOSSES = Registry()
 
 
+def formulas(function: Callable[..., Any]) -> list[Callable[..., Any]]:
+    """The formulas in a loss's file: functions whose first arguments are x and t."""
+    return [f for f in function.__globals__.values() if inspect.isfunction(f) and f.__code__.co_varnames[:2] == ("x", "t")]
+
+
 def loss(
     *,
     textbook: Callable[..., Any],
@@ -95,6 +102,8 @@ def loss(
     """Enter a function into the registry."""
 
     def enter(function: LossFunction) -> LossFunction:
+        for formula in formulas(function):
+            bound(formula)
         LOSSES.losses[function.__name__] = Loss(
             function, textbook, module, task, formula, input, target, torch, arguments, tolerance, inspect.cleandoc(chinese)
         )  # fmt: skip

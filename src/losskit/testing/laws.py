@@ -64,14 +64,17 @@ def textbook(s: Subject) -> None:
 @law("value and gradient keep their digits over the whole range of inputs")
 def error_budget(s: Subject) -> None:
     """Within the registry's tolerance from the smallest to the largest inputs, wherever the exact result is a normal number."""
-    _against_oracle(s, *inputs.pairs(s.loss, s.settings, s.dtype, 60 if s.dtype is torch.float64 else 180))
+    x, t = inputs.pairs(s.loss, s.settings, s.dtype)
+    if s.dtype is torch.float64:  # where the oracle needs more digits, and more time
+        x, t = x[::3], t[::3]
+    _against_oracle(s, x, t)
 
 
 @law("the gradient to the target is exact")
 def target_gradient(s: Subject) -> None:
     """Distillation and learned targets need it."""
-    x, t = inputs.pairs(s.loss, s.settings, s.dtype, 60)
-    _against_oracle(s, x, t, to_target=True)
+    x, t = inputs.pairs(s.loss, s.settings, s.dtype)
+    _against_oracle(s, x[::2], t[::2], to_target=True)
 
 
 @law('"none", "sum" and "mean" agree')
@@ -196,8 +199,9 @@ def nan_stays(s: Subject) -> None:
         got = s.each(a, b)
         bad = p.isnan() | q.isnan()
         require_close(got, torch.where(bad, math.nan, each), s.tolerance, f"value with NaN in the {what}", p, q)
-        for found, grad in zip(gradient(got, a, b), grads, strict=True):
-            require_close(found, torch.where(bad, math.nan, grad), s.tolerance, f"gradient with NaN in the {what}", p, q)
+        by_input, by_target = gradient(got, a, b)
+        require_close(by_input, torch.where(bad, math.nan, grads[0]), s.tolerance, f"gradient with NaN in the {what}", p, q)
+        require_close(by_target[~bad], grads[1][~bad], s.tolerance, f"gradient to the target with NaN in the {what}")
 
 
 @law("any incoming gradient is multiplied in")

@@ -9,102 +9,51 @@ Every sum runs over fixed chunks in a fixed order, in float64: the result has th
 import struct
 from collections.abc import Callable
 from functools import cache
-from types import FunctionType
 from typing import Any
 
-import numpy as np
 import torch
-from llvmlite import ir
-from numba import carray, types
-from numba.extending import intrinsic
 from torch import Tensor
 
-from losskit.engines.call import Call, Results, real_dtype
-from losskit.engines.cpu import loops
-from losskit.engines.cpu.fission import split
-from losskit.engines.cpu.kernels import NUMPY_REAL, STORED, as_pointer, compile_loop, reader, real_of, writer
+from losskit.engines.call import Call, Results
+from losskit.engines.cpu import store
 from losskit.engines.cpu.loops import CHUNK, MAX_PARAMS
-from losskit.engines.cpu.math import NAMES, scalar
 from losskit.engines.cpu.memory import empty_like
 from losskit.engines.cpu.threads import BODY, parallel_for
 from losskit.engines.cpu.walk import operand_table
-from losskit.engines.language import bind, fingerprint, reads
+from losskit.engines.language import fingerprint, reads
 from losskit.engines.layout import is_dense, same_layout
 
 CONTEXT = struct.Struct(f"=11q{1 + MAX_PARAMS}d")
-LOOP = types.void(types.int64, types.int64, types.CPointer(types.int64))
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def call_gather(typing_context: Any, kernel: Any, operand: Any, start: Any, count: Any, destination: Any) -> Any:
-    """Calls a gather kernel by its address."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        integer = ir.IntType(64)
-        pointer = integer.as_pointer()
-        function = builder.inttoptr(args[0], ir.FunctionType(ir.VoidType(), [pointer, integer, integer, integer]).as_pointer())
-        builder.call(function, [builder.inttoptr(args[1], pointer), *args[2:]])
-        return context.get_dummy_value()
-
-    return types.void(*[types.int64] * 5), generate
-
-
-def _instance(function: Callable[..., Any], names: dict[str, Any]) -> Any:
-    """A part of the loop over its table of names, for Numba to inline."""
-    assert isinstance(function, FunctionType)
-    return scalar(FunctionType(function.__code__, names | {"__name__": __name__}, function.__name__))
-
-
-def _shared_names(real: Any) -> dict[str, Any]:
-    constants = {name: value for name, value in vars(loops).items() if name.isupper() and isinstance(value, int)}
-    tools = dict(carray=carray, as_pointer=as_pointer, real_of=real_of, call_gather=call_gather, min=min, range=range, empty=np.empty)
-    return constants | tools | dict(float64=np.float64, int64=np.int64, REAL=real)
 
 
 @cache
-def kernel(
-    formula: Callable[..., Any],
-    params: int,
-    field: bool,
-    factored: bool,
-    staged: bool,
-    input: torch.dtype,
-    target: torch.dtype,
-    forward: bool,
-    each: bool,
-    grad_input: bool,
-    grad_target: bool,
-) -> Any:
-    """The loop compiled for one formula, one pair of dtypes and one set of outputs: a C function (begin, end, context)."""
-    dtype = real_dtype(input)
-    real = NUMPY_REAL[dtype]
-    names = _shared_names(real) | dict(
-        INPUT=STORED[input][0], TARGET=STORED[target][0], write_x=writer(input), write_t=writer(target),
-        FORWARD=forward, EACH=each, OUT_X=grad_input, OUT_T=grad_target, FACTORED=factored,
-    )  # fmt: skip
-    stored = (dtype, dtype) if staged else (input, target)
-    reads = dict(read_x=reader(stored[0], real), read_t=reader(stored[1], real), FIELD=field)
-    parts = split(formula)
-    names["SPLIT"] = parts is not None
-    head, tail = parts or (formula, formula)
-    for name, part, late in (("head", head, False), ("point", tail, parts is not None)):
-        names[name] = _instance(loops.point, reads | dict(formula=bind(part, NAMES[np.dtype(real).name], scalar, literal=real), AHEAD=late))
-    names["params"] = _instance(loops.PARAMETERS[params], names)
-    names["blocks"] = _instance(loops.gathered if staged else loops.in_place, names)
-    names["new_scratch"] = _instance(loops.scratch_rows if staged else loops.no_scratch, names)
-    variant = (params, field, factored, staged, input, target, forward, each, grad_input, grad_target)
+def kernel(formula: Callable[..., Any], *variant: Any) -> Any:
+    """The loop for a formula and a variant (the arguments of `compiler.elementwise`), as a C function (begin, end, context)."""
+
+    def build() -> store.Code:
+        from losskit.engines.cpu import compiler
+
+        return compiler.elementwise(formula, *variant)
+
     label = f"elementwise_{formula.__module__.rpartition('.')[2]}_{formula.__name__}"
-    return BODY(compile_loop(loops.loop, names, label, repr(variant).encode() + fingerprint(formula), LOOP).address)
+    return BODY(store.function(label, repr(variant).encode() + fingerprint(formula), build))
 
 
 @cache
 def finish_kernel(dtype: torch.dtype) -> Any:
-    """`loops.finish` compiled for one dtype."""
-    return BODY(compile_loop(loops.finish, _shared_names(NUMPY_REAL[dtype]), f"finish_{str(dtype)[6:]}", b"", LOOP).address)
+    """The loop that adds the chunks' sums."""
+
+    def build() -> store.Code:
+        from losskit.engines.cpu import compiler
+
+        return compiler.finish(dtype)
+
+    label = f"finish_{str(dtype)[6:]}"
+    return BODY(store.function(label, label.encode(), build))
 
 
 PADDING = tuple((0.0,) * (MAX_PARAMS - k) for k in range(MAX_PARAMS + 1))
-SCALARS = {dtype: torch.empty((), dtype=dtype) for dtype in NUMPY_REAL}  # empty_like of these costs a third of torch.empty
+SCALARS = {dtype: torch.empty((), dtype=dtype) for dtype in (torch.float32, torch.float64)}  # empty_like of these costs a third of torch.empty
 
 
 def run(
@@ -181,7 +130,7 @@ def rescaled(
     if given is not None and factor == 0.0:
         zero(*given)
         return given
-    if given is not None and all(g is None or g.dtype in NUMPY_REAL for g in given):
+    if given is not None and all(g is None or g.dtype in SCALARS for g in given):
         for g in given:
             if g is not None:
                 g.mul_(factor)

@@ -35,8 +35,12 @@ def split(formula: Callable[..., Any]) -> tuple[FunctionType, FunctionType] | No
     None if the formula has no second costly step to overlap with.
     """
     assert isinstance(formula, FunctionType)
-    tree = ast.parse(textwrap.dedent(inspect.getsource(formula))).body[0]
-    assert isinstance(tree, ast.FunctionDef)
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(formula))).body[0]
+    except (OSError, SyntaxError):
+        return None  # no source at hand, or not the one that runs: one loop then
+    if not isinstance(tree, ast.FunctionDef) or tree.name != formula.__name__:
+        return None
     tree.returns, tree.decorator_list = None, []
     for place, statement in enumerate(tree.body):
         if not (isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name) and _is_heavy(statement.value)):

@@ -1,10 +1,11 @@
-"""The loops Numba compiles: templates, each instance of which is this code over its own table of names (`kernels.py`, `elementwise.py`).
+"""The loops Numba compiles: templates, each instance of which is this code over its own table of names (`compiler.py`).
 
 Names not defined here come from that table. Names in capitals are constants of the instance: what they switch off is not compiled.
 """
 
 CHUNK = 1 << 16  # elements a task: enough to forget the task's own cost, few enough to share out
 BLOCK = 1 << 10  # elements of scratch an operand: four of them take half of a 32 KB cache
+ROWS_OF_SCRATCH = 7  # input, target, field, product of the factors, one factor more, values, what is computed ahead
 MAX_PARAMS = 5
 X, T, V, GX, GT, PARTS, OUT, N, TABLE, ROWS, WIDTH, SCALE, PARAMS = range(13)  # places in the context
 PLACES = PARAMS + MAX_PARAMS
@@ -12,11 +13,11 @@ PLACES = PARAMS + MAX_PARAMS
 
 def gather(operand, start, count, destination):
     """Elements start .. start + count of an operand, in walking order, to a contiguous scratch array."""
-    head = carray(operand, 2)
+    head = view(operand, 2, int64)
     n = head[1]
-    shape_strides = carray(operand, 2 + 2 * n)[2:]
-    source = carray(as_pointer(head[0], STORAGE), 1 << 60)
-    out = carray(as_pointer(destination, REAL), count)
+    shape_strides = view(operand + 16, 2 * n, int64)
+    source = view(head[0], 1 << 60, STORAGE)
+    out = view(destination, count, REAL)
     inner = shape_strides[n - 1]
     step = shape_strides[2 * n - 1]
     done = 0
@@ -47,31 +48,31 @@ def gather(operand, start, count, destination):
 
 def loop(lo, hi, context):
     """Chunks lo .. hi. Names in capitals are constants of the instance; what they switch off is not compiled."""
-    c = carray(context, PLACES)
+    c = view(context, PLACES, int64)
     n = c[N]
-    v = carray(as_pointer(c[V], REAL), n)
-    gx = carray(as_pointer(c[GX], INPUT), n)
-    gt = carray(as_pointer(c[GT], TARGET), n)
-    parts = carray(as_pointer(c[PARTS], float64), hi)
-    out = carray(as_pointer(c[OUT], REAL), 1)
+    parts = view(c[PARTS], hi, float64)
+    out = view(c[OUT], 1, REAL)
     scale = REAL(real_of(c[SCALE]))
     p = params(c)
-    scratch = new_scratch()
-    values = empty(BLOCK, REAL)
-    ahead = empty(BLOCK, REAL)
+    base = stack()
     for j in range(lo, hi):
         total = 0.0
         stop = min((j + 1) * CHUNK, n)
         for b in range(j * CHUNK, stop, BLOCK):
             e = min(b + BLOCK, stop)
-            xs, ts, ps, fs = blocks(c, scratch, b, e)
-            gxs, gts = gx[b:e], gt[b:e]
-            vs = v[b:e] if EACH else values[: e - b]
-            hs = ahead[: e - b]
+            m = e - b
+            if STAGED:
+                gather_blocks(c, base, b, m)
+            xs = view(base if STAGED else c[X] + b * X_ITEM, m, X_TYPE)
+            ts = view(base + ROW if STAGED else c[T] + b * T_ITEM, m, T_TYPE)
+            ps, fs = view(base + 2 * ROW, m, REAL), view(base + 3 * ROW, m, REAL)
+            vs = view(c[V] + b * ITEM if EACH else base + 5 * ROW, m, REAL)
+            hs = view(base + 6 * ROW, m, REAL)
+            gxs, gts = view(c[GX] + b * GX_ITEM, m, INPUT), view(c[GT] + b * GT_ITEM, m, TARGET)
             if SPLIT:
-                for i in range(e - b):
+                for i in range(m):
                     hs[i] = head(xs, ts, ps, hs, i, p)
-            for i in range(e - b):
+            for i in range(m):
                 value, dx, dt = point(xs, ts, ps, hs, i, p)
                 w = scale
                 if FACTORED:
@@ -89,7 +90,7 @@ def loop(lo, hi, context):
                     gts[i] = write_t(dt * w)
             if FORWARD:  # apart from the loop above, which would else run at the vector width of float64, half its own
                 part = 0.0
-                for i in range(e - b):
+                for i in range(m):
                     part += float64(vs[i])
                 total += part
         if c[PARTS] != 0:
@@ -100,9 +101,9 @@ def loop(lo, hi, context):
 
 def finish(lo, hi, context):
     """Adds the sums of chunks lo .. hi, in order, into the scalar that is returned."""
-    c = carray(context, PLACES)
-    parts = carray(as_pointer(c[PARTS], float64), hi)
-    out = carray(as_pointer(c[OUT], REAL), 1)
+    c = view(context, PLACES, int64)
+    parts = view(c[PARTS], hi, float64)
+    out = view(c[OUT], 1, REAL)
     scale = real_of(c[SCALE])
     total = 0.0
     for j in range(lo, hi):
@@ -110,36 +111,19 @@ def finish(lo, hi, context):
     out[0] = REAL(total * scale if scale != 0.0 else 0.0)
 
 
-def scratch_rows():
-    """Room for a block of input, target, field, product of the factors, and one factor more."""
-    return empty((5, BLOCK), REAL)
-
-
-def no_scratch():
-    """Operands read in place need none."""
-    return 0
-
-
-def in_place(c, scratch, b, e):
-    """Blocks of input and target where they lie; no field, no factors."""
-    xs = carray(as_pointer(c[X], INPUT), c[N])[b:e]
-    return xs, carray(as_pointer(c[T], TARGET), c[N])[b:e], xs, xs
-
-
-def gathered(c, scratch, b, e):
-    """Blocks of input, target, field and of the product of the factors, in scratch rows 0 to 3."""
-    count = e - b
+def gather_blocks(c, base, b, count):
+    """Blocks of input, target, field and of the product of the factors, into scratch rows 0 to 3."""
     width = c[WIDTH]
-    table = carray(as_pointer(c[TABLE], int64), c[ROWS] * width)
-    product, factor = scratch[3], scratch[4]
+    table = view(c[TABLE], c[ROWS] * width, int64)
+    product = view(base + 3 * ROW, count, REAL)
+    factor = view(base + 4 * ROW, count, REAL)
     for k in range(c[ROWS]):
         kernel = table[k * width]
         if kernel != 0:
-            call_gather(kernel, c[TABLE] + (k * width + 1) * 8, b, count, scratch.ctypes.data + min(k, 4) * BLOCK * scratch.itemsize)
+            call_gather(kernel, c[TABLE] + (k * width + 1) * 8, b, count, base + min(k, 4) * ROW)
         if k > 3:  # what is absent stays so, whatever it is multiplied by
             for i in range(count):
                 product[i] = REAL(0) if product[i] == REAL(0) else product[i] * factor[i]
-    return scratch[0, :count], scratch[1, :count], scratch[2, :count], product[:count]
 
 
 def point(xs, ts, ps, hs, i, p):

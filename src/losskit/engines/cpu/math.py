@@ -21,7 +21,7 @@ from losskit.engines.language import ROUNDING
 
 f32, f64, i32 = np.float32, np.float64, np.int32
 EXACT = {"contract", "nsz", "arcp"}
-scalar = nb.njit(fastmath=EXACT, error_model="numpy", forceinline=True)
+scalar = nb.njit(fastmath=EXACT, error_model="numpy", forceinline=True, _nrt=False)  # no array is ever allocated, none is counted
 
 
 def bitcast(source: Any, target: Any, llvm_type: Any) -> Any:

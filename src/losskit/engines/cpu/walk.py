@@ -11,21 +11,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import carray, types
 from torch import Tensor
 
-from losskit.engines.cpu import loops
-from losskit.engines.cpu.kernels import NUMPY_REAL, STORED, as_pointer, compile_loop, reader
-
-GATHER = types.void(types.CPointer(types.int64), types.int64, types.int64, types.int64)
+from losskit.engines.cpu import store
 
 
 @cache
-def gather_kernel(dtype: torch.dtype, real: torch.dtype) -> Any:
-    """`loops.gather` compiled for one stored dtype."""
-    number = NUMPY_REAL[real]
-    names = dict(carray=carray, as_pointer=as_pointer, min=min, range=range, STORAGE=STORED[dtype][0], REAL=number, read=reader(dtype, number))
-    return compile_loop(loops.gather, names, f"gather_{str(dtype)[6:]}_{str(real)[6:]}", b"gather", GATHER)
+def gather_kernel(dtype: torch.dtype, real: torch.dtype) -> int:
+    """The address of the loop that gathers a stored dtype."""
+
+    def build() -> store.Code:
+        from losskit.engines.cpu import compiler
+
+        return compiler.gather(dtype, real)
+
+    label = f"gather_{str(dtype)[6:]}_{str(real)[6:]}"
+    return store.function(label, label.encode(), build)
 
 
 def walking_order(out: Tensor) -> list[int]:
@@ -54,6 +55,6 @@ def operand_table(out: Tensor, operands: Sequence[Tensor | None], real: torch.dt
             else:
                 merged.append((size, stride))
         merged = merged or [(1, 1)]
-        row[:3] = gather_kernel(x.dtype, real).address, x.data_ptr(), len(merged)
+        row[:3] = gather_kernel(x.dtype, real), x.data_ptr(), len(merged)
         row[3 : 3 + 2 * len(merged)] = [size for size, _ in merged] + [stride for _, stride in merged]
     return table

@@ -5,7 +5,6 @@ gives the same one. The derivative is itself made of PyTorch operations, so auto
 """
 
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import torch
@@ -18,10 +17,18 @@ from losskit.engines.torch.names import NAMES
 SAFE = 0.5  # stands in for the inputs of absent items: inside every loss's domain
 
 
-@cache
+BOUND: dict[Callable[..., Any], Callable[..., Any]] = {}
+
+
 def bound(formula: Callable[..., Any]) -> Callable[..., Any]:
-    """The formula on tensors: (value, derivative by input, derivative by target)."""
-    return bind(formula, NAMES)  # type: ignore[no-any-return]
+    """The formula on tensors: (value, derivative by input, derivative by target).
+
+    Kept in a plain dictionary, which the compiler can look into; the making of a function it cannot trace, so losses bind their formulas when registered.
+    """
+    found = BOUND.get(formula)
+    if found is None:
+        found = BOUND[formula] = bind(formula, NAMES)
+    return found
 
 
 class Pointwise(torch.autograd.Function):
@@ -109,4 +116,6 @@ def with_scale(call: Call, x: Tensor, scale: float | Tensor) -> Call:
     """A scale of 0 says that nothing counts: items that are NaN or infinite do not either."""
     if isinstance(scale, Tensor):
         return call._replace(factors=(*call.factors, scale != 0))
+    if torch.compiler.is_compiling():
+        return call  # a number is then one over the count of items, perhaps a symbolic one, and never 0
     return call._replace(factors=(*call.factors, torch.zeros((), device=x.device))) if scale == 0.0 else call

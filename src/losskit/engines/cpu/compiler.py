@@ -1,0 +1,221 @@
+"""Compiling a loop around a formula with Numba. Imported only when the disk has no such loop yet (`store.py`).
+
+Each instance of a loop is the same code object over its own table of names: the formula, how elements are read and written, and constants.
+"""
+
+import re
+from collections.abc import Callable
+from types import FunctionType
+from typing import Any
+
+import numba as nb
+import numpy as np
+import torch
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+from numba.np import arrayobj
+
+from losskit.engines.call import real_dtype
+from losskit.engines.cpu import loops
+from losskit.engines.cpu.fission import split
+from losskit.engines.cpu.math import EXACT, NAMES, bitcast, scalar
+from losskit.engines.cpu.store import C_LIBRARY, UNUSED, Code
+from losskit.engines.language import bind
+
+SUMS = EXACT | {"reassoc"}  # only for loops that accumulate; their formulas keep the flags they were compiled with
+u16, u32, f32, i32 = np.uint16, np.uint32, np.float32, np.int32
+
+u32_of = bitcast(types.float32, types.uint32, ir.IntType(32))
+f32_of = bitcast(types.uint32, types.float32, ir.FloatType())
+real_of = bitcast(types.int64, types.float64, ir.DoubleType())
+
+
+@intrinsic
+def view(typing_context: Any, address: Any, count: Any, number: Any) -> Any:
+    """An array of `count` numbers at an address. Nobody owns it and nothing is counted, so the loop needs nothing of Numba's at run time."""
+    array = types.Array(number.dtype, 1, "C")
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        result = arrayobj.make_array(array)(context, builder)
+        item = context.get_constant(types.intp, context.get_abi_sizeof(context.get_data_type(array.dtype)))
+        arrayobj.populate_array(result, builder.inttoptr(args[0], result.data.type), [args[1]], [item], item, None)
+        return result._getvalue()
+
+    return array(types.int64, types.int64, number), generate
+
+
+@scalar
+def widen_bfloat16(h):
+    """The upper half of a float32."""
+    return f32_of(u32(h) << u32(16))
+
+
+@scalar
+def narrow_bfloat16(x):
+    """Rounded to nearest, ties to even; NaN stays NaN."""
+    b = u32_of(f32(x))
+    rounded = u16((b + u32(0x7FFF) + ((b >> u32(16)) & u32(1))) >> u32(16))
+    return rounded if x == x else u16(0x7FC0)
+
+
+@scalar
+def widen_float16(h):
+    """Exact, denormals included."""
+    sign = (u32(h) & u32(0x8000)) << u32(16)
+    rest = (u32(h) & u32(0x7FFF)) << u32(13)
+    value = f32_of(rest) * f32(2.0**112)  # moves the exponent's bias; denormals come out right
+    special = f32_of(rest | u32(0x7F800000))  # infinities and NaN
+    return f32_of(u32_of(special if rest >= u32(0x0F800000) else value) | sign)
+
+
+@scalar
+def narrow_float16(x):
+    """Rounded to nearest, ties to even; overflow to infinity, NaN stays NaN."""
+    b = u32_of(f32(x))
+    sign = u16((b >> u32(16)) & u32(0x8000))
+    a = b & u32(0x7FFFFFFF)
+    normal = (a - u32(0x38000000) + u32(0xFFF) + ((a >> u32(13)) & u32(1))) >> u32(13)
+    tiny = u32_of(f32_of(a) + f32(0.5)) - u32(0x3F000000)  # the addition rounds at 2**-24, float16's last place
+    h = tiny if a < u32(0x38800000) else (normal if a < u32(0x477FF000) else u32(0x7C00))
+    return u16(u16(h if a <= u32(0x7F800000) else u32(0x7E00)) | sign)
+
+
+def converter(real: Any) -> Callable[..., Any]:
+    """Any number to the dtype computed in."""
+
+    @scalar
+    def convert(x):
+        return real(x)
+
+    return convert  # type: ignore[no-any-return]
+
+
+# torch dtype -> (numpy dtype of its storage, how to read it, how to write it)
+STORED: dict[torch.dtype, tuple[Any, Any, Any]] = {
+    torch.float32: (np.float32, None, None),
+    torch.float64: (np.float64, None, None),
+    torch.bfloat16: (np.uint16, widen_bfloat16, narrow_bfloat16),
+    torch.float16: (np.uint16, widen_float16, narrow_float16),
+} | {
+    dtype: (getattr(np, "uint8" if dtype is torch.bool else str(dtype).removeprefix("torch.")), None, None)
+    for dtype in (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16, torch.uint32, torch.uint64)
+}
+NUMPY_REAL: dict[torch.dtype, Any] = {torch.float32: np.float32, torch.float64: np.float64}
+
+
+def reader(dtype: torch.dtype, real: Any) -> Any:
+    """Reads one stored element as the dtype computed in."""
+    read: Any = STORED[dtype][1]
+    return read or converter(real)
+
+
+def writer(dtype: torch.dtype) -> Any:
+    """Writes one computed element as it is stored."""
+    return STORED[dtype][2] or converter(STORED[dtype][0])
+
+
+@intrinsic
+def call_gather(typing_context: Any, kernel: Any, operand: Any, start: Any, count: Any, destination: Any) -> Any:
+    """Calls a gather kernel by its address."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        integer = ir.IntType(64)
+        function = builder.inttoptr(args[0], ir.FunctionType(ir.VoidType(), [integer] * 4).as_pointer())
+        builder.call(function, args[1:])
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 5), generate
+
+
+def stack_memory(size: int) -> Any:
+    """The address of that many bytes on the stack: a loop that asked Numba for an array could not be kept on disk without Numba."""
+
+    @intrinsic
+    def address(typing_context: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            with builder.goto_entry_block():  # not Numba's own helper: it fills with zeros, an element at a time
+                room = builder.alloca(ir.ArrayType(ir.IntType(8), size))
+            room.align = 64
+            return builder.ptrtoint(room, ir.IntType(64))
+
+        return types.int64(), generate
+
+    return address
+
+
+LOOP = types.void(*[types.int64] * 3)
+GATHER = types.void(*[types.int64] * 4)
+
+
+def instance(function: Callable[..., Any], names: dict[str, Any]) -> Any:
+    """A part of a loop over its table of names, for Numba to inline."""
+    assert isinstance(function, FunctionType)
+    return scalar(FunctionType(function.__code__, names | {"__name__": __name__}, function.__name__))
+
+
+def compiled(loop: Callable[..., Any], names: dict[str, Any], signature: Any) -> Code:
+    """A loop over its table of names, as a C function."""
+    assert isinstance(loop, FunctionType)
+    bound = FunctionType(loop.__code__, names | {"__name__": __name__}, loop.__name__)
+    callback = nb.cfunc(signature, fastmath=SUMS, error_model="numpy", _nrt=False)(bound)
+    library = callback._library
+    text = library.get_llvm_str()
+    called = set(re.findall(r'^declare .*@"?([^\s"(]+)', text, re.MULTILINE))
+    raises = "picklebuf" in text  # where Numba keeps the exceptions that a function may raise
+    alone = not raises and all(name.startswith("llvm.") or name in C_LIBRARY | UNUSED for name in called)
+    return Code(callback._wrapper_name, library._get_compiled_object() if alone else None, callback.address, callback)
+
+
+def shared_names(real: Any) -> dict[str, Any]:
+    """What every loop may use."""
+    constants = {name: value for name, value in vars(loops).items() if name.isupper() and isinstance(value, int)}
+    tools = dict(view=view, real_of=real_of, call_gather=call_gather, min=min, range=range)
+    item = np.dtype(real).itemsize
+    return constants | tools | dict(float64=np.float64, int64=np.int64, REAL=real, ITEM=item, ROW=loops.BLOCK * item)
+
+
+def elementwise(
+    formula: Callable[..., Any],
+    params: int,
+    field: bool,
+    factored: bool,
+    staged: bool,
+    input: torch.dtype,
+    target: torch.dtype,
+    forward: bool,
+    each: bool,
+    grad_input: bool,
+    grad_target: bool,
+) -> Code:
+    """`loops.loop` for one formula, one pair of dtypes and one set of outputs."""
+    dtype = real_dtype(input)
+    real = NUMPY_REAL[dtype]
+    names = shared_names(real)
+    stored_x, stored_t = STORED[input][0], STORED[target][0]
+    types_read = dict(X_TYPE=real, T_TYPE=real) if staged else dict(X_TYPE=stored_x, T_TYPE=stored_t)
+    names |= types_read | dict(INPUT=stored_x, TARGET=stored_t, write_x=writer(input), write_t=writer(target))
+    names |= dict(X_ITEM=input.itemsize, T_ITEM=target.itemsize, GX_ITEM=input.itemsize, GT_ITEM=target.itemsize)
+    names |= dict(FORWARD=forward, EACH=each, OUT_X=grad_input, OUT_T=grad_target, FACTORED=factored, STAGED=staged)
+    names["stack"] = stack_memory(loops.ROWS_OF_SCRATCH * loops.BLOCK * names["ITEM"])
+    stored = (dtype, dtype) if staged else (input, target)
+    reads = dict(read_x=reader(stored[0], real), read_t=reader(stored[1], real), FIELD=field)
+    parts = split(formula)
+    names["SPLIT"] = parts is not None
+    head, tail = parts or (formula, formula)
+    for name, part, late in (("head", head, False), ("point", tail, parts is not None)):
+        names[name] = instance(loops.point, reads | dict(formula=bind(part, NAMES[np.dtype(real).name], scalar, literal=real), AHEAD=late))
+    names["params"] = instance(loops.PARAMETERS[params], names)
+    names["gather_blocks"] = instance(loops.gather_blocks, names)
+    return compiled(loops.loop, names, LOOP)
+
+
+def finish(dtype: torch.dtype) -> Code:
+    """`loops.finish` for one dtype."""
+    return compiled(loops.finish, shared_names(NUMPY_REAL[dtype]), LOOP)
+
+
+def gather(dtype: torch.dtype, real: torch.dtype) -> Code:
+    """`loops.gather` for one stored dtype."""
+    number = NUMPY_REAL[real]
+    return compiled(loops.gather, shared_names(number) | dict(STORAGE=STORED[dtype][0], read=reader(dtype, number)), GATHER)

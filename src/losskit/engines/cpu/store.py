@@ -1,0 +1,119 @@
+"""Compiled loops on disk, and their way back into a process without the compiler.
+
+Numba and what it pulls in take most of a second to wake up, also to load something it compiled before. A loop is plain machine code that calls nothing but
+the C library, so it is kept as an object file and handed to LLVM's linker (llvmlite) directly: a second process makes its first call in milliseconds and never
+imports Numba.
+
+A file's name carries a digest of all that decides the code (formula, kernel sources, versions, processor), its first line a digest of its content: what is
+stale, foreign, truncated or damaged is compiled again. Files appear whole or not at all. Where no folder can be written, each process compiles for itself.
+"""
+
+import ctypes
+import hashlib
+import os
+import sys
+from collections.abc import Callable
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any, NamedTuple
+
+import llvmlite.binding as llvm
+
+# what stored code may call: the C library, which every process has
+C_LIBRARY = frozenset({"exp", "expm1", "log", "log1p", "sqrt", "memcpy", "memset", "memmove"})
+# what the frame that Numba puts around a callback names for the case of an exception; loops raise none (the compiler checks)
+UNUSED = frozenset(
+    {"PyErr_Clear", "PyErr_SetNone", "PyErr_SetString", "PyErr_WriteUnraisable", "PyUnicode_FromString", "Py_DecRef", "numba_gil_ensure", "numba_gil_release"}
+)
+
+
+class Code(NamedTuple):
+    """A compiled function: its symbol in an object file, where it lies now, and what keeps it there. No `content`: not fit to be stored."""
+
+    symbol: str
+    content: bytes | None
+    address: int
+    keep: Any
+
+
+_alive: list[Any] = []
+
+
+def folder() -> Path:
+    """Where compiled loops are kept: LOSSKIT_CACHE_DIR, or the user's cache folder."""
+    chosen = os.environ.get("LOSSKIT_CACHE_DIR")
+    if chosen:
+        return Path(chosen)
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home())) / "losskit" / "cache"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "losskit"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "losskit"
+
+
+@cache
+def circumstances() -> bytes:
+    """What, besides the formula, decides the machine code."""
+    here = Path(__file__).parent
+    sources = b"".join(p.read_bytes() for p in [*sorted(here.glob("*.py")), here.parent / "language.py"])
+    versions = f"{sys.version_info[:2]} {version('numba')} {version('llvmlite')}"
+    processor = f"{llvm.get_process_triple()} {llvm.get_host_cpu_name()} {llvm.get_host_cpu_features().flatten()}"
+    return hashlib.sha256(sources + versions.encode() + processor.encode()).digest()
+
+
+def function(label: str, key: bytes, build: Callable[[], Code]) -> int:
+    """The address of a compiled loop: from disk, else built now and stored."""
+    path = folder() / f"{label}_{hashlib.sha256(circumstances() + key).hexdigest()[:24]}.o"
+    address = _load(path)
+    if address is None:
+        code = build()
+        _alive.append(code.keep)
+        address = code.address
+        if code.content is not None:
+            _save(path, code.symbol, code.content)
+    return address
+
+
+def _load(path: Path) -> int | None:
+    try:
+        digest, symbol, content = path.read_bytes().split(b"\n", 2)
+        if hashlib.sha256(symbol + content).hexdigest().encode() != digest:
+            return None
+        linker = _linker()
+        linker.add_object_file(llvm.object_file.ObjectFileRef.from_data(content))
+        linker.finalize_object()
+        return linker.get_function_address(symbol.decode()) or None
+    except (OSError, ValueError, RuntimeError):
+        return None
+
+
+def _save(path: Path, symbol: str, content: bytes) -> None:
+    digest = hashlib.sha256(symbol.encode() + content).hexdigest()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
+            try:
+                file.write(f"{digest}\n{symbol}\n".encode() + content)
+                file.close()
+                os.replace(file.name, path)
+            except OSError:
+                file.close()
+                os.unlink(file.name)
+    except OSError:
+        return  # compiled again next time
+
+
+@cache
+def _linker() -> Any:
+    """LLVM's in-process linker."""
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    c_library = ctypes.CDLL("msvcrt" if sys.platform == "win32" else None)
+    abort = ctypes.cast(c_library.abort, ctypes.c_void_p).value
+    for name in UNUSED:  # the linker wants an address for each
+        if not llvm.address_of_symbol(name):
+            llvm.add_symbol(name, abort)
+    machine = llvm.Target.from_default_triple().create_target_machine()
+    return llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
