@@ -1,5 +1,6 @@
 """Bad input: each error's type and message; nothing is changed, nothing crashes."""
 
+import contextlib
 import math
 
 import pytest
@@ -94,16 +95,11 @@ def test_error(loss, tensors, arguments, error, message, gradient):
     before = [copied(z) for z in (x, t)]
     if gradient and isinstance(x, torch.Tensor) and x.is_floating_point():
         x = x.requires_grad_()
-    with pytest.raises(error, match=message):
+    force = contextlib.nullcontext() if gradient else losskit.use_engine("torch")
+    with force, pytest.raises(error, match=message):
         loss(x, t, **arguments)
     for now, then in zip((x, t), before, strict=True):
         assert torch.equal(now.detach(), then) if isinstance(now, torch.Tensor) else now == then
-
-
-@pytest.mark.parametrize("loss", [l1, bce, focal])
-def test_the_error_is_the_same_on_the_torch_engine(loss):
-    with losskit.use_engine("torch"), pytest.raises(ValueError, match="target has shape"):
-        loss(X, T[:1])
 
 
 def test_a_bad_value_under_the_mask_is_no_error():

@@ -30,7 +30,7 @@ def test_the_example_passes_the_audit(example):
     from losskit.testing import audit
 
     result = audit(example.geman_mcclure_loss, like="geman_mcclure_loss", show=False)
-    assert result.passed, result
+    assert not result.failures, result.failures
 
 
 def test_the_example_is_a_module_and_its_doctest_holds(example):

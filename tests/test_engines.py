@@ -45,7 +45,7 @@ def test_forced_engine_raises_rather_than_falls_back():
     with losskit.use_engine("cpu"):
         with pytest.raises(losskit.EngineError, match=r"use_engine\('cpu'\) cannot run this loss: the tensors are on device 'meta'"):
             losskit.mse_loss(x.to("meta"), x.to("meta"))
-        with pytest.raises(losskit.EngineError, match="torch.func transform"):
+        with pytest.raises(losskit.EngineError, match=r"torch\.func transform"):
             torch.func.vmap(losskit.mse_loss)(x[:, None], x[:, None])
         with pytest.raises(losskit.EngineError, match="weight requires a gradient"):
             losskit.mse_loss(x, x, sample_weight=torch.ones(3, requires_grad=True))
@@ -68,6 +68,8 @@ def test_blocks_nest():
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_engines_agree(case):
     x, t = inputs.pairs(case.loss, case.settings, count=60)
+    if case.loss.target == "unit":
+        t = t.round()  # the gradient of a soft target cancels: that is measured, against the size of its terms, in the error budget
     results = []
     for engine in ENGINES:
         with losskit.use_engine(engine):
@@ -181,9 +183,9 @@ def test_inference_and_no_grad(case):
 def test_import_is_cheap_and_lazy():
     code = """
 import sys, time, torch
-start = time.perf_counter()
+start = time.process_time()  # of this process alone: others may be busy on the machine
 import losskit
-print((time.perf_counter() - start) * 1e3, "numba" in sys.modules, "triton" in sys.modules)
+print((time.process_time() - start) * 1e3, "numba" in sys.modules, "triton" in sys.modules)
 """
     runs = [python(code).split() for _ in range(5)]
     assert all(run[1:] == ["False", "False"] for run in runs)
@@ -191,27 +193,39 @@ print((time.perf_counter() - start) * 1e3, "numba" in sys.modules, "triton" in s
 
 
 FIRST_CALL = """
-import time, torch, losskit
-x = torch.randn(100, requires_grad=True)
+import sys, time, torch, losskit
+x = torch.linspace(-3, 3, 100).requires_grad_()
 start = time.perf_counter()
 losskit.huber_loss(x, torch.zeros(100)).backward()
-print(time.perf_counter() - start, float(x.grad.abs().sum()))
+print(time.perf_counter() - start, float(x.grad.abs().sum()), "numba" in sys.modules)
 """
 
 
-def test_second_process_finds_compiled_kernels(tmp_path):
-    """Importing Numba alone takes some 0.3 s; compiling adds at least as much again, loading next to nothing."""
-    first = float(python(FIRST_CALL, NUMBA_CACHE_DIR=str(tmp_path)).split()[0])
-    assert list(tmp_path.rglob("*.nbi"))
-    written = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.nb*")}
-    later = min(float(python(FIRST_CALL, NUMBA_CACHE_DIR=str(tmp_path)).split()[0]) for _ in range(2))
-    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.nb*")} == written, "the second process compiled again"
-    assert later < first
+def test_second_process_loads_compiled_loops_without_numba(tmp_path):
+    code = FIRST_CALL + "import sys; print('numba' in sys.modules)"
+    first = python(code, LOSSKIT_CACHE_DIR=str(tmp_path)).split()
+    written = {p: p.stat().st_mtime_ns for p in tmp_path.iterdir()}
+    assert written and {p.suffix for p in written} == {".o"}
+    runs = [python(code, LOSSKIT_CACHE_DIR=str(tmp_path)).split() for _ in range(3)]
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.iterdir()} == written, "the second process compiled again"
+    assert first[2] == "True" and all(run[2] == "False" for run in runs)
+    assert all(run[1] == first[1] for run in runs)
+    assert min(float(run[0]) for run in runs) <= 0.2
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[:-100], lambda b: b[:80] + b"x" + b[81:], lambda b: b"", lambda b: b[:200] + bytes(len(b) - 200)])
+def test_a_damaged_file_is_compiled_again(tmp_path, damage):
+    first = python(FIRST_CALL, LOSSKIT_CACHE_DIR=str(tmp_path)).split()
+    (file,) = tmp_path.iterdir()
+    whole = file.read_bytes()
+    file.write_bytes(damage(whole))
+    assert python(FIRST_CALL, LOSSKIT_CACHE_DIR=str(tmp_path)).split()[1] == first[1]
+    assert file.read_bytes() == whole
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no /dev/null")
 def test_no_place_for_the_cache_costs_only_time():
-    time_and_gradient = python(FIRST_CALL, NUMBA_CACHE_DIR="/dev/null/nowhere").split()
+    time_and_gradient = python(FIRST_CALL, LOSSKIT_CACHE_DIR="/dev/null/nowhere").split()
     assert float(time_and_gradient[1]) > 0
 
 
@@ -227,8 +241,6 @@ with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
     value = {loss}(x, t)
     value.backward()
 peak = now = 0
-for event in record.events():
-    pass
 for event in sorted(record.profiler.kineto_results.events(), key=lambda e: e.start_ns()):
     if event.name() == "[memory]":
         now += event.nbytes()

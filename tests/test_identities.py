@@ -90,7 +90,9 @@ def test_positive_weight_is_a_weight_of_positives():
     torch.testing.assert_close(a, b, rtol=1e-6, atol=0)
 
 
-def test_logits_and_probabilities_agree():
+def test_logits_and_probabilities_agree(engine):
+    if engine == "cpu":
+        pytest.skip("four float64 kernels to compile, for what the error budget says of each")
     x, t = torch.randn(200, dtype=torch.float64), torch.rand(200, dtype=torch.float64)
     for function, arguments in ((losskit.binary_cross_entropy, {"label_smoothing": 0.1}), (losskit.focal_loss, {"gamma": 1.5, "alpha": 0.3})):
         a, b = function(x, t, **arguments), function(torch.sigmoid(x), t, from_logits=False, **arguments)

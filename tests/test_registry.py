@@ -46,6 +46,7 @@ def test_docstring(loss):
 @every_loss
 def test_chinese(loss):
     assert len(re.findall("[一-鿿]", loss.chinese)) > 40
+    assert isinstance(loss.formula, str) and loss.formula.isascii()
     assert "何时用" in loss.chinese and "边界" in loss.chinese
 
 

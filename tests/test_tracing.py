@@ -7,7 +7,12 @@ from cases import Case, one
 import losskit
 from losskit.testing import inputs
 
-KINDS = [one("smooth_l1_loss", beta=0.5), one("binary_cross_entropy", label_smoothing=0.1), one("focal_loss", alpha=0.25, gamma=1.5), one("barron_loss", alpha=0.3)]
+KINDS = [
+    one("smooth_l1_loss", beta=0.5),
+    one("binary_cross_entropy", label_smoothing=0.1),
+    one("focal_loss", alpha=0.25, gamma=1.5),
+    one("barron_loss", alpha=0.3),
+]
 
 
 def value_and_gradient(function, x, t, **arguments):

@@ -4,7 +4,7 @@
 >>> losskit.smooth_l1_loss(torch.tensor([0.0, 4.0]), torch.tensor([0.5, 1.0]))
 tensor(1.3125)
 >>> losskit.FocalLoss(alpha=0.25, gamma=2.0)(torch.tensor([2.0, -1.0]), torch.tensor([1.0, 0.0]))
-tensor(0.0094)
+tensor(0.0087)
 """
 
 from losskit.contract.checks import validate
@@ -17,7 +17,18 @@ __version__ = "0.1.0"
 
 __all__ = ["LOSSES", "EngineError", "Loss", "LossModule", "engine_for", "use_engine", "validate"]
 
-_public = {name: loss.function for name, loss in LOSSES.items()}
-_public |= {loss.module: make_module(loss) for loss in LOSSES.values()}
-globals().update(_public)
-__all__ += sorted(_public)
+globals().update({name: loss.function for name, loss in LOSSES.items()})
+_modules = {loss.module: loss for loss in LOSSES.values()}
+__all__ += sorted([*LOSSES, *_modules])
+
+
+def __getattr__(name: str) -> type[LossModule]:
+    """Module classes are made when first asked for: `import losskit` stays cheap."""
+    if name not in _modules:
+        raise AttributeError(f"module 'losskit' has no attribute {name!r}")
+    globals()[name] = made = make_module(_modules[name])
+    return made
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

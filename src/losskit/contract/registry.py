@@ -102,8 +102,8 @@ def loss(
     """Enter a function into the registry."""
 
     def enter(function: LossFunction) -> LossFunction:
-        for formula in formulas(function):
-            bound(formula)
+        for each in formulas(function):
+            bound(each)
         LOSSES.losses[function.__name__] = Loss(
             function, textbook, module, task, formula, input, target, torch, arguments, tolerance, inspect.cleandoc(chinese)
         )  # fmt: skip

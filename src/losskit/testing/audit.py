@@ -81,7 +81,9 @@ def examine(subject: Subject, laws: Iterable[str] | None = None) -> tuple[Findin
     return tuple(findings)
 
 
-def audit(function: Callable[..., Tensor], like: str, *, dtype: torch.dtype = torch.float32, laws: Iterable[str] | None = None, show: bool = True, **arguments: Any) -> AuditResult:
+def audit(
+    function: Callable[..., Tensor], like: str, *, dtype: torch.dtype = torch.float32, laws: Iterable[str] | None = None, show: bool = True, **arguments: Any
+) -> AuditResult:
     """Examine any callable `function(input, target, **arguments)` as if it were the loss named `like`.
 
     Arguments are settings of that loss (`alpha=0.25`, `from_logits=False`, ...): they choose the textbook's formula, and those that the callable takes are

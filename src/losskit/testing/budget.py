@@ -8,6 +8,7 @@ for soft targets that of the gradient is relative to the summed sizes of its two
 import argparse
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -41,10 +42,12 @@ def peers(loss: Loss, settings: Mapping[str, Any]) -> dict[str, Callable[[Tensor
         function = getattr(torch.nn.functional, name)
         found["torch"] = lambda x, t: function(x, t, reduction="none", **given)
     if loss.name == "focal_loss" and settings.get("from_logits", True) and settings.get("gamma", 2.0) > 0:
-        try:
-            from torchvision.ops import sigmoid_focal_loss
-        except (ImportError, RuntimeError):  # optional; without its compiled part the import fails
+        from losskit.bench.sides import torchvision_focal
+
+        if torchvision_focal() is None:  # not installed
             return found
+        from torchvision.ops import sigmoid_focal_loss
+
         alpha = settings.get("alpha")
         found["torchvision"] = lambda x, t: sigmoid_focal_loss(x, t, alpha=-1 if alpha is None else alpha, gamma=settings.get("gamma", 2.0), reduction="none")
     return found
@@ -61,7 +64,9 @@ def measure(function: Callable[[Tensor, Tensor], Tensor], exact: list[oracles.Ex
     )
 
 
-def rows(engines: tuple[EngineName, ...] = ("cpu", "torch"), dtypes: tuple[torch.dtype, ...] = (torch.float32,), losses: tuple[str, ...] = (), count: int = 400) -> Iterator[Row]:
+def rows(
+    engines: tuple[EngineName, ...] = ("cpu", "torch"), dtypes: tuple[torch.dtype, ...] = (torch.float32,), losses: tuple[str, ...] = (), count: int = 400
+) -> Iterator[Row]:
     """The budget, row by row."""
     for name, loss in LOSSES.items():
         if losses and name not in losses:
@@ -69,21 +74,25 @@ def rows(engines: tuple[EngineName, ...] = ("cpu", "torch"), dtypes: tuple[torch
         for settings in loss.arguments:
             for dtype in dtypes:
                 x, t = inputs.pairs(loss, settings, dtype, count)
-                if loss.target == "unit" and peers(loss, settings):  # torchvision mixes soft targets in its own way; hard ones all agree on
-                    t = t.round()
                 exact = oracles.exact(loss, settings, x, t)
                 shown = ", ".join(f"{k}={v}" for k, v in settings.items())
-                ours = inputs.as_arguments(settings)
-                runs: list[tuple[str, EngineName | None, Callable[[Tensor, Tensor], Tensor]]] = [
-                    (f"losskit, {engine}", engine, lambda x, t, loss=loss, ours=ours: loss.function(x, t, reduction="none", **ours)) for engine in engines
-                ]
+                ours = partial(loss.function, reduction="none", **inputs.as_arguments(settings))
+                runs: list[tuple[str, EngineName | None, Callable[[Tensor, Tensor], Tensor]]] = [(f"losskit, {engine}", engine, ours) for engine in engines]
                 runs += [(who, None, function) for who, function in peers(loss, settings).items()]
                 for who, engine, function in runs:
+                    if engine is None and loss.target == "unit":  # peers differ in what soft targets mean; hard ones all agree on
+                        hard = [i for i, target in enumerate(t.tolist()) if target in (0, 1)]
+                        x, t, exact = x[hard], t[hard], [exact[i] for i in hard]
                     with warnings.catch_warnings(), use_engine(engine or "torch"):
                         warnings.simplefilter("ignore")
                         value, grad = measure(function, exact, x, t)
-                    places = [(x[w.index].item(), t[w.index].item()) for w in (value, grad)]
+                    places = [(x[w.place].item(), t[w.place].item()) for w in (value, grad)]
                     yield Row(name, shown, str(dtype).removeprefix("torch."), who, value.error, grad.error, loss.tolerance if engine else None, *places)
+
+
+def shown(error: float) -> str:
+    """An error to two digits; 0 for what is left of the difference quotient's own."""
+    return f"{error:.1e}" if error > 1e-20 else "0"
 
 
 def markdown(table: Iterator[Row] | list[Row]) -> Iterator[str]:
@@ -93,7 +102,7 @@ def markdown(table: Iterator[Row] | list[Row]) -> Iterator[str]:
     for r in table:
         x, t = r.value_at if r.value >= r.gradient else r.gradient_at
         worst = f"({x:.6g}, {t:.6g})" if max(r.value, r.gradient) > 1e-6 else ""
-        yield f"| {r.loss} | {r.settings} | {r.dtype} | {r.who} | {r.value:.1e} | {r.gradient:.1e} | {worst} |"
+        yield f"| {r.loss} | {r.settings} | {r.dtype} | {r.who} | {shown(r.value)} | {shown(r.gradient)} | {worst} |"
 
 
 def main() -> None:

@@ -91,9 +91,7 @@ def pairs(loss: Loss, settings: Mapping[str, Any], dtype: torch.dtype = torch.fl
     return torch.cat([x, edge, edge, edge]), torch.cat([t, torch.zeros_like(edge), edge.flip(0), edge])
 
 
-def batch(
-    loss: Loss, settings: Mapping[str, Any], shape: tuple[int, ...] = (5, 7), dtype: torch.dtype = torch.float32, seed: int = 0
-) -> tuple[Tensor, Tensor]:
+def batch(loss: Loss, settings: Mapping[str, Any], shape: tuple[int, ...] = (5, 7), dtype: torch.dtype = torch.float32, seed: int = 0) -> tuple[Tensor, Tensor]:
     """An ordinary batch: inputs and targets as training has them, away from kinks."""
     draw = torch.Generator().manual_seed(seed)
     where = domain(loss, settings)

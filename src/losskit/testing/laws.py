@@ -5,7 +5,8 @@ A law that needs an argument the callable lacks raises `NotOffered`. `LAWS` list
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -39,6 +40,7 @@ def law(says: str) -> Callable[[Law], Law]:
 def _against_oracle(s: Subject, x: Tensor, t: Tensor, *, to_target: bool = False, tolerance: float | None = None) -> None:
     exact = oracles.exact(s.loss, s.settings, x, t, to_target=to_target)
     a, b = leaf(x), leaf(t)
+    checks: list[tuple[str, Tensor, list[Any], list[Any] | None]]
     by_input = [e.grad_input for e in exact], [e.scale_input for e in exact]
     if to_target:
         grads = gradient(s.each(a, b), a, b)
@@ -50,8 +52,10 @@ def _against_oracle(s: Subject, x: Tensor, t: Tensor, *, to_target: bool = False
         allowed = max(s.tolerance if tolerance is None else tolerance, 0.51 * torch.finfo(got.dtype).eps)
         worst = oracles.worst_error(got, expected, scale)
         if not worst.error <= allowed:
-            i = worst.index
-            raise LawBroken(f"{what} {worst.got!r}, exact {worst.expected!r} at x = {x[i].item()!r}, t = {t[i].item()!r} (error {worst.error:.1e}, allowed {allowed:.1e})")
+            i = worst.place
+            raise LawBroken(
+                f"{what} {worst.got!r}, exact {worst.expected!r} at x = {x[i].item()!r}, t = {t[i].item()!r} (error {worst.error:.1e}, allowed {allowed:.1e})"
+            )
 
 
 @law("the value and the gradient are those of the textbook formula")
@@ -66,7 +70,7 @@ def error_budget(s: Subject) -> None:
     """Within the registry's tolerance from the smallest to the largest inputs, wherever the exact result is a normal number."""
     x, t = inputs.pairs(s.loss, s.settings, s.dtype)
     if s.dtype is torch.float64:  # where the oracle needs more digits, and more time
-        x, t = x[::3], t[::3]
+        x, t = x[::5], t[::5]
     _against_oracle(s, x, t)
 
 
@@ -232,7 +236,9 @@ def infinite_inputs(s: Subject) -> None:
             b = torch.tensor([t], dtype=s.dtype, requires_grad=True)
             value = s.each(a, b)
             grad, _ = gradient(value, a, b)
-            for what, got, expected in zip(("value", "gradient"), (value.item(), grad.item()), oracles.limit(s.loss, s.settings, x > 0, t, s.dtype), strict=True):
+            for what, got, expected in zip(
+                ("value", "gradient"), (value.item(), grad.item()), oracles.limit(s.loss, s.settings, x > 0, t, s.dtype), strict=True
+            ):
                 right = math.isinf(got) if expected is None else abs(got - expected) <= 2e-6 * abs(expected) + 1e-15
                 if not right:
                     raise LawBroken(f"{what} at x = {x}, t = {t}: {got}, the limit is {'infinite' if expected is None else expected}")
@@ -314,7 +320,11 @@ def layouts(s: Subject) -> None:
         "offset": lambda z: z.reshape(-1)[7:],
     }
     for name, change in layouts.items():
-        for x_change, t_change in ((change, change), (change, lambda z, change=change: change(z).contiguous()), (lambda z, change=change: change(z).contiguous(), change)):
+        for x_change, t_change in (
+            (change, change),
+            (change, lambda z, change=change: change(z).contiguous()),
+            (lambda z, change=change: change(z).contiguous(), change),
+        ):
             p, q = x_change(x).detach(), t_change(t)
             a, plain = p.requires_grad_(), leaf(p.contiguous())
             each = s.each(a, q) if a.dim() else s(a, q)
@@ -384,7 +394,7 @@ def transforms(s: Subject) -> None:
         require_close(torch.func.vmap(torch.func.grad(total))(x, t), grad, s.tolerance, "vmap(grad)", x, t)
         require_close(torch.func.vmap(lambda z, u: s.each(z, u))(x, t), each, s.tolerance, "vmap", x, t)
         tangent = torch.linspace(-1, 1, 7, dtype=s.dtype)
-        value, slope = torch.func.jvp(lambda z: total(z, t[0]), (one,), (tangent,))
+        slope = torch.func.jvp(lambda z: total(z, t[0]), (one,), (tangent,))[1]
         require_close(slope, (grad[0] * tangent).sum(), 1e-4, "jvp")
         hessian = torch.func.hessian(lambda z: total(z, t[0]))(one)
     except (RuntimeError, NotImplementedError) as error:
@@ -430,7 +440,7 @@ def domain_checked(s: Subject) -> None:
     x, t = s.batch()
     x = leaf(x)  # as in training
     for value in (1.5, -0.01):
-        require_raises(lambda value=value: s(x, t.index_fill(1, torch.tensor(3), value)), f"a target of {value}")
+        require_raises(partial(s, x, t.index_fill(1, torch.tensor(3), value)), f"a target of {value}")
     require_close(s(x, torch.full_like(t, 1 + 5e-7)), s(x, torch.ones_like(t)), 1e-5, "loss of a target of 1 + 5e-7")
     if inputs.domain(s.loss, s.settings) == "probability":
         require_raises(lambda: s(x.index_fill(1, torch.tensor(3), 1.2), t), "a probability of 1.2")
@@ -443,4 +453,4 @@ def weights_finite(s: Subject) -> None:
     if not s.offers("sample_weight"):
         raise NotOffered("no argument sample_weight")
     for value in (math.nan, math.inf):
-        require_raises(lambda value=value: s(x, t, sample_weight=torch.tensor([1.0] * 6 + [value])), f"a weight of {value}")
+        require_raises(partial(s, x, t, sample_weight=torch.tensor([1.0] * 6 + [value])), f"a weight of {value}")

@@ -36,7 +36,7 @@ class Exact(NamedTuple):
 def context(dtype: torch.dtype) -> tuple[Any, int]:
     """The arithmetic to use for a dtype, and the power of ten of the relative step of difference quotients."""
     mp = mpmath.mp.clone()
-    mp.dps = 600 if dtype is torch.float64 else 250
+    mp.dps = 800 if dtype is torch.float64 else 250
     return mp, 60
 
 
@@ -70,12 +70,19 @@ def number_settings(mp: Any, loss: Loss, settings: Mapping[str, Any]) -> dict[st
 
 
 @lru_cache(maxsize=512)
-def _exact(loss_name: str, settings: tuple[tuple[str, Any], ...], xs: tuple[float, ...], ts: tuple[float, ...], dtype: torch.dtype, to_target: bool) -> list[Exact]:
+def _exact(
+    loss_name: str, settings: tuple[tuple[str, Any], ...], xs: tuple[float, ...], ts: tuple[float, ...], dtype: torch.dtype, to_target: bool
+) -> list[Exact]:
     from losskit import LOSSES
 
     loss = LOSSES[loss_name]
     mp, power = context(dtype)
     return [exact_point(mp, loss, number_settings(mp, loss, dict(settings)), mp.mpf(x), mp.mpf(t), power, to_target) for x, t in zip(xs, ts, strict=True)]
+
+
+def size(x: Number | None) -> Number:
+    """|x|; 0 for a derivative that does not exist."""
+    return 0 if x is None else abs(x)
 
 
 def exact_point(mp: Any, loss: Loss, settings: Mapping[str, Any], x: Number, t: Number, power: int, to_target: bool) -> Exact:
@@ -86,14 +93,15 @@ def exact_point(mp: Any, loss: Loss, settings: Mapping[str, Any], x: Number, t: 
 
     grad_x = derivative(mp, lambda x: f(x, t), x, power)
     grad_t = derivative(mp, lambda t: f(x, t), t, power) if to_target else None
-    scale_x, scale_t = abs(grad_x or mp.mpf(0)), abs(grad_t or mp.mpf(0))
+    scale_x, scale_t = size(grad_x), size(grad_t)
     if loss.target == "unit":
         smoothing = settings.get("label_smoothing") or mp.mpf(0)
         soft = t * (1 - smoothing) + smoothing / 2
         plain = {"label_smoothing": mp.mpf(0)} if "label_smoothing" in settings else {}
         no, yes = mp.mpf(0), mp.mpf(1)
         if 0 < soft < 1:
-            scale_x = (1 - soft) * abs(derivative(mp, lambda x: f(x, no, **plain), x, power)) + soft * abs(derivative(mp, lambda x: f(x, yes, **plain), x, power))
+            by_label = [size(derivative(mp, lambda x, label=label: f(x, label, **plain), x, power)) for label in (no, yes)]
+            scale_x = (1 - soft) * by_label[0] + soft * by_label[1]
         if to_target:
             scale_t = (1 - smoothing) * (abs(f(x, no, **plain)) + abs(f(x, yes, **plain)))
     return Exact(f(x, t), grad_x, grad_t, scale_x, scale_t)
@@ -101,8 +109,7 @@ def exact_point(mp: Any, loss: Loss, settings: Mapping[str, Any], x: Number, t: 
 
 def exact(loss: Loss, settings: Mapping[str, Any], x: Tensor, t: Tensor, *, to_target: bool = False) -> list[Exact]:
     """The oracle on every item of two tensors, which are taken as the exact numbers they hold. Results are kept for the next engine that asks."""
-    held = tuple(sorted((k, tuple(v) if isinstance(v, list) else v) for k, v in settings.items()))
-    held = tuple((k, list(v)[0] if isinstance(v, tuple) else v) for k, v in held)
+    held = tuple(sorted((k, v[0] if isinstance(v, list) and len(v) == 1 else v) for k, v in settings.items()))
     return _exact(loss.name, held, tuple(x.reshape(-1).tolist()), tuple(t.reshape(-1).tolist()), x.dtype, to_target)
 
 
@@ -123,7 +130,7 @@ class Worst(NamedTuple):
     """The largest error, the item it belongs to, what was expected and what came."""
 
     error: float
-    index: int
+    place: int
     expected: float
     got: float
 

@@ -106,7 +106,7 @@ def gradient(value: Tensor, *leaves: Tensor, incoming: Tensor | None = None) -> 
     found = torch.autograd.grad(value, leaves, incoming, allow_unused=True)
     if any(g is None for g in found):
         raise LawBroken("the gradient is None")
-    return found  # type: ignore[return-value]
+    return found
 
 
 def at(x: Tensor, i: int) -> str:
@@ -123,7 +123,9 @@ def require_close(got: Tensor, expected: Tensor, tolerance: float, what: str, x:
     off = ~(((a - b).abs() <= tolerance * b.abs() + floor) | (a == b) | (a.isnan() & b.isnan()))
     if bool(off.any()):
         i = int(off.nonzero()[0])
-        place = f" at x = {at(x, i)}, t = {at(t, i)}" if x is not None and t is not None and x.numel() == a.numel() else f" at index {i}" if a.numel() > 1 else ""
+        place = (
+            f" at x = {at(x, i)}, t = {at(t, i)}" if x is not None and t is not None and x.numel() == a.numel() else f" at index {i}" if a.numel() > 1 else ""
+        )
         raise LawBroken(f"{what}: {at(got, i)}, expected {at(expected, i)}{place}")
 
 

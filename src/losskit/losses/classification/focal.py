@@ -51,12 +51,25 @@ def weighted(x, t, positive, negative, gamma, a, e, log1pe, hard, easy):
 
 
 def from_probabilities_formula(x, t, positive, negative, gamma):
-    t = unit(t)
     p = unit(x)
     log_p = log_floored(p)
     log_q = log1m_floored(p)
     p_gamma = where(p == 0.0, 0.0, exp_product(gamma, log_p))
     q_gamma = where(p == 1.0, 0.0, exp_product(gamma, log_q))
+    return weighted_probability(p, t, positive, negative, gamma, log_p, log_q, p_gamma, q_gamma)
+
+
+def from_probabilities_squared(x, t, positive, negative, gamma):
+    """gamma = 2: exact squares in place of exponentials."""
+    p = unit(x)
+    log_p = log_floored(p)
+    q = 1.0 - p
+    return weighted_probability(p, t, positive, negative, gamma, log_p, log1m_floored(p), p * p, q * q)
+
+
+def weighted_probability(p, t, positive, negative, gamma, log_p, log_q, p_gamma, q_gamma):
+    """Value and slopes; `p_gamma` and `q_gamma` are p and 1 - p to the power gamma."""
+    t = unit(t)
     by_p = reciprocal(p)
     by_q = reciprocal(1.0 - p)
     yes = positive * t
@@ -165,7 +178,7 @@ def focal_loss(
     elif from_logits:
         form = from_logits_squared if gamma == 2.0 else from_logits_formula
     else:
-        form = from_probabilities_formula
+        form = from_probabilities_squared if gamma == 2.0 else from_probabilities_formula
     return elementwise(
         form,
         input,
