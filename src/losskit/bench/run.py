@@ -178,7 +178,7 @@ def main() -> None:
         loss = LOSSES[name]
         candidates = sides(loss, compiled=not options.quick)
         for size in options.sizes:
-            seconds = measure(loss, candidates, size, dtype, budget=(0.2 if options.quick else 2.0))
+            seconds = measure(loss, candidates, size, dtype, budget=(0.2 if options.quick else 0.7))
             rows.append({"loss": name, "dtype": str(dtype)[6:], "size": size, "seconds": seconds})
     if not options.quick:
         memory = in_another_process(options.losses)

@@ -136,6 +136,8 @@ def cache_state() -> str:
     except ImportError as error:
         return f"the CPU engine does not load: {error}"
     folder = store.folder()
+    if folder is None:
+        return "nowhere: this user has no home folder, so each process compiles anew; LOSSKIT_CACHE_DIR gives a place"
     held = list(folder.glob("*.o")) if folder.is_dir() else []
     size = sum(p.stat().st_size for p in held)
     return f"{len(held)} in {folder} ({size / 1e6:.1f} MB)" if held else f"none yet in {folder}: each loss compiles once, 1 to 3 s"

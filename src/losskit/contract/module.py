@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from losskit.contract.registry import TENSOR_ARGUMENTS, Loss
+from losskit.engines.dispatch import use_engine
 
 WEIGHTS = ("weight", "pos_weight")  # settings that are tensors: buffers, so that they move and are saved with the module
 
@@ -40,7 +41,8 @@ class LossModule(nn.Module):
         shape = (0, *torch.broadcast_shapes((1,), *shapes))
         empty = torch.empty(shape, device="meta")
         weights = {name: getattr(self, name).to("meta") for name in WEIGHTS if getattr(self, name, None) is not None}
-        self.loss.function(empty, empty, **self.settings, **weights)
+        with use_engine("torch"):
+            self.loss.function(empty, empty, **self.settings, **weights)
 
     def forward(self, input: Tensor, target: Tensor, *, mask: Tensor | None = None, sample_weight: Tensor | None = None, normalizer: Any = None) -> Tensor:
         """The loss of `input` against `target`."""

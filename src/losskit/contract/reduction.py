@@ -45,7 +45,7 @@ def elementwise(
     factors: tuple[Tensor, ...] = ()
     if mask is not None or sample_weight is not None or weight is not None or field is not None:
         factors = _factors(input, mask, sample_weight, weight, field)
-    if normalizer is not None and reduction != "mean":
+    if (normalizer is not None or mass) and reduction != "mean":
         raise ValueError(f'normalizer replaces the denominator of reduction="mean", but reduction is {reduction!r}: divide the result instead')
     variable = field[1] if field is not None else None
     engine, _ = dispatch.choice((input, target, *factors) if variable is None else (input, target, variable, *factors))
@@ -121,7 +121,7 @@ def _scale(
     if normalizer is not None:
         denominator = checks.normalizer(normalizer)
     elif not mass and mask is None and sample_weight is None:
-        denominator = input.numel()
+        return 1.0 / max(input.numel(), 1)  # of no items the sum is 0, whatever it is divided by
     else:
         factors = tuple(x for x in (mask, sample_weight) if x is not None)
         denominator = _denominator(engine, input, target, factors, mass)
@@ -132,11 +132,7 @@ def _scale(
             denominator = denominator.to(torch.float64 if input.dtype is torch.float64 else torch.float32)
             empty = denominator == 0
             return torch.where(empty, 0.0, 1.0 / torch.where(empty, 1.0, denominator))
-    if normalizer is None:
-        return 1.0 / max(denominator, 1)
-    if denominator:
-        return 1.0 / denominator
-    return torch.zeros((), device=input.device) if engine == "torch" else 0.0
+    return 1.0 / denominator if denominator else 0.0
 
 
 def _denominator(engine: EngineName, input: Tensor, target: Tensor, factors: tuple[Tensor, ...], mass: bool) -> Tensor:

@@ -75,6 +75,17 @@ def watched() -> str | None:
     return None
 
 
+def unreadable(x: Tensor) -> str | None:
+    """Why the memory of a tensor cannot be read as its numbers; None if it can."""
+    if type(x) not in _PLAIN:
+        return f"{type(x).__name__} is a tensor subclass"
+    if x.dtype not in FUSED:
+        return f"no fused reader for {x.dtype}"
+    if x.layout is not torch.strided or x.is_neg() or x._is_zerotensor():
+        return "a tensor is not plain strided memory"
+    return None
+
+
 def obstacle(tensors: Sequence[Tensor]) -> str | None:
     """Why no fused engine takes these tensors, here and now; None if one may. The first two are input and target, on one device.
 
@@ -84,12 +95,9 @@ def obstacle(tensors: Sequence[Tensor]) -> str | None:
     if why is not None:
         return why
     for x in tensors:
-        if type(x) not in _PLAIN:
-            return f"{type(x).__name__} is a tensor subclass"
-        if x.dtype not in FUSED:
-            return f"no fused reader for {x.dtype}"
-        if x.layout is not torch.strided or x.is_neg():
-            return "a tensor is not plain strided memory"
+        why = unreadable(x)
+        if why is not None:
+            return why
     for x in tensors[2:]:
         if x.requires_grad and torch.is_grad_enabled():
             return "a weight requires a gradient, and the fused passes give one to input and target only"
@@ -106,6 +114,8 @@ def triton_installed() -> bool:
 
 def interpreted() -> bool:
     """Whether Triton runs under its interpreter, which takes CPU tensors."""
+    if not triton_installed():
+        return False
     import triton
 
     return bool(triton.knobs.runtime.interpret)

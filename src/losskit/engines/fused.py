@@ -16,7 +16,20 @@ from losskit.engines.torch import elementwise as plain
 
 def must_be_watched(incoming: Tensor) -> bool:
     """Whether a backward must consist of PyTorch operations: for a graph of its own, under a transform, or for a batch of gradients (`is_grads_batched`)."""
-    return torch.is_grad_enabled() or torch._C._functorch.is_legacy_batchedtensor(incoming) or dispatch.watched() is not None
+    if torch.is_grad_enabled() or dispatch.watched() is not None:
+        return True
+    return torch._C._functorch.is_legacy_batchedtensor(incoming) or dispatch.unreadable(incoming) is not None
+
+
+def kept(call: Call) -> tuple[Tensor, ...]:
+    """The tensors of a call, for autograd to watch: changed in place before the backward, they raise there."""
+    return call.factors if call.field is None else (*call.factors, call.field)
+
+
+def restored(call: Call, tensors: tuple[Tensor, ...]) -> Call:
+    """The call with the tensors that autograd kept."""
+    count = len(call.factors)
+    return call._replace(factors=tensors[:count], field=tensors[count] if call.field is not None else None)
 
 
 class Total(torch.autograd.Function):
@@ -31,7 +44,7 @@ class Total(torch.autograd.Function):
         call, scale, engine = rest
         wants_x, wants_t = ctx.needs_input_grad[:2]
         results = engine.run(call, x, t, scale=scale, grad_input=wants_x, grad_target=wants_t)
-        ctx.save_for_backward(x, t)
+        ctx.save_for_backward(x, t, *kept(call))
         ctx.rest = rest
         ctx.gradients = results.grad_input, results.grad_target
         return results.total  # type: ignore[no-any-return]
@@ -42,8 +55,9 @@ class Total(torch.autograd.Function):
         watched = must_be_watched(incoming)
         if given is not None and not watched and incoming.is_cpu and incoming.item() == 1.0:
             return *given, None
-        x, t = ctx.saved_tensors
+        x, t, *tensors = ctx.saved_tensors
         call, scale, engine = ctx.rest
+        call = restored(call, tuple(tensors))
         wants_x, wants_t = ctx.needs_input_grad[:2]
         if watched:
             return *plain.gradients(plain.with_scale(call, x, scale), x, t, incoming * scale, wants_x, wants_t), None
@@ -56,14 +70,15 @@ class Each(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, t: Tensor, rest: tuple[Call, ModuleType]) -> Tensor:
         call, engine = rest
-        ctx.save_for_backward(x, t)
+        ctx.save_for_backward(x, t, *kept(call))
         ctx.rest = rest
         return engine.run(call, x, t, each=True).value  # type: ignore[no-any-return]
 
     @staticmethod
     def backward(ctx: Any, incoming: Tensor) -> tuple[Tensor | None, ...]:
-        x, t = ctx.saved_tensors
+        x, t, *tensors = ctx.saved_tensors
         call, engine = ctx.rest
+        call = restored(call, tuple(tensors))
         wants_x, wants_t = ctx.needs_input_grad[:2]
         if must_be_watched(incoming):
             return *plain.gradients(call, x, t, incoming, wants_x, wants_t), None

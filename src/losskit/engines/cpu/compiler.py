@@ -91,21 +91,35 @@ def converter(real: Any) -> Callable[..., Any]:
     return convert  # type: ignore[no-any-return]
 
 
+def truth(real: Any) -> Callable[..., Any]:
+    """Any byte but 0 is 1, as to PyTorch."""
+    one, zero = real(1), real(0)
+
+    @scalar
+    def convert(x):
+        return one if x != 0 else zero
+
+    return convert  # type: ignore[no-any-return]
+
+
 # torch dtype -> (numpy dtype of its storage, how to read it, how to write it)
 STORED: dict[torch.dtype, tuple[Any, Any, Any]] = {
     torch.float32: (np.float32, None, None),
     torch.float64: (np.float64, None, None),
     torch.bfloat16: (np.uint16, widen_bfloat16, narrow_bfloat16),
     torch.float16: (np.uint16, widen_float16, narrow_float16),
+    torch.bool: (np.uint8, None, None),
 } | {
-    dtype: (getattr(np, "uint8" if dtype is torch.bool else str(dtype).removeprefix("torch.")), None, None)
-    for dtype in (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16, torch.uint32, torch.uint64)
+    dtype: (getattr(np, str(dtype).removeprefix("torch.")), None, None)
+    for dtype in (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16, torch.uint32, torch.uint64)
 }
 NUMPY_REAL: dict[torch.dtype, Any] = {torch.float32: np.float32, torch.float64: np.float64}
 
 
 def reader(dtype: torch.dtype, real: Any) -> Any:
     """Reads one stored element as the dtype computed in."""
+    if dtype is torch.bool:
+        return truth(real)
     read: Any = STORED[dtype][1]
     return read or converter(real)
 

@@ -53,7 +53,7 @@ def finish_kernel(dtype: torch.dtype) -> Any:
 
 
 PADDING = tuple((0.0,) * (MAX_PARAMS - k) for k in range(MAX_PARAMS + 1))
-SCALARS = {dtype: torch.empty((), dtype=dtype) for dtype in (torch.float32, torch.float64)}  # empty_like of these costs a third of torch.empty
+SCALARS = {dtype: torch.empty((), dtype=dtype, device="cpu") for dtype in (torch.float32, torch.float64)}  # empty_like of these costs a third of torch.empty
 
 
 def run(
@@ -88,7 +88,7 @@ def run(
     run_loop = kernel(formula, len(params), field is not None, bool(factors), staged, dtype, target_dtype, forward, each, grad_input, grad_target)
     n = x.numel()
     chunks = (n + CHUNK - 1) // CHUNK
-    parts = torch.empty(chunks, dtype=torch.float64) if chunks > 1 else None
+    parts = torch.empty(chunks, dtype=torch.float64, device="cpu") if chunks > 1 else None
     context = CONTEXT.pack(
         x.data_ptr(), t.data_ptr(), 0 if value is None else value.data_ptr(), 0 if gx is None else gx.data_ptr(), 0 if gt is None else gt.data_ptr(),
         0 if parts is None else parts.data_ptr(), total.data_ptr(), n, 0 if table is None else table.ctypes.data, *shape,

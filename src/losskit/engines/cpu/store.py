@@ -12,6 +12,7 @@ import ctypes
 import hashlib
 import os
 import sys
+import threading
 from collections.abc import Callable
 from functools import cache
 from importlib.metadata import version
@@ -39,18 +40,22 @@ class Code(NamedTuple):
 
 
 _alive: list[Any] = []
+_lock = threading.RLock()
 
 
-def folder() -> Path:
-    """Where compiled loops are kept: LOSSKIT_CACHE_DIR, or the user's cache folder."""
+def folder() -> Path | None:
+    """Where compiled loops are kept: LOSSKIT_CACHE_DIR, or the user's cache folder; None for a user without a home."""
     chosen = os.environ.get("LOSSKIT_CACHE_DIR")
     if chosen:
         return Path(chosen)
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home())) / "losskit" / "cache"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "losskit"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "losskit"
+    try:
+        if sys.platform == "win32":
+            return Path(os.environ.get("LOCALAPPDATA") or Path.home()) / "losskit" / "cache"
+        if sys.platform == "darwin":
+            return Path.home() / "Library" / "Caches" / "losskit"
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "losskit"
+    except RuntimeError:
+        return None
 
 
 @cache
@@ -65,23 +70,27 @@ def circumstances() -> bytes:
 
 def function(label: str, key: bytes, build: Callable[[], Code]) -> int:
     """The address of a compiled loop: from disk, else built now and stored."""
-    path = folder() / f"{label}_{hashlib.sha256(circumstances() + key).hexdigest()[:24]}.o"
-    address = _load(path)
-    if address is None:
-        code = build()
-        _alive.append(code.keep)
-        address = code.address
-        if code.content is not None:
-            _save(path, code.symbol, code.content)
+    name = f"{label}_{hashlib.sha256(circumstances() + key).hexdigest()[:24]}.o"
+    with _lock:
+        address = _load(folder(), name)
+        if address is None:
+            code = build()
+            _alive.append(code.keep)
+            address = code.address
+            if code.content is not None:
+                _save(folder(), name, code.symbol, code.content)
     return address
 
 
-def _load(path: Path) -> int | None:
+def _load(place: Path | None, name: str) -> int | None:
+    if place is None:
+        return None
     try:
-        digest, symbol, content = path.read_bytes().split(b"\n", 2)
+        digest, symbol, content = (place / name).read_bytes().split(b"\n", 2)
         if hashlib.sha256(symbol + content).hexdigest().encode() != digest:
             return None
-        linker = _linker()
+        linker = _linker()  # one an object: symbols of different loops may be alike
+        _alive.append(linker)
         linker.add_object_file(llvm.object_file.ObjectFileRef.from_data(content))
         linker.finalize_object()
         return linker.get_function_address(symbol.decode()) or None
@@ -89,15 +98,17 @@ def _load(path: Path) -> int | None:
         return None
 
 
-def _save(path: Path, symbol: str, content: bytes) -> None:
+def _save(place: Path | None, name: str, symbol: str, content: bytes) -> None:
+    if place is None:
+        return
     digest = hashlib.sha256(symbol.encode() + content).hexdigest()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
+        place.mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile(dir=place, suffix=".part", delete=False) as file:
             try:
                 file.write(f"{digest}\n{symbol}\n".encode() + content)
                 file.close()
-                os.replace(file.name, path)
+                os.replace(file.name, place / name)
             except OSError:
                 file.close()
                 os.unlink(file.name)
@@ -105,9 +116,14 @@ def _save(path: Path, symbol: str, content: bytes) -> None:
         return  # compiled again next time
 
 
-@cache
 def _linker() -> Any:
-    """LLVM's in-process linker."""
+    """A linker of LLVM's, in this process."""
+    return llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target().create_target_machine())
+
+
+@cache
+def _target() -> Any:
+    """This machine, to LLVM."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     c_library = ctypes.CDLL("msvcrt" if sys.platform == "win32" else None)
@@ -115,5 +131,4 @@ def _linker() -> Any:
     for name in UNUSED:  # the linker wants an address for each
         if not llvm.address_of_symbol(name):
             llvm.add_symbol(name, abort)
-    machine = llvm.Target.from_default_triple().create_target_machine()
-    return llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+    return llvm.Target.from_default_triple()

@@ -74,7 +74,7 @@ def combined(factors: tuple[Tensor, ...], real: torch.dtype) -> Tensor:
     """The product of the factors; 0 stays 0 whatever follows."""
     product = factors[0].to(real)
     for factor in factors[1:]:
-        product = torch.where(product == 0, 0.0, product * factor)
+        product = torch.where(product == 0, 0.0, product * factor.to(real))
     return product
 
 
@@ -94,8 +94,12 @@ def prepared(call: Call, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor |
 def losses(call: Call, x: Tensor, t: Tensor) -> Tensor:
     """One loss an element, factors multiplied in, in the dtype computed in."""
     x, t, factor, arguments = prepared(call, x, t)
-    function = Pointwise if torch.compiler.is_dynamo_compiling() else PointwiseForwardMode
-    value: Tensor = function.apply(x, t, bound(call.formula), *arguments)  # type: ignore[no-untyped-call]
+    formula = bound(call.formula)
+    if torch.compiler.is_dynamo_compiling():
+        differentiable = torch.is_grad_enabled() and (x.requires_grad or t.requires_grad)  # without, it does not trace a Function
+        value: Tensor = Pointwise.apply(x, t, formula, *arguments) if differentiable else formula(x, t, *arguments)[0]  # type: ignore[no-untyped-call]
+    else:
+        value = PointwiseForwardMode.apply(x, t, formula, *arguments)  # type: ignore[no-untyped-call]
     return value if factor is None else torch.where(factor != 0, value * factor, 0.0)
 
 

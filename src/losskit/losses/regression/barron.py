@@ -10,13 +10,14 @@ from losskit.contract import checks
 from losskit.contract.checks import Reduction
 from losskit.contract.reduction import Normalizer, elementwise
 from losskit.contract.registry import loss
-from losskit.engines.language import absolute, exp_product, expm1_product, log1p, maximum, minimum, sign, sqrt, where
+from losskit.engines.language import absolute, exp_product, expm1_product, log1p, maximum, minimum, sqrt, where
 
 
 def log1p_square(u):
     """log(1 + u^2) for u >= 0; beyond 1e18, where the square could overflow, it is 2 log(u) to the last digit."""
     far = u > 1e18
-    return where(far, 2.0, 1.0) * log1p(where(far, u, u * u))
+    level = log1p(where(far, u, u * u))
+    return where(far, 2.0 * level, level)
 
 
 def formula(x, t, inverse_width, height, quarter_alpha, steepness, half_rest):
@@ -24,7 +25,8 @@ def formula(x, t, inverse_width, height, quarter_alpha, steepness, half_rest):
     u = absolute(r) * inverse_width
     level = log1p_square(u)
     ratio = where(u > 1e18, 1.0, u / sqrt(1.0 + u * u))
-    slope = sign(r) * steepness * ratio * exp_product(half_rest, minimum(level, 1e30))
+    pull = steepness * ratio * exp_product(half_rest, minimum(level, 1e30))
+    slope = where(r > 0.0, pull, -pull)
     root = expm1_product(quarter_alpha, level)  # expm1(2 y) = root (root + 2): the height comes in before the power can overflow
     return height * root * (root + 2.0), slope, -slope
 
@@ -40,7 +42,8 @@ def cauchy(x, t, inverse_width, steepness):
     """alpha = 0."""
     r = x - t
     u = absolute(r) * inverse_width
-    slope = sign(r) * steepness * where(u > 1e18, 1.0 / u, u / (1.0 + u * u))
+    pull = steepness * where(u > 1e18, 1.0 / maximum(u, 1e18), u / (1.0 + u * u))
+    slope = where(r > 0.0, pull, -pull)
     return log1p_square(u), slope, -slope
 
 
@@ -132,12 +135,12 @@ def barron_loss(
 
 
 def _member(alpha: float, scale: float) -> tuple[Callable[..., Any], tuple[float, ...]]:
-    """The formula for a shape, and its parameters."""
+    """The formula for a shape, and its parameters; beyond float64's last digit from a limit, the limit's."""
     if alpha == 2.0:
         return quadratic, (1.0 / scale,)
-    if alpha == 0.0:
+    if abs(alpha) < 1e-30:
         return cauchy, (1.0 / (scale * math.sqrt(2.0)), math.sqrt(2.0) / scale)
-    if alpha == -math.inf:
+    if alpha < -1e17:
         return welsch, (1.0 / scale,)
     b = abs(alpha - 2.0)
     return formula, (1.0 / (scale * math.sqrt(b)), b / alpha, alpha / 4.0, math.sqrt(b) / scale, (alpha - 1.0) / 2.0)

@@ -6,7 +6,7 @@ from losskit.contract import checks
 from losskit.contract.checks import Reduction
 from losskit.contract.reduction import Normalizer, elementwise
 from losskit.contract.registry import loss
-from losskit.engines.language import absolute, sign, sqrt, where
+from losskit.engines.language import absolute, sqrt, where
 
 
 def formula(x, t, eps):
@@ -16,7 +16,8 @@ def formula(x, t, eps):
     large = where(near, eps, a)
     ratio = where(near, a, eps) / large
     root = sqrt(1.0 + ratio * ratio)  # large * root is the hypotenuse, and no square overflows
-    slope = sign(r) * where(near, ratio, 1.0) / root
+    sine = where(near, ratio, 1.0) / root
+    slope = where(r > 0.0, sine, -sine)
     return large * root, slope, -slope
 
 

@@ -69,7 +69,7 @@ def huber_loss(
         delta times `smooth_l1_loss` with beta = delta: here inside is always r^2 / 2 and delta sets the pull of outliers, there it is the other way round.
 
     Differs from torch:
-        The same values; float16 and bfloat16 give a float32 value; torch's functional `weight` is `sample_weight`.
+        The same values; float16 and bfloat16 give a float32 value; torch's functional `weight` has its own meaning, here it is `sample_weight`.
 
     Reference:
         Huber, Robust Estimation of a Location Parameter, 1964.

@@ -5,7 +5,7 @@ from torch import Tensor
 from losskit.contract.checks import Reduction
 from losskit.contract.reduction import Normalizer, elementwise
 from losskit.contract.registry import loss
-from losskit.engines.language import absolute, expm1, log1p, sign, where
+from losskit.engines.language import absolute, expm1, log1p, where
 
 
 def formula(x, t):
@@ -16,7 +16,8 @@ def formula(x, t):
     near = a < 1.0
     # cosh(a) - 1 = w^2 / (2 e) near 0, where a - log(2) + .. would cancel; log(cosh a) = a - log(2) + log(1 + e^2) beyond
     value = where(near, 0.0, a - 0.6931471805599453) + log1p(where(near, w * w / (2.0 * e), e * e))
-    slope = sign(r) * (-w * (1.0 + e) / (1.0 + e * e))  # tanh
+    tanh = -w * (1.0 + e) / (1.0 + e * e)
+    slope = where(r > 0.0, tanh, -tanh)
     return value, slope, -slope
 
 
