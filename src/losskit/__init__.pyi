@@ -34,15 +34,7 @@ class BarronLoss(LossModule):
 class BinaryCrossEntropyLoss(LossModule):
     """Binary cross-entropy of logits (default) or, with from_logits=False, of probabilities; binary and multi-label."""
 
-    def __init__(
-        self,
-        *,
-        weight: torch.Tensor | collections.abc.Sequence[float] | None = None,
-        pos_weight: torch.Tensor | collections.abc.Sequence[float] | None = None,
-        label_smoothing: float = 0.0,
-        from_logits: bool = True,
-        reduction: Literal["none", "mean", "sum"] = "mean",
-    ) -> None: ...
+    def __init__(self, *, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, pos_weight: torch.Tensor | collections.abc.Sequence[float] | None = None, label_smoothing: float = 0.0, from_logits: bool = True, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class CharbonnierLoss(LossModule):
     """Charbonnier loss between real values `input` and `target`: an absolute error that is smooth at 0."""
@@ -52,15 +44,7 @@ class CharbonnierLoss(LossModule):
 class FocalLoss(LossModule):
     """Focal loss of logits (default) or, with from_logits=False, of probabilities: cross-entropy that fades for items already right."""
 
-    def __init__(
-        self,
-        *,
-        task: Literal["binary", "multilabel"] = "binary",
-        alpha: float | None = None,
-        gamma: float = 2.0,
-        from_logits: bool = True,
-        reduction: Literal["none", "mean", "sum"] = "mean",
-    ) -> None: ...
+    def __init__(self, *, task: Literal["binary", "multilabel"] = "binary", alpha: float | None = None, gamma: float = 2.0, from_logits: bool = True, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class HuberLoss(LossModule):
     """Huber loss between real values `input` and `target`: half the square within `delta`, linear beyond."""

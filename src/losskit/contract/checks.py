@@ -66,8 +66,8 @@ def number(
         result = float(value)
     except OverflowError:
         result = math.copysign(math.inf, value)
-    if math.isfinite(result) and result != 0.0 and not 1e-37 < abs(result) < 1e37:
-        raise ValueError(f"{name} must be within float32's range (1e-37 to 1e37 in size, or 0), got {value!r}")
+    if math.isfinite(result) and (abs(result) >= 1e37 or (above == 0.0 and 0.0 < result <= 1e-37)):
+        raise ValueError(f"{name} must be within float32's range (1e-37 to 1e37), got {value!r}")
     if (
         (low is None or result >= low)
         and (high is None or result <= high)
@@ -76,8 +76,6 @@ def number(
         and (result == result if infinite else -math.inf < result < math.inf)  # comparisons: the compiler cannot trace math.isfinite of a dynamic number
     ):
         return result
-    if not infinite and not math.isfinite(result):
-        raise ValueError(f"{name} must be finite, got {value!r}")
     limits = ((">=", low), (">", above), ("<=", high), ("<", below))
     expected = " and ".join(f"{sign} {limit:g}" for sign, limit in limits if limit is not None) or "finite"
     raise ValueError(f"{name} must be {expected}, got {value!r}")
