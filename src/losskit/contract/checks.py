@@ -62,18 +62,18 @@ def number(
     """A number argument within its range: low <= value <= high, above < value < below; finite unless `infinite`."""
     if type(value) is not float and (isinstance(value, bool) or not isinstance(value, Real)):
         raise TypeError(f"{name} must be a number, got {type(value).__name__}: {value!r}")
-    try:
+    try:  # comparisons only from here on: the compiler cannot trace math.isfinite of a dynamic number
         result = float(value)
     except OverflowError:
         result = math.copysign(math.inf, value)
-    if math.isfinite(result) and (abs(result) >= 1e37 or (above == 0.0 and 0.0 < result <= 1e-37)):
+    if 1e37 <= abs(result) < math.inf or (above == 0.0 and 0.0 < result <= 1e-37):
         raise ValueError(f"{name} must be within float32's range (1e-37 to 1e37), got {value!r}")
     if (
         (low is None or result >= low)
         and (high is None or result <= high)
         and (above is None or result > above)
         and (below is None or result < below)
-        and (result == result if infinite else -math.inf < result < math.inf)  # comparisons: the compiler cannot trace math.isfinite of a dynamic number
+        and (result == result if infinite else -math.inf < result < math.inf)
     ):
         return result
     limits = ((">=", low), (">", above), ("<=", high), ("<", below))
