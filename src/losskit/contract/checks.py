@@ -81,6 +81,12 @@ def number(
     raise ValueError(f"{name} must be {expected}, got {value!r}")
 
 
+def flag(name: str, value: object) -> None:
+    """A yes or no."""
+    if value is not True and value is not False:
+        raise TypeError(f"{name} must be True or False, got {type(value).__name__}: {value!r}")
+
+
 def one_of(name: str, value: object, options: Sequence[str]) -> None:
     """A string argument with a fixed set of values."""
     if value not in options:

@@ -9,10 +9,9 @@ from torch import Tensor
 
 from losskit.contract import checks
 from losskit.contract.checks import REDUCTIONS, Reduction
-from losskit.engines import dispatch
+from losskit.engines import dispatch, fused
 from losskit.engines.call import Call
 from losskit.engines.dispatch import EngineName
-from losskit.engines.fused import Each, Total
 from losskit.engines.torch import elementwise as plain
 
 Normalizer = float | Tensor
@@ -81,20 +80,20 @@ def _each(engine: EngineName, call: Call, input: Tensor, target: Tensor) -> Tens
     """One value an item."""
     if engine == "torch":
         return plain.losses(call, input, target)
-    fused = dispatch.elementwise(engine)
+    loops = dispatch.elementwise(engine)
     if torch.is_grad_enabled() and (input.requires_grad or target.requires_grad):
-        return Each.apply(input, target, (call, fused))  # type: ignore[no-any-return, no-untyped-call]
-    return fused.run(call, input, target, each=True).value  # type: ignore[no-any-return]
+        return fused.each(input, target, (call, loops))  # type: ignore[no-any-return]
+    return loops.run(call, input, target, each=True).value  # type: ignore[no-any-return]
 
 
 def _total(engine: EngineName, call: Call, input: Tensor, target: Tensor, scale: float | Tensor) -> Tensor:
     """The scaled sum."""
     if engine == "torch":
         return plain.total(call, input, target, scale)
-    fused = dispatch.elementwise(engine)
+    loops = dispatch.elementwise(engine)
     if torch.is_grad_enabled() and (input.requires_grad or target.requires_grad):
-        return Total.apply(input, target, (call, scale, fused))  # type: ignore[no-any-return, no-untyped-call]
-    return fused.run(call, input, target, scale=scale).total  # type: ignore[no-any-return]
+        return fused.total(input, target, (call, scale, loops))  # type: ignore[no-any-return]
+    return loops.run(call, input, target, scale=scale).total  # type: ignore[no-any-return]
 
 
 def count(x: Any, t: Any) -> Any:

@@ -84,3 +84,8 @@ class Each(torch.autograd.Function):
             return *plain.gradients(call, x, t, incoming, wants_x, wants_t), None
         results = engine.run(call, x, t, incoming=incoming, grad_input=wants_x, grad_target=wants_t)
         return results.grad_input, results.grad_target, None
+
+
+# `apply` without its preparations for torch.func: dispatch has seen that no transform is active (3 of a small call's 45 microseconds)
+_apply: Any = vars(torch._C._FunctionBase)["apply"]
+total, each = _apply.__get__(None, Total), _apply.__get__(None, Each)

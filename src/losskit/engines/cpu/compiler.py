@@ -19,15 +19,13 @@ from numba.np import arrayobj
 from losskit.engines.call import real_dtype
 from losskit.engines.cpu import loops
 from losskit.engines.cpu.fission import split
-from losskit.engines.cpu.math import EXACT, NAMES, bitcast, scalar
+from losskit.engines.cpu.half import HALF
+from losskit.engines.cpu.math import EXACT, NAMES, bitcast, inlined, scalar
 from losskit.engines.cpu.store import C_LIBRARY, UNUSED, Code
 from losskit.engines.language import bind
 
 SUMS = EXACT | {"reassoc"}  # only for loops that accumulate; their formulas keep the flags they were compiled with
-u16, u32, f32, i32 = np.uint16, np.uint32, np.float32, np.int32
 
-u32_of = bitcast(types.float32, types.uint32, ir.IntType(32))
-f32_of = bitcast(types.uint32, types.float32, ir.FloatType())
 real_of = bitcast(types.int64, types.float64, ir.DoubleType())
 
 
@@ -43,42 +41,6 @@ def view(typing_context: Any, address: Any, count: Any, number: Any) -> Any:
         return result._getvalue()
 
     return array(types.int64, types.int64, number), generate
-
-
-@scalar
-def widen_bfloat16(h):
-    """The upper half of a float32."""
-    return f32_of(u32(h) << u32(16))
-
-
-@scalar
-def narrow_bfloat16(x):
-    """Rounded to nearest, ties to even; NaN stays NaN."""
-    b = u32_of(f32(x))
-    rounded = u16((b + u32(0x7FFF) + ((b >> u32(16)) & u32(1))) >> u32(16))
-    return rounded if x == x else u16(0x7FC0)
-
-
-@scalar
-def widen_float16(h):
-    """Exact, denormals included."""
-    sign = (u32(h) & u32(0x8000)) << u32(16)
-    rest = (u32(h) & u32(0x7FFF)) << u32(13)
-    value = f32_of(rest) * f32(2.0**112)  # moves the exponent's bias; denormals come out right
-    special = f32_of(rest | u32(0x7F800000))  # infinities and NaN
-    return f32_of(u32_of(special if rest >= u32(0x0F800000) else value) | sign)
-
-
-@scalar
-def narrow_float16(x):
-    """Rounded to nearest, ties to even; overflow to infinity, NaN stays NaN."""
-    b = u32_of(f32(x))
-    sign = u16((b >> u32(16)) & u32(0x8000))
-    a = b & u32(0x7FFFFFFF)
-    normal = (a - u32(0x38000000) + u32(0xFFF) + ((a >> u32(13)) & u32(1))) >> u32(13)
-    tiny = u32_of(f32_of(a) + f32(0.5)) - u32(0x3F000000)  # the addition rounds at 2**-24, float16's last place
-    h = tiny if a < u32(0x38800000) else (normal if a < u32(0x477FF000) else u32(0x7C00))
-    return u16(u16(h if a <= u32(0x7F800000) else u32(0x7E00)) | sign)
 
 
 def converter(real: Any) -> Callable[..., Any]:
@@ -106,8 +68,8 @@ def truth(real: Any) -> Callable[..., Any]:
 STORED: dict[torch.dtype, tuple[Any, Any, Any]] = {
     torch.float32: (np.float32, None, None),
     torch.float64: (np.float64, None, None),
-    torch.bfloat16: (np.uint16, widen_bfloat16, narrow_bfloat16),
-    torch.float16: (np.uint16, widen_float16, narrow_float16),
+    torch.bfloat16: (np.uint16, *HALF["bfloat16"]),
+    torch.float16: (np.uint16, *HALF["float16"]),
     torch.bool: (np.uint8, None, None),
 } | {
     dtype: (getattr(np, str(dtype).removeprefix("torch.")), None, None)
@@ -162,10 +124,10 @@ LOOP = types.void(*[types.int64] * 3)
 GATHER = types.void(*[types.int64] * 4)
 
 
-def instance(function: Callable[..., Any], names: dict[str, Any]) -> Any:
+def instance(function: Callable[..., Any], names: dict[str, Any], flags: set[str] = EXACT) -> Any:
     """A part of a loop over its table of names, for Numba to inline."""
     assert isinstance(function, FunctionType)
-    return scalar(FunctionType(function.__code__, names | {"__name__": __name__}, function.__name__))
+    return inlined(flags)(FunctionType(function.__code__, names | {"__name__": __name__}, function.__name__))
 
 
 def compiled(loop: Callable[..., Any], names: dict[str, Any], signature: Any) -> Code:
@@ -221,6 +183,7 @@ def elementwise(
         names[name] = instance(loops.point, reads | dict(formula=bind(part, NAMES[np.dtype(real).name], scalar, literal=real), AHEAD=late))
     names["params"] = instance(loops.PARAMETERS[params], names)
     names["gather_blocks"] = instance(loops.gather_blocks, names)
+    names["block_sum"] = instance(loops.block_sum, names, SUMS)
     return compiled(loops.loop, names, LOOP)
 
 

@@ -89,10 +89,7 @@ def loop(lo, hi, context):
                 if OUT_T:
                     gts[i] = write_t(dt * w)
             if FORWARD:  # apart from the loop above, which would else run at the vector width of float64, half its own
-                part = 0.0
-                for i in range(m):
-                    part += float64(vs[i])
-                total += part
+                total += block_sum(vs, m)
         if c[PARTS] != 0:
             parts[j] = total
         elif FORWARD:  # the only chunk
@@ -124,6 +121,22 @@ def gather_blocks(c, base, b, count):
         if k > 3:  # what is absent stays so, whatever it is multiplied by
             for i in range(count):
                 product[i] = REAL(0) if product[i] == REAL(0) else product[i] * factor[i]
+
+
+def block_sum(vs, m):
+    """The sum of a block in float64, of pairs added in float32: half the conversions, and an error of half a unit in the last place."""
+    half = m // 2
+    low, high = vs[:half], vs[half : 2 * half]
+    total = 0.0
+    for i in range(half):
+        total += float64(low[i] + high[i])
+    if m % 2 == 1:
+        total += float64(vs[m - 1])
+    if total - total != 0.0:  # infinite: perhaps only a pair was too large for float32
+        total = 0.0
+        for i in range(m):
+            total += float64(vs[i])
+    return total
 
 
 def point(xs, ts, ps, hs, i, p):

@@ -21,7 +21,14 @@ from losskit.engines.language import ROUNDING
 
 f32, f64, i32 = np.float32, np.float64, np.int32
 EXACT = {"contract", "nsz", "arcp"}
-scalar = nb.njit(fastmath=EXACT, error_model="numpy", forceinline=True, _nrt=False)  # no array is ever allocated, none is counted
+
+
+def inlined(flags: set[str]) -> Any:
+    """Numba's compiler for the parts of a loop; no array is ever allocated, none is counted."""
+    return nb.njit(fastmath=flags, error_model="numpy", forceinline=True, _nrt=False)
+
+
+scalar = inlined(EXACT)
 
 
 def bitcast(source: Any, target: Any, llvm_type: Any) -> Any:
@@ -86,7 +93,8 @@ def common(real: Any) -> dict[str, Any]:
 
     @scalar
     def unit(p):
-        clipped = one if p > one else (zero if p < zero else p)
+        low = zero if zero > p else p  # each line one instruction
+        clipped = one if low > one else low
         return clipped if abs(p - half) <= edge else nan
 
     return {f.__name__: f for f in (where, absolute, sign, minimum, maximum, sqrt, reciprocal, unit)}

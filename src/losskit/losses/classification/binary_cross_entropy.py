@@ -1,5 +1,8 @@
 """Binary cross-entropy, from logits or from probabilities."""
 
+from collections.abc import Callable
+from typing import Any
+
 from torch import Tensor
 
 from losskit.contract import checks
@@ -7,6 +10,20 @@ from losskit.contract.checks import Reduction
 from losskit.contract.reduction import Normalizer, elementwise
 from losskit.contract.registry import loss
 from losskit.engines.language import absolute, exp_neg, log1m_floored, log1p_unit, log_floored, maximum, minimum, reciprocal, unit, where
+
+
+def from_logits_plain(x, t):
+    """No weights, no smoothing: the two sides share what the general form keeps apart."""
+    t = unit(t)
+    a = absolute(x)
+    e = exp_neg(a)
+    log1pe = log1p_unit(e)
+    sure = 1.0 / (1.0 + e)  # probability of the side the logit is on
+    rest = e * sure
+    up = x > 0.0
+    wrong = where(up, 1.0 - t, t)
+    slope = wrong - rest
+    return where(wrong == 0.0, 0.0, wrong * a) + log1pe, where(up, slope, -slope), -x
 
 
 def from_logits_formula(x, t, positive, negative, keep, smooth):
@@ -116,12 +133,17 @@ def binary_cross_entropy(
         tensor([0.3567, 0.2231])
     """
     smoothing = checks.number("label_smoothing", label_smoothing, low=0.0, high=1.0)
+    checks.flag("from_logits", from_logits)
     tail = (1.0, 1.0 - smoothing, 0.5 * smoothing)
+    params: tuple[float, ...] = tail if pos_weight is not None else (1.0, *tail)
+    form: Callable[..., Any] = from_logits_formula if from_logits else from_probabilities_formula
+    if from_logits and pos_weight is None and smoothing == 0.0:
+        form, params = from_logits_plain, ()
     return elementwise(
-        from_logits_formula if from_logits else from_probabilities_formula,
+        form,
         input,
         target,
-        (1.0, *tail) if pos_weight is None else tail,
+        params,
         field=None if pos_weight is None else ("pos_weight", pos_weight),
         weight=weight,
         unit=("target",) if from_logits else ("input", "target"),

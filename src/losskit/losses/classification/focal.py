@@ -44,8 +44,10 @@ def weighted(x, t, positive, negative, gamma, a, e, log1pe, hard, easy):
     wrong = where(up, no, yes)
     right = where(up, yes, no)
     nll = a + log1pe
-    value = where(wrong == 0.0, 0.0, wrong * (hard * nll)) + right * (easy * log1pe)
-    slope = wrong * (hard * (gamma * rest * minimum(nll, 1e30) + sure)) - right * (easy * (gamma * sure * log1pe + rest))
+    wrong = wrong * hard
+    right = right * easy
+    value = where(wrong == 0.0, 0.0, wrong * nll) + right * log1pe
+    slope = wrong * (gamma * rest * minimum(nll, 1e30) + sure) - right * (gamma * sure * log1pe + rest)
     slope_t = where(up, positive * (easy * log1pe) - negative * (hard * nll), positive * (hard * nll) - negative * (easy * log1pe))
     return value, where(up, slope, -slope), slope_t
 
@@ -162,6 +164,7 @@ def focal_loss(
         tensor([0.0005, 0.1755])
     """
     checks.one_of("task", task, TASKS)
+    checks.flag("from_logits", from_logits)
     gamma = checks.number("gamma", gamma, low=0.0)
     positive = 1.0 if alpha is None else checks.number("alpha", alpha, low=0.0, high=1.0)
     negative = 1.0 if alpha is None else 1.0 - positive
@@ -175,6 +178,8 @@ def focal_loss(
         module = binary_cross_entropy
         form = module.from_logits_formula if from_logits else module.from_probabilities_formula
         params = (positive, negative, 1.0, 0.0)
+        if from_logits and alpha is None:
+            form, params = module.from_logits_plain, ()
     elif from_logits:
         form = from_logits_squared if gamma == 2.0 else from_logits_formula
     else:
