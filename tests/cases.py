@@ -17,8 +17,8 @@ class Case(NamedTuple):
 
 
 def cases(chosen: Callable[[Loss, Mapping[str, Any]], bool] = lambda loss, settings: True) -> list[Case]:
-    """Every loss with every set of arguments that the registry names, or those chosen."""
-    return [Case(loss, settings) for loss in LOSSES.values() for settings in loss.arguments if chosen(loss, settings)]
+    """Every elementwise loss with every set of arguments that the registry names, or those chosen."""
+    return [Case(loss, settings) for loss in LOSSES.of("elementwise").values() for settings in loss.arguments if chosen(loss, settings)]
 
 
 def one(name: str, **settings: Any) -> Case:

@@ -1,18 +1,26 @@
 """The command line: every command answers, and every error is one readable line on stderr with exit code 2."""
 
+import math
 import os
+import re
 import struct
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
+from matplotlib.image import imread
 
 import losskit
+import losskit.curves
+from losskit import tour
 from losskit.cli import main
 from losskit.cli.braille import plot
 from losskit.cli.explain import SHOWN, chinese_sections, find, sections
-from losskit.curves import distinct, sample
+from losskit.curves import distinct, domain, sample
+from losskit.engines.cpu import store
+from losskit.tour import speed
 
 
 @pytest.fixture
@@ -76,6 +84,8 @@ def test_explain_every_loss(run, name, language):
     }[language]:
         assert heading in out, heading
     assert any("\u2801" <= letter <= "\u28ff" for letter in out), "no curve"
+    assert "…" not in out, "cut off"
+    assert language == "en" or re.match(r"\s*losskit\.\w+   模块: \w+   (回归|二分类|多分类)\n", out)
 
 
 @pytest.mark.parametrize("name", list(losskit.LOSSES))
@@ -96,6 +106,20 @@ def test_plot_is_a_picture(run, tmp_path, name, language):
     head = path.read_bytes()[:24]
     width, height = struct.unpack(">II", head[16:24])
     assert head.startswith(b"\x89PNG\r\n\x1a\n") and width > 1000 and height > 400
+    assert (imread(path)[:, [0, -1], :3] == 1.0).all(), "runs over the edge"
+
+
+@pytest.mark.parametrize(("name", "start"), [("curve.svg", b"<?xml"), ("curve.pdf", b"%PDF"), ("CURVE.PNG", b"\x89PNG")])
+def test_a_picture_is_what_its_name_says(run, tmp_path, name, start):
+    assert run("explain", "poly", "--plot", str(tmp_path / name))[0] == 0
+    assert (tmp_path / name).read_bytes().startswith(start)
+
+
+def test_a_picture_without_a_chinese_font_says_so(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(losskit.curves, "chinese_font", lambda: None)
+    told = "没有找到中文字体，图中的文字是英文"
+    assert told in run("explain", "l1", "--plot", str(tmp_path / "x.png"), "--lang", "zh")[1]
+    assert told not in run("explain", "l1", "--plot", str(tmp_path / "x.png"))[1]
 
 
 @pytest.mark.parametrize("spelling", ["focal", "FOCAL_LOSS", "FocalLoss", "losskit.focal_loss"])
@@ -112,16 +136,22 @@ def test_names_are_found_however_written(spelling):
         (("explain",), "Missing argument"),
         (("explain", "l1_loss", "--lang", "fr"), "'en', 'zh'"),
         (("explain", "l1_loss", "--plot", "/dev/null/x.png"), "/dev/null/x.png"),
+        (("explain", "l1_loss", "--plot", "x.txt"), "ends in .png, .svg or .pdf, got 'x.txt'"),
+        (("explain", "l1_loss", "--plot", "x"), "ends in .png, .svg or .pdf, got 'x'"),
         (("tour", "--output", "/dev/null/report"), "/dev/null/report"),
         (("tour", "--seed", "-1"), "--seed"),
         (("bench", "--sizes", "many"), "--sizes"),
+        (("bench", "--sizes", "0"), "--sizes takes whole numbers above 0, separated by commas, got '0'"),
+        (("bench", "--sizes=-5"), "got '-5'"),
+        (("bench", "--sizes", "64,0"), "got '64,0'"),
+        (("bench", "--sizes", ""), "got ''"),
         (("list", "--colour"), "--colour"),
         (("dance",), "dance"),
     ],
 )
 def test_errors_are_one_line(run, words, told):
-    code, _, err = run(*words)
-    assert code == 2
+    code, out, err = run(*words)
+    assert code == 2 and not out.strip()
     assert err.startswith("losskit: ") and err.count("\n") == 1 and told in err
 
 
@@ -146,6 +176,36 @@ def test_python_dash_m():
     assert max(map(len, ended.stdout.splitlines())) <= 70
 
 
+def test_an_output_without_unicode_is_plain():
+    environment = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii", "COLUMNS": "100"}
+    for words in (("explain", "focal"), ("explain", "focal", "--lang", "zh"), ("list",), ("info",)):
+        ended = subprocess.run([sys.executable, "-m", "losskit", *words], capture_output=True, env=environment)
+        assert ended.returncode == 0 and not ended.stderr
+        text = ended.stdout.decode("ascii")
+        assert words[0] != "explain" or ("+****" in text and "-6 " in text), "no curve"
+    assert "??" not in subprocess.run([sys.executable, "-m", "losskit", "explain", "focal"], capture_output=True, env=environment, text=True).stdout
+
+
+@pytest.mark.parametrize("words", [("list",), ("explain", "focal"), ("--help",)])
+def test_a_reader_that_has_seen_enough(words):
+    ended = subprocess.Popen([sys.executable, "-m", "losskit", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    ended.stdout.close()  # long before the first letter
+    assert (ended.wait(), ended.stderr.read()) == (0, b"")
+    ended.stderr.close()
+
+
+def test_the_cache_folder_may_be_in_the_home(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("LOSSKIT_CACHE_DIR", "~/zz")
+    assert store.folder() == tmp_path / "zz"
+
+
+def test_the_speed_card_names_functions_that_both_languages_share():
+    for timing in speed.measure(tour.QUICK, lambda done: None).timings:
+        for name in timing.plain.split(", "):
+            assert name == "torch.nn.functional" or hasattr(torch, name) or hasattr(torch.nn.functional, name), name
+
+
 def test_bench_gets_its_options(run, monkeypatch):
     import losskit.bench
 
@@ -165,7 +225,22 @@ def test_curves_are_the_losses():
     assert labels == ["beta=1", "beta=0.11", "beta=0"]  # 1e-20 looks like 0
 
 
+def test_curves_of_rows():
+    entropy, nll, poly = (losskit.LOSSES[name] for name in ("entropy", "nll_loss", "poly_loss"))
+    assert domain(entropy, {}).title("en") == "logit of one class, the other 3 at 0"
+    assert max(sample(entropy).value) == pytest.approx(math.log(4))  # equal logits
+    assert domain(nll, {}).title("en").startswith("log-probability of the right class")
+    assert sample(nll).slope == [-1.0] * 241 and sample(nll).value[0] == 6.0
+    assert {domain(poly, settings) for settings in poly.arguments} == {domain(poly, {})}, "one number of classes for all curves"
+    of_probability = sample(losskit.LOSSES["cross_entropy"], {"from_logits": False}, points=3, span=(0.25, 0.75))
+    assert of_probability.value == pytest.approx([-math.log(p) for p in (0.25, 0.5, 0.75)])
+    assert of_probability.slope == pytest.approx([-4.0, -2.0, -4 / 3])
+    for name, loss in losskit.LOSSES.items():
+        assert ("error" in domain(loss, loss.arguments[0]).title("en")) == (loss.task == "regression"), name
+
+
 def test_terminal_plot_holds_steep_and_flat_curves():
     steep = plot([-1.0, -1e-9, 1e-9, 1.0], [-1.0, -1.0, 1.0, 1.0], width=10, height=3)
     assert len(steep) == 5 and steep[0].startswith(" 1 ┤") and steep[2].startswith("-1 ┤")
-    assert plot([0.0, 1.0], [2.0, 2.0], width=4, height=2)[0].startswith("2.5 ┤")
+    flat = plot([0.0, 1.0], [2.0, 2.0], width=4, height=3)
+    assert [line[:5] for line in flat[:3]] == ["2.5 ┤", "  2 ┤", "1.5 ┤"]

@@ -1,8 +1,10 @@
 """The modules: same results as the functions, picklable, saved and moved with their weights, checked at construction."""
 
+import ast
 import copy
 import inspect
 import io
+import math
 import pickle
 
 import pytest
@@ -10,6 +12,7 @@ import torch
 from cases import CASES, Case
 
 import losskit
+from losskit.contract import stubs
 from losskit.testing import inputs
 
 
@@ -67,6 +70,89 @@ def test_weights_are_buffers():
     )
 
 
+@pytest.mark.parametrize("loss", losskit.LOSSES.values(), ids=lambda loss: loss.name)
+def test_settings_are_attributes(loss):
+    module = getattr(losskit, loss.module)()
+    assert {name: getattr(module, name) for name in loss.settings} == loss.settings == module.settings
+    module.reduction = "none"
+    assert module.reduction == "none" and "reduction='none'" in repr(module)
+    with pytest.raises(ValueError, match="reduction must be one of 'none', 'mean', 'sum'; got 'average'"):
+        module.reduction = "average"
+    assert module.reduction == "none"
+    for settings in (*loss.arguments, *loss.rows):
+        given, changed = getattr(losskit, loss.module)(**settings), getattr(losskit, loss.module)()
+        for name, value in settings.items():
+            setattr(changed, name, value)
+        assert repr(changed) == repr(given) and changed.state_dict().keys() == given.state_dict().keys()
+        for twin in (copy.deepcopy(changed), pickle.loads(pickle.dumps(changed))):
+            assert repr(twin) == repr(given)
+
+
+def test_a_changed_setting_holds_from_the_next_call_on():
+    x, t = torch.tensor([1.0, -2.0, 0.5]), torch.tensor([1.0, 0.0, 1.0])
+    module = losskit.FocalLoss(gamma=3)
+    assert module.gamma == 3 and module(x, t) == losskit.focal_loss(x, t, gamma=3)
+    module.gamma, module.alpha, module.reduction = 1.5, 0.25, "none"
+    assert torch.equal(module(x, t), losskit.focal_loss(x, t, gamma=1.5, alpha=0.25, reduction="none"))
+    module.training = False  # not a setting: torch's own
+    module.note = "kept"
+    assert module.note == "kept" and not module.training
+
+
+def test_weights_can_be_set_anew():
+    module = losskit.BinaryCrossEntropyLoss()
+    module.pos_weight = [1, 3]
+    assert torch.equal(module.pos_weight, torch.tensor([1.0, 3.0])) and set(module.state_dict()) == {"pos_weight"}
+    with pytest.raises(ValueError, match=r"weight has shape \(3,\) and pos_weight has shape \(2,\)"):
+        module.weight = torch.ones(3)
+    assert module.weight is None
+    module.load_state_dict({"pos_weight": torch.tensor([2.0, 4.0])}, assign=True)
+    x, t = torch.randn(4, 2), torch.ones(4, 2)
+    assert torch.equal(module(x, t), losskit.binary_cross_entropy(x, t, pos_weight=torch.tensor([2.0, 4.0])))
+    swapped = torch.func.functional_call(module, {"pos_weight": torch.zeros(2)}, (x, t))
+    assert swapped == 0
+    module.pos_weight = None
+    assert not module.state_dict() and torch.equal(module(x, t), losskit.binary_cross_entropy(x, t))
+    focal = losskit.FocalLoss(task="multiclass", alpha=[0.5, 2.0])
+    assert set(focal.state_dict()) == {"alpha"}
+    focal.alpha = 0.5
+    assert focal.alpha == 0.5 and not focal.state_dict() and "alpha=0.5" in repr(focal)
+    focal.alpha = [0.25, 1.0]
+    assert focal.alpha.tolist() == [0.25, 1.0]
+
+
+@pytest.mark.filterwarnings("ignore")  # the compiler's own deprecations
+def test_a_changed_setting_reaches_the_compiled_module():
+    module = losskit.HuberLoss(delta=0.5)
+    compiled = torch.compile(module, fullgraph=True)
+    x, t = torch.tensor([3.0, -1.0]), torch.zeros(2)
+    assert compiled(x, t) == losskit.huber_loss(x, t, delta=0.5)
+    module.delta, module.reduction = 2.0, "sum"
+    assert compiled(x, t) == losskit.huber_loss(x, t, delta=2.0, reduction="sum")
+    torch.compiler.reset()
+
+
+def test_repr_of_many_weights_and_of_weights_without_values():
+    many = losskit.BinaryCrossEntropyLoss(pos_weight=torch.arange(1000.0))
+    assert "pos_weight=[0.0, 1.0, 2.0, ... 1000 in all]," in repr(many) and len(repr(many)) < 160
+    assert "weight=<shape (20, 1000), torch.float32, cpu>" in repr(losskit.BinaryCrossEntropyLoss(weight=torch.ones(20, 1000)))
+    assert "pos_weight=<shape (2,), torch.float32, meta>" in repr(losskit.BinaryCrossEntropyLoss(pos_weight=[1, 2]).to("meta"))
+
+
+def test_a_loss_without_a_target_takes_none():
+    x = torch.randn(3, 4)
+    assert torch.equal(losskit.Entropy()(x), losskit.entropy(x))
+    with pytest.raises(TypeError, match=r"Entropy has no target: call module\(input\)"):
+        losskit.Entropy()(x, x)
+
+
+@pytest.mark.parametrize("loss", losskit.LOSSES.values(), ids=lambda loss: loss.name)
+def test_stubs_declare_the_attributes(loss):
+    tree = ast.parse(stubs.PATH.read_text(encoding="utf-8"))
+    body = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == loss.module).body
+    assert [node.target.id for node in body if isinstance(node, ast.AnnAssign)] == list(loss.settings)
+
+
 BAD = [
     ("SmoothL1Loss", {"beta": -1.0}, ValueError, "beta must be >= 0"),
     ("FocalLoss", {"gamma": -1.0}, ValueError, "gamma must be >= 0"),
@@ -76,10 +162,19 @@ BAD = [
     ("MSELoss", {"beta": 1.0}, TypeError, "MSELoss has no argument 'beta'; it takes: reduction"),
     ("MSELoss", {"mask": torch.ones(2, dtype=torch.bool)}, TypeError, "give it when calling the module"),
     ("HuberLoss", {"delta": "big"}, TypeError, "delta must be a number"),
+    ("BarronLoss", {"alpha": [1.0, 2.0]}, TypeError, r"alpha must be a number, got list: \[1.0, 2.0\]"),
+    ("BinaryCrossEntropyLoss", {"pos_weight": "abc"}, TypeError, "pos_weight must be a tensor or a list of numbers, got str: 'abc'"),
+    ("BinaryCrossEntropyLoss", {"pos_weight": [[1, 2], [3]]}, ValueError, r"pos_weight must be a tensor or a list of numbers, got list: \[\[1, 2\], \[3\]\]"),
+    ("BinaryCrossEntropyLoss", {"pos_weight": [1, 2.0], "weight": [1, 2, 3.0]}, ValueError, r"weight has shape \(3,\) and pos_weight has shape \(2,\):"),
+    ("BinaryCrossEntropyLoss", {"pos_weight": [1, math.nan]}, ValueError, r"pos_weight must be finite, got nan at index \(1,\)"),
+    ("BinaryCrossEntropyLoss", {"weight": torch.tensor([math.inf])}, ValueError, r"weight must be finite, got inf at index \(0,\)"),
+    ("CrossEntropyLoss", {"weight": [1, math.nan]}, ValueError, r"weight must be finite, got nan at index \(1,\)"),
+    ("FocalLoss", {"task": "multiclass", "alpha": [1, math.nan]}, ValueError, r"alpha must be finite, got nan at index \(1,\)"),
+    ("FocalLoss", {"alpha": "abc"}, TypeError, "alpha must be a number, a tensor or a list of numbers, got str: 'abc'"),
 ]
 
 
-@pytest.mark.parametrize(("module", "arguments", "error", "message"), BAD, ids=[f"{b[0]}-{next(iter(b[1]))}" for b in BAD])
+@pytest.mark.parametrize(("module", "arguments", "error", "message"), BAD, ids=[f"{b[0]}-{next(iter(b[1]))}-{i}" for i, b in enumerate(BAD)])
 def test_bad_settings_raise_at_construction(module, arguments, error, message):
     with pytest.raises(error, match=message):
         getattr(losskit, module)(**arguments)

@@ -11,7 +11,7 @@ import pytest
 
 import losskit
 from losskit import LOSSES
-from losskit.contract.registry import TENSOR_ARGUMENTS
+from losskit.contract.registry import HANDLING, TENSOR_ARGUMENTS
 
 SOURCE = Path(losskit.__file__).parent
 SECTIONS = ("Formula", "Args", "Returns", "Raises", "When to use", "Edge cases", "Reference", "Example")
@@ -53,23 +53,24 @@ def test_chinese(loss):
 @every_loss
 def test_signature(loss):
     parameters = inspect.signature(loss.function).parameters
-    assert list(parameters)[:2] == ["input", "target"] and list(parameters)[-4:] == [*TENSOR_ARGUMENTS, "reduction"]
-    assert all(p.kind is p.KEYWORD_ONLY and p.default is not p.empty for p in list(parameters.values())[2:])
+    tensors = ["input"] if loss.target == "none" else ["input", "target"]
+    assert list(parameters)[: len(tensors)] == tensors and list(parameters)[-4:] == [*TENSOR_ARGUMENTS, "reduction"]
+    assert all(p.kind is p.KEYWORD_ONLY and p.default is not p.empty for p in list(parameters.values())[len(tensors) :])
     assert parameters["reduction"].default == "mean"
 
 
 @every_loss
 def test_textbook_takes_every_setting_and_nothing_of_the_loss(loss):
     names = list(inspect.signature(loss.textbook).parameters)
-    assert names == ["mp", "x", "t", *(s for s in loss.settings if s != "reduction")]
+    assert names == ["mp", "x", "t", *(s for s in loss.settings if s != "reduction" and (s not in HANDLING or s == "task"))]
     read = {i.argval for i in dis.get_instructions(loss.textbook) if i.opname == "LOAD_GLOBAL"}
     assert read <= set(dir(builtins)), "arithmetic and the mp context only"
 
 
 @every_loss
 def test_arguments_reach_every_setting(loss):
-    varied = {name for settings in loss.arguments for name, value in settings.items() if value != loss.settings[name]}
-    assert varied >= set(loss.settings) - {"reduction", "task"}
+    varied = {name for settings in (*loss.arguments, *loss.rows) for name, value in settings.items() if value != loss.settings[name]}
+    assert varied >= set(loss.settings) - set(HANDLING)
 
 
 def imports(file: Path) -> set[str]:

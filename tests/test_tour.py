@@ -5,13 +5,15 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+import torch
 
 import losskit
 from losskit import tour
 from losskit.cli import main
-from losskit.tour import imbalance_run, regression, regression_run
+from losskit.tour import digits, digits_hand, digits_run, imbalance_run, regression, regression_run
 from losskit.tour.chapter import Effort, listed
 from losskit.tour.compare import calibration_error, difference, rank_correlation, student
+from losskit.tour.train import one_thread
 
 LITTLE = Effort(seeds=3, steps=8, elements=1 << 12, rounds=1)
 
@@ -79,6 +81,8 @@ def test_every_chapter_has_a_verdict(outcome):
 def test_same_seed_same_numbers(outcome):
     again = regression.build(0, LITTLE, lambda done: None)
     assert again == outcome.chapters[0], "numbers, words or pictures differ"
+    with one_thread():
+        assert digits.build(0, LITTLE, lambda done: None) == outcome.chapters[2]
     other = regression_run.load(1, 2, True)
     assert not np.array_equal(other.test_y, regression_run.load(0, 2, True).test_y)
 
@@ -102,6 +106,76 @@ def test_wrong_targets_are_in_training_only():
     points = [d.target * d.unit + d.middle for d in (dirty, clean)]
     assert np.allclose(points[0][dirty.wrong], 10 * points[1][dirty.wrong], rtol=1e-4)
     assert np.allclose(points[0][~dirty.wrong], points[1][~dirty.wrong], rtol=1e-4)
+
+
+def test_wrong_labels_are_in_training_only():
+    dirty, clean = digits_run.load(0, 3, True), digits_run.load(0, 3, False)
+    assert torch.equal(dirty.truth, clean.truth) and torch.equal(dirty.x, clean.x) and torch.equal(dirty.test_x, clean.test_x)
+    differs = torch.zeros_like(dirty.label, dtype=torch.bool).scatter_(0, dirty.wrong, True)
+    assert torch.equal(dirty.label != clean.label, differs) and float(differs.double().mean()) == pytest.approx(digits_run.SHARE)
+    for held_out, images, seen in zip(dirty.test.T, dirty.test_x.transpose(0, 1), dirty.x.transpose(0, 1), strict=True):
+        assert len(set(held_out)) == len(images) == 1797 - len(seen)
+
+
+def test_networks_share_nothing():
+    networks, data = digits_run.Networks(3, 0), digits_run.load(0, 3, True)
+    x = data.x[:5].clone().requires_grad_()
+    (slope,) = torch.autograd.grad(networks(x)[:, 1].sum(), x)
+    assert slope[:, 1].abs().sum() > 0 and slope[:, [0, 2]].abs().sum() == 0
+    assert digits_run.points(300)[-1] == 300 and digits_run.points(300) == sorted(set(digits_run.points(300)))
+
+
+def test_pulls_are_the_gradient():
+    """Cross-entropy pulls with 1 - p, generalized cross-entropy with p^q (1 - p), whatever the number of classes."""
+    for entry, factor in ((digits_run.ENTRIES[0], lambda p: 1.0), (digits_run.ENTRIES[4], lambda p: p**0.7)):
+        for classes in (4, 10):
+            line = digits_run.curve(entry, classes)
+            p = np.array(line.x)
+            assert np.allclose(-np.array(line.slope), factor(p) * (1.0 - p))
+
+
+def test_worked_example_agrees_with_losskit():
+    refusal, steps, pulls = (block for block in digits_hand.by_hand() if block.kind in ("session", "table"))
+    assert "sums to 1.1" in refusal.text and ">>> losskit.cross_entropy" in refusal.text
+    by_hand, compared = None, 0
+    for row in steps.rows:
+        name, numbers = row[0].text.en, [cell.text for cell in row[1:]]
+        if name.startswith("losskit"):
+            assert [n for n in numbers if n] == [n for n, said in zip(by_hand, numbers, strict=True) if said], name
+            compared += 1
+        elif not name.startswith(("logits", "exp", "softmax")):
+            by_hand = numbers
+    assert compared == 7
+    p, value = 0.1, {row[0].text: float(row[4].text) for row in pulls.rows}
+    assert value["GCE(q=0.7)"] == pytest.approx((1 - p**0.7) / 0.7, abs=6e-5) and value["SCE(alpha=0.1)"] == pytest.approx(
+        -0.1 * np.log(p) + 4 * (1 - p), abs=6e-5
+    )
+    assert value["focal(gamma=2)"] == pytest.approx(-((1 - p) ** 2) * np.log(p), abs=6e-5) and value["poly(epsilon=1)"] == pytest.approx(
+        1 - p - np.log(p), abs=6e-5
+    )
+
+
+def test_digits_verdict_follows_the_numbers():
+    """Other findings, other words: plain cross-entropy made the best with wrong labels, and nothing forgotten."""
+    with one_thread():
+        found = digits_run.run(0, LITTLE, lambda done: None)
+    noise = np.array([0.002, -0.001, -0.001])
+    right = np.eye(10)[found.data.truth.numpy()]
+
+    def result(name, level):
+        course = np.linspace(0.5, level, len(found.dirty[name].course))[:, None] + noise
+        return found.dirty[name]._replace(accuracy=level + noise, probability=right, course=course)
+
+    names = [e.name for e in digits_run.ENTRIES]
+    level = {n: 0.9 for n in names} | {"CE": 0.99, "GCE(q=0.7)": 0.5}
+    made_up = found._replace(
+        order=sorted(digits_run.ENTRIES, key=lambda e: -level[e.name]),
+        dirty={n: result(n, level[n]) for n in names},
+        clean={n: result(n, 0.95) for n in names},
+    )
+    verdict = " ".join(sentence.en for sentence in digits.tell(made_up, LITTLE).verdict)
+    assert verdict.startswith("With 30% wrong labels CE reads the most test digits right: 99.0") and "GCE(q=0.7) (-49.0)" in verdict
+    assert "No loss loses more than a point" in verdict and "no difference is beyond the noise" in verdict and "Not every network" not in verdict
 
 
 def test_rare_class_is_as_rare_in_the_test():

@@ -24,7 +24,7 @@ from losskit.engines.call import Call  # noqa: E402
 from losskit.engines.triton import elementwise as engine  # noqa: E402
 from losskit.engines.triton.math import NAMES  # noqa: E402
 
-CASES = [pytest.param(loss, settings, id=f"{loss.name}-{settings}") for loss in LOSSES.values() for settings in loss.arguments]
+CASES = [pytest.param(loss, settings, id=f"{loss.name}-{settings}") for loss in LOSSES.of("elementwise").values() for settings in loss.arguments]
 INF, NAN = math.inf, math.nan
 DEVICE = "cpu" if dispatch.interpreted() else "cuda"
 ROUNDING = {torch.float32: 2e-7, torch.float64: 1e-15} if DEVICE == "cpu" else {torch.float32: 5e-7, torch.float64: 2e-15}  # GPUs divide in a hurry
@@ -224,14 +224,14 @@ def test_losses_agree_with_the_torch_engine(loss, settings):
     agree(loss, x, t, settings, loss.tolerance, floor)
 
 
-@pytest.mark.parametrize("loss", LOSSES.values(), ids=lambda loss: loss.name)
+@pytest.mark.parametrize("loss", LOSSES.of("elementwise").values(), ids=lambda loss: loss.name)
 def test_more_blocks_than_one(loss):
     settings = loss.arguments[0]
     x, t = inputs(loss, settings, 2 * engine.BLOCK + 5)
     agree(loss, x, t, settings, loss.tolerance, reduction="sum", incoming=torch.tensor(3.0))
 
 
-@pytest.mark.parametrize("loss", LOSSES.values(), ids=lambda loss: loss.name)
+@pytest.mark.parametrize("loss", LOSSES.of("elementwise").values(), ids=lambda loss: loss.name)
 def test_float64(loss):
     for settings in loss.arguments:
         x, t = inputs(loss, settings, 101, torch.float64)
@@ -319,7 +319,7 @@ def test_positives():
 @pytest.mark.parametrize("bad", [NAN, INF, -INF])
 def test_absent_items_add_nothing_whatever_they_are(bad):
     keep = torch.tensor([True, False, True, False])
-    for loss in LOSSES.values():
+    for loss in LOSSES.of("elementwise").values():
         x, t = inputs(loss, {}, 4)
         x[1], t[3] = bad, bad
         for keywords in ({"mask": keep}, {"sample_weight": keep.float()}, {"mask": keep, "sample_weight": torch.full((4,), 2.0)}):
@@ -340,7 +340,7 @@ def test_nothing_left_to_count_is_zero():
 
 def test_nan_shows_in_its_item_only():
     x = torch.tensor([NAN, 1.0, -2.0])
-    for loss in LOSSES.values():
+    for loss in LOSSES.of("elementwise").values():
         value, grad_x, _ = outcome("triton", loss, x, torch.zeros(3), {}, reduction="none")
         assert value.isnan().tolist() == grad_x.isnan().tolist() == [True, False, False], loss.name
 
@@ -410,7 +410,7 @@ def test_only_what_is_wanted_is_written():
     call = Call(losskit.losses.regression.mse.formula)
     x = torch.randn(10)
     results = engine.run(call, x, x.double())
-    assert results.total.dtype is torch.float32 and results[1:] == (None, None, None)
+    assert results.total.dtype is torch.float32 and not any(x is not None for x in results[1:])
     results = engine.run(call, x, x.bfloat16(), grad_target=True)
     assert results.grad_input is None and results.grad_target.dtype is torch.bfloat16
 

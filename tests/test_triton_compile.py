@@ -44,7 +44,7 @@ def calls() -> dict[Callable[..., Any], Any]:
     plain.total = note
     try:
         x = torch.full((2,), 0.5)
-        for loss in LOSSES.values():
+        for loss in LOSSES.of("elementwise").values():
             for settings in loss.arguments:
                 tensors = {k: torch.tensor(v) if isinstance(v, list) else v for k, v in settings.items()}
                 with use_engine("torch"):

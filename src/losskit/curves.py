@@ -41,28 +41,68 @@ def module(loss: Loss, settings: Mapping[str, Any]) -> losskit.LossModule:
     return made
 
 
-def domain(loss: Loss, settings: Mapping[str, Any]) -> tuple[str, float, float]:
-    """What the horizontal axis is, and where it starts and ends."""
-    if loss.input == "real":
-        return "error x - t", -4.0, 4.0
-    if loss.input == "probability" or settings.get("from_logits") is False:
-        return "probability p", 0.005, 0.995
-    return "logit x", -6.0, 6.0
+class Axis(NamedTuple):
+    """What is drawn along the horizontal: its name, where it starts and ends; of rows, one number of each, and how many classes stand beside it."""
+
+    name: str
+    low: float
+    high: float
+    others: int = 0
+
+    def title(self, language: str) -> str:
+        """The name in words."""
+        return AXES[self.name][language == "zh"].format(others=self.others)
+
+
+def domain(loss: Loss, settings: Mapping[str, Any]) -> Axis:
+    """The axis of a loss under these settings."""
+    probability = loss.input == "probability" or settings.get("from_logits") is False
+    if loss.pattern == "elementwise":
+        if loss.input == "real":
+            return Axis("error", -4.0, 4.0)
+        return Axis("probability", 0.005, 0.995) if probability else Axis("logit", -6.0, 6.0)
+    listed = (s["weight"] for s in (settings, *loss.arguments) if s.get("weight") is not None)
+    others = len(next(listed, range(4))) - 1  # one number of classes for all curves of a loss
+    if loss.target == "none":
+        return Axis("row's logit", -6.0, 6.0, others)
+    if loss.input == "log-probability" or settings.get("log_input"):
+        return Axis("row's log-probability", -6.0, -0.005, others)
+    return Axis("row's probability", 0.005, 0.995, others) if probability else Axis("row's right logit", -6.0, 6.0, others)
 
 
 def sample(loss: Loss, settings: Mapping[str, Any] | None = None, *, points: int = 241, span: tuple[float, float] | None = None) -> Curve:
-    """Value and derivative of a loss along its axis: for the target 0 where targets are real, for the target 1 where they are labels.
+    """Value and derivative of a loss along its axis: for the target 0 where targets are real, 1 or the first class where they are labels.
 
     In plain PyTorch: a picture is no reason to compile a loop.
     """
     settings = dict(loss.arguments[0] if settings is None else settings)
-    low, high = span or domain(loss, settings)[1:]
+    axis = domain(loss, settings)
+    low, high = span or (axis.low, axis.high)
     x = torch.linspace(low, high, points, dtype=torch.float64).round(decimals=9).requires_grad_()  # 0 is 0, where kinks are
-    target = torch.full_like(x, 0.0 if loss.target == "real" else 1.0, requires_grad=False)
     with losskit.use_engine("torch"):
-        value = module(loss, settings | {"reduction": "none"})(x, target)
+        value = module(loss, settings | {"reduction": "none"})(*arguments(loss, settings, x))
         (slope,) = torch.autograd.grad(value.sum(), x)
     return Curve(label(settings), x.detach().tolist(), value.detach().tolist(), slope.tolist())
+
+
+def arguments(loss: Loss, settings: Mapping[str, Any], x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Input and target at points of the axis: errors against 0, logits or probabilities of the label 1, or rows whose first class is the target's."""
+    if loss.pattern == "elementwise":
+        return x, torch.full_like(x, 0.0 if loss.target == "real" else 1.0, requires_grad=False)
+    axis = domain(loss, settings)
+    rest = torch.zeros_like(x)
+    if axis.name == "row's log-probability":
+        rest = torch.log(-torch.expm1(x.detach()) / axis.others)
+    elif axis.name == "row's probability":
+        rest = (1.0 - x.detach()) / axis.others
+    rows = torch.cat([x[:, None], rest.detach()[:, None].expand(-1, axis.others)], 1)
+    if loss.target == "none":
+        return (rows,)
+    labels = torch.zeros(len(x), dtype=torch.long)
+    if loss.target == "label":
+        return rows, labels
+    wanted = torch.nn.functional.one_hot(labels, axis.others + 1).double()
+    return rows, wanted.log() if settings.get("log_target") else wanted
 
 
 def distinct(loss: Loss) -> list[Curve]:
@@ -84,31 +124,57 @@ def _differs(a: list[float], b: list[float]) -> bool:
 
 
 def chinese_font() -> str | None:
-    """A font with Chinese characters that matplotlib can find."""
+    """A font with Chinese characters that matplotlib can find, also one installed since it last listed the system's fonts."""
     from matplotlib import font_manager
 
+    manager = font_manager.fontManager
     marks = ("CJK SC", "CJK", "Source Han Sans", "SimHei", "Microsoft YaHei", "PingFang", "Heiti", "WenQuanYi", "Songti")
-    names = sorted({font.name for font in font_manager.fontManager.ttflist})
-    return next((name for mark in marks for name in names if mark in name), None)
+
+    def found() -> str | None:
+        names = sorted({font.name for font in manager.ttflist})
+        return next((name for mark in marks for name in names if mark in name), None)
+
+    if found() is None:
+        for file in font_manager.findSystemFonts():
+            if any(mark.replace(" ", "").lower() in Path(file).stem.lower() for mark in marks):
+                manager.addfont(file)
+    return found()
 
 
-WORDS = {
-    "value": ("value", "损失值"),
-    "derivative": ("derivative", "导数"),
-    "error x - t": ("error x - t", "误差 x - t"),
-    "logit x": ("logit x, target 1", "logit x(目标为 1)"),
-    "probability p": ("probability p, target 1", "概率 p(目标为 1)"),
+PARTS = {"value": ("value", "损失值"), "derivative": ("derivative", "导数")}
+AXES = {
+    "error": ("error x - t", "误差 x - t"),
+    "logit": ("logit x, target 1", "logit x(目标为 1)"),
+    "probability": ("probability p, target 1", "概率 p(目标为 1)"),
+    "row's logit": ("logit of one class, the other {others} at 0", "一个类别的 logit(其余 {others} 类为 0)"),
+    "row's right logit": ("logit of the right class, the other {others} at 0", "正确类别的 logit(其余 {others} 类为 0)"),
+    "row's probability": ("probability of the right class, the other {others} equal", "正确类别的概率(其余 {others} 类相等)"),
+    "row's log-probability": ("log-probability of the right class, the other {others} equal", "正确类别的对数概率(其余 {others} 类相等)"),
 }
+FORMATS = ("png", "svg", "pdf")
+LINE = 130  # characters that fit across the picture
+
+
+def picture_format(path: Path) -> str:
+    """What the path's end says that the picture shall be."""
+    kind = path.suffix[1:].lower()
+    if kind not in FORMATS:
+        raise ValueError(f"a picture ends in .png, .svg or .pdf, got {str(path)!r}: try curve.png")
+    return kind
 
 
 def save_picture(loss: Loss, path: Path, language: str = "en") -> None:
-    """Write a PNG: value and derivative side by side, one line for each listed setting that looks different."""
+    """Write a PNG, SVG or PDF, as the path ends: value and derivative side by side, one line for each listed setting that looks different.
+
+    Without a font that has Chinese characters the words are English.
+    """
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # draws without a display, whatever backend is configured
     from matplotlib.figure import Figure
 
+    kind = picture_format(path)
     font = chinese_font() if language == "zh" else None
-    word = 1 if font else 0
+    language = "zh" if font else "en"
     style: dict[str, Any] = {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "axes.unicode_minus": False}
     if font:
         style["font.family"] = [font, "DejaVu Sans"]
@@ -117,8 +183,8 @@ def save_picture(loss: Loss, path: Path, language: str = "en") -> None:
         FigureCanvasAgg(figure)
         figure.suptitle(f"losskit.{loss.name}", fontsize=13, x=0.012, ha="left", fontweight="bold")
         curves = distinct(loss)
-        axis = domain(loss, loss.arguments[0])[0]
-        for place, part in enumerate(("value", "derivative")):
+        axis = domain(loss, loss.arguments[0])
+        for place, (part, words) in enumerate(PARTS.items()):
             axes = figure.add_subplot(1, 2, place + 1)
             axes.axhline(0, color="#999999", linewidth=0.8)
             if loss.target == "real":
@@ -128,12 +194,13 @@ def save_picture(loss: Loss, path: Path, language: str = "en") -> None:
                 colour = ("#2563a8", "#c2571a", "#2d8a57", "#8a4fa3", "#b0883a", "#4a4f57", "#c04872")[number % 7]
                 axes.plot(curve.x, heights, color=colour, linewidth=2, label=curve.label or loss.name)
             axes.set_ylim(*window([c.value if part == "value" else c.slope for c in curves]))
-            axes.set_title(WORDS[part][word], fontsize=11, loc="left")
-            axes.set_xlabel(WORDS[axis][word])
+            axes.set_title(words[language == "zh"], fontsize=11, loc="left")
+            axes.set_xlabel(axis.title(language))
             axes.grid(True, color="#eeeeee", linewidth=0.8)
             axes.set_axisbelow(True)
-        figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=min(4, len(curves)), frameon=False)
-        figure.savefig(path, format="png")
+        columns = max(1, min(4, len(curves), LINE // (9 + max(len(curve.label) for curve in curves))))
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=columns, frameon=False)
+        figure.savefig(path, format=kind)
 
 
 def window(series: list[list[float]]) -> tuple[float, float]:

@@ -165,7 +165,7 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog="losskit bench", description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES))
-    parser.add_argument("--losses", nargs="+", default=list(LOSSES), choices=list(LOSSES), metavar="LOSS")
+    parser.add_argument("--losses", nargs="+", default=list(LOSSES.of("elementwise")), choices=list(LOSSES.of("elementwise")), metavar="LOSS")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results/latest.json"))
     parser.add_argument("--memory", choices=("reused", "fresh"), default="reused", help=settle_memory.__doc__)
     parser.add_argument("--quick", action="store_true", help="no torch.compile, a tenth of the repeats")

@@ -41,6 +41,10 @@ def run(words: Sequence[str]) -> int:
         code = app(list(words), standalone_mode=False, prog_name="losskit")
     except ModuleNotFoundError:
         raise
+    except SystemExit as end:
+        if end.code != 1:
+            raise
+        return 0  # `losskit explain focal | head`: the reader has seen enough, for which rich and click exit with 1
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         stop(f"{where}{error.strerror or error}")
@@ -147,19 +151,29 @@ def cache_state() -> str:
 def explain(
     name: Annotated[str, typer.Argument(help="Function or module name, in any case: focal_loss, FocalLoss, focal.")],
     lang: Annotated[Language, typer.Option(help="Language of the text.")] = Language.en,
-    plot: Annotated[Path | None, typer.Option(help="Save value and derivative as a PNG instead of drawing them here.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Save value and derivative as a .png, .svg or .pdf instead of drawing them here.")] = None,
 ) -> None:
     """Formula, use, edge cases and curve of a loss."""
     try:
         loss = find(name)
     except LookupError as error:
         stop(str(error.args[0]))
-    explain_loss(loss, Console(), lang.value, draw=plot is None)
-    if plot is not None:
-        from losskit.curves import save_picture
+    if plot is not None:  # before the text, so that what is wrong with it does not stand below a page of text
+        from losskit.curves import picture_format, save_picture
 
+        try:
+            picture_format(plot)
+        except ValueError as error:
+            stop(f"--plot: {error}")
         save_picture(loss, plot, lang.value)
-        Console().print(f"\n{plot}", soft_wrap=True, highlight=False)
+    console = Console()
+    explain_loss(loss, console, lang.value, draw=plot is None)
+    if plot is not None:
+        from losskit.curves import chinese_font
+
+        console.print(f"\n{plot}", soft_wrap=True, highlight=False, markup=False)
+        if lang is Language.zh and chinese_font() is None:
+            console.print("(没有找到中文字体，图中的文字是英文；可安装 Noto Sans CJK)", soft_wrap=True, highlight=False)
 
 
 @app.command()
@@ -172,9 +186,11 @@ def bench(
     from losskit.bench import main as measure
 
     try:
-        numbers = [int(size) for size in sizes.split(",")] if sizes else None
+        numbers = None if sizes is None else [int(size) for size in sizes.split(",")]
     except ValueError:
-        stop(f"--sizes takes whole numbers separated by commas, got {sizes!r}")
+        numbers = []
+    if numbers is not None and min(numbers, default=0) < 1:
+        stop(f"--sizes takes whole numbers above 0, separated by commas, got {sizes!r}: try --sizes 4096,65536")
     raise typer.Exit(measure(sizes=numbers, output=output, quick=quick))
 
 

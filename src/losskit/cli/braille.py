@@ -15,7 +15,8 @@ def plot(x: Sequence[float], y: Sequence[float], *, width: int = 48, height: int
        0    3
     """
     low, high = min(y), max(y)
-    if high - low < 1e-12:
+    flat = high - low < 1e-12
+    if flat:
         low, high = low - 0.5, high + 0.5
     columns, rows = 2 * width, 4 * height
     cells = [[0x2800] * width for _ in range(height)]
@@ -36,6 +37,8 @@ def plot(x: Sequence[float], y: Sequence[float], *, width: int = 48, height: int
     marks = {row: f"{0.0 if abs(v) < 1e-3 * (high - low) else v:.3g}" for row, v in ((0, high), (height - 1, low))}
     if low < 0.0 < high and 0 < level(0.0) // 4 < height - 1:
         marks[level(0.0) // 4] = "0"
+    if flat and height > 2:
+        marks[level(y[0]) // 4] = f"{y[0]:.3g}"
     margin = max(map(len, marks.values()))
     lines = [f"{marks.get(row, ''):>{margin}} {'┤' if row in marks else '│'}" + "".join(map(chr, cells[row])) for row in range(height)]
     left, right = f"{x[0]:.3g}", f"{x[-1]:.3g}"

@@ -5,13 +5,14 @@ import inspect
 import re
 
 from rich.console import Console, Group, RenderableType
+from rich.constrain import Constrain
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from losskit.cli.braille import plot
 from losskit.contract.registry import LOSSES, Loss
-from losskit.curves import WORDS, domain, sample
+from losskit.curves import PARTS, domain, sample
 
 OTHER_NAMES = {
     "bce": "binary_cross_entropy",
@@ -21,7 +22,7 @@ OTHER_NAMES = {
     "cauchy": "barron_loss",
     "welsch": "barron_loss",
 }
-CHINESE_TASKS = {"regression": "回归", "binary classification": "二分类"}
+CHINESE_TASKS = {"regression": "回归", "binary classification": "二分类", "classification": "多分类"}
 SHOWN = ("When to use", "Edge cases", "Differs from", "Reference")
 
 
@@ -91,7 +92,7 @@ def explain(loss: Loss, console: Console, language: str = "en", *, draw: bool = 
             block(console, heading, Text(rejoin(text)))
     block(console, "参数(默认值)" if zh else "Arguments (defaults)", Text(", ".join(f"{k}={v!r}" for k, v in loss.settings.items())))
     if draw:
-        block(console, "曲线" if zh else "Curve", curves(loss, console.width - 2, 1 if zh else 0))
+        block(console, "曲线" if zh else "Curve", curves(loss, console.width - 2, language))
 
 
 def block(console: Console, title: str, body: RenderableType) -> None:
@@ -106,19 +107,19 @@ def rejoin(text: str) -> str:
     return re.sub(r"(?<!\n)\n(?![\n\s])", " ", text)
 
 
-def curves(loss: Loss, width: int, word: int = 0) -> RenderableType:
+def curves(loss: Loss, width: int, language: str = "en") -> RenderableType:
     """Value and derivative, side by side where the terminal is wide enough."""
     curve = sample(loss)
-    axis = WORDS[domain(loss, loss.arguments[0])[0]][word]
+    axis = domain(loss, loss.arguments[0]).title(language)
     beside = width >= 84
     size = min(44, (width - 25) // 2) if beside else max(20, min(60, width - 10))
     pictures = []
     for part, heights, colour in (("value", curve.value, "green"), ("derivative", curve.slope, "magenta")):
         lines = plot(curve.x, heights, width=size, height=9)
         setting = f"({curve.label})" if curve.label else ""
-        pictures.append(
-            Group(Text(f"{WORDS[part][word]} {setting}", style="bold " + colour), Text("\n".join(lines), style=colour), Text(axis.center(len(lines[0]))))
-        )
+        head = Text(f"{PARTS[part][language == 'zh']} {setting}", style="bold " + colour)
+        below = Constrain(Text(axis, justify="center"), len(lines[0]))
+        pictures.append(Group(head, Text("\n".join(lines), style=colour), below))
     if not beside:
         return Group(*pictures)
     grid = Table.grid(padding=(0, 3))

@@ -13,6 +13,9 @@ from torch import Tensor
 Reduction = Literal["none", "mean", "sum"]
 REDUCTIONS: tuple[Reduction, ...] = get_args(Reduction)
 
+SPARSE = frozenset({torch.sparse_coo, torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc})
+ONE_A_CLASS = ("pos_weight",)  # these vary along the last dimension only: one value a sample would be a sample weight
+
 _validating: ContextVar[bool] = ContextVar("losskit_validate", default=False)
 
 
@@ -21,7 +24,8 @@ def validate() -> Iterator[None]:
     """Check values on every device inside the block, at the price of a synchronisation a call.
 
     On CPU the values of targets, probabilities and weights are always checked. On a GPU a check would stall the stream, so outside this block an item
-    with a bad value gives NaN instead of an error.
+    with a bad value gives NaN instead of an error; a tensor subclass is left to itself likewise, and looked at inside the block unless it dispatches its
+    operations itself (DTensor, ...). Inside torch.func transforms, while tracing and while compiling there are no values that anyone could look at.
 
     >>> import torch, losskit
     >>> with losskit.validate():
@@ -36,12 +40,23 @@ def validate() -> Iterator[None]:
 
 
 def readable(x: Tensor) -> bool:
-    """Whether the values of `x` may be looked at now: there are some, nobody is tracing, and looking stalls nothing (or is asked for)."""
+    """Whether the values of `x` may be looked at now: there are some, nobody is tracing, and looking stalls nothing (or is asked for).
+
+    A subclass that only carries a name or facts (a picture's mask, an annotated tensor) holds its numbers as plain tensors do; one with a dispatch of its own
+    may hold none.
+    """
     if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active() or torch._C._len_torch_dispatch_stack():
         return False
-    if torch._C._get_tracing_state() is not None or not (type(x) is Tensor or isinstance(x, torch.nn.Parameter)) or x.is_meta:
+    if torch._C._get_tracing_state() is not None or x.is_meta:
         return False
-    return x.is_cpu or _validating.get()
+    if type(x) is Tensor or isinstance(x, torch.nn.Parameter):
+        return x.is_cpu or _validating.get()
+    return _validating.get() and type(x).__torch_dispatch__ is Tensor.__torch_dispatch__
+
+
+def values(x: Tensor) -> Tensor:
+    """The numbers of a readable tensor without its graph and without what a subclass makes of operations."""
+    return x.detach().as_subclass(Tensor)
 
 
 def shown(shape: Sequence[int]) -> str:
@@ -65,7 +80,7 @@ def number(
     try:  # comparisons only from here on: the compiler cannot trace math.isfinite of a dynamic number
         result = float(value)
     except OverflowError:
-        result = math.copysign(math.inf, value)
+        raise ValueError(f"{name} must be within float32's range (1e-37 to 1e37), got a number too large for any float") from None
     if 1e37 <= abs(result) < math.inf or (above == 0.0 and 0.0 < result <= 1e-37):
         raise ValueError(f"{name} must be within float32's range (1e-37 to 1e37), got {value!r}")
     if (
@@ -76,8 +91,12 @@ def number(
         and (result == result if infinite else -math.inf < result < math.inf)
     ):
         return result
+    if result != result:
+        raise ValueError(f"{name} must not be NaN, got {value!r}")
+    if not infinite and abs(result) == math.inf:
+        raise ValueError(f"{name} must be finite, got {value!r}")
     limits = ((">=", low), (">", above), ("<=", high), ("<", below))
-    expected = " and ".join(f"{sign} {limit:g}" for sign, limit in limits if limit is not None) or "finite"
+    expected = " and ".join(f"{sign} {limit:g}" for sign, limit in limits if limit is not None)
     raise ValueError(f"{name} must be {expected}, got {value!r}")
 
 
@@ -102,12 +121,20 @@ def pair(input: Tensor, target: Tensor) -> None:
         raise TypeError(f"input must be a floating-point tensor, got {input.dtype}: try input.float()")
     if target.is_complex():
         raise TypeError(f"target must be a real tensor, got {target.dtype}")
+    dense("input", input)
+    dense("target", target)
     if input.shape != target.shape:
         raise ValueError(
             f"target has shape {shown(target.shape)} but input has shape {shown(input.shape)}: they must be equal, nothing is broadcast. {_shape_fix(input, target)}"
         )
     if input.device != target.device:
         raise ValueError(f"target is on {target.device} but input is on {input.device}: try target.to(input.device)")
+
+
+def dense(name: str, x: Tensor) -> None:
+    """No sparse tensor: the loss of what it leaves out is not 0."""
+    if x.layout in SPARSE:
+        raise TypeError(f"{name} must be a dense tensor, got layout {x.layout}: try {name}.to_dense()")
 
 
 def _shape_fix(input: Tensor, target: Tensor) -> str:
@@ -124,60 +151,77 @@ def _shape_fix(input: Tensor, target: Tensor) -> str:
     return "Try target.expand_as(input), if one target for many inputs is meant"
 
 
-def broadcastable(name: str, x: Tensor, input: Tensor) -> None:
-    """A mask or weight: a tensor on the input's device that broadcasts to its shape."""
+def broadcastable(name: str, x: Tensor, input: Tensor, to: str = "input") -> None:
+    """A mask or weight: a tensor on the input's device that broadcasts to its shape (or to the target's: `to` names it)."""
     if not isinstance(x, Tensor):
         raise TypeError(f"{name} must be a torch.Tensor, got {type(x).__name__}: try torch.as_tensor({name}, device=input.device)")
     if x.device != input.device:
-        raise ValueError(f"{name} is on {x.device} but input is on {input.device}: try {name}.to(input.device)")
+        raise ValueError(f"{name} is on {x.device} but {to} is on {input.device}: try {name}.to({to}.device)")
+    dense(name, x)
     shape = input.shape
     offset = len(shape) - x.dim()
     if offset < 0 or any(n != 1 and n != shape[offset + d] for d, n in enumerate(x.shape)):
+        if name in ONE_A_CLASS and x.dim() == 1 and shape:
+            raise ValueError(
+                f"{name} must hold one value, or one a class along the last dimension: expected {shape[-1]}, got {x.shape[0]}, for the {to}'s shape {shown(shape)}"
+            )
         fix = ""
         if x.dim() == 1 and len(shape) > 1 and x.shape[0] == shape[0]:
             fix = f". For one value a sample, try {name}.reshape(-1{', 1' * (len(shape) - 1)})"
-        raise ValueError(f"{name} has shape {shown(x.shape)}, which does not broadcast to the input's shape {shown(shape)}{fix}")
+        raise ValueError(f"{name} has shape {shown(x.shape)}, which does not broadcast to the {to}'s shape {shown(shape)}{fix}")
 
 
-def mask(x: Tensor, input: Tensor) -> None:
+def mask(x: Tensor, input: Tensor, to: str = "input") -> None:
     """The mask: bool, True = counts."""
-    broadcastable("mask", x, input)
+    broadcastable("mask", x, input, to)
     if x.dtype is not torch.bool:
         raise TypeError(f"mask must be a bool tensor (True = counts), got {x.dtype}: try mask.bool(), or sample_weight= for weights")
 
 
-def weights(name: str, x: Tensor, input: Tensor, mask: Tensor | None) -> None:
+def weights(name: str, x: Tensor, input: Tensor, mask: Tensor | None, to: str = "input") -> None:
     """Weights: real, finite where they count."""
-    broadcastable(name, x, input)
+    broadcastable(name, x, input, to)
     if x.is_complex():
         raise TypeError(f"{name} must be a real tensor, got {x.dtype}")
-    if not readable(x) or not x.is_floating_point() or math.isfinite(float(x.detach().sum(dtype=torch.float64))):
+    finite(name, x, input.shape, mask, ". To leave items out, use mask= (True = counts)")
+
+
+def finite(name: str, x: Tensor, shape: Sequence[int] | None = None, counts: Tensor | None = None, fix: str = "") -> None:
+    """Numbers that are finite, spread over a shape, where they count; looked at where that stalls nothing."""
+    if not readable(x) or not x.is_floating_point():
         return
-    bad = ~torch.isfinite(x.detach()).expand(input.shape)
-    if mask is not None:
-        bad = bad & mask
+    numbers = values(x)
+    if math.isfinite(float(numbers.sum(dtype=torch.float64))):
+        return
+    numbers = numbers.expand(numbers.shape if shape is None else shape)
+    bad = ~torch.isfinite(numbers)
+    if counts is not None:
+        bad = bad & counts
     if bool(bad.any()):
         place = tuple(bad.nonzero()[0].tolist())
-        value = x.detach().expand(input.shape)[place].item()
-        raise ValueError(f"{name} must be finite, got {value} at index {place}. To leave items out, use mask= (True = counts)")
+        where = f" at index {place}" if place else ""
+        raise ValueError(f"{name} must be finite, got {numbers[place].item()}{where}{fix}")
 
 
 def normalizer(x: float | Tensor) -> float | Tensor:
-    """A number or 0-d tensor >= 0 that replaces the denominator of "mean"."""
+    """A number or 0-d tensor that replaces the denominator of "mean": 0, or far enough from it to divide by."""
     if isinstance(x, Tensor):
-        if x.numel() != 1 or x.is_complex():
-            raise ValueError(f"normalizer must be a number or a 0-d tensor, got shape {shown(x.shape)} and {x.dtype}")
+        if x.dim() or x.is_complex():
+            fix = "" if x.is_complex() else f": try normalizer.{'squeeze' if x.numel() == 1 else 'sum'}()"
+            raise ValueError(f"normalizer must be a number or a 0-d tensor, got shape {shown(x.shape)} and {x.dtype}{fix}")
         if x.requires_grad:
             raise ValueError("normalizer must not require a gradient, it is a count: try normalizer.detach()")
         if not readable(x):
-            return x.reshape(())
+            return x
         x = float(x)
-    return number("normalizer", x, low=0.0)
+    x = number("normalizer", x, low=0.0)
+    return number("normalizer", x, above=0.0) if x else x
 
 
 def in_unit(names: Sequence[str], tensors: Sequence[Tensor], counts: Tensor | None) -> None:
     """Raises for the first value outside [0, 1] among the items that count; called only after a NaN has been seen."""
-    for name, x in zip(names, tensors, strict=True):
+    for name, tensor in zip(names, tensors, strict=True):
+        x = values(tensor)
         bad = (x < -1e-6) | (x > 1 + 1e-6)
         if counts is not None:
             bad = bad & counts

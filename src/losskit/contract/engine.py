@@ -1,13 +1,12 @@
 """Asking which engine a call would take."""
 
-import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from losskit.contract.module import LossModule
-from losskit.engines.dispatch import EngineName, choice
+from losskit.engines.dispatch import EngineName, asking
 
 
 class EngineChoice(NamedTuple):
@@ -29,10 +28,4 @@ def engine_for(loss: Callable[..., Tensor] | LossModule, *args: Any, **kwargs: A
     >>> losskit.engine_for(losskit.MSELoss(), x.to("meta"), x.to("meta"))
     EngineChoice(engine='torch', reason="no fused engine for device 'meta'")
     """
-    held: dict[str, Any] = {}
-    if isinstance(loss, LossModule):
-        held = dict(loss.named_buffers())
-        loss = loss.loss.function
-    arguments = inspect.signature(loss).bind(*args, **(held | kwargs)).arguments
-    weights = [v for k, v in arguments.items() if k not in ("input", "target", "normalizer") and isinstance(v, Tensor)]
-    return EngineChoice(*choice((arguments["input"], arguments["target"], *weights)))
+    return EngineChoice(*asking(lambda: loss(*args, **kwargs)))

@@ -1,64 +1,145 @@
 """nn.Module classes made from loss functions: the keyword arguments go to the constructor, the tensors to `forward`, the docstring comes along."""
 
 import inspect
-from typing import TYPE_CHECKING, Any
+import reprlib
+from collections.abc import Mapping
+from numbers import Real
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 from torch import Tensor, nn
 
+from losskit.contract import checks
 from losskit.contract.registry import TENSOR_ARGUMENTS, Loss
 from losskit.engines.dispatch import use_engine
 
-WEIGHTS = ("weight", "pos_weight")  # settings that are tensors: buffers, so that they move and are saved with the module
+SHOWN = 8  # weights of which `repr` shows every one; of more, the first three
 
 
 class LossModule(nn.Module):
-    """A loss as a module. Calls are `module(input, target, *, mask=None, sample_weight=None, normalizer=None)`."""
+    """A loss as a module. Calls are `module(input, target, *, mask=None, sample_weight=None, normalizer=None)`.
+
+    The settings are attributes, as in torch.nn: `module.reduction = "none"` holds from the next call on, and a bad value raises as in the constructor.
+    """
 
     loss: Loss  # set on each subclass
+    names: tuple[str, ...]  # of the settings
     __signature__: inspect.Signature
 
     def __init__(self, **settings: Any) -> None:
         super().__init__()
-        unknown = set(settings) - set(self.loss.settings)
+        unknown = set(settings) - set(self.names)
         if unknown:
-            fits = ", ".join(self.loss.settings)
+            fits = ", ".join(self.names)
             hint = " (give it when calling the module)" if unknown & set(TENSOR_ARGUMENTS) else ""
             raise TypeError(f"{self.loss.module} has no argument {', '.join(map(repr, sorted(unknown)))}{hint}; it takes: {fits}")
-        self.settings = {}
-        for name, value in (self.loss.settings | settings).items():
-            if name in WEIGHTS:
-                if value is not None and not isinstance(value, Tensor):
-                    value = torch.as_tensor(value, dtype=torch.get_default_dtype())
+        self._take(self.loss.settings | settings)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """A setting is checked, together with the others; all else is up to torch."""
+        if name in self.names:
+            self._take(self.settings | {name: value}, (name,))
+        else:
+            super().__setattr__(name, value)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Every setting as the loss function takes it."""
+        return {name: getattr(self, name) for name in self.names}
+
+    def _take(self, settings: Mapping[str, Any], changed: tuple[str, ...] | None = None) -> None:
+        """Check all settings, then hold those that changed: weights as buffers, the rest as plain attributes."""
+        settings = {name: self._converted(name, value) for name, value in settings.items()}
+        self._check(settings)
+        for name in changed or self.names:
+            value = settings[name]
+            self.__dict__.pop(name, None)
+            self._buffers.pop(name, None)
+            if isinstance(value, Tensor):
                 self.register_buffer(name, value)
             else:
-                self.settings[name] = value
-        self._check()
+                object.__setattr__(self, name, value)
 
-    def _check(self) -> None:
+    def _converted(self, name: str, value: Any) -> Any:
+        """Weights given as numbers become a tensor; they must be finite."""
+        kinds = get_args(self.__signature__.parameters[name].annotation)
+        if value is None or Tensor not in kinds or (float in kinds and isinstance(value, Real)):
+            return value
+        if not isinstance(value, Tensor):
+            try:
+                value = torch.tensor(value, dtype=torch.get_default_dtype())
+            except (TypeError, ValueError, RuntimeError) as error:
+                kind = ValueError if isinstance(value, (list, tuple)) else TypeError
+                allowed = "a number, a tensor" if float in kinds else "a tensor"
+                raise kind(f"{name} must be {allowed} or a list of numbers, got {type(value).__name__}: {reprlib.repr(value)} ({error})") from None
+        checks.finite(name, value)
+        return value
+
+    def _check(self, settings: Mapping[str, Any]) -> None:
         """Bad settings raise here, at the constructor, not in the first training step: a call on no items, without memory behind it."""
-        shapes = [getattr(self, name).shape for name in WEIGHTS if getattr(self, name, None) is not None]
-        shape = (0, *torch.broadcast_shapes((1,), *shapes))
-        empty = torch.empty(shape, device="meta")
-        weights = {name: getattr(self, name).to("meta") for name in WEIGHTS if getattr(self, name, None) is not None}
+        weights = {name: value.to("meta") for name, value in settings.items() if isinstance(value, Tensor)}
+        input, target = self._nothing(settings, {name: w.shape for name, w in weights.items()})
+        inplace = {"inplace": False} if "inplace" in settings else {}  # there is no memory to give away
         with use_engine("torch"):
-            self.loss.function(empty, empty, **self.settings, **weights)
+            self.loss.function(*((input,) if self.loss.target == "none" else (input, target)), **{**settings, **weights, **inplace})
 
-    def forward(self, input: Tensor, target: Tensor, *, mask: Tensor | None = None, sample_weight: Tensor | None = None, normalizer: Any = None) -> Tensor:
-        """The loss of `input` against `target`."""
-        weights = {name: getattr(self, name) for name in WEIGHTS if name in self._buffers}
-        return self.loss.function(input, target, mask=mask, sample_weight=sample_weight, normalizer=normalizer, **self.settings, **weights)
+    def _nothing(self, settings: Mapping[str, Any], shapes: Mapping[str, torch.Size]) -> tuple[Tensor, Tensor]:
+        """An input and a target of no items."""
+        try:
+            wide = torch.broadcast_shapes((1,), *shapes.values())
+        except RuntimeError:
+            told = " and ".join(f"{name} has shape {checks.shown(shape)}" for name, shape in shapes.items())
+            raise ValueError(f"{told}: both must broadcast to the shape of one input") from None
+        if self.loss.target in ("real", "unit") and settings.get("task") != "multiclass":
+            empty = torch.empty((0, *wide), device="meta")
+            return empty, empty
+        dim = settings.get("dim", 1)
+        classes = wide[-1] if shapes else 2
+        axes = max(dim + 1, -dim, 2) if isinstance(dim, int) else 2
+        shape = [0] * axes
+        if isinstance(dim, int):
+            shape[dim] = classes
+        input = torch.empty(shape, device="meta")
+        if self.loss.target in ("distribution", "none"):
+            return input, input
+        return input, torch.empty([0] * (axes - 1), dtype=torch.long, device="meta")
+
+    def forward(
+        self, input: Tensor, target: Tensor | None = None, *, mask: Tensor | None = None, sample_weight: Tensor | None = None, normalizer: Any = None
+    ) -> Any:
+        """The loss of `input` against `target`, which only losses without one leave out."""
+        tensors: tuple[Tensor | None, ...] = (input, target)
+        if self.loss.target == "none":
+            if target is not None:
+                raise TypeError(f"{self.loss.module} has no target: call module(input)")
+            tensors = (input,)
+        return self.loss.function(*tensors, mask=mask, sample_weight=sample_weight, normalizer=normalizer, **self.settings)
 
     if TYPE_CHECKING:
 
-        def __call__(self, input: Tensor, target: Tensor, *, mask: Tensor | None = None, sample_weight: Tensor | None = None, normalizer: Any = None) -> Tensor:
+        def __call__(
+            self, input: Tensor, target: Tensor | None = None, *, mask: Tensor | None = None, sample_weight: Tensor | None = None, normalizer: Any = None
+        ) -> Any:
             """What nn.Module's call does with `forward`, typed."""
             ...
 
     def extra_repr(self) -> str:
-        """Every argument, as the constructor takes it."""
-        values = {name: self.settings.get(name, self._buffers.get(name)) for name in self.loss.settings}
-        return ", ".join(f"{k}={v.tolist() if isinstance(v, Tensor) else repr(v)}" for k, v in values.items())
+        """Every argument, as the constructor takes it; many weights, and weights without values, in short."""
+        return ", ".join(f"{name}={in_short(value)}" for name, value in self.settings.items())
+
+
+def in_short(value: object) -> str:
+    """A setting as `repr` shows it."""
+    if not isinstance(value, Tensor):
+        return repr(value)
+    kind = f"<shape {checks.shown(value.shape)}, {value.dtype}, {value.device}>"
+    try:
+        first = value.flatten()[:SHOWN].tolist()
+    except RuntimeError:  # a tensor without numbers: on the meta device, fake, inside a transform
+        return kind
+    if value.numel() <= SHOWN:
+        return repr(value.tolist())
+    return f"[{', '.join(map(repr, first[:3]))}, ... {value.numel()} in all]" if value.dim() == 1 else kind
 
 
 def make_module(loss: Loss) -> type[LossModule]:
@@ -68,5 +149,5 @@ def make_module(loss: Loss) -> type[LossModule]:
     docs = (
         inspect.getdoc(loss.function) or ""
     ) + f"\n\nThe module form of :func:`losskit.{loss.name}`: keyword arguments to the constructor, tensors to the call."
-    body = {"__doc__": docs, "__module__": "losskit", "loss": loss, "__signature__": constructor}
+    body = {"__doc__": docs, "__module__": "losskit", "loss": loss, "names": tuple(loss.settings), "__signature__": constructor}
     return type(loss.module, (LossModule,), body)

@@ -10,7 +10,7 @@ from torch import Tensor
 from losskit.contract import checks
 from losskit.contract.checks import REDUCTIONS, Reduction
 from losskit.engines import dispatch, fused
-from losskit.engines.call import Call
+from losskit.engines.call import Call, real_dtype
 from losskit.engines.dispatch import EngineName
 from losskit.engines.torch import elementwise as plain
 
@@ -71,18 +71,28 @@ def _factors(input: Tensor, mask: Tensor | None, sample_weight: Tensor | None, w
     for name, x in named:
         if x is not None:
             checks.weights(name, x, input, mask)
+            if x.dtype is torch.float64 and input.dtype is not torch.float64:
+                _check_range(name, x)
     if field is not None and field[1].requires_grad and torch.is_grad_enabled():
         raise ValueError(f"{field[0]} must not require a gradient, none is defined for it: try {field[0]}.detach()")
     return tuple(x for x in (mask, sample_weight, weight) if x is not None)
+
+
+def _check_range(name: str, x: Tensor) -> None:
+    """float64 weights of a loss in float32 must still be numbers there."""
+    if checks.readable(x):
+        narrow = x.detach().float()
+        if bool(((narrow == 0) & (x != 0) | narrow.isinf()).any()):
+            raise ValueError(f"{name} holds float64 numbers beyond the range of float32, which the loss is computed in: try {name} / {name}.max()")
 
 
 def _each(engine: EngineName, call: Call, input: Tensor, target: Tensor) -> Tensor:
     """One value an item."""
     if engine == "torch":
         return plain.losses(call, input, target)
-    loops = dispatch.elementwise(engine)
+    loops = dispatch.pattern(engine, "elementwise")
     if torch.is_grad_enabled() and (input.requires_grad or target.requires_grad):
-        return fused.each(input, target, (call, loops))  # type: ignore[no-any-return]
+        return fused.each(input, target, fused.Step(call, 1.0, loops, plain))  # type: ignore[no-any-return]
     return loops.run(call, input, target, each=True).value  # type: ignore[no-any-return]
 
 
@@ -90,9 +100,9 @@ def _total(engine: EngineName, call: Call, input: Tensor, target: Tensor, scale:
     """The scaled sum."""
     if engine == "torch":
         return plain.total(call, input, target, scale)
-    loops = dispatch.elementwise(engine)
+    loops = dispatch.pattern(engine, "elementwise")
     if torch.is_grad_enabled() and (input.requires_grad or target.requires_grad):
-        return fused.total(input, target, (call, scale, loops))  # type: ignore[no-any-return]
+        return fused.total(input, target, fused.Step(call, scale, loops, plain))  # type: ignore[no-any-return]
     return loops.run(call, input, target, scale=scale).total  # type: ignore[no-any-return]
 
 
@@ -124,14 +134,26 @@ def _scale(
     else:
         factors = tuple(x for x in (mask, sample_weight) if x is not None)
         denominator = _denominator(engine, input, target, factors, mass)
+    return scale_of(engine, input, denominator)
+
+
+def scale_of(engine: EngineName, input: Tensor, denominator: float | Tensor) -> float | Tensor:
+    """One over a denominator; 0 where that is 0."""
     if isinstance(denominator, Tensor):
         if engine == "cpu":
             denominator = float(denominator)
         else:
-            denominator = denominator.to(torch.float64 if input.dtype is torch.float64 else torch.float32)
+            denominator = denominator.to(real_dtype(input.dtype))
             empty = denominator == 0
-            return torch.where(empty, 0.0, 1.0 / torch.where(empty, 1.0, denominator))
-    return 1.0 / denominator if denominator else 0.0
+            inverse = 1.0 / torch.where(empty, 1.0, denominator)
+            return torch.where(empty, 0.0, torch.where(inverse == 0, math.nan, inverse))  # weights too large to add up are no reason to count nothing
+    if engine == "cpu" and denominator and not 1e-37 < abs(denominator) < 1e37 and input.dtype is not torch.float64:
+        raise ValueError(
+            f"the weights add up to {denominator:g}, beyond what float32 can divide by: multiply sample_weight by a constant, the mean stays the same"
+        )
+    if denominator:
+        return 1.0 / denominator
+    return torch.zeros((), device=input.device) if torch.compiler.is_compiling() else 0.0  # the compiler looks at tensors only, see `with_scale`
 
 
 def _denominator(engine: EngineName, input: Tensor, target: Tensor, factors: tuple[Tensor, ...], mass: bool) -> Tensor:
@@ -139,7 +161,7 @@ def _denominator(engine: EngineName, input: Tensor, target: Tensor, factors: tup
     total: Tensor
     if engine != "torch":
         with torch.no_grad():
-            total = dispatch.elementwise(engine).run(Call(positives if mass else count, (), None, factors), input.detach(), target.detach()).total
+            total = dispatch.pattern(engine, "elementwise").run(Call(positives if mass else count, (), None, factors), input.detach(), target.detach()).total
     else:  # weights that require a gradient get that of the denominator too
         real = torch.float64 if input.dtype is torch.float64 else torch.float32
         each = torch.ones((), dtype=real, device=input.device) if not mass else target.detach().to(real)

@@ -11,9 +11,11 @@ from torch import Tensor
 
 from losskit.engines.torch.elementwise import bound
 
-Task = Literal["regression", "binary classification"]
+Task = Literal["regression", "binary classification", "classification"]
+Pattern = Literal["elementwise", "rows"]
 LossFunction = TypeVar("LossFunction", bound=Callable[..., Tensor])
 
+HANDLING = ("reduction", "task", "dim", "ignore_index", "inplace", "return_parts")  # settings that leave an item's loss as it is
 TENSOR_ARGUMENTS = ("mask", "sample_weight", "normalizer")  # what `forward` takes besides input and target
 
 
@@ -26,12 +28,14 @@ class Loss:
     module: str  # the name of its nn.Module
     task: Task
     formula: str  # in text, as people write it
-    input: Literal["real", "logit", "probability"]
-    target: Literal["real", "unit"]
+    input: Literal["real", "logit", "probability", "log-probability"]
+    target: Literal["real", "unit", "label", "distribution", "none"]
     torch: str | None  # torch.nn.functional's name for the same thing
     arguments: tuple[Mapping[str, Any], ...]  # settings that together reach every branch; the first is the one to show
     tolerance: float  # relative error of value and gradient in float32 (error budget)
     chinese: str  # summary, use and edge cases for readers of Chinese
+    pattern: Pattern = "elementwise"
+    rows: tuple[Mapping[str, Any], ...] = ()  # of an elementwise loss: settings under which it is one of rows
 
     @property
     def name(self) -> str:
@@ -68,6 +72,15 @@ class Registry(Mapping[str, Loss]):
                     import_module(f"losskit.losses.{task}.{file}")
         return self
 
+    def cases(self, pattern: Pattern) -> list[tuple[Loss, Mapping[str, Any]]]:
+        """Every loss with every set of arguments under which it is of a pattern."""
+        chosen = [(loss, settings) for loss in self.values() for settings in loss.arguments if loss.pattern == pattern and loss.target != "none"]
+        return chosen + [(loss, settings) for loss in self.values() for settings in loss.rows if pattern == "rows"]
+
+    def of(self, pattern: Pattern) -> dict[str, Loss]:
+        """The losses of one pattern."""
+        return {name: loss for name, loss in self.items() if loss.pattern == pattern}
+
     def __getitem__(self, name: str) -> Loss:
         return self.load().losses[name]
 
@@ -81,9 +94,13 @@ class Registry(Mapping[str, Loss]):
 LOSSES = Registry()
 
 
+# the first arguments of formulas: of an element, of a row with a label, of a class in a row with a distribution, of a link between input and scores
+FORMULAS = (("x", "t"), ("nll", "hit"), ("logp", "p"), ("x", "cap"), ("x", "temperature"))
+
+
 def formulas(function: Callable[..., Any]) -> list[Callable[..., Any]]:
-    """The formulas in a loss's file: functions whose first arguments are x and t."""
-    return [f for f in function.__globals__.values() if inspect.isfunction(f) and f.__code__.co_varnames[:2] == ("x", "t")]
+    """The formulas in a loss's file, known by their first arguments."""
+    return [f for f in function.__globals__.values() if inspect.isfunction(f) and f.__code__.co_varnames[:2] in FORMULAS]
 
 
 def loss(
@@ -93,11 +110,13 @@ def loss(
     task: Task,
     formula: str,
     chinese: str,
-    input: Literal["real", "logit", "probability"] = "real",
-    target: Literal["real", "unit"] = "real",
+    input: Literal["real", "logit", "probability", "log-probability"] = "real",
+    target: Literal["real", "unit", "label", "distribution", "none"] = "real",
     torch: str | None = None,
     arguments: tuple[Mapping[str, Any], ...] = ({},),
     tolerance: float = 1e-6,
+    pattern: Pattern = "elementwise",
+    rows: tuple[Mapping[str, Any], ...] = (),
 ) -> Callable[[LossFunction], LossFunction]:
     """Enter a function into the registry."""
 
@@ -105,7 +124,7 @@ def loss(
         for each in formulas(function):
             bound(each)
         LOSSES.losses[function.__name__] = Loss(
-            function, textbook, module, task, formula, input, target, torch, arguments, tolerance, inspect.cleandoc(chinese)
+            function, textbook, module, task, formula, input, target, torch, arguments, tolerance, inspect.cleandoc(chinese), pattern, rows
         )  # fmt: skip
         return function
 

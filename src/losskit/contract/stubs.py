@@ -6,10 +6,10 @@
 import inspect
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, get_args
 
 from torch import Tensor
 
-from losskit.contract.module import WEIGHTS
 from losskit.contract.registry import LOSSES, Loss
 
 PATH = Path(__file__).parent.parent / "__init__.pyi"
@@ -30,22 +30,27 @@ from losskit.engines.dispatch import use_engine as use_engine
 '''
 
 
-def constructor(loss: Loss) -> str:
-    """The module's constructor: the function's settings, weights also as plain lists."""
-    parameters = []
+def body(loss: Loss) -> str:
+    """The module's attributes and constructor: the function's settings; the constructor takes weights also as plain lists."""
+    attributes, parameters = [], []
     for p in inspect.signature(loss.function).parameters.values():
-        if p.name in WEIGHTS:
-            p = p.replace(annotation=Tensor | Sequence[float] | None)
         if p.name in loss.settings:
-            parameters.append(f"{p.name}: {inspect.formatannotation(p.annotation)} = {p.default!r}".replace("'", '"'))
-    return f"    def __init__(self, *, {', '.join(parameters)}) -> None: ..."
+            attributes.append(f"    {p.name}: {annotation(p.annotation)}\n")
+            given = p.annotation | Sequence[float] if Tensor in get_args(p.annotation) else p.annotation
+            parameters.append(f"{p.name}: {annotation(given)} = {p.default!r}".replace("'", '"'))
+    return "".join(attributes) + f"\n    def __init__(self, *, {', '.join(parameters)}) -> None: ...\n"
+
+
+def annotation(kind: Any) -> str:
+    """A type as source text."""
+    return inspect.formatannotation(kind).replace("'", '"')
 
 
 def text() -> str:
     """The whole file."""
     losses = list(LOSSES.values())
     imports = [f"from {loss.function.__module__} import {loss.name} as {loss.name}\n" for loss in sorted(losses, key=lambda x: x.function.__module__)]
-    classes = [f'\nclass {loss.module}(LossModule):\n    """{loss.summary}"""\n\n{constructor(loss)}\n' for loss in sorted(losses, key=lambda x: x.module)]
+    classes = [f'\nclass {loss.module}(LossModule):\n    """{loss.summary}"""\n\n{body(loss)}' for loss in sorted(losses, key=lambda x: x.module)]
     return HEAD + "".join(imports) + "\n__version__: str\n" + "".join(classes)
 
 

@@ -4,7 +4,7 @@ In order: whatever traces, compiles, transforms or subclasses goes to `torch`; C
 An engine forced by `use_engine` runs or raises; nothing falls back in silence.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
@@ -26,6 +26,7 @@ FUSED = frozenset(
 )
 
 _forced: ContextVar[EngineName | None] = ContextVar("losskit_engine", default=None)
+_forced_when_compiling: EngineName | None = None  # the same for torch.compile, which can guard a global but not read a context
 
 
 class EngineError(RuntimeError):
@@ -43,17 +44,20 @@ def use_engine(name: EngineName) -> Iterator[None]:
     """
     if name not in ENGINES:
         raise ValueError(f"use_engine: name must be one of {', '.join(map(repr, ENGINES))}, got {name!r}")
-    token = _forced.set(name)
+    global _forced_when_compiling
+    token, before = _forced.set(name), _forced_when_compiling
+    _forced_when_compiling = name
     try:
         yield
     finally:
         _forced.reset(token)
+        _forced_when_compiling = before
 
 
 @cache
-def elementwise(name: EngineName) -> ModuleType:
-    """The elementwise pattern of an engine; its compiler (Numba, Triton) is imported with the first loss that needs it."""
-    return import_module(f"losskit.engines.{name}.elementwise")
+def pattern(engine: EngineName, name: Literal["elementwise", "rows"]) -> ModuleType:
+    """A pattern of an engine; its compiler (Numba, Triton) is imported with the first loss that needs it."""
+    return import_module(f"losskit.engines.{engine}.{name}")
 
 
 _transforming, _dispatching, _tracing = torch._C._are_functorch_transforms_active, torch._C._len_torch_dispatch_stack, torch._C._get_tracing_state
@@ -121,10 +125,37 @@ def interpreted() -> bool:
     return bool(triton.knobs.runtime.interpret)
 
 
-def choice(tensors: Sequence[Tensor]) -> tuple[EngineName, str]:
-    """The engine for these tensors, and why."""
-    why_not = obstacle(tensors)
-    forced = None if why_not is not None and torch.compiler.is_compiling() else _forced.get()
+class Answer(Exception):  # no error: it carries the answer to `asking` out of a call
+    """The engine that a call would take, and why."""
+
+
+_asking: ContextVar[bool] = ContextVar("losskit_asking", default=False)
+
+
+def asking(call: Callable[[], object]) -> tuple[EngineName, str]:
+    """The engine that a call of a loss would take, and why; it stops before anything is computed."""
+    token = _asking.set(True)
+    try:
+        call()
+    except Answer as answer:
+        engine, reason = answer.args
+        return engine, reason
+    finally:
+        _asking.reset(token)
+    raise TypeError("the call ran no loss of losskit")
+
+
+def choice(tensors: Sequence[Tensor], plain: str | None = None) -> tuple[EngineName, str]:
+    """The engine for these tensors, and why; `plain` is the reason why this very call has no fused pass, if it has none."""
+    found = _choice(tensors, plain)
+    if not torch.compiler.is_compiling() and _asking.get():
+        raise Answer(*found)
+    return found
+
+
+def _choice(tensors: Sequence[Tensor], plain: str | None) -> tuple[EngineName, str]:
+    why_not = plain or obstacle(tensors)
+    forced = _forced_when_compiling if torch.compiler.is_compiling() else _forced.get()
     if forced == "torch":
         return "torch", "forced by use_engine"
     if forced is None:

@@ -3,15 +3,15 @@
 What is not a tensor travels as one tuple: `apply` looks at every argument, and a small call feels it.
 """
 
+from collections.abc import Mapping
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from losskit.engines import dispatch
-from losskit.engines.call import Call
-from losskit.engines.torch import elementwise as plain
+from losskit.engines.call import Results
 
 
 def must_be_watched(incoming: Tensor) -> bool:
@@ -21,15 +21,15 @@ def must_be_watched(incoming: Tensor) -> bool:
     return torch._C._functorch.is_legacy_batchedtensor(incoming) or dispatch.unreadable(incoming) is not None
 
 
-def kept(call: Call) -> tuple[Tensor, ...]:
-    """The tensors of a call, for autograd to watch: changed in place before the backward, they raise there."""
-    return call.factors if call.field is None else (*call.factors, call.field)
+class Step(NamedTuple):
+    """What a forward and its backward share: the call, its scale, the engine's pattern and the torch engine's, options of the run, where by-products go."""
 
-
-def restored(call: Call, tensors: tuple[Tensor, ...]) -> Call:
-    """The call with the tensors that autograd kept."""
-    count = len(call.factors)
-    return call._replace(factors=tensors[:count], field=tensors[count] if call.field is not None else None)
+    call: Any
+    scale: float | Tensor
+    engine: ModuleType
+    plain: ModuleType
+    options: Mapping[str, Any] = {}
+    by_products: list[Results] | None = None
 
 
 class Total(torch.autograd.Function):
@@ -40,13 +40,14 @@ class Total(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, t: Tensor, rest: tuple[Call, float | Tensor, ModuleType]) -> Tensor:
-        call, scale, engine = rest
+    def forward(ctx: Any, x: Tensor, t: Tensor, step: Step) -> Tensor:
         wants_x, wants_t = ctx.needs_input_grad[:2]
-        results = engine.run(call, x, t, scale=scale, grad_input=wants_x, grad_target=wants_t)
-        ctx.save_for_backward(x, t, *kept(call))
-        ctx.rest = rest
+        results = step.engine.run(step.call, x, t, scale=step.scale, grad_input=wants_x, grad_target=wants_t, **step.options)
+        ctx.save_for_backward(x, t, *step.call.tensors())
+        ctx.step = step
         ctx.gradients = results.grad_input, results.grad_target
+        if step.by_products is not None:
+            step.by_products.append(results)
         return results.total  # type: ignore[no-any-return]
 
     @staticmethod
@@ -55,9 +56,13 @@ class Total(torch.autograd.Function):
         watched = must_be_watched(incoming)
         if given is not None and not watched and incoming.is_cpu and incoming.item() == 1.0:
             return *given, None
+        call, scale, engine, plain, options, _ = ctx.step
+        if options.get("inplace"):
+            if given is None or watched:
+                raise RuntimeError("inplace=True has given the input's memory to its gradient: one backward, no second derivatives. Leave inplace out for more")
+            return given[0].mul_(incoming), None, None
         x, t, *tensors = ctx.saved_tensors
-        call, scale, engine = ctx.rest
-        call = restored(call, tuple(tensors))
+        call = call.holding(tensors)
         wants_x, wants_t = ctx.needs_input_grad[:2]
         if watched:
             return *plain.gradients(plain.with_scale(call, x, scale), x, t, incoming * scale, wants_x, wants_t), None
@@ -65,20 +70,22 @@ class Total(torch.autograd.Function):
 
 
 class Each(torch.autograd.Function):
-    """One loss an element; the backward recomputes from the inputs and takes any incoming gradient."""
+    """One loss an item; the backward recomputes from the inputs and takes any incoming gradient."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, t: Tensor, rest: tuple[Call, ModuleType]) -> Tensor:
-        call, engine = rest
-        ctx.save_for_backward(x, t, *kept(call))
-        ctx.rest = rest
-        return engine.run(call, x, t, each=True).value  # type: ignore[no-any-return]
+    def forward(ctx: Any, x: Tensor, t: Tensor, step: Step) -> Tensor:
+        results = step.engine.run(step.call, x, t, each=True, **step.options)
+        ctx.save_for_backward(x, t, *step.call.tensors())
+        ctx.step = step
+        if step.by_products is not None:
+            step.by_products.append(results)
+        return results.value  # type: ignore[no-any-return]
 
     @staticmethod
     def backward(ctx: Any, incoming: Tensor) -> tuple[Tensor | None, ...]:
         x, t, *tensors = ctx.saved_tensors
-        call, engine = ctx.rest
-        call = restored(call, tuple(tensors))
+        call, _, engine, plain, _, _ = ctx.step
+        call = call.holding(tensors)
         wants_x, wants_t = ctx.needs_input_grad[:2]
         if must_be_watched(incoming):
             return *plain.gradients(call, x, t, incoming, wants_x, wants_t), None

@@ -126,6 +126,11 @@ PRIMITIVES: dict[str, Callable[..., float]] = {
 }
 
 
+def identity(x, parameter):  # type: ignore[no-untyped-def]
+    """The formula of a link that changes nothing: value and derivative."""
+    return x, 1.0
+
+
 class FormulaError(TypeError):
     """A formula uses something outside the language."""
 

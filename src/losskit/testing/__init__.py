@@ -7,10 +7,14 @@
 'holds'
 >>> result.verdict("mask_deletes")
 'not offered'
+>>> audit(torch.nn.functional.cross_entropy, like="cross_entropy", show=False, laws=["ignore_deletes"]).verdict("ignore_deletes")
+'fails'
 """
 
 from losskit.testing.audit import AuditResult, Finding, audit, examine
 from losskit.testing.laws import LAWS
+from losskit.testing.row_walks import ROW_LAWS
+from losskit.testing.rows import RowSubject
 from losskit.testing.subject import LawBroken, NotOffered, Subject
 
-__all__ = ["LAWS", "AuditResult", "Finding", "LawBroken", "NotOffered", "Subject", "audit", "examine"]
+__all__ = ["LAWS", "ROW_LAWS", "AuditResult", "Finding", "LawBroken", "NotOffered", "RowSubject", "Subject", "audit", "examine"]

@@ -2,7 +2,7 @@
 
 import inspect
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -10,6 +10,8 @@ from torch import Tensor
 
 from losskit.contract.registry import LOSSES
 from losskit.testing.laws import LAWS
+from losskit.testing.row_walks import ROW_LAWS
+from losskit.testing.rows import RowSubject, is_rows
 from losskit.testing.subject import LawBroken, NotOffered, Subject
 
 Verdict = Literal["holds", "fails", "not offered"]
@@ -61,10 +63,11 @@ class AuditResult(NamedTuple):
 
 
 def examine(subject: Subject, laws: Iterable[str] | None = None) -> tuple[Finding, ...]:
-    """Run laws (all of them if none are named) on a subject."""
+    """Run laws (all of its kind of loss if none are named) on a subject."""
     findings = []
-    for name in LAWS if laws is None else laws:
-        statement = LAWS[name]
+    table: Mapping[str, Any] = ROW_LAWS if isinstance(subject, RowSubject) else LAWS
+    for name in table if laws is None else laws:
+        statement = table[name]
         verdict: Verdict = "holds"
         detail = ""
         try:
@@ -87,13 +90,14 @@ def audit(
     """Examine any callable `function(input, target, **arguments)` as if it were the loss named `like`.
 
     Arguments are settings of that loss (`alpha=0.25`, `from_logits=False`, ...): they choose the textbook's formula, and those that the callable takes are
-    handed to it. What it does not take (mask, sample_weight, normalizer, reduction, ...) is reported as "not offered", not as a failure.
+    handed to it. What it does not take (mask, sample_weight, normalizer, reduction, ...) is reported as "not offered", not as a failure. The laws are those of
+    the loss's kind: of elements (`LAWS`), or of rows of class scores (`ROW_LAWS`: `cross_entropy`, `focal_loss` with task="multiclass", ...).
 
     Args:
         function: a function or a module; input and target come by position.
         like: a name in `losskit.LOSSES`.
         dtype: the dtype of inputs for laws that do not bring their own.
-        laws: names out of `losskit.testing.LAWS`; all by default.
+        laws: names out of `losskit.testing.LAWS` or `ROW_LAWS`; all by default.
         show: print the table.
         arguments: settings, as the loss `like` names them.
     """
@@ -108,7 +112,8 @@ def audit(
     name = getattr(function, "__name__", type(function).__name__)
     module = inspect.getmodule(function)
     shown = f"{module.__name__}.{name}" if module is not None else name
-    result = AuditResult(shown, like, examine(Subject(function, loss, arguments, dtype), laws))
+    subject = RowSubject if is_rows(loss, arguments) else Subject
+    result = AuditResult(shown, like, examine(subject(function, loss, arguments, dtype), laws))
     if show:
         result.show()
     return result

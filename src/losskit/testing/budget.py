@@ -1,7 +1,8 @@
 """The error budget: the worst relative error of value and gradient over the whole range of inputs, ours beside torch's and torchvision's.
 
 `python -m losskit.testing.budget` prints it as a Markdown table. An error is relative to the exact result wherever that is a normal number of the dtype;
-for soft targets that of the gradient is relative to the summed sizes of its two terms, for the gradient itself passes through 0 (`oracles.Exact`).
+for soft targets that of the gradient is relative to the summed sizes of its two terms, for the gradient itself passes through 0 (`oracles.Exact`; of rows of
+class scores, `rows.ExactRow`). A second table shows what confident rows are left with.
 `inf` stands for an infinity, a NaN or a wrong 0.
 """
 
@@ -9,14 +10,18 @@ import argparse
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from itertools import chain
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from losskit.contract.registry import LOSSES, Loss
-from losskit.engines.dispatch import EngineName, use_engine
+from losskit.engines.dispatch import EngineError, EngineName, use_engine
 from losskit.testing import inputs, oracles
+from losskit.testing import rows as class_rows
+from losskit.testing.row_oracle import exact_rows
+from losskit.testing.rows import RowSubject
 
 
 class Row(NamedTuple):
@@ -29,8 +34,8 @@ class Row(NamedTuple):
     value: float
     gradient: float
     allowed: float | None
-    value_at: tuple[float, float]
-    gradient_at: tuple[float, float]
+    value_at: str
+    gradient_at: str
 
 
 def peers(loss: Loss, settings: Mapping[str, Any]) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
@@ -68,7 +73,7 @@ def rows(
     engines: tuple[EngineName, ...] = ("cpu", "torch"), dtypes: tuple[torch.dtype, ...] = (torch.float32,), losses: tuple[str, ...] = (), count: int = 400
 ) -> Iterator[Row]:
     """The budget, row by row."""
-    for name, loss in LOSSES.items():
+    for name, loss in LOSSES.of("elementwise").items():
         if losses and name not in losses:
             continue
         for settings in loss.arguments:
@@ -86,8 +91,68 @@ def rows(
                     with warnings.catch_warnings(), use_engine(engine or "torch"):
                         warnings.simplefilter("ignore")
                         value, grad = measure(function, exact, x, t)
-                    places = [(x[w.place].item(), t[w.place].item()) for w in (value, grad)]
+                    places = [f"({x[w.place].item():.6g}, {t[w.place].item():.6g})" for w in (value, grad)]
                     yield Row(name, shown, str(dtype).removeprefix("torch."), who, value.error, grad.error, loss.tolerance if engine else None, *places)
+
+
+def row_peers(loss: Loss, settings: Mapping[str, Any]) -> dict[str, Callable[..., Tensor]]:
+    """As `peers`, of losses of rows."""
+    if not loss.torch or set(settings) - {"weight", "label_smoothing"}:
+        return {}
+    return {"torch": getattr(torch.nn.functional, loss.torch)}
+
+
+def of_rows(
+    engines: tuple[EngineName, ...] = ("cpu", "torch"), dtypes: tuple[torch.dtype, ...] = (torch.float32,), losses: tuple[str, ...] = ()
+) -> Iterator[Row]:
+    """The budget of losses of rows of class scores; what has no fused pass runs in the torch engine."""
+    for loss, settings in LOSSES.cases("rows"):
+        if losses and loss.name not in losses:
+            continue
+        for dtype in dtypes:
+            runs: list[tuple[str, EngineName | None, Callable[..., Tensor]]] = [(f"losskit, {engine}", engine, loss.function) for engine in engines]
+            runs += [(who, None, function) for who, function in row_peers(loss, settings).items()]
+            for who, engine, function in runs:
+                s = RowSubject(function, loss, settings, dtype)
+                try:
+                    with use_engine(engine or "torch"):
+                        found = [e for x, t in class_rows.extreme(s) for e in class_rows.errors(s, x, t)]
+                except EngineError:
+                    continue
+                worst = {kind: max((e for e in found if e.what.endswith(kind)), key=lambda e: e.worst.error) for kind in ("value", "gradient")}
+                value, grad = worst["value"], worst["gradient"]
+                shown = ", ".join(f"{k}={v}" for k, v in settings.items())
+                yield Row(
+                    loss.name,
+                    shown,
+                    str(dtype).removeprefix("torch."),
+                    who,
+                    value.worst.error,
+                    grad.worst.error,
+                    loss.tolerance if engine else None,
+                    value.row,
+                    grad.row,
+                )
+
+
+GAPS = (5.0, 10.0, 15.0, 20.0, 40.0, 80.0)
+
+
+def confident() -> Iterator[str]:
+    """The lines of a Markdown table: cross-entropy of rows whose label lies ever further above nine others."""
+    yield "| the label above 9 others by | exact loss | losskit | torch | exact gradient of the label | losskit | torch |"
+    yield "|---|---|---|---|---|---|---|"
+    for gap in GAPS:
+        x, t = torch.zeros(1, 10), torch.tensor([0])
+        x[0, 0] = gap
+        (exact,) = exact_rows(LOSSES["cross_entropy"], {}, x, t)
+        cells = []
+        for function in (LOSSES["cross_entropy"].function, torch.nn.functional.cross_entropy):
+            a = x.clone().requires_grad_()
+            value = function(a, t)
+            cells.append((value.item(), torch.autograd.grad(value, a)[0][0, 0].item()))
+        (ours, slope), (theirs, their_slope) = cells
+        yield f"| {gap:g} | {float(exact.value):.7g} | {ours:.7g} | {theirs:.7g} | {float(exact.gradient[0]):.7g} | {slope:.7g} | {their_slope:.7g} |"
 
 
 def shown(error: float) -> str:
@@ -100,8 +165,7 @@ def markdown(table: Iterator[Row] | list[Row]) -> Iterator[str]:
     yield "| loss | settings | dtype | who | value | gradient | worst at (x, t) |"
     yield "|---|---|---|---|---|---|---|"
     for r in table:
-        x, t = r.value_at if r.value >= r.gradient else r.gradient_at
-        worst = f"({x:.6g}, {t:.6g})" if max(r.value, r.gradient) > 1e-6 else ""
+        worst = (r.value_at if r.value >= r.gradient else r.gradient_at) if max(r.value, r.gradient) > 1e-6 else ""
         yield f"| {r.loss} | {r.settings} | {r.dtype} | {r.who} | {shown(r.value)} | {shown(r.gradient)} | {worst} |"
 
 
@@ -115,8 +179,13 @@ def main() -> None:
     unknown = [name for name in options.losses if name not in LOSSES]
     if unknown:
         parser.error(f"no such loss: {', '.join(unknown)}; there are {', '.join(LOSSES)}")
-    for line in markdown(rows(tuple(options.engine or ("cpu", "torch")), (getattr(torch, options.dtype),), tuple(options.losses))):
+    chosen = tuple(options.engine or ("cpu", "torch")), (getattr(torch, options.dtype),), tuple(options.losses)
+    for line in markdown(chain(rows(*chosen), of_rows(*chosen))):
         print(line, flush=True)
+    if not options.losses or "cross_entropy" in options.losses:
+        print()
+        for line in confident():
+            print(line)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 """What a loss should give: the textbook formula in arithmetic of hundreds of digits, which shares no code with the loss.
 
 So many digits that cancellation in the plain formula does not matter: a logit of 80 on the right side leaves 1 - sigmoid(80) = 2e-35, and the difference
-quotients below lose a third of the digits on purpose.
+quotients below lose a third of the digits on purpose. Where a loss depends on many numbers (rows of classes), the textbook runs on numbers that remember what
+they were computed from (`Traced`), and the chain rule is followed back to all of them in one sweep.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ import mpmath
 import torch
 from torch import Tensor
 
-from losskit.contract.registry import Loss
+from losskit.contract.registry import HANDLING, Loss
 from losskit.testing.inputs import full_settings
 
 Number = Any  # mpmath.mpf
@@ -56,10 +57,15 @@ def derivative(mp: Any, f: Any, x: Number, power: int) -> Number | None:
     return (left + right) / 2
 
 
+def book_settings(loss: Loss, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that a textbook takes: those that an item's loss depends on."""
+    return {name: value for name, value in full_settings(loss, settings).items() if name not in HANDLING or name == "task"}
+
+
 def number_settings(mp: Any, loss: Loss, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings as the textbook takes them: exact numbers; a weight of one element is a number."""
     result = {}
-    for name, value in full_settings(loss, settings).items():
+    for name, value in book_settings(loss, settings).items():
         value = value.tolist() if isinstance(value, Tensor) else value
         if isinstance(value, list):
             if len(value) != 1:
@@ -67,6 +73,110 @@ def number_settings(mp: Any, loss: Loss, settings: Mapping[str, Any]) -> dict[st
             value = value[0]
         result[name] = mp.mpf(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
     return result
+
+
+class Traced:
+    """A number that remembers what it was computed from."""
+
+    __slots__ = ("place", "tape", "value")
+
+    def __init__(self, tape: "Tape", value: Number, *parents: tuple["Traced", Number]) -> None:
+        self.tape, self.value, self.place = tape, value, len(tape.steps)
+        tape.steps.append(tuple((p.place, slope) for p, slope in parents))
+
+    def __add__(self, b: Any) -> "Traced":
+        return Traced(self.tape, self.value + b.value, (self, 1), (b, 1)) if isinstance(b, Traced) else Traced(self.tape, self.value + b, (self, 1))
+
+    def __mul__(self, b: Any) -> "Traced":
+        if isinstance(b, Traced):
+            return Traced(self.tape, self.value * b.value, (self, b.value), (b, self.value))
+        return Traced(self.tape, self.value * b, (self, b))
+
+    def __pow__(self, g: Number) -> "Traced":
+        """At 0, to which many digits too few have rounded a difference, a power below 1 counts as flat: what it multiplies shrinks faster."""
+        slope = g * self.value ** (g - 1) if self.value or g >= 1 else 0
+        return Traced(self.tape, self.value**g, (self, slope))
+
+    def __neg__(self) -> "Traced":
+        return self.__mul__(-1)
+
+    def __sub__(self, b: Any) -> "Traced":
+        return self.__add__(-b)
+
+    def __rsub__(self, b: Any) -> "Traced":
+        return self.__neg__().__add__(b)
+
+    def __truediv__(self, b: Any) -> "Traced":
+        return self.__mul__(b.__pow__(-1)) if isinstance(b, Traced) else Traced(self.tape, self.value / b, (self, 1 / self.tape.mp.mpf(b)))
+
+    def __rtruediv__(self, b: Any) -> "Traced":
+        return self.__pow__(-1).__mul__(b)
+
+    def __bool__(self) -> bool:
+        return bool(self.value)
+
+    __radd__, __rmul__ = __add__, __mul__
+
+
+SLOPES: dict[str, Callable[[Number, Number], Number]] = {  # of a function, from its argument and its value
+    "exp": lambda x, y: y,
+    "log": lambda x, y: 1 / x,
+    "tanh": lambda x, y: 1 - y * y,
+    "sqrt": lambda x, y: 1 / (2 * y),
+}
+
+
+class Tape:
+    """An mpmath context whose functions take `Traced` numbers too, and the record of what they did."""
+
+    def __init__(self, mp: Any) -> None:
+        self.mp = mp
+        self.steps: list[tuple[tuple[int, Number], ...]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        function, slope = getattr(self.mp, name), SLOPES.get(name)
+        if slope is None:
+            return function
+
+        def traced(x: Any) -> Any:
+            if not isinstance(x, Traced):
+                return function(x)
+            y = function(x.value)
+            return Traced(self, y, (x, slope(x.value, y)))
+
+        return traced
+
+    def fsum(self, terms: Iterable[Any]) -> Any:
+        """The sum of traced and other numbers."""
+        held = list(terms)
+        total = self.mp.fsum(v.value if isinstance(v, Traced) else v for v in held)
+        parents = [(v, 1) for v in held if isinstance(v, Traced)]
+        return Traced(self, total, *parents) if parents else total
+
+
+class Slopes(NamedTuple):
+    """A value, its derivatives, and the sizes of what each derivative is the sum of."""
+
+    value: Number
+    by: list[Number]
+    sizes: list[Number]
+
+
+def slopes(mp: Any, f: Callable[[Tape, list[Any]], Any], x: Sequence[Number]) -> Slopes:
+    """The value of `f` at `x` and its exact derivatives."""
+    tape = Tape(mp)
+    result = f(tape, [Traced(tape, v) for v in x])
+    if not isinstance(result, Traced):
+        return Slopes(result, [mp.mpf(0)] * len(x), [mp.mpf(0)] * len(x))
+    by, sizes = [mp.mpf(0)] * len(tape.steps), [mp.mpf(0)] * len(x)
+    by[result.place] = mp.mpf(1)
+    for place in range(len(tape.steps) - 1, -1, -1):
+        if by[place]:
+            for parent, slope in tape.steps[place]:
+                by[parent] += slope * by[place]
+                if parent < len(x):
+                    sizes[parent] += abs(slope * by[place])
+    return Slopes(result.value, by[: len(x)], sizes)
 
 
 @lru_cache(maxsize=512)

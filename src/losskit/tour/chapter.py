@@ -59,7 +59,15 @@ class Heading:
     kind: str = "heading"
 
 
-Block = Table | Figure | Paragraph | Heading
+@dataclass(frozen=True)
+class Session:
+    """Lines of Python and what they printed."""
+
+    text: str
+    kind: str = "session"
+
+
+Block = Table | Figure | Paragraph | Heading | Session
 
 
 @dataclass(frozen=True)

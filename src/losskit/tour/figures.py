@@ -65,10 +65,14 @@ def page_svg(svg: str, words: Iterable[Text] = ()) -> str:
     for colour, name in NAMES.items():
         svg = svg.replace(colour, f"var(--{name})")
     for word in words:
-        if word.en != word.zh:
-            both = f'<tspan lang="en">{escape(word.en, quote=False)}</tspan><tspan lang="zh">{escape(word.zh, quote=False)}</tspan>'
-            svg = svg.replace(f">{escape(word.en, quote=False)}</text>", f">{both}</text>")
+        svg = svg.replace(f">{escape(word.en, quote=False)}</text>", f">{both(word)}</text>")
     return re.sub(r"\s*\n\s*", "\n", svg).strip()
+
+
+def both(word: Text) -> str:
+    """Words inside a picture, in both languages."""
+    en, zh = escape(word.en, quote=False), escape(word.zh, quote=False)
+    return en if en == zh else f'<tspan lang="en">{en}</tspan><tspan lang="zh">{zh}</tspan>'
 
 
 def sparkline(x: Sequence[float], y: Sequence[float], limits: tuple[float, float], colour: int) -> str:
@@ -96,3 +100,49 @@ def ranges(axes: Any, names: Sequence[str], groups: Sequence[tuple[str, int, Seq
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.grid(False, axis="y")
     axes.set_xlabel(label)
+
+
+def write(x: float, y: float, words: str, size: int, *, anchor: str = "start", colour: str = "ink", bold: bool = False) -> str:
+    """A line of text in a picture drawn by hand."""
+    weight = ' font-weight="bold"' if bold else ""
+    return f'<text x="{x:g}" y="{y:g}" font-size="{size}" text-anchor="{anchor}" fill="var(--{colour})"{weight}>{words}</text>'
+
+
+def gallery(title: Text, items: Sequence[tuple[Any, str, bool]], across: int = 4) -> str:
+    """Small grey pictures (rows of numbers from 0 to 1) with a line of text under each, and whether it is a good one."""
+    side, gap, line = 64.0, 14.0, 19.0
+    rows = -(-len(items) // across)
+    width, height = across * (side + gap) - gap, 26 + rows * (side + line + gap)
+    parts = [write(0, 13, both(title), 13, bold=True)]
+    for number, (image, words, good) in enumerate(items):
+        x, y = (number % across) * (side + gap), 26 + (number // across) * (side + line + gap)
+        cell = side / len(image)
+        strokes: dict[int, str] = {}
+        for down, row in enumerate(image):
+            for right, ink in enumerate(row):
+                strokes.setdefault(round(16 * float(ink)), "")
+                strokes[round(16 * float(ink))] += f"M{x + right * cell:g} {y + down * cell:g}h{cell:g}v{cell:g}h-{cell:g}z"
+        parts.append(f'<rect x="{x - 1:g}" y="{y - 1:g}" width="{side + 2:g}" height="{side + 2:g}" fill="none" stroke="var(--grid)"/>')
+        parts += [f'<path d="{d}" fill="var(--ink)" fill-opacity="{level / 16:g}" shape-rendering="crispEdges"/>' for level, d in strokes.items() if level]
+        parts.append(write(x + side / 2, y + side + 14, words, 12, anchor="middle", colour="good" if good else "bad"))
+    return f'<svg viewBox="-2 0 {width + 4:g} {height:g}">{"".join(parts)}</svg>'
+
+
+def matrix(title: Text, shares: Sequence[Sequence[float]], down: Text, across: Text) -> str:
+    """A confusion table: the diagonal in one colour, mistakes in another, stronger the more there are; in per cent."""
+    cell, left, top, n = 34.0, 40.0, 58.0, len(shares)
+    parts = [write(0, 13, both(title), 13, bold=True), write(left + n * cell / 2, 32, both(across), 12, anchor="middle", colour="soft")]
+    parts.append(f'<g transform="rotate(-90)">{write(-(top + n * cell / 2), 12, both(down), 12, anchor="middle", colour="soft")}</g>')
+    for i, row in enumerate(shares):
+        middle = top + (i + 0.65) * cell
+        parts += [write(left - 12, middle, str(i), 12, anchor="middle"), write(left + (i + 0.5) * cell, top - 8, str(i), 12, anchor="middle")]
+        for j, share in enumerate(row):
+            strength = share if i == j else min(1.0, 8.0 * share)
+            colour, per_cent = "c2" if i == j else "c1", 100.0 * share
+            parts.append(
+                f'<rect x="{left + j * cell + 1:g}" y="{top + i * cell + 1:g}" width="{cell - 2:g}" height="{cell - 2:g}" rx="3" '
+                f'fill="var(--{colour})" fill-opacity="{0.08 + 0.5 * strength if share else 0.03:.3g}"/>'
+            )
+            if per_cent >= 0.05:
+                parts.append(write(left + (j + 0.5) * cell, middle, f"{per_cent:.0f}" if per_cent >= 10 else f"{per_cent:.1f}", 11, anchor="middle"))
+    return f'<svg viewBox="0 0 {left + n * cell:g} {top + n * cell + 2:g}">{"".join(parts)}</svg>'

@@ -66,7 +66,7 @@ class Result(NamedTuple):
 def entries() -> list[Entry]:
     """Every regression loss of the registry, with the settings shown."""
     found = []
-    for loss in LOSSES.values():
+    for loss in LOSSES.of("elementwise").values():
         if loss.task == "regression" and loss.target == "real":
             for settings in SETTINGS.get(loss.name, (dict(loss.arguments[0]),)):
                 found.append(Entry(loss, settings, sample(loss, settings, span=(-18.0, 4.0), points=331)))

@@ -17,12 +17,12 @@ from numba.extending import intrinsic
 from numba.np import arrayobj
 
 from losskit.engines.call import real_dtype
-from losskit.engines.cpu import loops
+from losskit.engines.cpu import loops, row_loops
 from losskit.engines.cpu.fission import split
 from losskit.engines.cpu.half import HALF
 from losskit.engines.cpu.math import EXACT, NAMES, bitcast, inlined, scalar
 from losskit.engines.cpu.store import C_LIBRARY, UNUSED, Code
-from losskit.engines.language import bind
+from losskit.engines.language import bind, identity
 
 SUMS = EXACT | {"reassoc"}  # only for loops that accumulate; their formulas keep the flags they were compiled with
 
@@ -102,6 +102,17 @@ def call_gather(typing_context: Any, kernel: Any, operand: Any, start: Any, coun
         return context.get_dummy_value()
 
     return types.void(*[types.int64] * 5), generate
+
+
+@intrinsic
+def one_by_one(typing_context: Any) -> Any:
+    """Keeps a loop from being vectorised: nothing, but nothing that the compiler may do to several elements at once."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        builder.asm(ir.FunctionType(ir.VoidType(), []), "", "", [], True)
+        return context.get_dummy_value()
+
+    return types.void(), generate
 
 
 def stack_memory(size: int) -> Any:
@@ -196,3 +207,81 @@ def gather(dtype: torch.dtype, real: torch.dtype) -> Code:
     """`loops.gather` for one stored dtype."""
     number = NUMPY_REAL[real]
     return compiled(loops.gather, shared_names(number) | dict(STORAGE=STORED[dtype][0], read=reader(dtype, number)), GATHER)
+
+
+key_of, key_64 = bitcast(types.float32, types.int32, ir.IntType(32)), bitcast(types.float64, types.int64, ir.IntType(64))
+of_key, of_key_64 = bitcast(types.int32, types.float32, ir.FloatType()), bitcast(types.int64, types.float64, ir.DoubleType())
+
+
+def ordered(real: Any, integer: Any, to_bits: Any, from_bits: Any) -> tuple[Any, Any]:
+    """(key, from_key): numbers as integers of the same order; NaN is the largest."""
+    shift, low = integer(8 * np.dtype(integer).itemsize - 1), integer(np.iinfo(integer).max)
+
+    @scalar
+    def key(x):
+        i = to_bits(x)
+        return integer(i ^ ((i >> shift) & low))
+
+    @scalar
+    def from_key(i):
+        return from_bits(integer(i ^ ((i >> shift) & low)))
+
+    return key, from_key
+
+
+KEYS = {torch.float32: ordered(np.float32, np.int32, key_of, of_key), torch.float64: ordered(np.float64, np.int64, key_64, of_key_64)}
+
+
+def row_names(
+    formula: Callable[..., Any], params: int, link: Callable[..., Any] | None, input: torch.dtype, label: torch.dtype, factor: torch.dtype
+) -> dict[str, Any]:
+    """The names of the loops of the rows pattern."""
+    dtype = real_dtype(input)
+    real = NUMPY_REAL[dtype]
+    table = NAMES[np.dtype(real).name]
+    item = np.dtype(real).itemsize
+    names: dict[str, Any] = {name: value for name, value in vars(row_loops).items() if name.isupper() and isinstance(value, int)}
+    names |= dict(view=view, real_of=real_of, min=min, max=max, range=range, float64=np.float64, int64=np.int64, int32=np.int32, uint8=np.uint8)
+    names |= dict(REAL=real, REAL_ITEM=item, ROW=row_loops.MAX_WIDTH * item, ITEM=input.itemsize, STORED=STORED[input][0], LABEL=STORED[label][0])
+    names |= dict(
+        FACTOR_TYPE=STORED[factor][0],
+        FACTOR_ITEM=factor.itemsize,
+        LABEL_ITEM=label.itemsize,
+        read_factor=reader(factor, real),
+        read=reader(input, real),
+        write=writer(input),
+    )
+    names |= dict(ZERO=real(0), ONE=real(1), INFINITY=real(np.inf), LARGEST=np.finfo(real).max, key=KEYS[dtype][0], from_key=KEYS[dtype][1])
+    names |= dict(exp_neg=table["exp_neg"], log1p=table["log1p"], formula=bind(formula, table, scalar, literal=real))
+    names["bound"] = bind(link or identity, table, scalar, literal=real)
+    names["params"] = instance(loops.PARAMETERS[params], names)
+    for part in (row_loops.link, row_loops.link_slope, row_loops.bent, row_loops.scores, row_loops.point):
+        names[part.__name__] = instance(part, names)
+    names["exponentials"] = instance(row_loops.exponentials, names, SUMS)
+    return names
+
+
+def long_rows(*variant: Any) -> Code:
+    """`row_loops.long_rows` for one formula and one triple of dtypes."""
+    names = row_names(*variant)
+    names["stack"] = stack_memory(row_loops.ROW_BLOCK * names["REAL_ITEM"])
+    return compiled(row_loops.long_rows, names, LOOP)
+
+
+def tiles(planes: bool, *variant: Any) -> Code:
+    """`row_loops.tiles`, with classes apart in memory (`planes`) or next to each other."""
+    names = row_names(*variant) | dict(one_by_one=one_by_one)
+    for part in (row_loops.labels_of, row_loops.arrive, row_loops.leave, row_loops.turn, row_loops.turn_back):
+        names[part.__name__] = instance(part, names)
+    load, store = (row_loops.load_planes, row_loops.store_planes) if planes else (row_loops.load_rows, row_loops.store_rows)
+    names |= dict(load_tile=instance(load, names), store_tile=instance(store, names), right_labels=instance(row_loops.right_labels, names))
+    names["stack"] = stack_memory((row_loops.TILE + row_loops.TILE_ROWS * row_loops.MAX_WIDTH) * names["REAL_ITEM"])
+    return compiled(row_loops.tiles, names, LOOP)
+
+
+def census(label: torch.dtype, factor: torch.dtype, real: torch.dtype) -> Code:
+    """`row_loops.census` for one pair of dtypes."""
+    number = NUMPY_REAL[real]
+    names = shared_names(number) | {name: value for name, value in vars(row_loops).items() if name.isupper() and isinstance(value, int)}
+    names |= dict(LABEL=STORED[label][0], FACTOR_TYPE=STORED[factor][0], read_factor=reader(factor, number), ZERO=number(0))
+    return compiled(row_loops.census, names, LOOP)

@@ -8,14 +8,14 @@ Every sum runs over fixed chunks in a fixed order, in float64: the result has th
 
 import struct
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from losskit.engines.call import Call, Results
-from losskit.engines.cpu import store
+from losskit.engines.cpu import gradients, store
 from losskit.engines.cpu.loops import CHUNK, MAX_PARAMS
 from losskit.engines.cpu.memory import empty_like
 from losskit.engines.cpu.threads import BODY, parallel_for
@@ -101,39 +101,8 @@ def run(
         if forward:
             finish_kernel(real)(0, chunks, context)
     if scale == 0.0:
-        zero(gx, gt)
+        gradients.zero(gx, gt)
     return Results(total if forward else None, value, gx, gt)
 
 
-def zero(*gradients: Tensor | None) -> None:
-    """Nothing counts: not the items that are NaN or infinite either, which a product with 0 would leave."""
-    for g in gradients:
-        if g is not None:
-            g.zero_()
-
-
-def rescaled(
-    given: tuple[Tensor | None, Tensor | None] | None,
-    incoming: Tensor,
-    call: Call,
-    x: Tensor,
-    t: Tensor,
-    scale: float,
-    wants_x: bool,
-    wants_t: bool,
-) -> tuple[Tensor | None, Tensor | None]:
-    """The gradients of the scaled sum, times the incoming gradient: those `given` where they are still there and lose nothing by the product.
-
-    A half-precision gradient is computed again: rounded before the product it could have underflowed, the very thing loss scaling is there to prevent.
-    """
-    factor = incoming.item()
-    if given is not None and factor == 0.0:
-        zero(*given)
-        return given
-    if given is not None and all(g is None or g.dtype in SCALARS for g in given):
-        for g in given:
-            if g is not None:
-                g.mul_(factor)
-        return given
-    results = run(call, x, t, scale=scale * factor, grad_input=wants_x, grad_target=wants_t)
-    return results.grad_input, results.grad_target
+rescaled = partial(gradients.rescaled, run)

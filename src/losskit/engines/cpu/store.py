@@ -46,9 +46,9 @@ _lock = threading.RLock()
 def folder() -> Path | None:
     """Where compiled loops are kept: LOSSKIT_CACHE_DIR, or the user's cache folder; None for a user without a home."""
     chosen = os.environ.get("LOSSKIT_CACHE_DIR")
-    if chosen:
-        return Path(chosen)
     try:
+        if chosen:
+            return Path(chosen).expanduser()
         if sys.platform == "win32":
             return Path(os.environ.get("LOCALAPPDATA") or Path.home()) / "losskit" / "cache"
         if sys.platform == "darwin":

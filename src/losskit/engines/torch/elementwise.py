@@ -113,7 +113,13 @@ def gradients(call: Call, x: Tensor, t: Tensor, incoming: Tensor, wants_x: bool,
 
 def total(call: Call, x: Tensor, t: Tensor, scale: float | Tensor) -> Tensor:
     """The sum of the losses times `scale`; attached to the graph even when nothing counts."""
-    return losses(with_scale(call, x, scale), x, t).sum() * scale
+    return scaled_sum(losses(with_scale(call, x, scale), x, t), scale)
+
+
+def scaled_sum(each: Tensor, scale: float | Tensor) -> Tensor:
+    """The sum times `scale`, in float64 where the device has it: a mean does not overflow before it is divided, and in forward mode its dtype stays."""
+    exact = torch.float32 if each.device.type == "mps" else torch.float64
+    return (each.sum(dtype=exact) * scale).to(each.dtype)
 
 
 def with_scale(call: Call, x: Tensor, scale: float | Tensor) -> Call:

@@ -27,15 +27,15 @@ def from_logits_plain(x, t):
 
 
 def from_logits_formula(x, t, positive, negative, keep, smooth):
-    t = unit(t) * keep + smooth
+    t = unit(t)
     a = absolute(x)
     e = exp_neg(a)
     log1pe = log1p_unit(e)
     sure = 1.0 / (1.0 + e)  # probability of the side the logit is on
     rest = e * sure
     up = x > 0.0
-    yes = positive * t
-    no = negative * (1.0 - t)
+    yes = positive * (t * keep + smooth)
+    no = negative * ((1.0 - t) * keep + smooth)  # not 1 - yes: little smoothing would drown in its rounding
     wrong = where(up, no, yes)
     right = where(up, yes, no)
     value = where(wrong == 0.0, 0.0, wrong * a) + (wrong + right) * log1pe  # nothing cancels: every term is positive
@@ -45,10 +45,10 @@ def from_logits_formula(x, t, positive, negative, keep, smooth):
 
 
 def from_probabilities_formula(x, t, positive, negative, keep, smooth):
-    t = unit(t) * keep + smooth
+    t = unit(t)
     p = unit(x)
-    yes = positive * t
-    no = negative * (1.0 - t)
+    yes = positive * (t * keep + smooth)
+    no = negative * ((1.0 - t) * keep + smooth)
     log_p = log_floored(p)
     log_q = log1m_floored(p)
     return -(yes * log_p + no * log_q), no * reciprocal(1.0 - p) - yes * reciprocal(p), keep * (negative * log_q - positive * log_p)
@@ -69,7 +69,16 @@ def textbook(mp, x, t, weight, pos_weight, label_smoothing, from_logits):
     input="logit",
     target="unit",
     torch="binary_cross_entropy_with_logits",
-    arguments=({}, {"label_smoothing": 0.1}, {"from_logits": False}, {"from_logits": False, "label_smoothing": 0.2}, {"pos_weight": [3.0]}, {"weight": [0.5]}),
+    arguments=(
+        {},
+        {"label_smoothing": 0.1},
+        {"label_smoothing": 1e-5},
+        {"from_logits": False},
+        {"from_logits": False, "label_smoothing": 0.2},
+        {"from_logits": False, "label_smoothing": 1e-4},
+        {"pos_weight": [3.0]},
+        {"weight": [0.5]},
+    ),
     chinese="""
     二元交叉熵：输入默认是 logits(from_logits=False 时是概率)，目标是 0/1 标签或 [0, 1] 内的概率。
     何时用：二分类与多标签分类的默认选择；正例稀少时用 pos_weight，难例淹没在易例中时用 focal。

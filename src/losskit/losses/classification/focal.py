@@ -1,18 +1,21 @@
-"""Focal loss: binary cross-entropy that looks away from what is already right."""
+"""Focal loss: cross-entropy that looks away from what is already right; binary, multi-label and multi-class."""
 
 from collections.abc import Callable
 from typing import Any, Literal, get_args
 
+import torch
 from torch import Tensor
 
-from losskit.contract import checks
+from losskit.contract import checks, labels
 from losskit.contract.checks import Reduction
+from losskit.contract.distributions import distributions, from_distributions
 from losskit.contract.reduction import Normalizer, elementwise
 from losskit.contract.registry import loss
+from losskit.contract.rows import Labelled, item_factor, rows
 from losskit.engines.language import absolute, exp_neg, exp_product, log1m_floored, log1p_unit, log_floored, minimum, reciprocal, unit, where
-from losskit.losses.classification import binary_cross_entropy
+from losskit.losses.classification import binary_cross_entropy, cross_entropy
 
-FocalTask = Literal["binary", "multilabel"]
+FocalTask = Literal["binary", "multilabel", "multiclass"]
 TASKS = get_args(FocalTask)
 
 
@@ -81,7 +84,42 @@ def weighted_probability(p, t, positive, negative, gamma, log_p, log_q, p_gamma,
     return value, slope, negative * (p_gamma * log_q) - positive * (q_gamma * log_p)
 
 
-def textbook(mp, x, t, task, alpha, gamma, from_logits):
+def multiclass(nll, hit, miss, spread, lse, weight, gamma):
+    power = where(miss == 0.0, 0.0, exp_product(gamma, log_floored(miss)))
+    ratio = minimum(nll, 1e30) / where(miss == 0.0, 1.0, miss)
+    return weight * power * nll, weight * power * (1.0 + gamma * hit * ratio), 0.0, 0.0
+
+
+def multiclass_squared(nll, hit, miss, spread, lse, weight, gamma):
+    """gamma = 2."""
+    return weight * miss * miss * nll, weight * miss * (miss + 2.0 * hit * minimum(nll, 1e30)), 0.0, 0.0
+
+
+def multiclass_soft(logp, p, q, t, weight, gamma, keep, smooth):
+    """One class of an item with smoothed labels: the loss is the expected one."""
+    mass = weight * (t * keep + smooth)
+    power = where(q == 0.0, 0.0, exp_product(gamma, log_floored(q)))
+    ratio = minimum(-logp, 1e30) / where(q == 0.0, 1.0, q)
+    return where(mass == 0.0, 0.0, -mass * power * logp), -mass * power * (1.0 + gamma * p * ratio), -weight * keep * power * logp
+
+
+def multiclass_probability(x, t, gamma):
+    """One class, x its probability."""
+    p = unit(x)
+    log_p = log_floored(p)
+    q = 1.0 - p
+    power = where(q == 0.0, 0.0, exp_product(gamma, log1m_floored(p)))
+    ratio = log_p / where(q == 0.0, 1.0, q)
+    return where(t == 0.0, 0.0, -t * power * log_p), t * power * (gamma * ratio - reciprocal(p)), -power * log_p
+
+
+def textbook(mp, x, t, task, alpha, gamma, from_logits, label_smoothing):
+    if task == "multiclass":
+        total = mp.fsum(mp.exp(v) for v in x)
+        p = [mp.exp(v) / total if from_logits else v for v in x]
+        mass = [(1 - label_smoothing) * (j == t) + label_smoothing / len(x) for j in range(len(x))]
+        alphas = alpha if isinstance(alpha, (list, tuple)) else [1 if alpha is None else alpha] * len(x)
+        return -mp.fsum(a * m * (1 - v) ** gamma * mp.log(v) for a, m, v in zip(alphas, mass, p, strict=True) if a * m)
     p, q = (1 / (1 + mp.exp(-x)), 1 / (1 + mp.exp(x))) if from_logits else (x, 1 - x)
     yes, no = (t, 1 - t) if alpha is None else (alpha * t, (1 - alpha) * (1 - t))
     return -((yes * q**gamma * mp.log(p) if yes else 0) + (no * p**gamma * mp.log(q) if no else 0))  # 0 log 0 = 0
@@ -103,9 +141,18 @@ def textbook(mp, x, t, task, alpha, gamma, from_logits):
         {"from_logits": False, "gamma": 2.0},
         {"from_logits": False, "gamma": 0.5, "alpha": 0.25},
     ),
+    rows=(
+        {"task": "multiclass", "gamma": 2.0},
+        {"task": "multiclass", "gamma": 0.5, "alpha": [0.25, 1.0, 0.5]},
+        {"task": "multiclass", "gamma": 0.0},
+        {"task": "multiclass", "gamma": 3.0, "alpha": 0.25},
+        {"task": "multiclass", "gamma": 1.5, "label_smoothing": 0.1},
+        {"task": "multiclass", "gamma": 2.0, "from_logits": False},
+    ),
     tolerance=1e-5,
     chinese="""
-    Focal 损失：输入默认是 logits，目标是 0/1 标签(或 [0, 1] 内的概率)。在二元交叉熵上乘以 (1 - p_t)^gamma，使已经判对的样本几乎不起作用。
+    Focal 损失：输入默认是 logits，目标是 0/1 标签(或 [0, 1] 内的概率)；task="multiclass" 时输入是各类别的 logits，目标是类别编号。
+    在交叉熵上乘以 (1 - p_t)^gamma，使已经判对的样本几乎不起作用。
     何时用：正负极不均衡、易例极多的任务，如单阶段检测器；gamma 常取 2(越大越忽略易例)，alpha 是正例的权重(论文取 0.25)。
     边界：gamma = 0 即(加权的)二元交叉熵；gamma < 1 时在饱和处也没有 NaN；按正例数归一化用 normalizer="positives"。
     """,
@@ -115,9 +162,12 @@ def focal_loss(
     target: Tensor,
     *,
     task: FocalTask = "binary",
-    alpha: float | None = None,
+    alpha: float | Tensor | None = None,
     gamma: float = 2.0,
     from_logits: bool = True,
+    label_smoothing: float = 0.0,
+    dim: int = 1,
+    ignore_index: int = -100,
     mask: Tensor | None = None,
     sample_weight: Tensor | None = None,
     normalizer: Normalizer | Literal["positives"] | None = None,
@@ -128,22 +178,29 @@ def focal_loss(
     Formula:
         -alpha t (1 - p)^gamma log p - (1 - alpha) (1 - t) p^gamma log(1 - p), p = sigmoid(x); both alpha factors are 1 with alpha=None.
         For a 0/1 label this is -alpha_t (1 - p_t)^gamma log p_t. Derivative by x, t = 0: (1 - alpha) p^gamma (p - gamma (1 - p) log(1 - p)).
+        Multi-class: -alpha_y (1 - p_y)^gamma log p_y, p = softmax(x); with smoothing, the expectation over the smoothed label.
 
     Args:
-        input: logits x, any shape, any real value; or probabilities p in [0, 1].
-        target: 0/1 labels of any dtype, or probabilities in [0, 1], for which the loss is the expected one; the same shape.
-        task: "binary": every element is a question of its own; "multilabel": the same for (N, C, ...), one question a class.
-        alpha: weight of positives in [0, 1], 1 - alpha for negatives; the paper's detector uses 0.25.
+        input: logits x, any shape, any real value; or probabilities p in [0, 1]. Multi-class: (C,), (N, C) or (N, C, d1, ...), the class axis is `dim`.
+        target: 0/1 labels of any dtype, or probabilities in [0, 1], for which the loss is the expected one; the same shape. Multi-class: class labels of
+            any integer dtype, the input's shape without the class axis.
+        task: "binary": every element is a question of its own; "multilabel": the same for (N, C, ...), one question a class; "multiclass": one right
+            class an item.
+        alpha: weight of positives in [0, 1], 1 - alpha for negatives; the paper's detector uses 0.25. Multi-class: a number for all, or one a class, (C,).
         gamma: how fast right items fade, any number >= 0; 0 is cross-entropy.
         from_logits: False if the input is probabilities. Rounding outside [0, 1] up to 1e-6 is forgiven.
-        normalizer: a number or 0-d tensor, or "positives": the (weighted) sum of the targets that count, at least 1, as detectors do.
+        label_smoothing: s in [0, 1], multi-class only.
+        dim: the class axis, multi-class only.
+        ignore_index: the label of items that are absent, multi-class only.
+        normalizer: a number or 0-d tensor, or "positives" (not multi-class): the (weighted) sum of the targets that count, at least 1, as detectors do.
+            alpha is no part of the denominator.
         mask, sample_weight, reduction: as in every loss, see `losskit.contract`.
 
     Returns:
-        A scalar, or with reduction="none" the input's shape; in [0, inf).
+        A scalar, or with reduction="none" the input's shape (multi-class: without the class axis); in [0, inf).
 
     Raises:
-        TypeError: `input` is not floating point, an argument is not a number. ValueError: `gamma` < 0, `alpha` outside [0, 1], a target or probability outside [0, 1],
+        TypeError: `input` is not floating point, an argument is not a number, class labels are not integers. ValueError: `gamma` < 0, `alpha` outside [0, 1], a target or probability outside [0, 1],
         "multilabel" on less than two dimensions, shapes differ, weights are not finite, `task` or `reduction` is unknown.
 
     When to use:
@@ -162,10 +219,26 @@ def focal_loss(
         >>> import torch
         >>> focal_loss(torch.tensor([2.0, -1.0]), torch.tensor([1.0, 1.0]), alpha=0.25, gamma=2.0, reduction="none")
         tensor([0.0005, 0.1755])
+        >>> focal_loss(torch.tensor([[2.0, 0.0, 0.0], [0.0, 1.0, 0.0]]), torch.tensor([0, 2]), task="multiclass", reduction="none")
+        tensor([0.0109, 0.9635])
     """
     checks.one_of("task", task, TASKS)
     checks.flag("from_logits", from_logits)
     gamma = checks.number("gamma", gamma, low=0.0)
+    smoothing = checks.number("label_smoothing", label_smoothing, low=0.0, high=1.0)
+    if task == "multiclass":
+        if isinstance(normalizer, str):
+            raise ValueError(f'normalizer must be a number or a 0-d tensor for task="multiclass", which has no positives, got {normalizer!r}')
+        return _multiclass(
+            input, target, alpha, gamma, smoothing, from_logits, ignore_index,
+            dict(dim=dim, mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction),
+        )  # fmt: skip
+    if isinstance(alpha, Tensor):
+        raise TypeError(f'alpha must be a number for task={task!r}, got a tensor: one number a class needs task="multiclass"')
+    if smoothing:
+        raise ValueError(
+            f'label_smoothing needs task="multiclass", got {smoothing!r} with task={task!r}: smooth the targets, which may be any number in [0, 1]'
+        )
     positive = 1.0 if alpha is None else checks.number("alpha", alpha, low=0.0, high=1.0)
     negative = 1.0 if alpha is None else 1.0 - positive
     if task == "multilabel" and isinstance(input, Tensor) and input.dim() < 2:
@@ -196,3 +269,43 @@ def focal_loss(
         normalizer=None if isinstance(normalizer, str) else normalizer,
         reduction=reduction,
     )
+
+
+def _multiclass(
+    input: Tensor, target: Tensor, alpha: float | Tensor | None, gamma: float, smoothing: float, from_logits: bool, ignore_index: int, common: dict[str, Any]
+) -> Tensor:
+    """task="multiclass"."""
+    classes = input.shape[labels.class_axis(input, common["dim"])]
+    weight: Tensor | None = None
+    if isinstance(alpha, Tensor):
+        labels.class_weights(alpha, input, classes, "alpha")
+        weight = alpha
+    elif alpha is not None:
+        dtype = torch.promote_types(input.dtype, torch.float32)
+        weight = torch.full((classes,), checks.number("alpha", alpha, low=0.0), dtype=dtype, device=input.device)
+    result: Tensor
+    if not from_logits:
+        result = from_distributions(
+            multiclass_probability,
+            input,
+            target,
+            (gamma,),
+            logs=False,
+            weight=weight,
+            ignore_index=ignore_index,
+            label_smoothing=smoothing,
+            mean_by_weight=False,
+            **common,
+        )
+        return result
+    if smoothing:
+        axis = labels.pair(input, target, common["dim"])
+        factor = item_factor(target, common["mask"], common["sample_weight"], input.dtype)
+        soft, mask = labels.one_hot(target, classes, ignore_index, axis, factor)
+        params = (gamma, 1.0 - smoothing, smoothing / classes)
+        result = distributions(multiclass_soft, input, soft.to(input.dtype), params, weight=weight, **common | {"mask": mask})
+        return result
+    form = multiclass_squared if gamma == 2.0 else multiclass
+    described = Labelled(form, (gamma,), mean_by_weight=False) if gamma else Labelled(cross_entropy.formula, mean_by_weight=False)
+    result = rows(described, input, target, ignore_index=ignore_index, weight=weight, **common)
+    return result

@@ -28,7 +28,8 @@ def formula(x, t, inverse_width, height, quarter_alpha, steepness, half_rest):
     pull = steepness * ratio * exp_product(half_rest, minimum(level, 1e30))
     slope = where(r > 0.0, pull, -pull)
     root = expm1_product(quarter_alpha, level)  # expm1(2 y) = root (root + 2): the height comes in before the power can overflow
-    return height * root * (root + 2.0), slope, -slope
+    near = u * (2.0 * height * quarter_alpha) * u  # the square alone would underflow
+    return where(u < 1e-9, near, height * root * (root + 2.0)), slope, -slope
 
 
 def quadratic(x, t, inverse_scale):
@@ -72,7 +73,10 @@ def textbook(mp, x, t, alpha, scale):
     module="BarronLoss",
     task="regression",
     formula="b/alpha ((r^2 / b + 1)^(alpha/2) - 1),  r = (x - t) / scale,  b = |alpha - 2|\nalpha = 2: r^2 / 2    alpha = 0: log(r^2 / 2 + 1)    alpha = -inf: 1 - exp(-r^2 / 2)",
-    arguments=tuple({"alpha": a, "scale": s} for a, s in ((1.0, 1.0), (2.0, 0.5), (0.0, 1.0), (-math.inf, 1.0), (-2.0, 0.3), (1.5, 2.0), (0.3, 1.0))),
+    arguments=tuple(
+        {"alpha": a, "scale": s}
+        for a, s in ((1.0, 1.0), (2.0, 0.5), (0.0, 1.0), (-math.inf, 1.0), (-2.0, 0.3), (1.5, 2.0), (0.3, 1.0), (1e-6, 1.0), (-1e4, 1.0))
+    ),
     tolerance=1e-5,
     chinese="""
     Barron 通用稳健损失：用一个形状参数 alpha 连接 L2(2)、Charbonnier(1)、Cauchy(0)、Geman-McClure(-2)、Welsch(负无穷)；输入与目标均为实数。
@@ -135,12 +139,12 @@ def barron_loss(
 
 
 def _member(alpha: float, scale: float) -> tuple[Callable[..., Any], tuple[float, ...]]:
-    """The formula for a shape, and its parameters; beyond float64's last digit from a limit, the limit's."""
+    """The formula for a shape, and its parameters; very near a limit, the limit's."""
     if alpha == 2.0:
         return quadratic, (1.0 / scale,)
-    if abs(alpha) < 1e-30:
+    if abs(alpha) < 1e-16:
         return cauchy, (1.0 / (scale * math.sqrt(2.0)), math.sqrt(2.0) / scale)
-    if alpha < -1e17:
+    if alpha < -1e10:
         return welsch, (1.0 / scale,)
     b = abs(alpha - 2.0)
     return formula, (1.0 / (scale * math.sqrt(b)), b / alpha, alpha / 4.0, math.sqrt(b) / scale, (alpha - 1.0) / 2.0)

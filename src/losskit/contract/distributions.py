@@ -1,0 +1,174 @@
+"""The contract for rows whose targets are distributions, and for inputs that are distributions already."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from losskit.contract import checks, labels
+from losskit.contract.checks import REDUCTIONS, Reduction
+from losskit.contract.reduction import Normalizer, scale_of
+from losskit.contract.rows import ByProducts, item_factor
+from losskit.engines import dispatch
+from losskit.engines.call import Call, real_dtype
+from losskit.engines.torch import distributions as plain
+from losskit.engines.torch import elementwise
+from losskit.engines.torch.elementwise import combined
+
+SUM_TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-4, torch.bfloat16: 2e-2, torch.float16: 2e-3}  # how far from 1 a row may sum by rounding
+REASON = "losses of distributions have no fused pass yet"
+
+
+def check_pair(input: Tensor, target: Tensor, dim: int) -> int:
+    """Scores and distributions of one shape; the class axis is returned."""
+    axis = labels.class_axis(input, dim)
+    checks.pair(input, target)
+    if not target.is_floating_point():
+        raise TypeError(f"target must be probabilities of a floating-point dtype, got {target.dtype}: try target.float()")
+    return axis
+
+
+def check_distribution(name: str, x: Tensor, axis: int, counts: Tensor | None, logs: bool = False) -> None:
+    """Each item's numbers lie in [0, 1] and sum to 1, up to rounding; looked at where that stalls nothing."""
+    if not checks.readable(x) or not x.numel():
+        return
+    values = x.detach().exp() if logs else x
+    off = plain.sums_to_one(values, axis)
+    bad = ~(off <= SUM_TOLERANCE.get(x.dtype, 1e-4) * max(1.0, x.shape[axis] ** 0.5 / 100)) & ~values.isnan().any(axis)
+    if counts is not None:
+        bad = bad & (counts != 0)
+    if not bool(bad.any()):
+        return
+    place = tuple(bad.nonzero()[0].tolist()) if bad.dim() else ()
+    row = values.movedim(axis, -1)[place].double()
+    where = f" at index {place}" if place else ""
+    kind = "log-probabilities" if logs else "probabilities"
+    if bool(((row < 0) | (row > 1 + 1e-6)).any()):
+        worst = row[(row < 0) | (row > 1 + 1e-6)][0].item()
+        what = f"holds {'exp of ' if logs else ''}{worst:.6g}, outside [0, 1]"
+    else:
+        what = f"sums to {row.sum().item():.7g}, expected 1"
+    fix = "leave from_logits=True for scores" if name == "input" else "for class labels give integers, without the class axis"
+    attempt = f"{name}.log_softmax({axis})" if logs else f"{name} / {name}.sum({axis}, keepdim=True)"
+    raise ValueError(f"{name} must hold {kind} along dim={axis}: the row{where} {what}. Try {attempt}; {fix}")
+
+
+def distributions(
+    formula: Callable[..., Any],
+    input: Tensor,
+    target: Tensor | None,
+    params: tuple[float, ...] = (),
+    *,
+    dim: int,
+    mask: Tensor | None,
+    sample_weight: Tensor | None,
+    normalizer: Normalizer | None,
+    reduction: Reduction,
+    weight: Tensor | None = None,
+    link: tuple[Callable[..., Any], float] | None = None,
+    shift: bool = False,
+    square: float = 0.0,
+    target_is: str = "probabilities",
+    return_parts: bool = False,
+) -> Any:
+    """A loss of scores against a distribution each, or of scores alone (no target).
+
+    `square` multiplies the squared log-sum-exp, weighted like the item, which is added. `shift` takes the largest input from all of them before the link: no
+    digits are lost to a large common part, and no loss depends on it.
+    """
+    if reduction not in REDUCTIONS:
+        checks.one_of("reduction", reduction, REDUCTIONS)
+    axis = check_pair(input, input if target is None else target, dim)
+    if weight is not None:
+        labels.class_weights(weight, input, input.shape[axis])
+    factor = item_factor(input.select(axis, 0), mask, sample_weight, real_dtype(input.dtype))
+    if target is None:
+        target = torch.zeros_like(input, requires_grad=False)
+    else:
+        check_distribution("target", target, axis, factor, logs=target_is == "log_probabilities")
+    call = plain.Distributions(formula, params, weight, link and link[0], 0.0 if link is None else link[1], shift, square, axis, factor)
+    engine, _ = dispatch.choice((input, target), plain=REASON)
+    each = plain.losses(call, input, target)
+    result = total(engine, each, call.factor, input, normalizer, reduction)
+    if not return_parts:
+        return result
+    items = torch.tensor(each.numel(), device=input.device) if call.factor is None else (call.factor != 0).sum()
+    return result, ByProducts(each.detach(), plain.lse(call, input), None, items)
+
+
+def total(engine: dispatch.EngineName, each: Tensor, factor: Tensor | None, input: Tensor, normalizer: Normalizer | None, reduction: Reduction) -> Tensor:
+    """none / sum / mean of items whose factors are already multiplied in."""
+    if normalizer is not None and reduction != "mean":
+        raise ValueError(f'normalizer replaces the denominator of reduction="mean", but reduction is {reduction!r}: divide the result instead')
+    if reduction == "none":
+        return each
+    if reduction == "sum":
+        return elementwise.scaled_sum(each, 1.0)
+    if normalizer is not None:
+        denominator = checks.normalizer(normalizer)
+    else:
+        denominator = each.numel() if factor is None else combined((factor,), real_dtype(input.dtype)).sum()
+    scale = scale_of(engine, input, denominator)
+    if isinstance(scale, Tensor):
+        each = torch.where(scale != 0, each, 0.0)
+    return elementwise.scaled_sum(each, scale)
+
+
+def from_distributions(
+    formula: Callable[..., Any],
+    input: Tensor,
+    target: Tensor,
+    params: tuple[float, ...] = (),
+    *,
+    logs: bool,
+    dim: int,
+    weight: Tensor | None,
+    ignore_index: int,
+    label_smoothing: float,
+    mask: Tensor | None,
+    sample_weight: Tensor | None,
+    normalizer: Normalizer | None,
+    reduction: Reduction,
+    mean_by_weight: bool = True,
+) -> Tensor:
+    """A loss of probabilities, or of their logarithms, against labels or distributions: the sum over the classes of `formula` on (input, mass of the target)."""
+    if reduction not in REDUCTIONS:
+        checks.one_of("reduction", reduction, REDUCTIONS)
+    soft = labels.soft(input, target)
+    axis = check_pair(input, target, dim) if soft else labels.pair(input, target, dim)
+    classes = input.shape[axis]
+    if weight is not None:
+        labels.class_weights(weight, input, classes)
+    real = real_dtype(input.dtype)
+    factor = item_factor(input.select(axis, 0), mask, sample_weight, real)
+    engine, _ = dispatch.choice((input, target), plain="from_logits=False reads one number an item and needs no fused pass")
+    own = torch.ones(classes, dtype=real, device=input.device) if weight is None else weight.to(real)
+    counts = torch.ones((), dtype=real, device=input.device) if factor is None else factor.to(real)
+    if soft:
+        check_distribution("target", target, axis, factor)
+        mass = target.movedim(axis, -1).to(real)
+    else:
+        labels.index(ignore_index)
+        if checks.readable(target):
+            labels.refuse(target, classes, ignore_index, factor)
+        kept = labels.kept(target, ignore_index)
+        counts = torch.where(kept & (counts != 0), counts, 0.0)
+        place = torch.where(counts != 0, target, 0).long()[..., None]
+        mass = (torch.arange(classes, device=input.device) == place).to(real)
+    counts = counts.expand(mass.shape[:-1])
+    check_distribution("input", input, axis, counts, logs)
+    mass = (mass * (1.0 - label_smoothing) + label_smoothing / classes) * own
+    alive = (counts != 0)[..., None]
+    x = torch.where(alive, input.movedim(axis, -1).to(real), 0.0 if logs else 1.0)
+    each = elementwise.losses(Call(formula, params), x, torch.where(alive, mass, 0.0)).sum(-1)
+    if soft:
+        return total(engine, torch.where(counts != 0, each * counts, 0.0), counts, input, normalizer, reduction)
+    return total(
+        engine,
+        torch.where(counts != 0, each * counts, 0.0),
+        counts * labels.of_labels(own, place[..., 0]) if mean_by_weight else counts,
+        input,
+        normalizer,
+        reduction,
+    )

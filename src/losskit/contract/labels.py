@@ -1,0 +1,141 @@
+"""Checks of class labels, and the messages when they are wrong."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from losskit.contract.checks import dense, readable, shown
+
+PART = 1 << 24  # labels looked at together: a volume of them is never copied whole
+
+
+def soft(input: Tensor, target: Tensor) -> bool:
+    """Whether the target is probabilities, by its shape and dtype."""
+    return isinstance(target, Tensor) and isinstance(input, Tensor) and target.is_floating_point() and target.shape == input.shape
+
+
+def class_axis(input: Tensor, dim: int) -> int:
+    """The class axis as a number from 0; that of a single item without a batch is its only one."""
+    if not isinstance(input, Tensor):
+        raise TypeError(f"input must be a torch.Tensor, got {type(input).__name__}: try torch.as_tensor(input)")
+    if isinstance(dim, bool) or not isinstance(dim, int):
+        raise TypeError(f"dim must be an integer, got {type(dim).__name__}: {dim!r}")
+    if input.dim() == 0:
+        raise ValueError("input has no dimension for the classes: expected (C,), (N, C) or (N, C, ...)")
+    if input.dim() == 1 and dim in (-1, 0, 1):
+        return 0
+    if not -input.dim() <= dim < input.dim():
+        raise ValueError(f"dim must be an axis of the input's shape {shown(input.shape)}, got {dim}")
+    return dim % input.dim()
+
+
+def pair(input: Tensor, target: Tensor, dim: int) -> int:
+    """Scores and labels: the target has the input's shape without the class axis, which is returned."""
+    axis = class_axis(input, dim)
+    if not isinstance(target, Tensor):
+        raise TypeError(f"target must be a torch.Tensor, got {type(target).__name__}: try torch.as_tensor(target)")
+    if not input.is_floating_point():
+        raise TypeError(f"input must be a floating-point tensor, got {input.dtype}: try input.float()")
+    if input.shape[axis] == 0:
+        raise ValueError(f"input has no classes: its shape is {shown(input.shape)} and dim is {dim}")
+    dense("input", input)
+    dense("target", target)
+    shape = (*input.shape[:axis], *input.shape[axis + 1 :])
+    if target.shape != shape:
+        raise ValueError(
+            f"target has shape {shown(target.shape)}, but labels for an input of shape {shown(input.shape)} with its {input.shape[axis]} classes along "
+            f"dim={dim} have shape {shown(shape)}. {_shape_fix(input, target, axis, shape)}"
+        )
+    if target.is_floating_point() or target.is_complex():
+        raise TypeError(f"target must be class labels of an integer dtype, got {target.dtype}: try target.long(). Probabilities have the input's shape")
+    if input.device != target.device:
+        raise ValueError(f"target is on {target.device} but input is on {input.device}: try target.to(input.device)")
+    return axis
+
+
+def _shape_fix(input: Tensor, target: Tensor, axis: int, shape: tuple[int, ...]) -> str:
+    if target.shape == input.shape:
+        return f"For one-hot labels, try target.argmax({axis}); for probabilities, target.float()"
+    if target.dim() == input.dim() and target.shape[axis] == 1 and (*target.shape[:axis], *target.shape[axis + 1 :]) == shape:
+        return f"Try target.squeeze({axis})"
+    for other in range(input.dim()):
+        if target.shape == (*input.shape[:other], *input.shape[other + 1 :]):
+            return f"Try dim={other}, if the classes are there"
+    if target.numel() == math.prod(shape):
+        return f"Try target.reshape{shown(shape)}, if the order of the items agrees"
+    return "Check that both come from the same batch"
+
+
+def class_weights(weight: Tensor, input: Tensor, classes: int, name: str = "weight") -> None:
+    """A finite number a class."""
+    if not isinstance(weight, Tensor):
+        raise TypeError(f"{name} must be a torch.Tensor, got {type(weight).__name__}: try torch.tensor({name})")
+    if weight.shape != (classes,):
+        raise ValueError(f"{name} has shape {shown(weight.shape)}, expected one number for each of the {classes} classes: {shown((classes,))}")
+    if weight.is_complex():
+        raise TypeError(f"{name} must be a real tensor, got {weight.dtype}")
+    if weight.device != input.device:
+        raise ValueError(f"{name} is on {weight.device} but input is on {input.device}: try {name}.to(input.device)")
+    if weight.requires_grad and torch.is_grad_enabled():
+        raise ValueError(f"{name} must not require a gradient, none is defined for it: try {name}.detach()")
+    if readable(weight) and not bool(torch.isfinite(weight).all()):
+        place = int((~torch.isfinite(weight)).nonzero()[0])
+        raise ValueError(f"{name} must be finite, got {weight[place].item()} for class {place}. To leave a class out, give it weight 0")
+
+
+def index(ignore_index: int) -> int:
+    """The label that marks an item as absent."""
+    if isinstance(ignore_index, bool) or not isinstance(ignore_index, int):
+        raise TypeError(f"ignore_index must be an integer, got {type(ignore_index).__name__}: {ignore_index!r}")
+    return ignore_index
+
+
+def of_labels(weight: Tensor, target: Tensor) -> Tensor:
+    """The number of each label's class; not by indexing, which `vmap` cannot do with the label of a single item."""
+    return torch.nn.functional.embedding(target, weight.detach()[:, None])[..., 0]
+
+
+def kept(target: Tensor, ignore_index: int) -> Tensor:
+    """Which items are not ignored. torch would read -100 as 156 for labels of uint8."""
+    if target.dtype is torch.bool:
+        target = target.to(torch.uint8)
+    info = torch.iinfo(target.dtype)
+    if not info.min <= ignore_index <= info.max:
+        return torch.ones_like(target, dtype=torch.bool)
+    return target != ignore_index
+
+
+def one_hot(target: Tensor, classes: int, ignore_index: int, axis: int, factor: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Labels as distributions along `axis`, and which items count; labels that are no class raise where looking stalls nothing."""
+    index(ignore_index)
+    if readable(target):
+        refuse(target, classes, ignore_index, factor)
+    counts = kept(target, ignore_index)
+    if factor is not None:
+        counts = counts & (factor != 0)
+    hot = torch.arange(classes, device=target.device) == torch.where(counts, target, 0).long()[..., None]
+    return hot.movedim(-1, axis), counts
+
+
+def refuse(target: Tensor, classes: int, ignore_index: int, counts: Tensor | None) -> None:
+    """Raises for the first label among the items that count that is neither a class nor `ignore_index`."""
+    flat, weights = target.reshape(-1), None if counts is None else counts.reshape(-1)
+    place: tuple[int, ...] = ()
+    for start in range(0, flat.numel(), PART):
+        labels = flat[start : start + PART].long()
+        bad = (labels != ignore_index) & ((labels < 0) | (labels >= classes))
+        if weights is not None:
+            bad = bad & (weights[start : start + PART] != 0)
+        if bool(bad.any()):
+            first = start + int(bad.nonzero()[0])
+            place = tuple(int(i) for i in torch.unravel_index(torch.tensor(first), target.shape)) if target.dim() else ()
+            value = int(flat[first])
+            break
+    else:
+        return
+    fix = f"If {value} marks items to leave out, pass ignore_index={value}" if value in (255, -1, -100) else "Labels count from 0"
+    where = f" at index {place}" if place else ""
+    raise ValueError(
+        f"target must hold labels from 0 to {classes - 1} (the input has {classes} classes) or ignore_index={ignore_index}, got {value}{where}. {fix}"
+    )

@@ -1,0 +1,150 @@
+"""The contract for rows: class scores along one axis, a label for each item. What `reduction.py` says of elements holds here of items."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from losskit.contract import checks, labels
+from losskit.contract.checks import REDUCTIONS, Reduction
+from losskit.contract.reduction import Normalizer, scale_of
+from losskit.engines import dispatch, fused
+from losskit.engines.call import Results, Rows, real_dtype
+from losskit.engines.dispatch import EngineName
+from losskit.engines.torch import rows as plain
+from losskit.engines.torch.elementwise import combined
+
+
+class ByProducts(NamedTuple):
+    """What a pass over rows knows besides the loss: tensors without a graph, and no device is waited for."""
+
+    losses: Tensor  # one an item, weights multiplied in; 0 for an absent item
+    lse: Tensor  # log-sum-exp of each item's scores; 0 for an absent item
+    accuracy: Tensor | None  # the share of the items that count whose label is the first class with the largest score; 0 if none counts; None without labels
+    items: Tensor  # how many items count
+
+
+class Labelled(NamedTuple):
+    """What describes a loss on labelled rows, besides its tensors."""
+
+    formula: Callable[..., Any]
+    params: tuple[float, ...] = ()
+    share: float = 0.0  # of every class in the formula's `spread`, times the class's weight
+    link: tuple[Callable[..., Any], float] | None = None  # stands between input and scores
+    mean_by_weight: bool = True  # whether "mean" divides by the class weights of the items that count
+
+
+def rows(
+    loss: Labelled,
+    input: Tensor,
+    target: Tensor,
+    *,
+    dim: int,
+    ignore_index: int,
+    weight: Tensor | None,
+    mask: Tensor | None,
+    sample_weight: Tensor | None,
+    normalizer: Normalizer | None,
+    reduction: Reduction,
+    inplace: bool = False,
+    return_parts: bool = False,
+) -> Any:
+    """A loss of labelled rows under the contract: the loss, or with `return_parts` (loss, `ByProducts`)."""
+    if reduction not in REDUCTIONS:
+        checks.one_of("reduction", reduction, REDUCTIONS)
+    axis = labels.pair(input, target, dim)
+    labels.index(ignore_index)
+    classes = input.shape[axis]
+    if weight is not None:
+        labels.class_weights(weight, input, classes)
+    if normalizer is not None and reduction != "mean":
+        raise ValueError(f'normalizer replaces the denominator of reduction="mean", but reduction is {reduction!r}: divide the result instead')
+    real = real_dtype(input.dtype)
+    factor = item_factor(target, mask, sample_weight, real)
+    shares = None
+    if loss.share:
+        shares = torch.full((classes,), loss.share, dtype=real, device=input.device) if weight is None else weight.detach().to(real) * loss.share
+    function, parameter = loss.link or (None, 0.0)
+    call = Rows(loss.formula, loss.params, weight, shares, function, parameter, ignore_index, axis, factor)
+    engine, _ = dispatch.choice((input, target, *call.tensors()))
+    if inplace:
+        _check_inplace(engine, input, target, axis, reduction)
+    total, counted = _census(engine, call, input, target, loss.mean_by_weight)
+    scale = scale_of(engine, input, total if normalizer is None else checks.normalizer(normalizer)) if reduction == "mean" else 1.0
+    result, found = _run(engine, call, input, target, None if reduction == "none" else scale, inplace, return_parts)
+    if not return_parts:
+        return result
+    assert found is not None and found.value is not None and found.lse is not None and found.right is not None
+    items = torch.as_tensor(counted, device=input.device)
+    return result, ByProducts(found.value, found.lse, found.right.sum() / items.clamp(min=1), items)
+
+
+def item_factor(target: Tensor, mask: Tensor | None, sample_weight: Tensor | None, real: torch.dtype) -> Tensor | None:
+    """The checked mask, the weights, or their product, of the target's shape; None if there are none."""
+    if mask is None and sample_weight is None:
+        return None
+    if mask is not None:
+        checks.mask(mask, target, "target")
+    if sample_weight is not None:
+        checks.weights("sample_weight", sample_weight, target, mask, "target")
+    given = tuple(x for x in (mask, sample_weight) if x is not None)
+    return (given[0] if len(given) == 1 else combined(given, real)).expand(target.shape)
+
+
+def _check_inplace(engine: EngineName, input: Tensor, target: Tensor, axis: int, reduction: Reduction) -> None:
+    """Where the gradient may take the input's memory."""
+    if reduction == "none":
+        raise ValueError('inplace=True needs reduction="mean" or "sum": with "none" the gradient is not known before the backward')
+    if input.is_leaf and input.requires_grad and torch.is_grad_enabled():
+        raise ValueError("inplace=True would overwrite a leaf, whose value you keep: it is for logits that a layer just computed. Leave inplace out")
+    if engine == "torch":
+        raise ValueError("inplace=True needs a fused engine, and this call runs in PyTorch operations (see losskit.engine_for). Leave inplace out")
+    if not (input.is_contiguous() or input.movedim(axis, -1).is_contiguous()):
+        raise ValueError("inplace=True needs a contiguous or channels-last input: try input.contiguous()")
+
+
+def _census(engine: EngineName, call: Rows, input: Tensor, target: Tensor, by_weight: bool) -> tuple[float | Tensor, int | Tensor]:
+    """The denominator of "mean" and the number of items that count; on CPU, and under `validate`, labels that are no class raise."""
+    if not by_weight:
+        call = call._replace(weight=None)
+    classes = input.shape[call.dim]
+    if engine == "cpu":
+        found = dispatch.pattern("cpu", "rows").census(call, input, target)
+        if found.wrong:
+            labels.refuse(target, classes, call.ignore, call.factor)
+        return found.weight, found.items
+    if checks.readable(target):
+        labels.refuse(target, classes, call.ignore, call.factor)
+    counts = labels.kept(target, call.ignore)
+    if call.factor is None and call.weight is None:
+        items = counts.sum()
+        return items, items
+    real = real_dtype(input.dtype)
+    each = torch.ones((), dtype=real, device=input.device) if call.factor is None else call.factor.to(real)
+    counts = counts & (each != 0)
+    if call.weight is not None:
+        each = each * labels.of_labels(call.weight.to(real), torch.where(counts, target, 0).long().clamp(0, classes - 1))
+    return torch.where(counts, each, 0.0).sum(), counts.sum()
+
+
+def _run(
+    engine: EngineName, call: Rows, input: Tensor, target: Tensor, scale: float | Tensor | None, inplace: bool, by_products: bool
+) -> tuple[Tensor, Results | None]:
+    """The scaled sum, or without a scale one value an item; and the by-products."""
+    if engine == "torch":
+        result = plain.losses(call, input, target) if scale is None else plain.total(call, input, target, scale)
+        return result, plain.by_products(call, input, target) if by_products else None
+    loops = dispatch.pattern(engine, "rows")
+    options = {"by_products": True} if by_products else {}
+    found: list[Results] = []
+    if torch.is_grad_enabled() and input.requires_grad:
+        if inplace:
+            options["inplace"] = True
+        step = fused.Step(call, 1.0 if scale is None else scale, loops, plain, options, found)
+        result = fused.each(input, target, step) if scale is None else fused.total(input, target, step)
+        if inplace:
+            torch.autograd.graph.increment_version(input)
+        return result, found[0] if by_products else None
+    results = loops.run(call, input, target, each=True, **options) if scale is None else loops.run(call, input, target, scale=scale, **options)
+    return results.value if scale is None else results.total, results

@@ -1,0 +1,47 @@
+"""Gradients that were computed in the forward pass, when the backward comes."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from losskit.engines.call import Results
+
+Gradients = tuple[Tensor | None, Tensor | None]
+FULL = (torch.float32, torch.float64)
+
+
+def zero(*gradients: Tensor | None) -> None:
+    """Nothing counts: not the items that are NaN or infinite either, which a product with 0 would leave."""
+    for g in gradients:
+        if g is not None:
+            g.zero_()
+
+
+def rescaled(
+    run: Callable[..., Results],
+    given: Gradients | None,
+    incoming: Tensor,
+    call: Any,
+    x: Tensor,
+    t: Tensor,
+    scale: float,
+    wants_x: bool,
+    wants_t: bool,
+) -> Gradients:
+    """The gradients of the scaled sum, times the incoming gradient: those `given` where they are still there and lose nothing by the product.
+
+    A half-precision gradient is computed again: rounded before the product it could have underflowed, the very thing loss scaling is there to prevent.
+    """
+    factor = incoming.item()
+    if given is not None and factor == 0.0:
+        zero(*given)
+        return given
+    if given is not None and all(g is None or g.dtype in FULL for g in given):
+        for g in given:
+            if g is not None:
+                g.mul_(factor)
+        return given
+    results = run(call, x, t, scale=scale * factor, grad_input=wants_x, grad_target=wants_t)
+    return results.grad_input, results.grad_target

@@ -1,0 +1,388 @@
+"""The loops of the rows pattern: templates, as in `loops.py`.
+
+A row is the class scores of one item. With m its largest score, E_j = exp(x_j - m), and R the sum of E_j over the classes other than the label's, y:
+
+    nll = m - x_y + log1p(rest),  rest = R if x_y is the largest, else R + E_y - 1;    p_y = E_y / Z,  1 - p_y = R / Z,  Z = R + E_y
+
+No term is a difference of large numbers: a confident item keeps its small loss and its small gradient. Summing without the label's class costs nothing:
+its score is taken out of the scratch array (minus infinity is put there) before the exponentials.
+
+What is not wanted or not given is a null address, looked at once a row or a tile: one instance serves all outputs.
+"""
+
+ROW_BLOCK = 1 << 12  # classes of a row in scratch at once: 16 KB. Longer rows are read twice, and their exponentials computed twice
+LANES = 16  # scratch is padded to whole vectors: what is left over by a loop with an exponential costs more than the padding
+TILE = 1 << 13  # numbers in a tile: classes x (items + LANES)
+MAX_WIDTH = 1 << 9  # items in a tile
+TILE_ROWS = 9  # numbers kept an item besides
+MAX_CLASSES = TILE // (2 * LANES)  # of a tile
+MAX_PARAMS = 4
+(
+    X, LABELS, V, GX, FACTOR, PARTS, OUT, ITEMS, CLASSES, LSE, RIGHT, SCALE, TOTAL_SHARE, LINK,
+    FACTOR_STEP, WEIGHT, WEIGHT_STEP, SHARES, INNER, X_OUTER, X_CLASS, X_ITEM, SPAN, WIDTH, IGNORE, PARAMS,
+) = range(26)  # places in the context; PARTS, OUT and SCALE as in `loops.py`, for `finish`  # fmt: skip
+PLACES = PARAMS + MAX_PARAMS
+
+
+def point(m, own, rest, spread, total_share, own_share, weight, p):
+    """From a row's sums to: value, log-sum-exp, the factors of E_j and of a class's share in the gradient, and the label's gradient."""
+    d = INFINITY if m == LARGEST and own < LARGEST else m - own
+    hit = exp_neg(d)
+    level = log1p(rest if d == ZERO else rest + hit - ONE)
+    inverse = ONE / (rest + hit)
+    hit = hit * inverse
+    miss = rest * inverse
+    value, by_nll, by_spread, by_lse = formula(d + level, hit, miss, spread + total_share * level, m + level, weight, *p)
+    common = total_share * by_spread + by_lse
+    return value, m + level, (by_nll + common) * inverse, by_spread, common * hit - by_nll * miss - own_share * by_spread
+
+
+def link(x, parameter):
+    """What stands between the input and the scores (a soft cap, a temperature), its value."""
+    return bound(x, parameter)[0]
+
+
+def link_slope(x, parameter):
+    """Its derivative."""
+    return bound(x, parameter)[1]
+
+
+def bent(g, x, parameter):
+    """A gradient by the score to one by the input; that of an absent item is 0, whatever the input is."""
+    return ZERO if g == ZERO else g * link_slope(x, parameter)
+
+
+def scores(xs, s, parameter, m):
+    """A block of scores to scratch, padded with minus infinity; infinite ones are read as the largest number. The larger of `m` and the largest of them.
+
+    The maximum is taken of integers: one of floats is not vectorised, for the sake of NaN.
+    """
+    top = key(m)
+    for j in range(xs.size):
+        v = link(read(xs[j]), parameter)
+        v = LARGEST if v > LARGEST else v
+        s[j] = v
+        top = max(top, key(v))
+    beyond = s[xs.size :]
+    for j in range(beyond.size):
+        beyond[j] = -INFINITY
+    return from_key(top)
+
+
+def exponentials(s, m):
+    """Scores to exp(score - m), in place; their sum."""
+    base = ZERO if m == -INFINITY else m  # nothing but minus infinity so far
+    total = ZERO
+    for j in range(s.size):
+        e = exp_neg(base - s[j])
+        s[j] = e
+        total += e
+    return float64(total)
+
+
+def long_rows(lo, hi, context):
+    """Rows with their classes next to each other in memory, one at a time; SPAN rows a task."""
+    c = view(context, PLACES, int64)
+    n, items = c[CLASSES], c[ITEMS]
+    labels, factors = view(c[LABELS], items, LABEL), view(c[FACTOR], items, FACTOR_TYPE)
+    weights, shares = view(c[WEIGHT], n, REAL), view(c[SHARES], n, REAL)
+    values, lses, rights = view(c[V], items, REAL), view(c[LSE], items, REAL), view(c[RIGHT], items, uint8)
+    scale, total_share, parameter = REAL(real_of(c[SCALE])), REAL(real_of(c[TOTAL_SHARE])), REAL(real_of(c[LINK]))
+    p = params(c)
+    scratch = view(stack(), ROW_BLOCK, REAL)
+    for task in range(lo, hi):
+        total = 0.0
+        for i in range(task * c[SPAN], min((task + 1) * c[SPAN], items)):
+            y = int64(labels[i])
+            f = read_factor(factors[i * c[FACTOR_STEP]])
+            xs, gs = view(c[X] + i * n * ITEM, n, STORED), view(c[GX] + i * n * ITEM, n, STORED)
+            value, lse, right = ZERO, ZERO, False
+            if y == c[IGNORE] or f == ZERO:
+                if c[GX] != 0:
+                    for j in range(n):
+                        gs[j] = write(ZERO)
+            else:
+                m, own, rest, spread, seen = -INFINITY, ZERO, 0.0, 0.0, 0.0
+                for b in range(0, n, ROW_BLOCK):
+                    k = min(ROW_BLOCK, n - b)
+                    s = scratch[: (k + LANES - 1) // LANES * LANES]
+                    new = scores(xs[b : b + k], s, parameter, m)
+                    if new != m:
+                        rest *= float64(exp_neg(new - m))
+                        if seen > 0.0:
+                            spread += seen * float64(new - m)
+                        m = new
+                    if c[SHARES] != 0:
+                        part, share = ZERO, ZERO
+                        h = shares[b : b + k]
+                        for j in range(k):
+                            part += h[j] * (m - s[j])
+                            share += h[j]
+                        spread += float64(part)
+                        seen += float64(share)
+                    if b <= y < b + k:
+                        own = s[y - b]
+                        s[y - b] = -INFINITY
+                    rest += exponentials(s, m)
+                own_share = shares[y] if c[SHARES] != 0 else ZERO
+                weight = weights[y * c[WEIGHT_STEP]]
+                value, lse, slope, by_share, own_slope = point(m, own, REAL(rest), REAL(spread), total_share, own_share, weight, p)
+                value *= f
+                if c[RIGHT] != 0 and own == m:
+                    before = 0
+                    for j in range(y):
+                        before += 1 if link(read(xs[j]), parameter) == own else 0
+                    right = before == 0
+                if c[GX] != 0:
+                    w = f * scale
+                    at_label = read(xs[y])
+                    slope *= w
+                    by_share *= w
+                    for b in range(0, n, ROW_BLOCK):
+                        k = min(ROW_BLOCK, n - b)
+                        s, x, g = scratch[: (k + LANES - 1) // LANES * LANES], xs[b : b + k], gs[b : b + k]
+                        if n > ROW_BLOCK:
+                            scores(x, s, parameter, m)
+                            exponentials(s, m)
+                        if c[SHARES] != 0:
+                            h = shares[b : b + k]
+                            for j in range(k):
+                                g[j] = write((s[j] * slope - h[j] * by_share) * link_slope(read(x[j]), parameter))
+                        else:
+                            for j in range(k):
+                                g[j] = write(s[j] * slope * link_slope(read(x[j]), parameter))
+                    gs[y] = write(own_slope * w * link_slope(at_label, parameter))
+            total += float64(value)
+            if c[V] != 0:
+                values[i] = value
+            if c[LSE] != 0:
+                lses[i] = lse
+                rights[i] = uint8(right)
+        if c[PARTS] != 0:
+            view(c[PARTS], hi, float64)[task] = total
+        else:
+            view(c[OUT], 1, REAL)[0] = REAL(total * float64(scale) if scale != ZERO else 0.0)
+
+
+def tiles(lo, hi, context):
+    """Items side by side, WIDTH at once: few classes, or classes far apart in memory (images); SPAN items a task, none across two samples."""
+    c = view(context, PLACES, int64)
+    n, inner, width = c[CLASSES], c[INNER], c[WIDTH]
+    weights, shares = view(c[WEIGHT], n, REAL), view(c[SHARES], n, REAL)
+    values, lses, rights = view(c[V], c[ITEMS], REAL), view(c[LSE], c[ITEMS], REAL), view(c[RIGHT], c[ITEMS], uint8)
+    scale, total_share, parameter = REAL(real_of(c[SCALE])), REAL(real_of(c[TOTAL_SHARE])), REAL(real_of(c[LINK]))
+    p = params(c)
+    base = stack()
+    side = base + TILE * REAL_ITEM
+    spans = (inner + c[SPAN] - 1) // c[SPAN]
+    for task in range(lo, hi):
+        total = 0.0
+        outer = task // spans
+        start = (task - outer * spans) * c[SPAN]
+        stop = min(start + c[SPAN], inner)
+        for number in range((stop - start + width - 1) // width):  # not range with a step, which could raise, and what may raise is not stored
+            first = start + number * width
+            k = min(width, stop - first)
+            padded = (k + LANES - 1) // LANES * LANES
+            pitch = padded + LANES  # rows of scratch a power of two apart would fight for the same cache lines
+            item = outer * inner + first
+            origin = (outer * c[X_OUTER] + first * c[X_ITEM]) * ITEM
+            tile = view(base, n * pitch, REAL)
+            f = view(side, padded, REAL)
+            m, own, rest = view(side + ROW, padded, REAL), view(side + 2 * ROW, padded, REAL), view(side + 3 * ROW, padded, REAL)
+            spread, own_share, weight = view(side + 4 * ROW, padded, REAL), view(side + 5 * ROW, padded, REAL), view(side + 6 * ROW, padded, REAL)
+            by_share = view(side + 7 * ROW, padded, REAL)
+            ys = view(side + 8 * ROW, padded, int32)
+            labels_of(c, item, ys, f, k)
+            for i in range(padded):
+                m[i], rest[i], spread[i], own_share[i], weight[i], own[i] = -INFINITY, ZERO, ZERO, ZERO, ONE, ZERO
+            load_tile(c[X] + origin, tile, m, own, ys, n, k, pitch, c[X_CLASS], parameter)
+            if c[SHARES] != 0:
+                for j in range(n):
+                    s, h = tile[j * pitch : j * pitch + padded], shares[j]
+                    for i in range(padded):
+                        spread[i] += h * (m[i] - s[i])
+                for i in range(k):
+                    own_share[i] = shares[ys[i]]
+            if c[WEIGHT_STEP] != 0:
+                for i in range(k):
+                    weight[i] = weights[ys[i]]
+            for j in range(n):
+                s = tile[j * pitch : j * pitch + padded]
+                for i in range(padded):
+                    e = exp_neg(m[i] - s[i])
+                    e = ZERO if ys[i] == int32(j) else e
+                    s[i] = e
+                    rest[i] += e
+            if c[LSE] != 0:
+                right_labels(rights[item : item + k], c[X] + origin, ys, own, m, f, k, c[X_CLASS], c[X_ITEM], parameter)
+            for i in range(padded):
+                value, lse, slope, shared, own_slope = point(m[i], own[i], rest[i], spread[i], total_share, own_share[i], weight[i], p)
+                absent = f[i] == ZERO
+                w = f[i] * scale
+                spread[i] = ZERO if absent else value * f[i]
+                own[i] = ZERO if absent else lse
+                m[i] = ZERO if absent else slope * w
+                by_share[i] = ZERO if absent else shared * w
+                weight[i] = ZERO if absent else own_slope * w
+            part = ZERO
+            for i in range(k):
+                part += spread[i]
+            total += float64(part)
+            if c[V] != 0:
+                for i in range(k):
+                    values[item + i] = spread[i]
+            if c[LSE] != 0:
+                for i in range(k):
+                    lses[item + i] = own[i]
+            if c[GX] != 0:
+                h = shares if c[SHARES] != 0 else shares[:0]
+                store_tile(c[X] + origin, c[GX] + origin, tile, m, by_share, weight, ys, f, h, n, k, pitch, c[X_CLASS], parameter)
+        if c[PARTS] != 0:
+            view(c[PARTS], hi, float64)[task] = total
+        else:
+            view(c[OUT], 1, REAL)[0] = REAL(total * float64(scale) if scale != ZERO else 0.0)
+
+
+def right_labels(rights, address, ys, own, m, f, k, class_step, item_step, parameter):
+    """Whether the label is the first of the classes with the largest score."""
+    xs = view(address, 1 << 60, STORED)
+    for i in range(k):
+        right = f[i] != ZERO and own[i] == m[i]
+        if right:
+            for j in range(ys[i]):
+                if link(read(xs[j * class_step + i * item_step]), parameter) == own[i]:
+                    right = False
+        rights[i] = uint8(right)
+
+
+def labels_of(c, item, ys, f, k):
+    """Labels and factors of a tile's items. What is absent has the factor 0, and so have the lanes beyond the last item."""
+    labels, factors = view(c[LABELS] + item * LABEL_ITEM, k, LABEL), view(c[FACTOR] + item * c[FACTOR_STEP] * FACTOR_ITEM, k, FACTOR_TYPE)
+    ignore = c[IGNORE]
+    for i in range(k):
+        y = int64(labels[i])
+        ys[i] = int32(-1) if y == ignore else int32(y)
+    if c[FACTOR_STEP] == 0:
+        for i in range(k):
+            f[i] = ZERO if ys[i] == int32(-1) else ONE
+    else:
+        for i in range(k):
+            f[i] = ZERO if ys[i] == int32(-1) else read_factor(factors[i])
+    for i in range(k):
+        ys[i] = int32(0) if f[i] == ZERO else ys[i]
+    for i in range(k, ys.size):
+        ys[i], f[i] = int32(0), ZERO
+
+
+def arrive(s, m, own, ys, j, k, parameter):
+    """Scores of class j: linked, infinite ones read as the largest number; the largest so far, and the label's."""
+    for i in range(k):
+        v = link(s[i], parameter)
+        v = LARGEST if v > LARGEST else v
+        s[i] = v
+        m[i] = v if v > m[i] else m[i]
+        own[i] = v if ys[i] == int32(j) else own[i]
+
+
+def leave(s, slope, by_share, own_slope, ys, f, j, h):
+    """Exponentials of class j to gradients."""
+    for i in range(s.size):
+        g = s[i] * slope[i] - h * by_share[i]
+        g = own_slope[i] if ys[i] == int32(j) else g
+        s[i] = ZERO if f[i] == ZERO else g
+
+
+def load_planes(address, tile, m, own, ys, n, k, pitch, class_step, parameter):
+    """Scores of images, where the items of a class lie next to each other."""
+    padded = m.size
+    for j in range(n):
+        x, s = view(address + j * class_step * ITEM, k, STORED), tile[j * pitch : j * pitch + padded]
+        for i in range(k):
+            s[i] = read(x[i])
+        arrive(s, m, own, ys, j, k, parameter)
+
+
+def store_planes(address, destination, tile, slope, by_share, own_slope, ys, f, shares, n, k, pitch, class_step, parameter):
+    """Gradients back to where the scores came from."""
+    padded = slope.size
+    for j in range(n):
+        x, g = view(address + j * class_step * ITEM, k, STORED), view(destination + j * class_step * ITEM, k, STORED)
+        s = tile[j * pitch : j * pitch + padded]
+        leave(s, slope, by_share, own_slope, ys, f, j, shares[j] if shares.size > 0 else ZERO)
+        for i in range(k):
+            g[i] = write(bent(s[i], read(x[i]), parameter))
+
+
+def turn(x, tile, i, count, n, pitch):
+    """`count` short rows to columns of the tile."""
+    for j in range(n):
+        one_by_one()
+        for q in range(count):
+            tile[j * pitch + i + q] = read(x[q * n + j])
+
+
+def turn_back(x, g, tile, i, count, n, pitch, parameter):
+    """`count` columns of the tile to short rows."""
+    for j in range(n):
+        one_by_one()
+        for q in range(count):
+            g[q * n + j] = write(bent(tile[j * pitch + i + q], read(x[q * n + j]), parameter))
+
+
+def load_rows(address, tile, m, own, ys, n, k, pitch, class_step, parameter):
+    """Scores of short rows, transposed, four rows at a time."""
+    padded = m.size
+    fours = k - k % 4
+    for i in range(0, fours, 4):
+        turn(view(address + i * n * ITEM, 4 * n, STORED), tile, i, 4, n, pitch)
+    for i in range(fours, k):
+        turn(view(address + i * n * ITEM, n, STORED), tile, i, 1, n, pitch)
+    for j in range(n):
+        arrive(tile[j * pitch : j * pitch + padded], m, own, ys, j, k, parameter)
+
+
+def store_rows(address, destination, tile, slope, by_share, own_slope, ys, f, shares, n, k, pitch, class_step, parameter):
+    """Gradients of short rows, transposed back."""
+    padded = slope.size
+    for j in range(n):
+        leave(tile[j * pitch : j * pitch + padded], slope, by_share, own_slope, ys, f, j, shares[j] if shares.size > 0 else ZERO)
+    fours = k - k % 4
+    for i in range(0, fours, 4):
+        turn_back(view(address + i * n * ITEM, 4 * n, STORED), view(destination + i * n * ITEM, 4 * n, STORED), tile, i, 4, n, pitch, parameter)
+    for i in range(fours, k):
+        turn_back(view(address + i * n * ITEM, n, STORED), view(destination + i * n * ITEM, n, STORED), tile, i, 1, n, pitch, parameter)
+
+
+def census(lo, hi, context):
+    """The weights of the items that count, summed, and how many labels of theirs are no class; SPAN items a task."""
+    c = view(context, PLACES, int64)
+    n, items, ignore = c[CLASSES], c[ITEMS], c[IGNORE]
+    labels, factors, weights = view(c[LABELS], items, LABEL), view(c[FACTOR], items, FACTOR_TYPE), view(c[WEIGHT], n, REAL)
+    for task in range(lo, hi):
+        first, last = task * c[SPAN], min((task + 1) * c[SPAN], items)
+        some = labels[first:last]
+        counted, wrong, weight = 0, 0, 0.0
+        if c[FACTOR_STEP] == 0:
+            for i in range(some.size):
+                y = int64(some[i])
+                here = y != ignore
+                counted += here
+                wrong += here and (y < 0 or y >= n)
+        else:
+            kept = factors[first:last]
+            for i in range(some.size):
+                y = int64(some[i])
+                here = y != ignore and kept[i] != 0
+                counted += here
+                wrong += here and (y < 0 or y >= n)
+        if wrong == 0 and (c[FACTOR_STEP] != 0 or c[WEIGHT_STEP] != 0):
+            for i in range(some.size):
+                y = int64(some[i])
+                f = read_factor(factors[(first + i) * c[FACTOR_STEP]])
+                if y != ignore and f != ZERO:
+                    weight += float64(f) * float64(weights[y * c[WEIGHT_STEP]])
+        else:
+            weight = float64(counted)
+        out = view(c[OUT], 3 * hi, float64)
+        out[3 * task], out[3 * task + 1], out[3 * task + 2] = weight, float64(counted), float64(wrong)

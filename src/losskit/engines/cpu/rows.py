@@ -1,0 +1,181 @@
+"""The rows pattern on the CPU: one pass reads scores and labels, and writes the gradient.
+
+Floor: the bytes of input and gradient, each once, and one exponential a score. Short rows and images go in tiles of items side by side, so that few classes
+fill a vector as well as many do; other rows go one at a time (`row_loops.py`). Every sum has a fixed order: the same bits for any number of threads.
+"""
+
+import math
+import struct
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from losskit.engines.call import Census, Results, Rows, real_dtype
+from losskit.engines.cpu import gradients, store
+from losskit.engines.cpu.elementwise import SCALARS, finish_kernel
+from losskit.engines.cpu.memory import empty_like
+from losskit.engines.cpu.row_loops import LANES, MAX_CLASSES, MAX_PARAMS, MAX_WIDTH, TILE
+from losskit.engines.cpu.threads import BODY, parallel_for
+from losskit.engines.language import fingerprint
+
+FEW = 32  # classes: rows with fewer are transposed into tiles
+TASK = 1 << 16  # scores a task
+CONTEXT = struct.Struct(f"=11q3d11q{MAX_PARAMS}d")
+PADDING = tuple((0.0,) * (MAX_PARAMS - k) for k in range(MAX_PARAMS + 1))
+ONES = {dtype: torch.ones(1, dtype=dtype) for dtype in (torch.float32, torch.float64)}
+
+
+class Layout(NamedTuple):
+    """Where the scores lie: `planes` (classes apart, items together) or rows; sizes and steps in elements."""
+
+    planes: bool
+    classes: int
+    outer: int
+    inner: int
+    outer_step: int
+    class_step: int
+    item_step: int
+
+
+def layout(x: Tensor, dim: int) -> Layout | None:
+    """The layout of the scores; None if they must be copied first."""
+    classes = x.shape[dim]
+    if x.is_contiguous():
+        inner = math.prod(x.shape[dim + 1 :])
+        if inner > 1:
+            if classes > MAX_CLASSES:
+                return None
+            return Layout(True, classes, math.prod(x.shape[:dim]), inner, classes * inner, inner, 1)
+        return Layout(False, classes, 1, math.prod(x.shape[:dim]), 0, 1, classes)
+    if x.movedim(dim, -1).is_contiguous():
+        return Layout(False, classes, 1, x.numel() // classes, 0, 1, classes)
+    return None
+
+
+@cache
+def kernel(kind: str, planes: bool, formula: Callable[..., Any], params: int, link: Callable[..., Any] | None, *dtypes: torch.dtype) -> Any:
+    """A loop for a formula, as a C function (begin, end, context)."""
+
+    def build() -> store.Code:
+        from losskit.engines.cpu import compiler
+
+        if kind == "tiles":
+            return compiler.tiles(planes, formula, params, link, *dtypes)
+        return compiler.long_rows(formula, params, link, *dtypes)
+
+    label = f"{kind}_{formula.__module__.rpartition('.')[2]}_{formula.__name__}"
+    variant = repr((planes, params, dtypes)).encode() + (fingerprint(link) if link is not None else b"")
+    return BODY(store.function(label, variant + fingerprint(formula), build))
+
+
+@cache
+def census_kernel(*dtypes: torch.dtype) -> Any:
+    """The loop that counts labels."""
+
+    def build() -> store.Code:
+        from losskit.engines.cpu import compiler
+
+        return compiler.census(*dtypes)
+
+    label = "census_" + "_".join(str(dtype)[6:] for dtype in dtypes)
+    return BODY(store.function(label, label.encode(), build))
+
+
+def operands(call: Rows, incoming: Tensor | None, real: torch.dtype) -> tuple[Tensor, int, Tensor, int]:
+    """Factors and weights with their steps: 0 for a single 1 that stands for all."""
+    factor = call.factor
+    if incoming is not None:
+        factor = incoming if factor is None else torch.where(factor != 0, factor * incoming, 0.0)
+    factor = ONES[real] if factor is None else factor.contiguous()
+    weight = ONES[real] if call.weight is None else call.weight.to(real).contiguous()
+    return factor, int(factor is not ONES[real]), weight, int(call.weight is not None)
+
+
+def census(call: Rows, x: Tensor, t: Tensor) -> Census:
+    """A look at the labels before the pass: the denominator of "mean", and labels that would reach outside."""
+    real = real_dtype(x.dtype)
+    t = t.contiguous()
+    factor, factor_step, weight, weight_step = operands(call, None, real)
+    items = t.numel()
+    tasks = (items + TASK - 1) // TASK or 1
+    out = torch.empty(3 * tasks, dtype=torch.float64, device="cpu")
+    context = CONTEXT.pack(
+        0, t.data_ptr(), 0, 0, factor.data_ptr(), 0, out.data_ptr(), items, x.shape[call.dim], 0, 0,
+        0.0, 0.0, 0.0,
+        factor_step, weight.data_ptr(), weight_step, 0, 0, 0, 0, 0, TASK, 0, call.ignore,
+        *PADDING[0],
+    )  # fmt: skip
+    run_loop = census_kernel(t.dtype, factor.dtype, real)
+    if tasks == 1:
+        run_loop(0, 1, context)
+        total, counted, wrong = out.tolist()
+    else:
+        parallel_for(0, tasks, 1, run_loop, context)
+        total, counted, wrong = out.reshape(-1, 3).sum(0).tolist()
+    return Census(total, int(counted), int(wrong))
+
+
+def run(
+    call: Rows,
+    x: Tensor,
+    t: Tensor,
+    *,
+    scale: float = 1.0,
+    incoming: Tensor | None = None,
+    each: bool = False,
+    grad_input: bool = False,
+    grad_target: bool = False,
+    by_products: bool = False,
+    inplace: bool = False,
+) -> Results:
+    """One pass: the sum of the losses times `scale`, the loss of `each` item if asked, and the gradient (times `incoming` if given: then no values)."""
+    real = real_dtype(x.dtype)
+    where = layout(x, call.dim)
+    if where is None:
+        x = x.movedim(call.dim, -1).contiguous().movedim(-1, call.dim)
+        where = layout(x, call.dim)
+        assert where is not None
+    t = t.contiguous()
+    factor, factor_step, weight, weight_step = operands(call, incoming, real)
+    shares = None if call.shares is None else call.shares.to(real).contiguous()
+    total_share = 0.0 if shares is None else float(shares.sum(dtype=torch.float64))
+    gx = (x if inplace else empty_like(x, x.dtype)) if grad_input else None
+    value = torch.empty(t.shape, dtype=real, device="cpu") if each or by_products else None
+    lse = torch.empty(t.shape, dtype=real, device="cpu") if by_products else None
+    right = torch.empty(t.shape, dtype=torch.bool, device="cpu") if by_products else None
+    total = torch.empty_like(SCALARS[real])
+    planes, classes, outer, inner, outer_step, class_step, item_step = where
+    width = 0
+    if planes or classes < FEW:
+        kind = "tiles"
+        width = min(MAX_WIDTH, TILE // classes // LANES * LANES - LANES)
+        span = max(TASK // classes // width, 1) * width
+        tasks = outer * ((inner + span - 1) // span)
+    else:
+        kind, span = "long_rows", max(TASK // classes, 1)
+        tasks = (inner + span - 1) // span
+    parts = torch.empty(tasks, dtype=torch.float64, device="cpu") if tasks > 1 else None
+    context = CONTEXT.pack(
+        x.data_ptr(), t.data_ptr(), 0 if value is None else value.data_ptr(), 0 if gx is None else gx.data_ptr(), factor.data_ptr(),
+        0 if parts is None else parts.data_ptr(), total.data_ptr(), t.numel(), classes, 0 if lse is None else lse.data_ptr(), 0 if right is None else right.data_ptr(),
+        scale, total_share, call.link_parameter,
+        factor_step, weight.data_ptr(), weight_step, 0 if shares is None else shares.data_ptr(), inner, outer_step, class_step, item_step, span, width, call.ignore,
+        *call.params, *PADDING[len(call.params)],
+    )  # fmt: skip
+    run_loop = kernel(kind, planes, call.formula, len(call.params), call.link, x.dtype, t.dtype, factor.dtype)
+    if tasks == 0:
+        total.zero_()
+    elif parts is None:
+        run_loop(0, 1, context)
+    else:
+        parallel_for(0, tasks, 1, run_loop, context)
+        finish_kernel(real)(0, tasks, context)
+    if scale == 0.0:
+        gradients.zero(gx)
+    return Results(total, value, gx, None, lse, right)
+
+
+rescaled = partial(gradients.rescaled, run)

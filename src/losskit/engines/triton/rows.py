@@ -1,0 +1,347 @@
+"""The rows pattern on a GPU: one pass reads scores and labels, sums the loss and writes the gradient; see `cpu/row_loops.py` for the mathematics.
+
+One program takes a few items with their classes, as one block of the scores: rows, or items side by side in the planes of an image. Where a row does not fit
+into the block, the program walks over it twice: once for its sums, which it carries to a larger maximum whenever one turns up, and once for the gradient,
+whose exponentials it computes again. As in the elementwise pattern: sums in float64 in a fixed order, and no step waits for the device.
+"""
+
+import math
+from contextlib import nullcontext
+from typing import NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from losskit.engines.call import Results, Rows, real_dtype
+from losskit.engines.triton.elementwise import BLOCK, MAX_PARAMS, OPTIONS, REAL, bound, finish, scaled, scaling
+from losskit.engines.triton.math import INF, LARGEST, LARGEST_64, exp_neg, log1p
+
+TILE = 4096  # scores a program: a row of as many classes is read once. Not yet measured on a GPU
+LINE = 16  # items side by side in an image at least: 64 bytes of float32, whole sectors of memory for every dtype. Not yet measured on a GPU
+WARP = 512  # scores a warp: 16 a thread in registers. Not yet measured on a GPU
+
+
+@triton.jit
+def largest(s):
+    """The largest finite number."""
+    return LARGEST_64 if s.dtype == tl.float64 else LARGEST
+
+
+@triton.jit
+def block(X, first, wanted, j, step, classes, REAL: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Classes j of the rows that are wanted, and where there are any."""
+    present = wanted[:, None] & (j < classes)[None, :]
+    return tl.load(X + (first[:, None] + (j * step)[None, :]), present, other=0).to(REAL), present
+
+
+@triton.jit
+def scores(x, present, parameter, LINK: tl.constexpr):  # type: ignore[no-untyped-def]
+    """The scores of a block; infinite ones are read as the largest number, and what is not present as minus infinity."""
+    if LINK is not None:
+        s, _ = LINK(x, parameter)
+    else:
+        s = x
+    s = tl.where(s > largest(s), largest(s), s)
+    return tl.where(present, s, -INF)
+
+
+@triton.jit
+def below(s, top):
+    """How far scores lie below the largest; a score of minus infinity lies infinitely far, even where there is no other."""
+    return tl.where(s == -INF, INF, top[:, None] - s)
+
+
+@triton.jit
+def share(SHARES, j, classes, REAL: tl.constexpr):  # type: ignore[no-untyped-def]
+    """The classes' shares in `spread`."""
+    return tl.load(SHARES + j, j < classes, other=0).to(REAL)
+
+
+@triton.jit
+def sums(s, j, y, SHARES, classes, REAL: tl.constexpr, FIRST: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Of a block of each row: the largest score, the label's score, the sum of the other classes' exponentials, the spread, the shares, the winner."""
+    top = tl.max(s, 1)
+    gap = below(s, top)
+    at_label = j[None, :] == y[:, None]
+    own = tl.sum(tl.where(at_label, s, 0.0), 1)
+    rest = tl.sum(tl.where(at_label, 0.0, exp_neg(gap)), 1)
+    spread = tl.zeros_like(rest)
+    shared = tl.zeros((), REAL)
+    if SHARES is not None:
+        h = share(SHARES, j, classes, REAL)
+        spread = tl.sum(tl.where(h[None, :] == 0.0, 0.0, h[None, :] * gap), 1)
+        shared = tl.sum(h)
+    winner = tl.zeros_like(y)
+    if FIRST:
+        winner = tl.min(tl.where(s == top[:, None], j[None, :], 0x7FFFFFFF), 1)
+    return top, own, rest, spread, shared, winner
+
+
+@triton.jit
+def raised(rest, spread, shared, m, new):
+    """Sums taken against the maximum m, against a larger one."""
+    gap = tl.where(m == new, 0.0, new - m)
+    return rest * exp_neg(gap), spread + tl.where(shared == 0.0, 0.0, shared * gap)
+
+
+@triton.jit
+def point(m, own, rest, spread, shared, own_share, weight, p, FORMULA: tl.constexpr):  # type: ignore[no-untyped-def]
+    """From a row's sums to: value, log-sum-exp, the factors of the exponentials and of the shares in the gradient, and the label's gradient."""
+    d = tl.where((m == largest(m)) & (own < m), INF, m - own)
+    hit = exp_neg(d)
+    level = log1p(tl.where(d == 0.0, rest, rest + hit - 1.0))
+    inverse = 1.0 / (rest + hit)
+    hit = hit * inverse
+    miss = rest * inverse
+    value, by_nll, by_spread, by_lse = FORMULA(d + level, hit, miss, spread + shared * level, m + level, weight, *p)
+    common = shared * by_spread + by_lse
+    return value, m + level, (by_nll + common) * inverse, by_spread, common * hit - by_nll * miss - own_share * by_spread
+
+
+@triton.jit
+def store_gradient(  # type: ignore[no-untyped-def]
+    GRAD, x, present, counts, first, live, j, step, y, m, slope, by_share, own_slope, SHARES, classes, parameter, LINK: tl.constexpr, REAL: tl.constexpr
+):  # fmt: skip
+    """A block of the gradient: exact zeros for what does not count, whatever it holds."""
+    g = exp_neg(below(scores(x, present, parameter, LINK), m)) * slope[:, None]
+    if SHARES is not None:
+        g -= share(SHARES, j, classes, REAL)[None, :] * by_share[:, None]
+    g = tl.where(j[None, :] == y[:, None], own_slope[:, None], g)
+    if LINK is not None:
+        _, bend = LINK(x, parameter)
+        g *= bend
+    tl.store(GRAD + (first[:, None] + (j * step)[None, :]), tl.where(counts[:, None], g, 0.0), live[:, None] & (j < classes)[None, :])
+
+
+@triton.jit
+def rowwise(  # type: ignore[no-untyped-def]  # typed by Triton
+    X, LABELS, FACTOR, WEIGHT, SHARES, SCALE, INCOMING, VALUE, LSE, RIGHT, GRAD, PARTS, TOTAL,
+    classes: tl.int64, inner: tl.int64, ignore: tl.int64, scale: tl.float64, link: tl.float64,
+    p0: tl.float64, p1: tl.float64, p2: tl.float64, p3: tl.float64, p4: tl.float64,
+    FORMULA: tl.constexpr, LINK: tl.constexpr, PARAMS: tl.constexpr, REAL: tl.constexpr, PLANES: tl.constexpr, WHOLE: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
+    """ROWS items, COLUMNS of their classes at a time: all of them if WHOLE. None pointers and INCOMING as in `pointwise`.
+
+    PLANES: `inner` items next to each other, the next class after the last of them, and the next sample after the last class. Otherwise all items are `inner`.
+    """
+    weight = scaling(scale, SCALE)
+    if INCOMING is not None:
+        incoming = tl.load(INCOMING)
+        if incoming == 1.0:
+            return
+        weight *= incoming.to(tl.float64)
+    program = tl.program_id(0).to(tl.int64)
+    tiles = tl.cdiv(inner, ROWS)
+    outer = program // tiles
+    i = (program - outer * tiles) * ROWS + tl.arange(0, ROWS)
+    live = i < inner
+    item = outer * inner + i
+
+    label = tl.load(LABELS + item, live, other=0).to(tl.int64)
+    counts = live & (label != ignore)
+    f = tl.full((ROWS,), 1.0, REAL)
+    if FACTOR is not None:
+        f = tl.load(FACTOR + item, live, other=0).to(REAL)
+        counts = counts & (f != 0.0)
+    wrong = counts & ((label < 0) | (label >= classes))
+    y = tl.where(counts & (label >= 0) & (label < classes), label, 0).to(tl.int32)
+
+    # rows that do not count are not read; in images they lie between others, and leaving them out would break up the loads
+    if PLANES:
+        first = outer * inner * classes + i
+        step = inner
+        wanted = live
+    else:
+        first = item * classes
+        step = 1
+        wanted = counts
+    columns = tl.arange(0, COLUMNS)
+    parameter = tl.full((), link, REAL)
+    if WHOLE:
+        x, present = block(X, first, wanted, columns, step, classes, REAL)
+        m, own, rest, spread, shared, winner = sums(scores(x, present, parameter, LINK), columns, y, SHARES, classes, REAL, RIGHT is not None)
+    else:
+        m = tl.full((ROWS,), -INF, REAL)
+        own = tl.zeros((ROWS,), REAL)
+        rests = tl.zeros((ROWS,), tl.float64)
+        spreads = tl.zeros((ROWS,), tl.float64)
+        shares = tl.zeros((), tl.float64)
+        winner = tl.zeros((ROWS,), tl.int32)
+        for start in range(0, classes * tl.max(counts.to(tl.int64), 0), COLUMNS):
+            j = (start + columns).to(tl.int32)
+            x, present = block(X, first, wanted, j, step, classes, REAL)
+            top, own_here, rest, spread, shared, winner_here = sums(scores(x, present, parameter, LINK), j, y, SHARES, classes, REAL, RIGHT is not None)
+            if RIGHT is not None:
+                winner = tl.where(top > m, winner_here, winner)
+            new = tl.where(top > m, top, m)
+            rests, spreads = raised(rests, spreads, shares, m, new)
+            rest, spread = raised(rest, spread, shared, top, new)
+            rests += rest
+            spreads += spread
+            shares += shared
+            own += own_here
+            m = new
+        rest = rests.to(REAL)
+        spread = spreads.to(REAL)
+        shared = shares.to(REAL)
+
+    own_weight = tl.full((ROWS,), 1.0, REAL)
+    if WEIGHT is not None:
+        own_weight = tl.load(WEIGHT + y).to(REAL)
+    own_share = tl.zeros((ROWS,), REAL)
+    if SHARES is not None:
+        own_share = tl.load(SHARES + y).to(REAL)
+    p = (tl.full((), p0, REAL), tl.full((), p1, REAL), tl.full((), p2, REAL), tl.full((), p3, REAL), tl.full((), p4, REAL))
+    value, lse, slope, by_share, own_slope = point(m, own, rest, spread, shared, own_share, own_weight, p[:PARAMS], FORMULA)
+
+    value = tl.where(counts, tl.where(wrong, float("nan"), value * f), 0.0)
+    if VALUE is not None:
+        tl.store(VALUE + item, value, live)
+    if LSE is not None:
+        tl.store(LSE + item, tl.where(counts, lse, 0.0), live)
+    if RIGHT is not None:
+        tl.store(RIGHT + item, (counts & ~wrong & (winner == y) & (rest == rest)).to(tl.uint8), live)  # a row with a NaN is never right
+    if PARTS is not None:
+        part = tl.sum(value.to(tl.float64))
+        if tl.num_programs(0) == 1:
+            tl.store(TOTAL, scaled(part, weight))
+        else:
+            tl.store(PARTS + program, part)
+
+    if GRAD is not None:
+        w = f * weight.to(REAL)
+        counts = counts & (w != 0.0)
+        w = tl.where(wrong, float("nan"), w)
+        slope *= w
+        own_slope *= w
+        by_share *= w
+        if WHOLE:
+            store_gradient(GRAD, x, present, counts, first, live, columns, step, y, m, slope, by_share, own_slope, SHARES, classes, parameter, LINK, REAL)
+        else:
+            for start in range(0, classes, COLUMNS):
+                j = (start + columns).to(tl.int32)
+                x, present = block(X, first, wanted, j, step, classes, REAL)
+                store_gradient(GRAD, x, present, counts, first, live, j, step, y, m, slope, by_share, own_slope, SHARES, classes, parameter, LINK, REAL)
+
+
+class Layout(NamedTuple):
+    """Where the scores lie: `outer` times planes of `inner` items, one a class, or `inner` rows."""
+
+    planes: bool
+    classes: int
+    outer: int
+    inner: int
+
+    def block(self) -> tuple[int, int]:
+        """Items and classes of a program."""
+        padded = triton.next_power_of_2(self.classes)
+        rows = min(max(TILE // padded, LINE if self.planes else 1), triton.next_power_of_2(self.inner))
+        return rows, min(padded, TILE // rows)
+
+
+def laid_out(x: Tensor, dim: int) -> tuple[Tensor, Layout]:
+    """The scores, copied if they lie neither in planes nor in rows, and how they lie."""
+    classes = x.shape[dim]
+    inner = math.prod(x.shape[dim + 1 :])
+    if inner > 1 and x.is_contiguous():
+        return x, Layout(True, classes, math.prod(x.shape[:dim]), inner)
+    if not x.movedim(dim, -1).is_contiguous():
+        x = x.movedim(dim, -1).contiguous().movedim(-1, dim)
+    return x, Layout(False, classes, 1, x.numel() // classes)
+
+
+def readable(operand: Tensor | None) -> Tensor | None:
+    """An operand of items or classes in their order, as Triton reads it."""
+    if operand is None:
+        return None
+    operand = operand.contiguous()
+    return operand.view(torch.uint8) if operand.dtype is torch.bool else operand
+
+
+def launch(
+    call: Rows,
+    x: Tensor,
+    where: Layout,
+    t: Tensor,
+    scale: float | Tensor,
+    *,
+    incoming: Tensor | None = None,
+    value: Tensor | None = None,
+    lse: Tensor | None = None,
+    right: Tensor | None = None,
+    grad: Tensor | None = None,
+    total: Tensor | None = None,
+) -> None:
+    """Runs the kernel for the outputs given; the gradient lies like the scores, the others in the order of the items."""
+    if t.numel() == 0:
+        if total is not None:
+            total.zero_()
+        return
+    number, pointer = (1.0, scale) if isinstance(scale, Tensor) else (scale, None)
+    rows, columns = where.block()
+    programs = where.outer * triton.cdiv(where.inner, rows)
+    parts = None if total is None else torch.empty(programs, dtype=torch.float64, device=x.device)
+    options = OPTIONS | {"num_warps": min(max(rows * columns // WARP, 1), 8)}
+    with torch.cuda.device(x.device) if x.is_cuda else nullcontext():
+        rowwise[(programs,)](
+            x, readable(t), readable(call.factor), readable(call.weight), readable(call.shares), pointer, incoming, value, lse, readable(right), grad, parts, total,
+            where.classes, where.inner, call.ignore, number, call.link_parameter, *call.params, *(0.0,) * (MAX_PARAMS - len(call.params)),
+            FORMULA=bound(call.formula), LINK=None if call.link is None else bound(call.link), PARAMS=len(call.params), REAL=REAL[real_dtype(x.dtype)],
+            PLANES=where.planes, WHOLE=columns >= where.classes, ROWS=rows, COLUMNS=columns, **options,
+        )  # fmt: skip
+        if total is not None and programs > 1:
+            finish[(1,)](parts, pointer, total, programs, number, BLOCK=BLOCK, **OPTIONS)
+
+
+def run(
+    call: Rows,
+    x: Tensor,
+    t: Tensor,
+    *,
+    scale: float | Tensor = 1.0,
+    incoming: Tensor | None = None,
+    each: bool = False,
+    grad_input: bool = False,
+    grad_target: bool = False,
+    by_products: bool = False,
+    inplace: bool = False,
+) -> Results:
+    """One pass: the sum of the losses times `scale`, or the loss of `each` item; and the gradient (times `incoming` if given: then no values)."""
+    real = real_dtype(x.dtype)
+    if incoming is not None:
+        if any(incoming.stride()):
+            call = call._replace(factor=incoming if call.factor is None else torch.where(call.factor != 0, call.factor * incoming, 0.0))
+        elif t.numel():  # one number for all, as from a sum or mean taken outside
+            number = incoming[(0,) * incoming.dim()]
+            scale = number if not isinstance(scale, Tensor) and scale == 1.0 else number * scale
+    x, where = laid_out(x, call.dim)
+
+    def of_items(wanted: bool, dtype: torch.dtype) -> Tensor | None:
+        return torch.empty(t.shape, dtype=dtype, device=x.device) if wanted else None
+
+    value, lse, right = of_items(each or by_products, real), of_items(by_products, real), of_items(by_products, torch.bool)
+    grad = (x if inplace else torch.empty_like(x, requires_grad=False)) if grad_input else None
+    total = torch.empty((), dtype=real, device=x.device) if incoming is None and not each else None
+    launch(call, x, where, t, scale, value=value, lse=lse, right=right, grad=grad, total=total)
+    return Results(total, value, grad, None, lse, right)
+
+
+def rescaled(
+    given: tuple[Tensor | None, Tensor | None] | None,
+    incoming: Tensor,
+    call: Rows,
+    x: Tensor,
+    t: Tensor,
+    scale: float | Tensor,
+    wants_x: bool,
+    wants_t: bool,
+) -> tuple[Tensor | None, Tensor | None]:
+    """As in the elementwise pattern: the gradient `given` if the device finds `incoming` to be 1, else computed again in its place."""
+    if given is None:
+        return run(call, x, t, scale=scale, incoming=incoming.expand(t.shape), grad_input=wants_x).grad_input, None
+    x, where = laid_out(x, call.dim)
+    launch(call, x, where, t, scale, incoming=incoming, grad=given[0])
+    return given

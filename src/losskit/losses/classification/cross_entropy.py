@@ -1,0 +1,184 @@
+"""Cross-entropy of class scores: the softmax loss."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from losskit.contract import checks, labels
+from losskit.contract.checks import Reduction
+from losskit.contract.distributions import distributions, from_distributions
+from losskit.contract.reduction import Normalizer
+from losskit.contract.registry import loss
+from losskit.contract.rows import Labelled, rows
+from losskit.engines.language import absolute, exp_neg, expm1, log_floored, reciprocal, unit, where
+
+
+def formula(nll, hit, miss, spread, lse, weight):
+    return weight * nll, weight, 0.0, 0.0
+
+
+def smoothed(nll, hit, miss, spread, lse, weight, keep, square):
+    """`spread` carries the smoothed mass and the class weights of its classes; the squared log-sum-exp is weighted like the item."""
+    return keep * weight * nll + spread + square * weight * lse * lse, keep * weight, 1.0, 2.0 * square * weight * lse
+
+
+def soft(logp, p, q, t, weight, keep, smooth):
+    mass = weight * (t * keep + smooth)
+    return where(mass == 0.0, 0.0, -mass * logp), -mass, -weight * keep * logp
+
+
+def soft_cap(x, cap):
+    """cap tanh(x / cap), and its derivative."""
+    a = absolute(x) / cap
+    u = expm1(-2.0 * a)
+    e = exp_neg(2.0 * a)
+    t = -u / (2.0 + u)
+    return cap * where(x < 0.0, -t, t), 4.0 * e / ((1.0 + e) * (1.0 + e))
+
+
+def of_probability(x, t):
+    """-t log x of one class."""
+    p = unit(x)
+    log_p = log_floored(p)
+    return where(t == 0.0, 0.0, -t * log_p), -t * reciprocal(p), -log_p
+
+
+def of_log_probability(x, t):
+    """-t x of one class, x its log-probability."""
+    return where(t == 0.0, 0.0, -t * x), -t, -x
+
+
+def textbook(mp, x, t, weight, label_smoothing, z_loss, softcap, from_logits, log_input):
+    if not from_logits:
+        x = x if log_input else [mp.log(v) for v in x]
+    elif softcap is not None:
+        x = [softcap * mp.tanh(v / softcap) for v in x]
+    lse = mp.log(mp.fsum(mp.exp(v) for v in x)) if from_logits else 0
+    own = [1] * len(x) if weight is None else weight
+    smooth = label_smoothing / len(x)
+    value = mp.fsum(w * ((1 - label_smoothing) * (j == t) + smooth) * (lse - v) for j, (v, w) in enumerate(zip(x, own, strict=True)))
+    return value + z_loss * own[t] * lse**2
+
+
+@loss(
+    textbook=textbook,
+    module="CrossEntropyLoss",
+    task="classification",
+    pattern="rows",
+    formula="-log p_y,  p = softmax(x)",
+    input="logit",
+    target="label",
+    torch="cross_entropy",
+    arguments=(
+        {},
+        {"label_smoothing": 0.1},
+        {"z_loss": 1e-3},
+        {"softcap": 20.0},
+        {"weight": [0.5, 2.0, 1.0, 1.5]},
+        {"from_logits": False},
+        {"from_logits": False, "log_input": True, "label_smoothing": 0.1},
+        {"label_smoothing": 0.2, "z_loss": 1e-2, "softcap": 30.0, "weight": [1.0, 0.5, 3.0, 1.0]},
+    ),
+    tolerance=4e-6,
+    chinese="""
+    交叉熵(含 softmax)：输入是各类别的 logits，类别轴默认为第 1 维；目标是类别编号，或每类的概率。
+    何时用：多分类与语义分割的默认选择。label_smoothing 防止过分自信，weight 补偿类别不均衡，ignore_index 或 mask 去掉不计的样本。
+    边界：很有把握的正确预测保留微小的损失与梯度(不会被舍入成 0)；logit 为 -inf 的类别概率恰为 0；全部忽略时损失为 0、梯度为 0，不是 NaN。
+    """,
+)
+def cross_entropy(
+    input: Tensor,
+    target: Tensor,
+    *,
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
+    softcap: float | None = None,
+    dim: int = 1,
+    from_logits: bool = True,
+    log_input: bool = False,
+    inplace: bool = False,
+    return_parts: bool = False,
+    mask: Tensor | None = None,
+    sample_weight: Tensor | None = None,
+    normalizer: Normalizer | None = None,
+    reduction: Reduction = "mean",
+) -> Tensor:
+    """Cross-entropy of class logits (default) or, with from_logits=False, of class probabilities, against class labels or probabilities.
+
+    Formula:
+        -w_y log p_y for a label y, -sum_j w_j t_j log p_j for probabilities t; p = softmax(x). Smoothing s replaces the target t by t (1 - s) + s / C.
+        z_loss adds z w_y lse^2 with lse = log sum_j exp(x_j); softcap replaces x by c tanh(x / c). Derivative by x_j: w_y (p_j - [j = y]).
+
+    Args:
+        input: logits, (C,), (N, C) or (N, C, d1, ...), any real value, -inf for a class that is ruled out; the class axis is `dim`.
+        target: class labels of any integer dtype, the input's shape without the class axis; or probabilities of the input's shape, which sum to 1.
+        weight: a number a class, (C,). With labels "mean" divides by the weights of the labels that count, as in torch. No gradient.
+        ignore_index: the label of items that are absent.
+        label_smoothing: s in [0, 1].
+        z_loss: z >= 0, pulls the log-sum-exp towards 0 (1e-4 is usual).
+        softcap: c > 0, bounds the logits softly to (-c, c).
+        dim: the class axis.
+        from_logits: False if the input is probabilities along `dim`, which must sum to 1, or their logarithms.
+        log_input: with from_logits=False, whether the input is log-probabilities.
+        inplace: let the gradient take the memory of the logits, which are lost: for large vocabularies. One backward only.
+        return_parts: also return what the pass knows besides: (loss, parts) with parts.losses, .lse, .accuracy, .items; detached, no synchronisation.
+        mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`; an item is one row of classes.
+
+    Returns:
+        A scalar, or with reduction="none" the input's shape without the class axis; in [0, inf).
+
+    Raises:
+        TypeError: `input` is not floating point, labels are not integers, an argument is not a number. ValueError: shapes do not fit, a label is no class,
+        probabilities do not sum to 1, `label_smoothing` outside [0, 1], `z_loss` < 0, `softcap` <= 0, weights are not finite, `reduction` is unknown.
+
+    When to use:
+        One right class of several. Noisy labels: smoothing, `generalized_cross_entropy`; rare classes: `weight`, `focal_loss(task="multiclass")`.
+
+    Edge cases:
+        A logit of -inf rules a class out: its probability and gradient are 0. If it is the label's, the loss is inf, with a finite gradient. All items ignored: 0.
+
+    Differs from torch:
+        Labels of every integer dtype; all items ignored give 0, not NaN; confident items keep their digits (a logit 20 above the others: 2.06e-9, torch: 0);
+        half-precision inputs give a float32 value; labels out of range raise with their position; probabilities are checked.
+
+    Reference:
+        Good, Rational Decisions, 1952; smoothing: Szegedy et al., Rethinking the Inception Architecture, 2016.
+
+    Example:
+        >>> import torch
+        >>> cross_entropy(torch.tensor([[2.0, 0.0, 0.0], [0.0, 1.0, 0.0]]), torch.tensor([0, 2]), reduction="none")
+        tensor([0.2395, 1.5514])
+        >>> cross_entropy(torch.tensor([[0.7, 0.1, 0.1, 0.1]]), torch.tensor([0]), from_logits=False)  # cat, dog, sheep, pig
+        tensor(0.3567)
+    """
+    smoothing = checks.number("label_smoothing", label_smoothing, low=0.0, high=1.0)
+    square = checks.number("z_loss", z_loss, low=0.0)
+    link = None if softcap is None else (soft_cap, checks.number("softcap", softcap, above=0.0))
+    for name, flag in (("from_logits", from_logits), ("log_input", log_input), ("inplace", inplace), ("return_parts", return_parts)):
+        checks.flag(name, flag)
+    common: dict[str, Any] = dict(dim=dim, weight=weight, mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction)
+    if not from_logits:
+        if square or link or inplace or return_parts:
+            raise ValueError("z_loss, softcap, inplace and return_parts need logits: leave from_logits=True")
+        of = of_log_probability if log_input else of_probability
+        return from_distributions(of, input, target, logs=log_input, ignore_index=ignore_index, label_smoothing=smoothing, **common)
+    if log_input:
+        raise ValueError("log_input=True says that the input is log-probabilities: add from_logits=False")
+    if labels.soft(input, target):
+        if inplace:
+            raise ValueError("inplace=True needs class labels, and the target is probabilities. Leave inplace out")
+        params: tuple[float, ...] = (1.0 - smoothing, smoothing / input.shape[labels.class_axis(input, dim)])
+        result: Tensor = distributions(soft, input, target, params, link=link, square=square, return_parts=return_parts, **common)
+        return result
+    if smoothing or square:
+        form: Callable[..., Any] = smoothed
+        params = (1.0 - smoothing, square)
+    else:
+        form, params = formula, ()
+    share = smoothing / input.shape[labels.class_axis(input, dim)] if smoothing else 0.0
+    described = Labelled(form, params, share, link)
+    result = rows(described, input, target, ignore_index=ignore_index, inplace=inplace, return_parts=return_parts, **common)
+    return result

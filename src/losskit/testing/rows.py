@@ -1,0 +1,246 @@
+"""Rows of class scores: the subject of an examination, batches and extreme rows to test it with, and its errors against the oracle."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from losskit.contract.registry import Loss
+from losskit.engines.call import real_dtype
+from losskit.testing import inputs
+from losskit.testing.oracles import Number, Worst, worst_error
+from losskit.testing.row_oracle import exact_rows, listed, logs_in_target
+from losskit.testing.subject import LawBroken, NotOffered, Subject, gradient, leaf
+
+SMALL = 1e-3  # losses below, and gradients, may be off by 1e-5
+WIDTHS = (2, 3, 10)
+WIDE = (40, 300, 5000)  # rows that the CPU engine takes one at a time; the last one in blocks
+
+
+def is_rows(loss: Loss, settings: Mapping[str, Any]) -> bool:
+    """Whether a loss under these settings is one of rows: `focal_loss` is, with task="multiclass"."""
+    return loss.pattern == "rows" or any(settings.get("task") == chosen["task"] for chosen in loss.rows)
+
+
+def form(loss: Loss, settings: Mapping[str, Any]) -> str:
+    """What the input is under these settings: "logit", "probability" or "log-probability"."""
+    if settings.get("from_logits", True):
+        return loss.input
+    return "log-probability" if settings.get("log_input") else "probability"
+
+
+@dataclass(frozen=True)
+class RowSubject(Subject):
+    """A loss of rows, examined; `soft`: with distributions for targets although labels are what it is registered with."""
+
+    soft: bool = False
+
+    @property
+    def kind(self) -> Literal["label", "distribution", "none"]:
+        """What a target is."""
+        if self.loss.target == "none":
+            return "none"
+        return "distribution" if self.soft or self.loss.target == "distribution" else "label"
+
+    @property
+    def form(self) -> str:
+        """What the input is."""
+        return form(self.loss, self.settings)
+
+    @property
+    def classes(self) -> int:
+        """The number of classes of ordinary batches."""
+        return listed(self.settings) or 5
+
+    @property
+    def loose(self) -> float:
+        """The relative error allowed to gradients and to small losses."""
+        return self.tolerance * max(1.0, 1e-5 / self.loss.tolerance)
+
+    def needs(self, *kinds: str) -> None:
+        """The law speaks of targets of these kinds."""
+        if self.kind not in kinds:
+            raise NotOffered(f"the target is {'no ' if self.kind == 'none' else 'a '}{'target' if self.kind == 'none' else self.kind}")
+
+    def __call__(self, x: Tensor, t: Tensor, **extra: Any) -> Tensor:
+        """The loss of a batch; raises `NotOffered` where an argument is unknown."""
+        for name in extra:
+            if not self.offers(name):
+                raise NotOffered(f"no argument {name}")
+        given = inputs.as_arguments({k: v for k, v in self.settings.items() if self.offers(k)}, real_dtype(x.dtype))
+        return self.function(x, **given, **extra) if self.kind == "none" else self.function(x, t, **given, **extra)
+
+    def each(self, x: Tensor, t: Tensor, **extra: Any) -> Tensor:
+        """One loss an item."""
+        if self.offers("reduction"):
+            return self(x, t, reduction="none", **extra)
+        result = self(x, t, **extra)
+        if result.dim() != x.dim() - 1:
+            raise NotOffered('no reduction="none"')
+        return result
+
+    def batch(self, shape: tuple[int, ...] = (6,), seed: int = 0, dtype: torch.dtype | None = None) -> tuple[Tensor, Tensor]:
+        """An ordinary batch of items of a shape, the class axis where `dim` = 1 expects it."""
+        draw = torch.Generator().manual_seed(seed)
+        x = torch.randn((*shape, self.classes), generator=draw, dtype=torch.float64) * 2
+        t = torch.randint(0, self.classes, shape, generator=draw)
+        if self.form != "logit":
+            x = x.softmax(-1) if self.form == "probability" else x.log_softmax(-1)
+        x = self.classes_first(x).to(dtype or self.dtype)
+        if self.kind != "distribution":
+            return x, t
+        soft = torch.randn((*shape, self.classes), generator=draw, dtype=torch.float64).softmax(-1)
+        return x, self.classes_first(soft.log() if logs_in_target(self.settings) else soft).to(dtype or self.dtype)
+
+    @staticmethod
+    def classes_first(x: Tensor) -> Tensor:
+        """The last axis to place 1, in a tensor of its own."""
+        return x.movedim(-1, min(1, x.dim() - 1)).contiguous()
+
+    def pick(self, x: Tensor, t: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
+        """The items of a batch where `keep` says so, as a list of rows."""
+        return x.movedim(1, -1)[keep], t.movedim(1, -1)[keep] if self.kind == "distribution" else t[keep]
+
+    def masses(self, t: Tensor, factor: Tensor | None = None, *, alone: bool = False) -> Tensor:
+        """What each item adds to the denominator of "mean": its weight, times that of its label's class (torch's rule; not for `alpha`, nor distributions)."""
+        each = torch.ones(t.shape if self.kind != "distribution" else t.select(1, 0).shape, dtype=torch.float64)
+        weight = self.settings.get("weight")
+        if weight is not None and self.kind == "label" and not alone:
+            each = torch.tensor(weight, dtype=torch.float64)[t.long().clamp(0, self.classes - 1)]
+        return each if factor is None else torch.where(factor != 0, each * factor, 0.0)
+
+    def softened(self) -> "RowSubject":
+        """The same with distributions for targets; raises `NotOffered` if the callable takes labels only."""
+        if self.kind != "label":
+            return self
+        other = replace(self, soft=True)
+        try:
+            other(*other.batch())
+        except (TypeError, ValueError, RuntimeError):
+            raise NotOffered("targets are labels") from None
+        return other
+
+
+def extreme(s: RowSubject, widths: Sequence[int] = WIDTHS) -> list[tuple[Tensor, Tensor]]:
+    """Rows over the whole range, (items, classes) of several widths: sure and right, sure and wrong, ties, +-1e4, denormals, classes that are ruled out."""
+    given = listed(s.settings)
+    found = []
+    for n in (given,) if given else widths:
+        draw = np.random.default_rng(n)
+        scores, labels = hard_rows(s, n, draw)
+        x = torch.from_numpy(np.stack(scores))
+        t = torch.tensor(labels)
+        if s.form != "logit":
+            x = x.log_softmax(1).clamp(min=-2e4) if s.form == "log-probability" else x.softmax(1).clamp(min=2 * torch.finfo(s.real).tiny)
+        if s.kind == "distribution":
+            t = torch.from_numpy(np.stack([soft_row(n, y, x[i].numpy(), i, draw) for i, y in enumerate(labels)]))
+            t = (t.log() if logs_in_target(s.settings) else t).to(s.dtype)
+        found.append((x.to(s.dtype), t))
+    return found
+
+
+def hard_rows(s: RowSubject, n: int, draw: np.random.Generator) -> tuple[list[Any], list[int]]:
+    """Scores and labels of one width. Wide rows hold few different numbers where the oracle must take each class for the label in turn."""
+    few = n in WIDE and (s.settings.get("label_smoothing") or s.settings.get("z_loss"))
+    scores, labels = [], []
+
+    def put(row: Any, label: int) -> None:
+        scores.append(np.asarray(row, np.float64))
+        labels.append(label)
+
+    def some(size: float = 1.0) -> Any:
+        return size * (draw.choice([-1.3, 0.1, 1.7], n) if few else draw.normal(size=n))
+
+    def lifted(row: Any, place: int, gap: float) -> Any:
+        row[place] = np.delete(row, place).max() + gap
+        return row
+
+    def right(gap: float) -> None:
+        y = int(draw.integers(n))
+        put(lifted(some(), y, gap), y)
+
+    def wrong(gap: float) -> None:
+        y = int(draw.integers(n))
+        put(lifted(some(), (y + 1) % n, gap), y)
+
+    put(np.sort(some(30.0)), n - 1)  # in a wide row the maximum moves on from block to block
+    if n in WIDE:
+        right(20.0)
+        wrong(80.0)
+        return scores, labels
+    for gap in (5.0, 20.0, 40.0, 80.0):
+        right(gap)
+        wrong(gap)
+    put(some(30.0), 0)
+    put(np.zeros(n), n - 1)
+    put(lifted(lifted(some(), 0, 3.0), n - 1, 0.0), 0)
+    put(draw.choice([-1e4, 1e4], n), int(draw.integers(n)))
+    put(np.where(np.arange(n) == 1, 1e4, -1e4), 1)
+    put(np.where(np.arange(n) == 1, 1e4, -1e4), 0)
+    put(some(1e-40), n - 1)
+    put(1e4 + some(), n // 2)
+    if n > 2 and not s.settings.get("label_smoothing") and s.form == "logit":  # smoothing puts mass on what is ruled out
+        put(np.where(np.arange(n) % 3 == 1, -math.inf, some(3.0)), 0)
+        put(np.where(np.arange(n) == n - 1, some(), -math.inf), n - 1)
+    return scores, labels
+
+
+def soft_row(n: int, label: int, x: Any, kind: int, draw: np.random.Generator) -> Any:
+    """A distribution: random, all on the label, on two classes, uniform, or that of the scores themselves; nothing where a score is -inf."""
+    open_ = np.isfinite(x)
+    rows = (draw.dirichlet(np.full(n, 0.5)), np.arange(n) == label, np.isin(np.arange(n), (label, (label + 1) % n)), np.ones(n), np.exp(x - x.max()))
+    row = np.where(open_, rows[kind % len(rows)], 0.0)
+    return row / row.sum()
+
+
+class Error(NamedTuple):
+    """The worst error of one kind, what is allowed, and the row it came from."""
+
+    what: str
+    worst: Worst
+    allowed: float
+    row: str
+
+
+def errors(s: RowSubject, x: Tensor, t: Tensor, tolerance: float | None = None) -> list[Error]:
+    """Value, gradient (of the sum: the pass that training runs) and, of distributions, gradient to the target against the oracle."""
+    found = exact_rows(s.loss, s.settings, x, None if s.kind == "none" else t)
+    a, b = leaf(x), leaf(t) if s.kind == "distribution" else t
+    values = s.each(x, t)
+    total = s(a, b, reduction="sum") if s.offers("reduction") else s.each(a, b)
+    grads = gradient(total, a, b) if s.kind == "distribution" else gradient(total, a)
+    large = [abs(e.value) > SMALL for e in found]
+    kinds: list[tuple[str, Tensor, list[Number | None], list[Number], float]] = [
+        ("value", values, [e.value if big else None for e, big in zip(found, large, strict=True)], [e.value_scale for e in found], s.tolerance),
+        ("small value", values, [None if big else e.value for e, big in zip(found, large, strict=True)], [e.value_scale for e in found], s.loose),
+        ("gradient", grads[0], [g for e in found for g in e.gradient], [g for e in found for g in e.gradient_scale], s.loose),
+    ]
+    if s.kind == "distribution":
+        by_target = [g for e in found for g in e.by_target or ()]
+        kinds += [("gradient to the target", grads[1], by_target, [g for e in found for g in e.by_target_scale or ()], s.loose)]
+    result = []
+    for what, got, expected, scale, allowed in kinds:
+        worst = worst_error(got, expected, scale)
+        i = worst.place // (got.numel() // len(x) or 1)
+        shown = f"x = {row_text(x[i])}, t = {row_text(t[i])}" + (f", class {worst.place % x.shape[1]}" if got.dim() == 2 else "")
+        result.append(Error(what, worst, max(allowed if tolerance is None else tolerance, 0.51 * torch.finfo(got.dtype).eps), shown))
+    return result
+
+
+def row_text(x: Tensor) -> str:
+    """A row as a reader can type it in again, a long one shortened."""
+    if x.dim() == 0 or len(x) <= 12:
+        return repr(x.tolist())
+    return f"[{', '.join(map(repr, x[:3].tolist()))}, ... {len(x)} numbers, the largest {x.max().item()!r} at {int(x.argmax())}]"
+
+
+def require_exact(s: RowSubject, batches: Sequence[tuple[Tensor, Tensor]], tolerance: float | None = None, only: Sequence[str] = ()) -> None:
+    """Within the tolerance everywhere."""
+    for x, t in batches:
+        for what, worst, allowed, row in errors(s, x, t, tolerance):
+            if not worst.error <= allowed and (not only or what in only):
+                raise LawBroken(f"{what} {worst.got!r}, exact {worst.expected!r} at {row} (error {worst.error:.1e}, allowed {allowed:.1e})")

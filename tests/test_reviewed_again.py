@@ -1,0 +1,63 @@
+"""Defects that the second review found: each failed before it was mended."""
+
+import pytest
+import torch
+
+import losskit
+
+
+def test_little_smoothing_is_not_lost_in_rounding():
+    for smoothing in (1e-3, 1e-5, 1e-7):
+        x = torch.tensor([50.0, -50.0], requires_grad=True)
+        loss = losskit.binary_cross_entropy(x, torch.tensor([1.0, 0.0]), label_smoothing=smoothing, reduction="none")
+        (grad,) = torch.autograd.grad(loss.sum(), x)
+        torch.testing.assert_close(loss.double(), torch.full((2,), 25.0 * smoothing, dtype=torch.float64), rtol=1e-6, atol=0)
+        torch.testing.assert_close(grad.double(), torch.tensor([0.5, -0.5], dtype=torch.float64) * smoothing, rtol=1e-6, atol=0)
+        assert loss[0] == loss[1]
+
+
+@pytest.mark.parametrize(("weight", "told"), [(3e38, "add up to"), (1e-40, "add up to"), (1e300, "float64 numbers beyond"), (1e-300, "float64 numbers beyond")])
+def test_weights_out_of_range_raise(weight, told):
+    dtype = torch.float64 if weight in (1e300, 1e-300) else torch.float32
+    with pytest.raises(ValueError, match=told):
+        losskit.mse_loss(torch.ones(4), torch.zeros(4), sample_weight=torch.full((4,), weight, dtype=dtype))
+
+
+@pytest.mark.filterwarnings("ignore")  # the deprecations of torch's own forward mode
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_forward_mode_keeps_the_dtype(reduction):
+    x, t = torch.randn(3), torch.randn(3)
+    value, tangent = torch.func.jvp(lambda a: losskit.mse_loss(a, t, reduction=reduction), (x,), (x,))
+    assert value.dtype is tangent.dtype is torch.float32
+    logits, labels = torch.randn(3, 4), torch.tensor([0, 3, 1])
+    value, tangent = torch.func.jvp(lambda a: losskit.cross_entropy(a, labels, reduction=reduction), (logits,), (logits,))
+    assert value.dtype is tangent.dtype is torch.float32
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_nothing_left_to_count_also_when_compiled():
+    x = torch.full((3,), float("nan"), requires_grad=True)
+    value = torch.compile(losskit.mse_loss, fullgraph=True)(x, torch.zeros(3), normalizer=0)
+    (grad,) = torch.autograd.grad(value, x)
+    assert value == 0 and not grad.any()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_forced_engine_raises_when_compiled():
+    step = torch.compile(losskit.mse_loss, fullgraph=True)
+    with losskit.use_engine("cpu"), pytest.raises(Exception, match="EngineError"):
+        step(torch.ones(3), torch.zeros(3))
+    with losskit.use_engine("torch"):
+        assert step(torch.ones(3), torch.zeros(3)) == 1
+
+
+def test_a_mean_does_not_overflow_in_any_engine():
+    for engine in ("cpu", "torch"):
+        with losskit.use_engine(engine):
+            assert losskit.l1_loss(torch.tensor([3e38, 3e38]), torch.zeros(2)).item() == pytest.approx(3e38, rel=1e-6)
+
+
+def test_barron_keeps_tiny_errors_of_flat_members():
+    for alpha in (-1e16, -1e4, 1e-6, -1e-6, 1e-12):
+        value = losskit.barron_loss(torch.tensor([1e-15, 3e-19]), torch.zeros(2), alpha=alpha, reduction="none")
+        torch.testing.assert_close(value, torch.tensor([5e-31, 4.5e-38]), rtol=1e-5, atol=0)

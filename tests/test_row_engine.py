@@ -1,0 +1,110 @@
+"""What the fused engine for rows does besides the mathematics: what it stores, gives along, takes in place, and how far it can count."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import losskit
+
+SECOND_PROCESS = """
+import sys, torch, losskit
+x = torch.randn(8, 5, requires_grad=True)
+losskit.cross_entropy(x, torch.arange(8) % 5).backward()
+losskit.cross_entropy(torch.randn(2, 40), torch.tensor([0, 1]))
+losskit.cross_entropy(torch.randn(2, 5, 20), torch.zeros(2, 20, dtype=torch.long))
+print("numba" in sys.modules)
+"""
+
+
+def test_every_loop_is_stored(tmp_path):
+    """Tiles of rows, tiles of planes and long rows: a second process compiles nothing."""
+    environment = os.environ | {"LOSSKIT_CACHE_DIR": str(tmp_path)}
+    printed = [subprocess.run([sys.executable, "-c", SECOND_PROCESS], env=environment, capture_output=True, text=True, check=True).stdout for _ in range(2)]
+    assert printed == ["True\n", "False\n"]
+
+
+@pytest.mark.parametrize("engine", ["cpu", "torch"])
+@pytest.mark.parametrize("shape", [(50, 7), (20, 90), (3, 6, 11), (2, 5000)])
+def test_by_products(engine, shape):
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0)).round(decimals=1)  # ties
+    t = torch.randint(0, 6, (shape[0], *shape[2:]), generator=torch.Generator().manual_seed(1))
+    t.view(-1)[1] = -100
+    for wants in (True, False):
+        with losskit.use_engine(engine):
+            loss, parts = losskit.cross_entropy(x.requires_grad_(wants), t, return_parts=True)
+        kept = t != -100
+        assert parts.items == kept.sum() and not any(part.requires_grad for part in parts)
+        torch.testing.assert_close(parts.losses[kept].mean(), loss.detach())
+        torch.testing.assert_close(parts.lse[kept], x.detach().logsumexp(1)[kept])
+        assert parts.accuracy == (x.argmax(1) == t)[kept].float().mean()
+        assert parts.losses.view(-1)[1] == 0 and parts.lse.view(-1)[1] == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(2, 6, 8), (12, 8)])
+def test_inplace_gives_the_same_gradients(dtype, shape):
+    layer = torch.nn.Linear(8, 50).to(dtype)
+    h, t = torch.randn(shape).to(dtype), torch.randint(0, 50, shape[:-1])
+    found = []
+    for inplace in (False, True):
+        logits = layer(h)
+        memory = logits.data_ptr()
+        loss = losskit.cross_entropy(logits, t, dim=-1, inplace=inplace, label_smoothing=0.1)
+        layer.zero_grad()
+        loss.backward()
+        found.append((loss.item(), layer.weight.grad.clone()))
+        assert logits.data_ptr() == memory
+    assert found[0][0] == found[1][0] and torch.equal(found[0][1], found[1][1])
+
+
+def test_inplace_is_refused_where_it_would_hurt():
+    x, t = torch.randn(4, 5, requires_grad=True), torch.tensor([0, 1, 2, 3])
+    with pytest.raises(ValueError, match="overwrite a leaf"):
+        losskit.cross_entropy(x, t, inplace=True)
+    with pytest.raises(ValueError, match='needs reduction="mean" or "sum"'):
+        losskit.cross_entropy(x * 1, t, inplace=True, reduction="none")
+    with pytest.raises(ValueError, match="needs class labels"):
+        losskit.cross_entropy(x * 1, torch.full((4, 5), 0.2), inplace=True)
+    with pytest.raises(ValueError, match="contiguous"):
+        losskit.cross_entropy(torch.randn(6, 5, 4, requires_grad=True).permute(2, 1, 0), torch.zeros(4, 6, dtype=torch.long), inplace=True)
+    y = (x * 1).tanh()  # whose backward needs its own output
+    loss = losskit.cross_entropy(y, t, inplace=True)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+    z = x * 1
+    loss = losskit.cross_entropy(z, t, inplace=True)
+    loss.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="one backward"):
+        loss.backward()
+
+
+@pytest.mark.parametrize("shape", [((1 << 24) + 3, 128), (1, 2, (1 << 30) + 8)], ids=["rows", "planes"])
+def test_past_32_bit_offsets(shape):
+    """More than 2**31 numbers: pages never written to take no memory, so 4 GB of zeros fit anywhere."""
+    x = torch.zeros(shape, dtype=torch.bfloat16)
+    t = torch.zeros((shape[0], *shape[2:]), dtype=torch.uint8)
+    last = (-1, 1) if len(shape) == 2 else (0, 1, -1)
+    x[last] = 40.0
+    t.view(-1)[-1] = 1
+    classes, items = shape[1], t.numel()
+    loss = losskit.cross_entropy(x, t)
+    expected = torch.tensor(float(classes)).log().item() * (items - 1) / items
+    assert loss.item() == pytest.approx(expected, rel=1e-6)
+    t.view(-1)[-1] = 200
+    with pytest.raises(ValueError, match=rf"got 200 at index \((0, )?{items - 1},?\)"):
+        losskit.cross_entropy(x, t)
+
+
+@pytest.mark.parametrize("engine", ["cpu", "torch"])
+def test_a_uint8_label_is_not_taken_for_a_negative_ignore_index(engine):
+    """-100 as uint8 is 156."""
+    x, t = torch.randn(3, 200), torch.tensor([156, 5, 199], dtype=torch.uint8)
+    with losskit.use_engine(engine):
+        torch.testing.assert_close(losskit.cross_entropy(x, t), torch.nn.functional.cross_entropy(x, t.long()))
+    p = x.softmax(1)
+    torch.testing.assert_close(losskit.cross_entropy(p, t, from_logits=False), torch.nn.functional.cross_entropy(x, t.long()))
+    smooth = losskit.focal_loss(x, t, task="multiclass", gamma=0.0, label_smoothing=0.1)
+    torch.testing.assert_close(smooth, torch.nn.functional.cross_entropy(x, t.long(), label_smoothing=0.1))

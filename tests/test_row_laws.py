@@ -1,0 +1,159 @@
+"""The laws of rows over the registry: every loss of class scores, every set of arguments, every engine."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from cases import Case, one
+
+import losskit
+from losskit import LOSSES
+from losskit.engines.dispatch import EngineError, asking
+from losskit.testing import ROW_LAWS, NotOffered, RowSubject
+
+# about the formula: on every one of them
+FORMULA = (
+    "textbook",
+    "error_budget",
+    "ruled_out",
+    "infinite_inputs",
+    "shift_invariant",
+    "nan_stays",
+    "labels_checked",
+    "distributions_checked",
+)
+# about distributions, which the torch engine runs
+SOFT = ("soft_targets", "target_gradient", "sure_distribution")
+# about the walk over tensors and the contract around it: on a few
+WALK = (
+    "reductions_agree",
+    "mask_deletes",
+    "ignore_deletes",
+    "weighted_mean",
+    "accumulation",
+    "nothing_left",
+    "incoming_gradient",
+    "inputs_unchanged",
+    "half_precision",
+    "label_dtypes",
+    "layouts",
+    "class_axis",
+    "engines_agree",
+    "second_derivative",
+    "autocast",
+    "by_products",
+    "in_place",
+    "shapes_agree",
+    "weights_finite",
+)
+DTYPES = ("half_precision", "label_dtypes", "ignore_deletes", "second_derivative")
+
+CASES = [Case(loss, settings) for loss, settings in LOSSES.cases("rows")]
+ALL = {"label_smoothing": 0.2, "z_loss": 1e-2, "softcap": 30.0, "weight": [1.0, 0.5, 3.0, 1.0]}
+# a kernel costs the CPU engine some three seconds to compile: the walk is tested with the shortest formula and with the one that reads everything
+FEW = [one("cross_entropy"), one("cross_entropy", **ALL)]
+PLAIN: list[Any] = [
+    *((case, "torch") for case in FEW),
+    (one("cross_entropy"), "torch", "soft"),
+    (one("cross_entropy", **ALL), "torch", "soft"),
+    (one("cross_entropy", from_logits=False, log_input=True, label_smoothing=0.1), "torch"),
+    (one("cross_entropy", from_logits=False), "torch", "soft"),
+    (one("nll_loss", weight=[0.5, 2.0, 1.0]), "torch"),
+    (one("focal_loss", task="multiclass", gamma=0.5, alpha=[0.25, 1.0, 0.5]), "torch"),
+    (one("focal_loss", task="multiclass", gamma=1.5, label_smoothing=0.1), "torch"),
+    (one("focal_loss", task="multiclass", from_logits=False), "torch"),
+    *((case, "torch") for case in CASES if case.loss.target in ("distribution", "none")),
+]
+
+
+def build(case: Case, engine: Any, *rest: Any) -> RowSubject:
+    """A loss to examine; `rest` may hold "soft" (distributions for targets) and a dtype."""
+    dtype = next((r for r in rest if isinstance(r, torch.dtype)), torch.float32)
+    return RowSubject(case.loss.function, case.loss, case.settings, dtype, engine, soft="soft" in rest)
+
+
+def fused(case: Case) -> bool:
+    """Whether the CPU engine has a pass of its own for it."""
+    s = build(case, "cpu")
+    with losskit.use_engine("cpu"):
+        try:
+            asking(lambda: s(*s.batch()))
+        except EngineError:
+            return False
+    return True
+
+
+FUSED = [case for case in CASES if fused(case)]
+
+
+@pytest.fixture
+def subject(request: pytest.FixtureRequest) -> Iterator[RowSubject]:
+    case, engine, *rest = request.param
+    with losskit.use_engine(engine) if engine else contextlib.nullcontext():
+        yield build(case, engine, *rest)
+
+
+def check(law: str, subject: RowSubject) -> None:
+    try:
+        ROW_LAWS[law].law(subject)
+    except NotOffered as missing:
+        pytest.skip(str(missing))
+
+
+def test_every_law_is_used() -> None:
+    assert set(ROW_LAWS) == {*FORMULA, *SOFT, *WALK, "wide_rows", "deterministic", "transforms"}
+
+
+def test_the_main_losses_have_a_fused_pass() -> None:
+    assert {"cross_entropy", "poly_loss", "generalized_cross_entropy", "symmetric_cross_entropy", "focal_loss"} <= {case.loss.name for case in FUSED}
+
+
+@pytest.mark.parametrize("subject", [*((case, "cpu") for case in FUSED), *((case, "torch") for case in CASES)], indirect=True)
+@pytest.mark.parametrize("law", FORMULA)
+def test_formula(law: str, subject: RowSubject) -> None:
+    check(law, subject)
+
+
+@pytest.mark.parametrize("subject", [(case, "torch") for case in CASES if case.loss.name in ("cross_entropy", "kl_divergence", "js_divergence")], indirect=True)
+@pytest.mark.parametrize("law", SOFT)
+def test_soft_targets(law: str, subject: RowSubject) -> None:
+    check(law, subject)
+
+
+@pytest.mark.parametrize("case", [FEW[0], one("cross_entropy", label_smoothing=0.1)])
+def test_wide_rows(case: Case) -> None:
+    for engine in ("cpu", "torch"):  # the oracle takes seconds, and is asked once
+        with losskit.use_engine(engine):
+            check("wide_rows", build(case, engine))
+
+
+@pytest.mark.parametrize("subject", [*((case, "cpu") for case in FEW), *PLAIN], indirect=True)
+@pytest.mark.parametrize("law", WALK)
+def test_walk(law: str, subject: RowSubject) -> None:
+    if law in DTYPES and subject.engine == "cpu" and subject.settings:
+        pytest.skip("a kernel a dtype: one loss is enough for how numbers are read and written")
+    check(law, subject)
+
+
+# the torch engine sums with torch.sum, whose last bit depends on the number of threads
+@pytest.mark.parametrize("subject", [(case, "cpu") for case in FEW], indirect=True)
+def test_deterministic(subject: RowSubject) -> None:
+    check("deterministic", subject)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.func.jvp's own
+@pytest.mark.parametrize("subject", [(case, None, *rest) for case, _, *rest in PLAIN], indirect=True)
+def test_transforms(subject: RowSubject) -> None:
+    check("transforms", subject)
+
+
+@pytest.mark.parametrize("subject", [(FEW[0], "cpu", torch.float64), *((case, "torch", torch.float64) for case in FUSED)], indirect=True)
+def test_float64(subject: RowSubject) -> None:
+    check("error_budget", subject)
+
+
+@pytest.mark.parametrize("subject", [(FEW[0], engine, dtype) for engine in ("cpu", "torch") for dtype in (torch.float16, torch.bfloat16)], indirect=True)
+def test_half(subject: RowSubject) -> None:
+    check("error_budget", subject)

@@ -1,0 +1,63 @@
+"""The kernel of the rows pattern becomes machine code for NVIDIA and AMD GPUs, on a machine that has none, in the way of test_triton_compile.py."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from test_triton_compile import TARGETS, caught
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_the_variants_compile(name):
+    pytest.importorskip("triton")
+    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    done = subprocess.run([sys.executable, "-W", "error", __file__, name], env=environment, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.split()[-1]) == (17 if name == "sm_90" else 5)
+
+
+def main(name: str) -> int:
+    """Compiles the variants for one target; the number of kernels built."""
+    import torch
+    from triton.backends.compiler import GPUTarget
+
+    from losskit.engines.call import Rows
+    from losskit.engines.triton import elementwise
+    from losskit.engines.triton import rows as engine
+    from losskit.losses.classification.cross_entropy import formula, smoothed, soft_cap
+    from losskit.losses.classification.focal import multiclass
+
+    def data(*shape: int, dtype: torch.dtype = torch.float32, labels: torch.dtype = torch.int64) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.zeros(shape, dtype=dtype), torch.zeros((shape[0], *shape[2:]), dtype=labels)
+
+    def everything(classes: int) -> Rows:
+        shares, weight = torch.full((classes,), 0.1), torch.ones(classes)
+        return Rows(smoothed, (0.9, 1e-4), weight, shares, soft_cap, 30.0)
+
+    plain, focal = Rows(formula), Rows(multiclass, (2.0,))
+    with caught((engine.rowwise, elementwise.finish), GPUTarget(*TARGETS[name])) as built:
+        engine.run(plain, *data(4096, 1000), scale=1 / 4096, grad_input=True)  # and `finish`
+        engine.run(plain, *data(16, 50257, dtype=torch.bfloat16), grad_input=True, inplace=True, by_products=True, each=True)
+        engine.run(everything(19), *data(1, 19, 32, 32, dtype=torch.float16, labels=torch.uint8), grad_input=True, each=True)
+        engine.run(everything(300), *data(1, 300, 32, 32), grad_input=True, each=True)
+        if name == "sm_90":
+            items = torch.ones(32, dtype=torch.bool)
+            for call in (focal, everything(10)):
+                for shape in ((32, 10), (32, 5000)):
+                    call = everything(shape[1]) if call is not focal else call
+                    x, t = data(*shape, dtype=torch.float64, labels=torch.bool)
+                    engine.run(call, x, t, each=True, by_products=True)
+                    engine.run(call._replace(factor=items), x, t, incoming=torch.rand(32), grad_input=True)
+            x, t = data(32, 10, dtype=torch.bfloat16, labels=torch.int32)
+            engine.rescaled((torch.empty_like(x), None), torch.ones(()), focal, x, t, torch.ones(()), True, False)
+            engine.run(focal, *data(1, 1), scale=torch.ones(()), grad_input=True)  # Triton treats sizes of 1 and of multiples of 16 apart
+            engine.run(everything(1), *data(1, 1, 1, 1), grad_input=True)
+            engine.run(plain, *data(1, 1, 2), grad_input=True)
+    code = "cubin" if TARGETS[name][0] == "cuda" else "hsaco"
+    assert all(len(kernel.asm[code]) > 1000 for kernel in built)
+    return len(built)
+
+
+if __name__ == "__main__":
+    print(main(sys.argv[1]))
