@@ -255,10 +255,18 @@ def row_names(
     names |= dict(exp_neg=table["exp_neg"], log1p=table["log1p"], formula=bind(formula, table, scalar, literal=real))
     names["bound"] = bind(link or identity, table, scalar, literal=real)
     names["params"] = instance(loops.PARAMETERS[params], names)
-    for part in (row_loops.link, row_loops.link_slope, row_loops.bent, row_loops.scores, row_loops.point):
+    for part in (row_loops.link, row_loops.link_slope, row_loops.bent, row_loops.scores, row_loops.point, row_loops.points, row_loops.labels_of):
         names[part.__name__] = instance(part, names)
+    names["give"] = instance(row_loops.give, names, SUMS)
     names["exponentials"] = instance(row_loops.exponentials, names, SUMS)
     return names
+
+
+def bundles(*variant: Any) -> Code:
+    """`row_loops.bundles` for one formula and one triple of dtypes."""
+    names = row_names(*variant)
+    names["stack"] = stack_memory((row_loops.TILE + row_loops.TILE_ROWS * row_loops.MAX_WIDTH) * names["REAL_ITEM"])
+    return compiled(row_loops.bundles, names, LOOP)
 
 
 def long_rows(*variant: Any) -> Code:
@@ -271,7 +279,7 @@ def long_rows(*variant: Any) -> Code:
 def tiles(planes: bool, *variant: Any) -> Code:
     """`row_loops.tiles`, with classes apart in memory (`planes`) or next to each other."""
     names = row_names(*variant) | dict(one_by_one=one_by_one)
-    for part in (row_loops.labels_of, row_loops.arrive, row_loops.leave, row_loops.turn, row_loops.turn_back):
+    for part in (row_loops.arrive, row_loops.leave, row_loops.turn, row_loops.turn_back):
         names[part.__name__] = instance(part, names)
     load, store = (row_loops.load_planes, row_loops.store_planes) if planes else (row_loops.load_rows, row_loops.store_rows)
     names |= dict(load_tile=instance(load, names), store_tile=instance(store, names), right_labels=instance(row_loops.right_labels, names))

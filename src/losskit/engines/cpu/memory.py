@@ -21,7 +21,20 @@ def _offered() -> bool:
         modes = Path("/sys/kernel/mm/transparent_hugepage/enabled").read_text()
     except OSError:
         return False
-    return "[madvise]" in modes or "[always]" in modes
+    return ("[madvise]" in modes or "[always]" in modes) and not _returned_to_host()
+
+
+def _returned_to_host() -> bool:
+    """Whether this is a virtual machine whose balloon gives freed memory back to the host at once (free page reporting, feature 5).
+
+    Whole huge pages are what it gives back, and each comes again from the host: on such a machine the gradient of 1,024 x 131,072 logits (512 MB) took 620 ms
+    with huge pages and 172 ms without.
+    """
+    try:
+        balloons = [d for d in Path("/sys/bus/virtio/devices").iterdir() if (d / "device").read_text().strip() == "0x0005"]
+        return any((d / "features").read_text()[5:6] == "1" for d in balloons)
+    except OSError:
+        return False
 
 
 _madvise = ctypes.CDLL(None).madvise if sys.platform == "linux" and _offered() else None

@@ -17,7 +17,7 @@ from losskit.engines.call import Census, Results, Rows, real_dtype
 from losskit.engines.cpu import gradients, store
 from losskit.engines.cpu.elementwise import SCALARS, finish_kernel
 from losskit.engines.cpu.memory import empty_like
-from losskit.engines.cpu.row_loops import LANES, MAX_CLASSES, MAX_PARAMS, MAX_WIDTH, TILE
+from losskit.engines.cpu.row_loops import BUNDLE, LANES, MAX_CLASSES, MAX_PARAMS, MAX_WIDTH, ROW_WIDTH, TILE
 from losskit.engines.cpu.threads import BODY, parallel_for
 from losskit.engines.language import fingerprint
 
@@ -64,7 +64,7 @@ def kernel(kind: str, planes: bool, formula: Callable[..., Any], params: int, li
 
         if kind == "tiles":
             return compiler.tiles(planes, formula, params, link, *dtypes)
-        return compiler.long_rows(formula, params, link, *dtypes)
+        return (compiler.bundles if kind == "bundles" else compiler.long_rows)(formula, params, link, *dtypes)
 
     label = f"{kind}_{formula.__module__.rpartition('.')[2]}_{formula.__name__}"
     variant = repr((planes, params, dtypes)).encode() + (fingerprint(link) if link is not None else b"")
@@ -151,11 +151,11 @@ def run(
     width = 0
     if planes or classes < FEW:
         kind = "tiles"
-        width = min(MAX_WIDTH, TILE // classes // LANES * LANES - LANES)
+        width = min(MAX_WIDTH if planes else ROW_WIDTH, TILE // classes // LANES * LANES - LANES)
         span = max(TASK // classes // width, 1) * width
         tasks = outer * ((inner + span - 1) // span)
     else:
-        kind, span = "long_rows", max(TASK // classes, 1)
+        kind, span = "bundles" if classes <= BUNDLE else "long_rows", max(TASK // classes // LANES, 1) * LANES if classes <= BUNDLE else max(TASK // classes, 1)
         tasks = (inner + span - 1) // span
     parts = torch.empty(tasks, dtype=torch.float64, device="cpu") if tasks > 1 else None
     context = CONTEXT.pack(
