@@ -151,7 +151,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results/latest-rows.json"))
     parser.add_argument("--quick", action="store_true", help="no torch.compile, fewer repeats, no half precision")
     options = parser.parse_args()
-    settle_memory("reused", 1 << 23)
+    settle_memory("reused", 1 << 26)
     rows = []
     for case in CASES:
         for dtype in (torch.float32,) if options.quick or case.loss == "inplace" else (torch.float32, torch.bfloat16):

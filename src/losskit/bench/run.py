@@ -37,13 +37,13 @@ def settle_memory(regime: str, largest: int) -> None:
     if sys.platform != "linux":
         return
     mallopt = ctypes.CDLL(None).mallopt
-    trim_threshold, mmap_threshold = -1, -3
+    trim_threshold, mmap_threshold, mmap_max = -1, -3, -4
     if regime == "fresh":
         mallopt(mmap_threshold, 4 << 20)
         return
     mallopt(trim_threshold, (1 << 31) - 1)
-    mallopt(mmap_threshold, 32 << 20)
-    block = 4 << 20  # numbers: 16 MB, below the threshold, so from the heap
+    mallopt(mmap_max, 0)  # the heap takes every size; by a threshold it would take 32 MB at most
+    block = 4 << 20  # numbers
     blocks = [torch.zeros(block) for _ in range(1 + 20 * largest // block)]
     del blocks
 
