@@ -21,6 +21,7 @@ types: $(STAMP)
 
 bench: $(STAMP) $(VENV)/.torchvision  ## ours against torch, torch.compile and torchvision; writes benchmarks/results
 	$(RUN) -m losskit bench
+	$(RUN) -m losskit.bench.rows
 
 stubs: $(STAMP)  ## after adding a loss: src/losskit/__init__.pyi, what editors and type checkers see
 	$(RUN) -m losskit.contract.stubs

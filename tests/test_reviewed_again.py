@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import losskit
+import losskit.testing
 
 
 def test_little_smoothing_is_not_lost_in_rounding():
@@ -61,3 +62,38 @@ def test_barron_keeps_tiny_errors_of_flat_members():
     for alpha in (-1e16, -1e4, 1e-6, -1e-6, 1e-12):
         value = losskit.barron_loss(torch.tensor([1e-15, 3e-19]), torch.zeros(2), alpha=alpha, reduction="none")
         torch.testing.assert_close(value, torch.tensor([5e-31, 4.5e-38]), rtol=1e-5, atol=0)
+
+
+def test_a_normalizer_without_a_value_is_refused():
+    empty = torch.tensor(3.0, device="meta")
+    with pytest.raises(ValueError, match="normalizer is on meta"):
+        losskit.mse_loss(torch.ones(3), torch.zeros(3), normalizer=empty)
+    with pytest.raises(ValueError, match="normalizer is on meta"):
+        losskit.cross_entropy(torch.ones(3, 2), torch.tensor([0, 1, 0]), normalizer=empty)
+
+
+def test_audit_reaches_what_only_reduces():
+    """Modules, and functions without a reduction argument, are asked one item at a time."""
+    laws = ["textbook"]
+    right = losskit.testing.audit(torch.nn.SmoothL1Loss(beta=0.5), like="smooth_l1_loss", beta=0.5, laws=laws, show=False)
+    wrong = losskit.testing.audit(torch.nn.SmoothL1Loss(beta=0.3), like="smooth_l1_loss", beta=0.5, laws=laws, show=False)
+    scaled = losskit.testing.audit(lambda a, b: 0.9 * (a - b).pow(2).mean(), like="mse_loss", laws=laws, show=False)
+    constant = losskit.testing.audit(lambda a, b: torch.tensor(1.0), like="mse_loss", laws=laws, show=False)
+    rows = losskit.testing.audit(torch.nn.CrossEntropyLoss(), like="cross_entropy", laws=laws, show=False)
+    smoothed = losskit.testing.audit(torch.nn.CrossEntropyLoss(label_smoothing=0.1), like="cross_entropy", laws=laws, show=False)
+    assert [found.verdict("textbook") for found in (right, wrong, scaled, constant, rows, smoothed)] == ["holds", "fails", "fails", "fails", "holds", "fails"]
+
+
+def test_our_own_losses_pass_their_audit_in_half_precision():
+    assert not losskit.testing.audit(losskit.mse_loss, like="mse_loss", dtype=torch.bfloat16, laws=["transforms"], show=False).failures
+
+
+def test_audit_refuses_what_it_cannot_examine():
+    with pytest.raises(ValueError, match="laws must be a list"):
+        losskit.testing.audit(losskit.mse_loss, like="mse_loss", laws=["nope"])
+    with pytest.raises(ValueError, match="laws must be a list"):
+        losskit.testing.audit(losskit.mse_loss, like="mse_loss", laws="textbook")
+    with pytest.raises(TypeError, match="got the class MSELoss"):
+        losskit.testing.audit(torch.nn.MSELoss, like="mse_loss")
+    with pytest.raises(TypeError, match="floating-point dtype"):
+        losskit.testing.audit(losskit.mse_loss, like="mse_loss", dtype=torch.int64)

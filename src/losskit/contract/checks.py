@@ -203,7 +203,7 @@ def finite(name: str, x: Tensor, shape: Sequence[int] | None = None, counts: Ten
         raise ValueError(f"{name} must be finite, got {numbers[place].item()}{where}{fix}")
 
 
-def normalizer(x: float | Tensor) -> float | Tensor:
+def normalizer(x: float | Tensor, input: Tensor) -> float | Tensor:
     """A number or 0-d tensor that replaces the denominator of "mean": 0, or far enough from it to divide by."""
     if isinstance(x, Tensor):
         if x.dim() or x.is_complex():
@@ -211,6 +211,8 @@ def normalizer(x: float | Tensor) -> float | Tensor:
             raise ValueError(f"normalizer must be a number or a 0-d tensor, got shape {shown(x.shape)} and {x.dtype}{fix}")
         if x.requires_grad:
             raise ValueError("normalizer must not require a gradient, it is a count: try normalizer.detach()")
+        if x.is_meta and not input.is_meta:
+            raise ValueError(f"normalizer is on meta, without a value, but input is on {input.device}: try normalizer=input.numel(), or its own count")
         if not readable(x):
             return x
         x = float(x)

@@ -106,7 +106,7 @@ def total(engine: dispatch.EngineName, each: Tensor, factor: Tensor | None, inpu
     if reduction == "sum":
         return elementwise.scaled_sum(each, 1.0)
     if normalizer is not None:
-        denominator = checks.normalizer(normalizer)
+        denominator = checks.normalizer(normalizer, input)
     else:
         denominator = each.numel() if factor is None else combined((factor,), real_dtype(input.dtype)).sum()
     scale = scale_of(engine, input, denominator)

@@ -128,7 +128,7 @@ def _scale(
     """One over the denominator of "mean"; 0 where that is 0, for then nothing is left to count."""
     denominator: float | Tensor
     if normalizer is not None:
-        denominator = checks.normalizer(normalizer)
+        denominator = checks.normalizer(normalizer, input)
     elif not mass and mask is None and sample_weight is None:
         return 1.0 / max(input.numel(), 1)  # of no items the sum is 0, whatever it is divided by
     else:

@@ -71,7 +71,7 @@ def rows(
     if inplace:
         _check_inplace(engine, input, target, axis, reduction)
     total, counted = _census(engine, call, input, target, loss.mean_by_weight)
-    scale = scale_of(engine, input, total if normalizer is None else checks.normalizer(normalizer)) if reduction == "mean" else 1.0
+    scale = scale_of(engine, input, total if normalizer is None else checks.normalizer(normalizer, input)) if reduction == "mean" else 1.0
     result, found = _run(engine, call, input, target, None if reduction == "none" else scale, inplace, return_parts)
     if not return_parts:
         return result

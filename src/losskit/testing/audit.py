@@ -107,8 +107,15 @@ def audit(
     unknown = set(arguments) - set(loss.settings)
     if unknown:
         raise TypeError(f"{like} has no setting {', '.join(map(repr, sorted(unknown)))}; it has: {', '.join(loss.settings)}")
+    if isinstance(function, type):
+        raise TypeError(f"function must be a function or a module, got the class {function.__name__}: try {function.__name__}()")
     if not callable(function):
         raise TypeError(f"function must be callable, got {type(function).__name__}")
+    if not dtype.is_floating_point:
+        raise TypeError(f"dtype must be a floating-point dtype, got {dtype}")
+    table = ROW_LAWS if is_rows(loss, arguments) else LAWS
+    if isinstance(laws, str) or not set(laws or ()) <= set(table):
+        raise ValueError(f"laws must be a list out of {', '.join(table)}; got {laws!r}")
     name = getattr(function, "__name__", type(function).__name__)
     module = inspect.getmodule(function)
     shown = f"{module.__name__}.{name}" if module is not None else name

@@ -79,9 +79,11 @@ class RowSubject(Subject):
         if self.offers("reduction"):
             return self(x, t, reduction="none", **extra)
         result = self(x, t, **extra)
-        if result.dim() != x.dim() - 1:
+        if result.dim() == x.dim() - 1:
+            return result
+        if extra or result.dim() or x.dim() != 2:
             raise NotOffered('no reduction="none"')
-        return result
+        return torch.stack([self(x[i : i + 1], t[i : i + 1]) for i in range(len(x))])  # it only reduces: of one item, that is its loss
 
     def batch(self, shape: tuple[int, ...] = (6,), seed: int = 0, dtype: torch.dtype | None = None) -> tuple[Tensor, Tensor]:
         """An ordinary batch of items of a shape, the class axis where `dim` = 1 expects it."""

@@ -17,7 +17,7 @@ from numba.extending import intrinsic
 from numba.np import arrayobj
 
 from losskit.engines.call import real_dtype
-from losskit.engines.cpu import loops, row_loops
+from losskit.engines.cpu import loops, row_loops, tile_loops
 from losskit.engines.cpu.fission import split
 from losskit.engines.cpu.half import HALF
 from losskit.engines.cpu.math import EXACT, NAMES, bitcast, inlined, scalar
@@ -277,14 +277,14 @@ def long_rows(*variant: Any) -> Code:
 
 
 def tiles(planes: bool, *variant: Any) -> Code:
-    """`row_loops.tiles`, with classes apart in memory (`planes`) or next to each other."""
+    """`tile_loops.tiles`, with classes apart in memory (`planes`) or next to each other."""
     names = row_names(*variant) | dict(one_by_one=one_by_one)
-    for part in (row_loops.arrive, row_loops.leave, row_loops.turn, row_loops.turn_back):
+    for part in (tile_loops.arrive, tile_loops.leave, tile_loops.turn, tile_loops.turn_back):
         names[part.__name__] = instance(part, names)
-    load, store = (row_loops.load_planes, row_loops.store_planes) if planes else (row_loops.load_rows, row_loops.store_rows)
-    names |= dict(load_tile=instance(load, names), store_tile=instance(store, names), right_labels=instance(row_loops.right_labels, names))
+    load, store = (tile_loops.load_planes, tile_loops.store_planes) if planes else (tile_loops.load_rows, tile_loops.store_rows)
+    names |= dict(load_tile=instance(load, names), store_tile=instance(store, names), right_labels=instance(tile_loops.right_labels, names))
     names["stack"] = stack_memory((row_loops.TILE + row_loops.TILE_ROWS * row_loops.MAX_WIDTH) * names["REAL_ITEM"])
-    return compiled(row_loops.tiles, names, LOOP)
+    return compiled(tile_loops.tiles, names, LOOP)
 
 
 def census(label: torch.dtype, factor: torch.dtype, real: torch.dtype) -> Code:

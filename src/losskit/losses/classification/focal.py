@@ -193,7 +193,7 @@ def focal_loss(
         dim: the class axis, multi-class only.
         ignore_index: the label of items that are absent, multi-class only.
         normalizer: a number or 0-d tensor, or "positives" (not multi-class): the (weighted) sum of the targets that count, at least 1, as detectors do.
-            alpha is no part of the denominator.
+            alpha is no part of the denominator, which is held constant in the gradient to the target.
         mask, sample_weight, reduction: as in every loss, see `losskit.contract`.
 
     Returns:
