@@ -110,7 +110,7 @@ PATTERN: list[tuple[str, ModuleType, str, str, str, str, dict[str, Any]]] = [
     ("class axis forgotten", plain, "prepared", "x.movedim(call.dim, -1)", "x.movedim(1, -1)", "class_axis", {}),
     ("weight squared in the pattern", plain, "prepared", "else call.weight.to(real)", "else call.weight.to(real) ** 2", "textbook", {"weight": WEIGHT}),
     ("garbage times 0", plain, "weighed", "torch.where(row.counts, value if row.factor is None else value * row.factor, 0.0)", "value * row.counts", "weighted_mean", {}),
-    ("ignored labels in the denominator", contract, "_census", "counts = labels.kept(target, call.ignore)", "counts = target == target", "ignore_deletes", {}),
+    ("ignored labels in the denominator", contract, "census", "counts = labels.kept(target, call.ignore)", "counts = target == target", "ignore_deletes", {}),
     ("the first class is the right one", plain, "by_products", "scores.argmax(-1)", "(scores.shape[-1] - 1 - scores.flip(-1).argmax(-1))", "by_products", {}),
 ]  # fmt: skip
 
@@ -144,8 +144,8 @@ def sample_weight_squared(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def class_weights_not_in_the_denominator(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = contract._census
-    monkeypatch.setattr(contract, "_census", lambda engine, call, input, target, by_weight: original(engine, call, input, target, False))
+    original = contract.census
+    monkeypatch.setattr(contract, "census", lambda engine, call, input, target, by_weight: original(engine, call, input, target, False))
 
 
 def normalizer_ignored(monkeypatch: pytest.MonkeyPatch) -> None:

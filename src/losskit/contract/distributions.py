@@ -1,7 +1,7 @@
 """The contract for rows whose targets are distributions, and for inputs that are distributions already."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -9,15 +9,16 @@ from torch import Tensor
 from losskit.contract import checks, labels
 from losskit.contract.checks import REDUCTIONS, Reduction
 from losskit.contract.reduction import Normalizer, scale_of
-from losskit.contract.rows import ByProducts, item_factor
+from losskit.contract.rows import census, item_factor, reduced
 from losskit.engines import dispatch
-from losskit.engines.call import Call, real_dtype
+from losskit.engines.call import Call, Distributions, real_dtype
 from losskit.engines.torch import distributions as plain
 from losskit.engines.torch import elementwise
 from losskit.engines.torch.elementwise import combined
 
+TargetIs = Literal["probabilities", "log_probabilities", "labels"]
+
 SUM_TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-4, torch.bfloat16: 2e-2, torch.float16: 2e-3}  # how far from 1 a row may sum by rounding
-REASON = "losses of distributions have no fused pass yet"
 
 
 def check_pair(input: Tensor, target: Tensor, dim: int) -> int:
@@ -26,6 +27,8 @@ def check_pair(input: Tensor, target: Tensor, dim: int) -> int:
     checks.pair(input, target)
     if not target.is_floating_point():
         raise TypeError(f"target must be probabilities of a floating-point dtype, got {target.dtype}: try target.float()")
+    if input.shape[axis] == 0:
+        raise ValueError(f"input has no classes: its shape is {checks.shown(input.shape)} and dim is {dim}")
     return axis
 
 
@@ -33,9 +36,12 @@ def check_distribution(name: str, x: Tensor, axis: int, counts: Tensor | None, l
     """Each item's numbers lie in [0, 1] and sum to 1, up to rounding; looked at where that stalls nothing."""
     if not checks.readable(x) or not x.numel():
         return
+    allowed = SUM_TOLERANCE.get(x.dtype, 1e-4) * max(1.0, x.shape[axis] ** 0.5 / 100)
+    plain_memory = x.is_cpu and x.dtype in SUM_TOLERANCE and dispatch.obstacle((x,) if counts is None else (x, counts)) is None
+    if plain_memory and not dispatch.pattern("cpu", "distributions").suspicious(x, axis, counts, allowed, logs):
+        return
     values = x.detach().exp() if logs else x
-    off = plain.sums_to_one(values, axis)
-    bad = ~(off <= SUM_TOLERANCE.get(x.dtype, 1e-4) * max(1.0, x.shape[axis] ** 0.5 / 100)) & ~values.isnan().any(axis)
+    bad = ~(plain.sums_to_one(values, axis) <= allowed) & ~values.isnan().any(axis)
     if counts is not None:
         bad = bad & (counts != 0)
     if not bool(bad.any()):
@@ -69,32 +75,43 @@ def distributions(
     link: tuple[Callable[..., Any], float] | None = None,
     shift: bool = False,
     square: float = 0.0,
-    target_is: str = "probabilities",
+    target_is: TargetIs = "probabilities",
+    ignore_index: int = -100,
     return_parts: bool = False,
 ) -> Any:
-    """A loss of scores against a distribution each, or of scores alone (no target).
+    """A loss of scores against a distribution each (labels: all mass on one class), or of scores alone (no target).
 
     `square` multiplies the squared log-sum-exp, weighted like the item, which is added. `shift` takes the largest input from all of them before the link: no
     digits are lost to a large common part, and no loss depends on it.
     """
     if reduction not in REDUCTIONS:
         checks.one_of("reduction", reduction, REDUCTIONS)
-    axis = check_pair(input, input if target is None else target, dim)
+    if target is None:
+        kind: Literal["distribution", "label", "none"] = "none"
+        axis, target = check_pair(input, input, dim), torch.empty(0, dtype=input.dtype, device=input.device)
+    elif target_is == "labels":
+        kind, axis = "label", labels.pair(input, target, dim)
+        labels.index(ignore_index)
+    else:
+        kind, axis = "distribution", check_pair(input, target, dim)
     if weight is not None:
         labels.class_weights(weight, input, input.shape[axis])
-    factor = item_factor(input.select(axis, 0), mask, sample_weight, real_dtype(input.dtype))
-    if target is None:
-        target = torch.zeros_like(input, requires_grad=False)
+    one_class = input.select(axis, 0)
+    factor = item_factor(one_class, mask, sample_weight, real_dtype(input.dtype))
+    function, parameter = link or (None, 0.0)
+    call = Distributions(formula, params, weight, function, parameter, shift, square, kind, ignore_index, axis, factor)
+    engine, _ = dispatch.choice((input, target, *call.tensors()))
+    mass: float | Tensor
+    items: int | Tensor
+    if kind == "label":
+        mass, items = census(engine, call, input, target, False)
     else:
-        check_distribution("target", target, axis, factor, logs=target_is == "log_probabilities")
-    call = plain.Distributions(formula, params, weight, link and link[0], 0.0 if link is None else link[1], shift, square, axis, factor)
-    engine, _ = dispatch.choice((input, target), plain=REASON)
-    each = plain.losses(call, input, target)
-    result = total(engine, each, call.factor, input, normalizer, reduction)
-    if not return_parts:
-        return result
-    items = torch.tensor(each.numel(), device=input.device) if call.factor is None else (call.factor != 0).sum()
-    return result, ByProducts(each.detach(), plain.lse(call, input), None, items)
+        if kind == "distribution":
+            check_distribution("target", target, axis, factor, logs=target_is == "log_probabilities")
+        mass, items = one_class.numel(), one_class.numel()
+        if factor is not None:
+            mass, items = combined((factor,), real_dtype(input.dtype)).sum(), (factor != 0).sum()
+    return reduced("distributions", engine, call, input, target, mass, items, normalizer, reduction, False, return_parts)
 
 
 def total(engine: dispatch.EngineName, each: Tensor, factor: Tensor | None, input: Tensor, normalizer: Normalizer | None, reduction: Reduction) -> Tensor:

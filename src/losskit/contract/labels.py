@@ -106,18 +106,6 @@ def kept(target: Tensor, ignore_index: int) -> Tensor:
     return target != ignore_index
 
 
-def one_hot(target: Tensor, classes: int, ignore_index: int, axis: int, factor: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Labels as distributions along `axis`, and which items count; labels that are no class raise where looking stalls nothing."""
-    index(ignore_index)
-    if readable(target):
-        refuse(target, classes, ignore_index, factor)
-    counts = kept(target, ignore_index)
-    if factor is not None:
-        counts = counts & (factor != 0)
-    hot = torch.arange(classes, device=target.device) == torch.where(counts, target, 0).long()[..., None]
-    return hot.movedim(-1, axis), counts
-
-
 def refuse(target: Tensor, classes: int, ignore_index: int, counts: Tensor | None) -> None:
     """Raises for the first label among the items that count that is neither a class nor `ignore_index`."""
     flat, weights = target.reshape(-1), None if counts is None else counts.reshape(-1)

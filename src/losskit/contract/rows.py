@@ -1,7 +1,8 @@
 """The contract for rows: class scores along one axis, a label for each item. What `reduction.py` says of elements holds here of items."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from types import ModuleType
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,10 +11,14 @@ from losskit.contract import checks, labels
 from losskit.contract.checks import REDUCTIONS, Reduction
 from losskit.contract.reduction import Normalizer, scale_of
 from losskit.engines import dispatch, fused
-from losskit.engines.call import Results, Rows, real_dtype
+from losskit.engines.call import Distributions, Results, Rows, real_dtype
 from losskit.engines.dispatch import EngineName
-from losskit.engines.torch import rows as plain
+from losskit.engines.torch import distributions as plain_distributions
+from losskit.engines.torch import rows as plain_rows
 from losskit.engines.torch.elementwise import combined
+
+Pattern = Literal["rows", "distributions"]
+PLAIN: dict[Pattern, ModuleType] = {"rows": plain_rows, "distributions": plain_distributions}
 
 
 class ByProducts(NamedTuple):
@@ -58,8 +63,6 @@ def rows(
     classes = input.shape[axis]
     if weight is not None:
         labels.class_weights(weight, input, classes)
-    if normalizer is not None and reduction != "mean":
-        raise ValueError(f'normalizer replaces the denominator of reduction="mean", but reduction is {reduction!r}: divide the result instead')
     real = real_dtype(input.dtype)
     factor = item_factor(target, mask, sample_weight, real)
     shares = None
@@ -70,14 +73,33 @@ def rows(
     engine, _ = dispatch.choice((input, target, *call.tensors()))
     if inplace:
         _check_inplace(engine, input, target, axis, reduction)
-    total, counted = _census(engine, call, input, target, loss.mean_by_weight)
+    total, counted = census(engine, call, input, target, loss.mean_by_weight)
+    return reduced("rows", engine, call, input, target, total, counted, normalizer, reduction, inplace, return_parts)
+
+
+def reduced(
+    pattern: Pattern,
+    engine: EngineName,
+    call: Rows | Distributions,
+    input: Tensor,
+    target: Tensor,
+    total: float | Tensor,
+    counted: int | Tensor,
+    normalizer: Normalizer | None,
+    reduction: Reduction,
+    inplace: bool,
+    return_parts: bool,
+) -> Any:
+    """The pass over rows: none / sum / mean, where "mean" divides by `total`; the by-products if asked for, among them how many items `counted`."""
+    if normalizer is not None and reduction != "mean":
+        raise ValueError(f'normalizer replaces the denominator of reduction="mean", but reduction is {reduction!r}: divide the result instead')
     scale = scale_of(engine, input, total if normalizer is None else checks.normalizer(normalizer, input)) if reduction == "mean" else 1.0
-    result, found = _run(engine, call, input, target, None if reduction == "none" else scale, inplace, return_parts)
+    result, found = _run(pattern, engine, call, input, target, None if reduction == "none" else scale, inplace, return_parts)
     if not return_parts:
         return result
-    assert found is not None and found.value is not None and found.lse is not None and found.right is not None
+    assert found is not None and found.value is not None and found.lse is not None
     items = torch.as_tensor(counted, device=input.device)
-    return result, ByProducts(found.value, found.lse, found.right.sum() / items.clamp(min=1), items)
+    return result, ByProducts(found.value, found.lse, None if found.right is None else found.right.sum() / items.clamp(min=1), items)
 
 
 def item_factor(target: Tensor, mask: Tensor | None, sample_weight: Tensor | None, real: torch.dtype) -> Tensor | None:
@@ -104,7 +126,7 @@ def _check_inplace(engine: EngineName, input: Tensor, target: Tensor, axis: int,
         raise ValueError("inplace=True needs a contiguous or channels-last input: try input.contiguous()")
 
 
-def _census(engine: EngineName, call: Rows, input: Tensor, target: Tensor, by_weight: bool) -> tuple[float | Tensor, int | Tensor]:
+def census(engine: EngineName, call: Rows | Distributions, input: Tensor, target: Tensor, by_weight: bool) -> tuple[float | Tensor, int | Tensor]:
     """The denominator of "mean" and the number of items that count; on CPU, and under `validate`, labels that are no class raise."""
     if not by_weight:
         call = call._replace(weight=None)
@@ -129,16 +151,24 @@ def _census(engine: EngineName, call: Rows, input: Tensor, target: Tensor, by_we
 
 
 def _run(
-    engine: EngineName, call: Rows, input: Tensor, target: Tensor, scale: float | Tensor | None, inplace: bool, by_products: bool
+    pattern: Pattern,
+    engine: EngineName,
+    call: Rows | Distributions,
+    input: Tensor,
+    target: Tensor,
+    scale: float | Tensor | None,
+    inplace: bool,
+    by_products: bool,
 ) -> tuple[Tensor, Results | None]:
     """The scaled sum, or without a scale one value an item; and the by-products."""
+    plain = PLAIN[pattern]
     if engine == "torch":
         result = plain.losses(call, input, target) if scale is None else plain.total(call, input, target, scale)
         return result, plain.by_products(call, input, target) if by_products else None
-    loops = dispatch.pattern(engine, "rows")
+    loops = dispatch.pattern(engine, pattern)
     options = {"by_products": True} if by_products else {}
     found: list[Results] = []
-    if torch.is_grad_enabled() and input.requires_grad:
+    if torch.is_grad_enabled() and (input.requires_grad or target.requires_grad):
         if inplace:
             options["inplace"] = True
         step = fused.Step(call, 1.0 if scale is None else scale, loops, plain, options, found)

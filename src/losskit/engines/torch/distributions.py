@@ -12,23 +12,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from losskit.engines.call import real_dtype
+from losskit.engines.call import Distributions, Results, real_dtype
 from losskit.engines.language import identity
-from losskit.engines.torch.elementwise import bound
+from losskit.engines.torch.elementwise import bound, scaled_sum
+from losskit.engines.torch.rows import with_scale
 
-
-class Distributions(NamedTuple):
-    """One loss of rows of class scores and distributions, ready to run. `square` multiplies the squared log-sum-exp, which is added."""
-
-    formula: Callable[..., Any]
-    params: tuple[float, ...] = ()
-    weight: Tensor | None = None  # (classes,)
-    link: Callable[..., Any] | None = None
-    link_parameter: float = 0.0
-    shift: bool = False
-    square: float = 0.0
-    dim: int = 1
-    factor: Tensor | None = None  # the shape without the classes
+__all__ = ["by_products", "gradients", "losses", "total", "with_scale"]
 
 
 class Settings(NamedTuple):
@@ -120,33 +109,85 @@ class RowwiseForwardMode(Rowwise):
         return total
 
 
-def losses(call: Distributions, x: Tensor, t: Tensor) -> Tensor:
-    """One loss an item, factors multiplied in, in the dtype computed in. Absent items are made harmless first."""
+class Prepared(NamedTuple):
+    """Rows with the class axis last and harmless where absent; what multiplies each, if anything does; whether its label is no class, if it has one."""
+
+    x: Tensor
+    t: Tensor
+    weight: Tensor
+    settings: Settings
+    factor: Tensor | None
+    wrong: Tensor | None
+
+
+def prepared(call: Distributions, x: Tensor, t: Tensor) -> Prepared:
+    """The call on tensors of the dtype computed in."""
     real = real_dtype(x.dtype)
     classes = x.shape[call.dim]
-    x, t = x.movedim(call.dim, -1).to(real), t.movedim(call.dim, -1).to(real)
-    factor = None
-    if call.factor is not None:
-        factor = call.factor.to(real)
-        counts = (factor != 0)[..., None]
-        x, t = torch.where(counts, x, 0.0), torch.where(counts, t, 1.0 / classes)
+    x = x.movedim(call.dim, -1).to(real)
+    factor = None if call.factor is None else call.factor.to(real)
+    wrong = None
+    if call.kind == "label":
+        t = t.long()
+        counts = t != call.ignore
+        factor = counts.to(real) if factor is None else torch.where(counts, factor, 0.0)
+        wrong = (factor != 0) & ((t < 0) | (t >= classes))
+        t = (torch.arange(classes, device=x.device) == t[..., None]).to(real)
+    elif call.kind == "none":
+        t = torch.zeros_like(x)
+    else:
+        t = t.movedim(call.dim, -1).to(real)
+    if factor is not None:
+        alive = (factor != 0)[..., None]
+        x, t = torch.where(alive, x, 0.0), torch.where(alive, t, 1.0 / classes)
     weight = torch.ones(classes, dtype=real, device=x.device) if call.weight is None else call.weight.to(real)
     settings = Settings(bound(call.formula), call.params, bound(call.link or identity), call.link_parameter, call.shift, call.square)
-    arguments = (x, t, weight, settings)
+    return Prepared(x, t, weight, settings, factor, wrong)
+
+
+def weighed(row: Prepared, value: Tensor) -> Tensor:
+    """Values times their factors, 0 where absent, NaN where the label is no class."""
+    if row.wrong is not None:
+        value = torch.where(row.wrong, math.nan, value)
+    return value if row.factor is None else torch.where(row.factor != 0, value * row.factor, 0.0)
+
+
+def losses(call: Distributions, x: Tensor, t: Tensor) -> Tensor:
+    """One loss an item, factors multiplied in, in the dtype computed in."""
+    row = prepared(call, x, t)
+    arguments = (row.x, row.t, row.weight, row.settings)
     if torch.compiler.is_dynamo_compiling():
         differentiable = torch.is_grad_enabled() and (x.requires_grad or t.requires_grad)  # without, it does not trace a Function
         value: Tensor = Rowwise.apply(*arguments) if differentiable else parts(*arguments).value  # type: ignore[no-untyped-call]
     else:
         value = RowwiseForwardMode.apply(*arguments)  # type: ignore[no-untyped-call]
-    return value if factor is None else torch.where(factor != 0, value * factor, 0.0)
+    return weighed(row, value)
 
 
-def lse(call: Distributions, x: Tensor) -> Tensor:
-    """Log-sum-exp of each item's scores."""
+def by_products(call: Distributions, x: Tensor, t: Tensor) -> Results:
+    """Losses and log-sum-exp of each item."""
     with torch.no_grad():
-        s = bound(call.link or identity)(x.to(real_dtype(x.dtype)), call.link_parameter)[0]
-        found = torch.logsumexp(s, call.dim)
-        return found if call.factor is None else torch.where(call.factor != 0, found, 0.0)
+        row = prepared(call, x, t)
+        found = parts(row.x, row.t, row.weight, row.settings)
+        return Results(None, weighed(row, found.value), None, None, found.lse if row.factor is None else torch.where(row.factor != 0, found.lse, 0.0))
+
+
+def gradients(call: Distributions, x: Tensor, t: Tensor, incoming: Tensor, wants_x: bool, wants_t: bool) -> tuple[Tensor | None, Tensor | None]:
+    """The gradients of `losses` times `incoming`, differentiable again in all three."""
+    row = prepared(call, x, t)
+    found = parts(row.x, row.t, row.weight, row.settings)
+    outer = weighed(row, incoming.expand(found.value.shape))[..., None]
+
+    def handed(by: Tensor, like: Tensor) -> Tensor:
+        by = outer * by if row.factor is None else torch.where(row.factor[..., None] != 0, outer * by, 0.0)
+        return by.to(like.dtype).movedim(-1, call.dim)
+
+    return handed(found.by_input, x) if wants_x else None, handed(found.by_target, t) if wants_t else None
+
+
+def total(call: Distributions, x: Tensor, t: Tensor, scale: float | Tensor) -> Tensor:
+    """The sum of the losses times `scale`; attached to the graph even when nothing counts."""
+    return scaled_sum(losses(with_scale(call, x, scale), x, t), scale)
 
 
 def sums_to_one(t: Tensor, dim: int) -> Tensor:

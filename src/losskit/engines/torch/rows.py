@@ -6,16 +6,17 @@ item keeps the small gradient that a difference of probabilities would round awa
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
-from losskit.engines.call import Results, Rows, real_dtype
+from losskit.engines.call import Distributions, Results, Rows, real_dtype
 from losskit.engines.language import identity
 from losskit.engines.torch.elementwise import bound, scaled_sum
 
 bound(identity)  # before a compiler looks
+AnyRows = TypeVar("AnyRows", Rows, Distributions)
 
 
 class Settings(NamedTuple):
@@ -163,7 +164,7 @@ def total(call: Rows, x: Tensor, t: Tensor, scale: float | Tensor) -> Tensor:
     return scaled_sum(losses(with_scale(call, x, scale), x, t), scale)
 
 
-def with_scale(call: Rows, x: Tensor, scale: float | Tensor) -> Rows:
+def with_scale(call: AnyRows, x: Tensor, scale: float | Tensor) -> AnyRows:
     """A scale of 0 says that nothing counts."""
     if isinstance(scale, Tensor):
         alive = (scale != 0).to(real_dtype(x.dtype))
@@ -173,6 +174,6 @@ def with_scale(call: Rows, x: Tensor, scale: float | Tensor) -> Rows:
     return call._replace(factor=torch.zeros(items(call, x), device=x.device))
 
 
-def items(call: Rows, x: Tensor) -> tuple[int, ...]:
+def items(call: Rows | Distributions, x: Tensor) -> tuple[int, ...]:
     """The shape of the unreduced loss."""
     return (*x.shape[: call.dim], *x.shape[call.dim + 1 :])

@@ -11,7 +11,7 @@ from losskit.contract.checks import Reduction
 from losskit.contract.distributions import distributions, from_distributions
 from losskit.contract.reduction import Normalizer, elementwise
 from losskit.contract.registry import loss
-from losskit.contract.rows import Labelled, item_factor, rows
+from losskit.contract.rows import Labelled, rows
 from losskit.engines.language import absolute, exp_neg, exp_product, log1m_floored, log1p_unit, log_floored, minimum, reciprocal, unit, where
 from losskit.losses.classification import binary_cross_entropy, cross_entropy
 
@@ -299,11 +299,8 @@ def _multiclass(
         )
         return result
     if smoothing:
-        axis = labels.pair(input, target, common["dim"])
-        factor = item_factor(target, common["mask"], common["sample_weight"], input.dtype)
-        soft, mask = labels.one_hot(target, classes, ignore_index, axis, factor)
         params = (gamma, 1.0 - smoothing, smoothing / classes)
-        result = distributions(multiclass_soft, input, soft.to(input.dtype), params, weight=weight, **common | {"mask": mask})
+        result = distributions(multiclass_soft, input, target, params, target_is="labels", ignore_index=ignore_index, weight=weight, **common)
         return result
     form = multiclass_squared if gamma == 2.0 else multiclass
     described = Labelled(form, (gamma,), mean_by_weight=False) if gamma else Labelled(cross_entropy.formula, mean_by_weight=False)

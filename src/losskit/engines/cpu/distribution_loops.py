@@ -1,0 +1,339 @@
+"""The loops of rows with distributions: templates, as in `loops.py`. The mathematics is that of `engines/torch/distributions.py`.
+
+With m the largest score of a row, at its class `top`, and R the sum of exp(s_j - m) over the other classes:
+
+    log p_j = s_j - m - log1p(R),  p_j = exp(s_j - m) / (1 + R),  q_j = 1 - p_j;  of `top` q = R / (1 + R)
+
+The formula is called once a class. Of what it gives back the derivatives by log p are summed without `top`: whose gradient is by_log q - p (that sum),
+so a sure item keeps its digits. What a target is (a distribution, a label, nothing), whether a row's largest input is taken out before the link, and how a
+tile lies in memory are functions put in when an instance is compiled. What is not wanted is a null address.
+"""
+
+BLOCK = 1 << 11  # classes of a row in scratch at once: four arrays of 8 KB. Longer rows are read again, and their exponentials computed again
+MAX_WIDTH = 1 << 9  # items in a tile
+SIDES = 12  # numbers kept an item besides
+(
+    X, T, V, GX, FACTOR, PARTS, OUT, ITEMS, CLASSES, LSE, GT, SCALE, SQUARE, LINK,
+    FACTOR_STEP, WEIGHT, WEIGHT_STEP, INNER, X_OUTER, X_CLASS, X_ITEM, SPAN, WIDTH, IGNORE, PARAMS,
+) = range(25)  # places in the context; PARTS, OUT and SCALE as in `loops.py`, for `finish`  # fmt: skip
+PLACES = PARAMS + 4
+LABELS = T  # for `row_loops.labels_of`
+
+
+# what a target is: its number for a class, and where the derivative by it goes
+
+
+def mass_given(t, y, j):
+    """A distribution."""
+    return t
+
+
+def mass_of_label(t, y, j):
+    """All on the label."""
+    return ONE if y == j else ZERO
+
+
+def no_mass(t, y, j):
+    """No target."""
+    return ZERO
+
+
+def keep(ts, j, by_target):
+    """In the target's place, which has been read."""
+    ts[j] = by_target
+
+
+def drop(ts, j, by_target):
+    """Nobody asks for it."""
+
+
+def shifted(x, base):
+    """An input without the largest of its row."""
+    return (LARGEST if x > LARGEST else x) - base
+
+
+def unshifted(x, base):
+    """An input as it is."""
+    return x
+
+
+# rows one at a time
+
+
+def row_label(c, i):
+    """The label of a row, -1 if it is to be ignored."""
+    y = int64(view(c[T], c[ITEMS], LABEL)[i])
+    return -1 if y == c[IGNORE] else y
+
+
+def no_row_label(c, i):
+    """Nothing to ignore."""
+    return 0
+
+
+def row_base(xs):
+    """The largest input, by integers of the same order: a maximum of floats is not vectorised, for the sake of NaN."""
+    top = key(-INFINITY)
+    for j in range(xs.size):
+        x = read(xs[j])
+        top = max(top, key(LARGEST if x > LARGEST else x))
+    return from_key(top)
+
+
+def no_row_base(xs):
+    """Inputs stay as they are."""
+    return ZERO
+
+
+def load_row(c, start, k, ts):
+    """Targets to scratch, padded with zeros."""
+    given = view(c[T] + start * T_ITEM, k, STORED_T)
+    for j in range(k):
+        ts[j] = read_t(given[j])
+    beyond = ts[k:]
+    for j in range(beyond.size):
+        beyond[j] = ZERO
+
+
+def no_load_row(c, start, k, ts):
+    """No numbers to read."""
+
+
+def store_row(c, start, k, ts, ws, bonus, w):
+    """Gradients by the target."""
+    if c[GT] != 0:
+        given = view(c[GT] + start * T_ITEM, k, STORED_T)
+        for j in range(k):
+            given[j] = write_t((ts[j] + bonus * ws[j]) * w)
+
+
+def no_store_row(c, start, k, ts, ws, bonus, w):
+    """No gradient by the target."""
+
+
+def clear_row(c, i, n):
+    """The gradients of an absent row."""
+    if c[GX] != 0:
+        gs = view(c[GX] + i * n * ITEM, n, STORED)
+        for j in range(n):
+            gs[j] = write(ZERO)
+    if c[GT] != 0:
+        hs = view(c[GT] + i * n * T_ITEM, n, STORED_T)
+        for j in range(n):
+            hs[j] = write_t(ZERO)
+
+
+def fill(xs, s, base, parameter, m):
+    """A block of scores to scratch, padded with minus infinity; infinite ones are read as the largest number. The larger of `m` and the largest of them."""
+    top = key(m)
+    for j in range(xs.size):
+        v = link(shift(read(xs[j]), base), parameter)
+        v = LARGEST if v > LARGEST else v
+        s[j] = v
+        top = max(top, key(v))
+    beyond = s[xs.size :]
+    for j in range(beyond.size):
+        beyond[j] = -INFINITY
+    return from_key(top)
+
+
+def first(s, m):
+    """The first place of the largest score; 0 where there is none, for NaN."""
+    found = int32(s.size)
+    for j in range(s.size):
+        found = min(found, int32(j) if s[j] == m else int32(BLOCK))
+    return int64(found) if found < int32(s.size) else 0
+
+
+def exponentials(s, e, m):
+    """exp(score - m); their sum."""
+    total = ZERO
+    for j in range(s.size):
+        v = exp_neg(m - s[j])
+        e[j] = v
+        total += v
+    return float64(total)
+
+
+def others(s, e, m, top):
+    """The same; the sum without the class `top`, if that is in the block."""
+    base = ZERO if m == -INFINITY else m  # nothing but minus infinity so far
+    here = 0 <= top < s.size
+    if here:
+        s[top] = -INFINITY
+    total = exponentials(s, e, base)
+    if here:
+        s[top], e[top] = m, ONE
+    return total
+
+
+def classes_of_row(s, e, ts, vs, ws, m, level, inverse, miss, top, y, p):
+    """The formula on a block: scores become derivatives by log p, exponentials p, targets the derivatives by them; values."""
+    for j in range(s.size):
+        here = int32(j)
+        chance = e[j] * inverse
+        value, by_log, by_target = formula(s[j] - m - level, chance, miss if here == top else ONE - chance, mass(ts[j], y, here), ws[j], *p)
+        vs[j], s[j], e[j] = value, by_log, chance
+        keep_by_target(ts, j, by_target)
+
+
+def masses_of_row(ts, ws, y, k):
+    """The sum of target times weight."""
+    total = ZERO
+    for j in range(k):
+        total += mass(ts[j], y, int32(j)) * ws[j]
+    return float64(total)
+
+
+def added(values, k):
+    """The sum of the first `k` numbers; those beyond become 0."""
+    beyond = values[k:]
+    for j in range(beyond.size):
+        beyond[j] = ZERO
+    total = ZERO
+    for j in range(values.size):
+        total += values[j]
+    return float64(total)
+
+
+def slopes(xs, gs, s, e, spread, w, base, parameter):
+    """Gradients by the input."""
+    for j in range(xs.size):
+        gs[j] = write((s[j] - e[j] * spread) * w * link_slope(shift(read(xs[j]), base), parameter))
+
+
+def row_walk(lo, hi, context):
+    """Rows with their classes next to each other in memory, one at a time; SPAN rows a task."""
+    c = view(context, PLACES, int64)
+    n, items = c[CLASSES], c[ITEMS]
+    factors, values, lses = view(c[FACTOR], items, FACTOR_TYPE), view(c[V], items, REAL), view(c[LSE], items, REAL)
+    scale, square, parameter = REAL(real_of(c[SCALE])), REAL(real_of(c[SQUARE])), REAL(real_of(c[LINK]))
+    p = params(c)
+    scratch = view(stack(), 4 * BLOCK, REAL)
+    wanted, long = c[GX] != 0 or c[GT] != 0, n > BLOCK
+    for task in range(lo, hi):
+        total = 0.0
+        for i in range(task * c[SPAN], min((task + 1) * c[SPAN], items)):
+            y = label_of(c, i)
+            f = read_factor(factors[i * c[FACTOR_STEP]])
+            value, lse = ZERO, ZERO
+            if y < 0 or f == ZERO:
+                clear_row(c, i, n)
+            else:
+                xs, gs = view(c[X] + i * n * ITEM, n, STORED), view(c[GX] + i * n * ITEM, n, STORED)
+                base = base_of(xs)
+                m, rest, top = -INFINITY, 0.0, -1
+                for b in range(0, n, BLOCK):
+                    k = min(BLOCK, n - b)
+                    padded = (k + LANES - 1) // LANES * LANES
+                    s, e = scratch[:padded], scratch[BLOCK : BLOCK + padded]
+                    new = fill(xs[b : b + k], s, base, parameter, m)
+                    if new != m:  # larger, or NaN
+                        if top >= 0:
+                            rest = (rest + 1.0) * float64(exp_neg(new - m))
+                        m, top = new, b + first(s, new)
+                    rest += others(s, e, m, top - b)
+                if top < 0:  # nothing but minus infinity
+                    rest, top = float64(m - m), 0
+                level, inverse = log1p(REAL(rest)), ONE / (ONE + REAL(rest))
+                miss = REAL(rest) * inverse
+                lse = m + level
+                sum_, rest, own, weighed, w = 0.0, 0.0, ZERO, 0.0, f * scale
+                bonus = ZERO if square == ZERO else square * lse * lse
+                for turn in range(2 if long and wanted else 1):
+                    for b in range(0, n, BLOCK):
+                        k = min(BLOCK, n - b)
+                        padded = (k + LANES - 1) // LANES * LANES
+                        s, e = scratch[:padded], scratch[BLOCK : BLOCK + padded]
+                        ts, vs = scratch[2 * BLOCK : 2 * BLOCK + padded], scratch[3 * BLOCK : 3 * BLOCK + padded]
+                        ws = view(c[WEIGHT] + b * c[WEIGHT_STEP] * REAL_ITEM, padded, REAL)
+                        if long:
+                            fill(xs[b : b + k], s, base, parameter, -INFINITY)
+                            exponentials(s, e, m)
+                        load_target(c, i * n + b, k, ts)
+                        if square != ZERO and turn == 0:
+                            weighed += masses_of_row(ts, ws, int32(y - b), k)
+                        classes_of_row(s, e, ts, vs, ws, m, level, inverse, miss, int32(top - b), int32(y - b), p)
+                        here = b <= top < b + k
+                        if here:
+                            own = s[top - b]
+                        if turn == 0:
+                            if here:
+                                s[top - b] = ZERO
+                            rest += added(s, k)
+                            sum_ += added(vs, k)
+                        if wanted and (turn == 1 or not long):
+                            pull = REAL(2.0 * float64(square) * weighed * float64(lse))
+                            if c[GX] != 0:
+                                slopes(xs[b : b + k], gs[b : b + k], s, e, REAL(rest + float64(own)) - pull, w, base, parameter)
+                                if here:
+                                    gs[top] = write((own * miss - inverse * (REAL(rest) - pull)) * w * link_slope(shift(read(xs[top]), base), parameter))
+                            store_target(c, i * n + b, k, ts, ws, bonus, w)
+                value = (REAL(sum_) + REAL(weighed) * bonus) * f
+            total += float64(value)
+            if c[V] != 0:
+                values[i] = value
+            if c[LSE] != 0:
+                lses[i] = lse
+        if c[PARTS] != 0:
+            view(c[PARTS], hi, float64)[task] = total
+        else:
+            view(c[OUT], 1, REAL)[0] = REAL(total * float64(scale) if scale != ZERO else 0.0)
+
+
+# whether what is given is distributions
+
+
+def look_at_rows(lo, hi, context):
+    """How many items are suspicious: whose numbers do not all lie in [0, 1], or whose sum is further than LINK from 1. NaN is suspicious."""
+    c = view(context, PLACES, int64)
+    n, items = c[CLASSES], c[ITEMS]
+    factors, off = view(c[FACTOR], items, FACTOR_TYPE), real_of(c[LINK])
+    for task in range(lo, hi):
+        bad = 0
+        for i in range(task * c[SPAN], min((task + 1) * c[SPAN], items)):
+            if read_factor(factors[i * c[FACTOR_STEP]]) != ZERO:
+                bad += not abs(summed(view(c[X] + i * n * ITEM, n, STORED)) - 1.0) <= off
+        view(c[OUT], hi, float64)[task] = float64(bad)
+
+
+def summed(xs):
+    """The sum of probabilities; infinite if a number is none."""
+    total = 0.0
+    for j in range(xs.size):
+        total += float64(checked(xs[j]))
+    return total
+
+
+def checked(x):
+    """A probability, or infinity."""
+    v = chance(read(x))
+    return v if ZERO <= v <= EDGE else INFINITY
+
+
+def look_at_planes(lo, hi, context):
+    """The same where the items of a class lie next to each other."""
+    c = view(context, PLACES, int64)
+    n, inner = c[CLASSES], c[INNER]
+    factors, off = view(c[FACTOR], c[ITEMS], FACTOR_TYPE), real_of(c[LINK])
+    spans = (inner + c[SPAN] - 1) // c[SPAN]
+    scratch = view(stack(), MAX_WIDTH, float64)
+    for task in range(lo, hi):
+        bad = 0
+        outer = task // spans
+        start = (task - outer * spans) * c[SPAN]
+        stop = min(start + c[SPAN], inner)
+        for number in range((stop - start + MAX_WIDTH - 1) // MAX_WIDTH):
+            at = start + number * MAX_WIDTH
+            k = min(MAX_WIDTH, stop - at)
+            total = scratch[:k]
+            for i in range(k):
+                total[i] = 0.0
+            for j in range(n):
+                xs = view(c[X] + (outer * c[X_OUTER] + j * c[X_CLASS] + at) * ITEM, k, STORED)
+                for i in range(k):
+                    total[i] += float64(checked(xs[i]))
+            for i in range(k):
+                if read_factor(factors[(outer * inner + at + i) * c[FACTOR_STEP]]) != ZERO:
+                    bad += not abs(total[i] - 1.0) <= off
+        view(c[OUT], hi, float64)[task] = float64(bad)

@@ -1,0 +1,237 @@
+"""Rows with distributions in tiles: few classes, and images. Templates; mathematics and places in the context are those of `distribution_loops.py`."""
+
+
+def factors_of(c, item, ys, f, k):
+    """Factors of a tile's items, which have no labels; lanes beyond the last item are absent."""
+    factors = view(c[FACTOR] + item * c[FACTOR_STEP] * FACTOR_ITEM, k, FACTOR_TYPE)
+    for i in range(f.size):
+        ys[i], f[i] = int32(0), ZERO
+    if c[FACTOR_STEP] == 0:
+        for i in range(k):
+            f[i] = ONE
+    else:
+        for i in range(k):
+            f[i] = read_factor(factors[i])
+
+
+def tile_base(tile, base, n, pitch):
+    """The largest input of each item."""
+    for i in range(base.size):
+        base[i] = -INFINITY
+    for j in range(n):
+        s = tile[j * pitch : j * pitch + base.size]
+        for i in range(base.size):
+            v = LARGEST if s[i] > LARGEST else s[i]
+            base[i] = v if v > base[i] else base[i]
+
+
+def no_tile_base(tile, base, n, pitch):
+    """Inputs stay as they are."""
+    for i in range(base.size):
+        base[i] = ZERO
+
+
+def arrive(s, base, m, top, j, parameter):
+    """Scores of class j: linked, infinite ones read as the largest number; the largest so far, and its class."""
+    for i in range(s.size):
+        v = link(shift(s[i], base[i]), parameter)
+        v = LARGEST if v > LARGEST else v
+        s[i] = v
+        top[i] = j if v > m[i] else top[i]
+        m[i] = v if v > m[i] else m[i]
+
+
+def exponentials_of_class(s, e, m, rest, top, j):
+    """exp(score - m) of class j, added up without the largest."""
+    for i in range(s.size):
+        v = exp_neg(m[i] - s[i])
+        e[i] = v
+        rest[i] += ZERO if top[i] == j else v
+
+
+def levels(m, rest, level, inverse):
+    """From an item's sums to log1p(R), 1 / (1 + R) and, in place, R / (1 + R) and log sum exp."""
+    for i in range(m.size):
+        level[i] = log1p(rest[i])
+        inverse[i] = ONE / (ONE + rest[i])
+        rest[i] = rest[i] * inverse[i]
+
+
+def class_of_tile(s, e, ts, ys, m, level, inverse, miss, top, value, rest, own, weight, j, p):
+    """The formula on class j, as `classes_of_row`."""
+    for i in range(s.size):
+        here = top[i] == j
+        chance = e[i] * inverse[i]
+        v, by_log, by_target = formula(s[i] - m[i] - level[i], chance, miss[i] if here else ONE - chance, mass(ts[i], ys[i], j), weight, *p)
+        value[i] += v
+        rest[i] += ZERO if here else by_log
+        own[i] = by_log if here else own[i]
+        s[i], e[i] = by_log, chance
+        keep_by_target(ts, i, by_target)
+
+
+def masses_of_class(ts, ys, weighed, weight, j):
+    """Target times weight, added up."""
+    for i in range(ts.size):
+        weighed[i] += mass(ts[i], ys[i], j) * weight
+
+
+def sums(m, level, inverse, miss, value, rest, own, weighed, f, square, scale):
+    """In place: value becomes the item's loss, m log sum exp, rest what p_j multiplies, own the gradient of the largest, level the square's, f the factor."""
+    for i in range(m.size):
+        lse = m[i] + level[i]
+        bonus = ZERO if square == ZERO else square * lse * lse
+        pull = TWO * square * weighed[i] * lse
+        absent = f[i] == ZERO
+        value[i] = ZERO if absent else (value[i] + weighed[i] * bonus) * f[i]
+        m[i] = ZERO if absent else lse
+        corner = own[i] * miss[i] - inverse[i] * (rest[i] - pull)
+        rest[i] = rest[i] + own[i] - pull
+        own[i] = corner
+        level[i] = bonus
+        f[i] = f[i] * scale
+
+
+def leave(s, e, rest, own, top, f, j):
+    """Gradients by the scores of class j."""
+    for i in range(s.size):
+        g = own[i] if top[i] == j else s[i] - e[i] * rest[i]
+        s[i] = ZERO if f[i] == ZERO else g * f[i]
+
+
+def load_planes(address, tile, n, k, pitch, class_step):
+    """Inputs of images, where the items of a class lie next to each other."""
+    for j in range(n):
+        x, s = view(address + j * class_step * ITEM, k, STORED), tile[j * pitch : j * pitch + k]
+        for i in range(k):
+            s[i] = read(x[i])
+
+
+def store_planes(address, destination, tile, base, n, k, pitch, class_step, parameter):
+    """Gradients back to where the inputs came from."""
+    for j in range(n):
+        x, g = view(address + j * class_step * ITEM, k, STORED), view(destination + j * class_step * ITEM, k, STORED)
+        s = tile[j * pitch : j * pitch + k]
+        for i in range(k):
+            g[i] = write(bent(s[i], shift(read(x[i]), base[i]), parameter))
+
+
+def store_target_planes(destination, tile, bonus, f, weights, step, n, k, pitch, class_step):
+    """Gradients by the targets."""
+    for j in range(n):
+        g, s, weight = view(destination + j * class_step * T_ITEM, k, STORED_T), tile[j * pitch : j * pitch + k], weights[j * step]
+        for i in range(k):
+            g[i] = write_t(ZERO if f[i] == ZERO else (s[i] + bonus[i] * weight) * f[i])
+
+
+def turn(x, tile, i, count, n, pitch):
+    """`count` short rows to columns of the tile."""
+    for j in range(n):
+        one_by_one()
+        for q in range(count):
+            tile[j * pitch + i + q] = read(x[q * n + j])
+
+
+def load_rows(address, tile, n, k, pitch, class_step):
+    """Inputs of short rows, transposed, four rows at a time."""
+    fours = k - k % 4
+    for i in range(0, fours, 4):
+        turn(view(address + i * n * ITEM, 4 * n, STORED), tile, i, 4, n, pitch)
+    for i in range(fours, k):
+        turn(view(address + i * n * ITEM, n, STORED), tile, i, 1, n, pitch)
+
+
+def turn_back(x, g, tile, base, i, count, n, pitch, parameter):
+    """`count` columns of the tile to short rows."""
+    for j in range(n):
+        one_by_one()
+        for q in range(count):
+            g[q * n + j] = write(bent(tile[j * pitch + i + q], shift(read(x[q * n + j]), base[i + q]), parameter))
+
+
+def store_rows(address, destination, tile, base, n, k, pitch, class_step, parameter):
+    """Gradients of short rows, transposed back."""
+    fours = k - k % 4
+    for i in range(0, fours, 4):
+        turn_back(view(address + i * n * ITEM, 4 * n, STORED), view(destination + i * n * ITEM, 4 * n, STORED), tile, base, i, 4, n, pitch, parameter)
+    for i in range(fours, k):
+        turn_back(view(address + i * n * ITEM, n, STORED), view(destination + i * n * ITEM, n, STORED), tile, base, i, 1, n, pitch, parameter)
+
+
+def store_target_rows(destination, tile, bonus, f, weights, step, n, k, pitch, class_step):
+    """Gradients by the targets of short rows."""
+    for j in range(n):
+        s, weight = tile[j * pitch : j * pitch + k], weights[j * step]
+        for i in range(k):
+            s[i] = ZERO if f[i] == ZERO else (s[i] + bonus[i] * weight) * f[i]
+    for i in range(k):
+        g = view(destination + i * n * T_ITEM, n, STORED_T)
+        for j in range(n):
+            g[j] = write_t(tile[j * pitch + i])
+
+
+def no_load_target(address, tile, n, k, pitch, class_step):
+    """No numbers to read."""
+
+
+def no_store_target(destination, tile, bonus, f, weights, step, n, k, pitch, class_step):
+    """No gradient by the target."""
+
+
+def tile_walk(lo, hi, context):
+    """Items side by side, WIDTH at once: few classes, or classes far apart in memory (images); SPAN items a task, none across two samples."""
+    c = view(context, PLACES, int64)
+    n, inner, width = c[CLASSES], c[INNER], c[WIDTH]
+    weights = view(c[WEIGHT], n, REAL)
+    scale, square, parameter = REAL(real_of(c[SCALE])), REAL(real_of(c[SQUARE])), REAL(real_of(c[LINK]))
+    p = params(c)
+    start_of_scratch = stack()
+    side = start_of_scratch + 3 * TILE * REAL_ITEM
+    spans = (inner + c[SPAN] - 1) // c[SPAN]
+    for task in range(lo, hi):
+        total = 0.0
+        outer = task // spans
+        start = (task - outer * spans) * c[SPAN]
+        stop = min(start + c[SPAN], inner)
+        for number in range((stop - start + width - 1) // width):  # not range with a step, which could raise, and what may raise is not stored
+            at = start + number * width
+            k = min(width, stop - at)
+            padded = (k + LANES - 1) // LANES * LANES
+            pitch = padded + LANES  # rows of scratch a power of two apart would fight for the same cache lines
+            item = outer * inner + at
+            origin = outer * c[X_OUTER] + at * c[X_ITEM]
+            xt, et = view(start_of_scratch, n * pitch, REAL), view(start_of_scratch + TILE * REAL_ITEM, n * pitch, REAL)
+            tt = view(start_of_scratch + 2 * TILE * REAL_ITEM, n * pitch, REAL)
+            f, base, m = view(side, padded, REAL), view(side + ROW, padded, REAL), view(side + 2 * ROW, padded, REAL)
+            miss, level, inverse = view(side + 3 * ROW, padded, REAL), view(side + 4 * ROW, padded, REAL), view(side + 5 * ROW, padded, REAL)
+            value, rest, own = view(side + 6 * ROW, padded, REAL), view(side + 7 * ROW, padded, REAL), view(side + 8 * ROW, padded, REAL)
+            weighed, ys, top = view(side + 9 * ROW, padded, REAL), view(side + 10 * ROW, padded, int32), view(side + 11 * ROW, padded, int32)
+            items_of(c, item, ys, f, k)
+            load_tile(c[X] + origin * ITEM, xt, n, k, pitch, c[X_CLASS])
+            load_target(c[T] + origin * T_ITEM, tt, n, k, pitch, c[X_CLASS])
+            base_of(xt, base, n, pitch)
+            for i in range(padded):
+                m[i], miss[i], value[i], rest[i], own[i], weighed[i], top[i] = -INFINITY, ZERO, ZERO, ZERO, ZERO, ZERO, int32(0)
+            for j in range(n):
+                arrive(xt[j * pitch : j * pitch + padded], base, m, top, int32(j), parameter)
+            for j in range(n):
+                exponentials_of_class(xt[j * pitch : j * pitch + padded], et[j * pitch : j * pitch + padded], m, miss, top, int32(j))
+            levels(m, miss, level, inverse)
+            for j in range(n):
+                s, e, ts = xt[j * pitch : j * pitch + padded], et[j * pitch : j * pitch + padded], tt[j * pitch : j * pitch + padded]
+                weight = weights[j * c[WEIGHT_STEP]]
+                if square != ZERO:
+                    masses_of_class(ts, ys, weighed, weight, int32(j))
+                class_of_tile(s, e, ts, ys, m, level, inverse, miss, top, value, rest, own, weight, int32(j), p)
+            sums(m, level, inverse, miss, value, rest, own, weighed, f, square, scale)
+            total += give(c, item, k, value, m)
+            if c[GX] != 0:
+                for j in range(n):
+                    leave(xt[j * pitch : j * pitch + padded], et[j * pitch : j * pitch + padded], rest, own, top, f, int32(j))
+                store_tile(c[X] + origin * ITEM, c[GX] + origin * ITEM, xt, base, n, k, pitch, c[X_CLASS], parameter)
+            if c[GT] != 0:
+                store_target(c[GT] + origin * T_ITEM, tt, level, f, weights, c[WEIGHT_STEP], n, k, pitch, c[X_CLASS])
+        if c[PARTS] != 0:
+            view(c[PARTS], hi, float64)[task] = total
+        else:
+            view(c[OUT], 1, REAL)[0] = REAL(total * float64(scale) if scale != ZERO else 0.0)

@@ -1,0 +1,154 @@
+"""Rows with distributions on the CPU: one pass reads scores and targets, and writes the gradients.
+
+Floor: the bytes of input, target and gradients, each once; one exponential a score, and what the formula takes. Few classes, and images, go in tiles of items
+side by side (`distribution_tiles.py`), other rows alone (`distribution_loops.py`). Every sum has a fixed order: the same bits for any number of threads.
+"""
+
+import struct
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from losskit.engines.call import Distributions, Results, real_dtype
+from losskit.engines.cpu import gradients, store
+from losskit.engines.cpu.distribution_loops import BLOCK, MAX_WIDTH
+from losskit.engines.cpu.elementwise import SCALARS, finish_kernel
+from losskit.engines.cpu.memory import empty_like
+from losskit.engines.cpu.row_loops import LANES, MAX_PARAMS
+from losskit.engines.cpu.rows import FEW, TASK, layout
+from losskit.engines.cpu.threads import BODY, parallel_for
+from losskit.engines.language import fingerprint
+
+TILE = 1 << 12  # numbers of a tile in use at once: scores, exponentials and targets share the first-level cache with little else
+CONTEXT = struct.Struct(f"=11q3d10q{MAX_PARAMS}d")
+PADDING = tuple((0.0,) * (MAX_PARAMS - k) for k in range(MAX_PARAMS + 1))
+ONES = {dtype: torch.ones(BLOCK, dtype=dtype) for dtype in (torch.float32, torch.float64)}
+
+
+@cache
+def kernel(planes: bool | None, kind: str, shift: bool, formula: Callable[..., Any], params: int, link: Callable[..., Any] | None, *dtypes: torch.dtype) -> Any:
+    """A loop for a formula, as a C function (begin, end, context): over tiles, of planes or not, or over rows (None)."""
+
+    def build() -> store.Code:
+        from losskit.engines.cpu import compiler
+
+        if planes is None:
+            return compiler.distribution_rows(kind, shift, formula, params, link, *dtypes)
+        return compiler.distribution_tiles(planes, kind, shift, formula, params, link, *dtypes)
+
+    label = f"distributions_{formula.__module__.rpartition('.')[2]}_{formula.__name__}"
+    variant = repr((planes, kind, shift, params, dtypes)).encode() + (fingerprint(link) if link is not None else b"")
+    return BODY(store.function(label, variant + fingerprint(formula), build))
+
+
+@cache
+def look_kernel(planes: bool, logs: bool, *dtypes: torch.dtype) -> Any:
+    """The loop that looks whether numbers are distributions."""
+
+    def build() -> store.Code:
+        from losskit.engines.cpu import compiler
+
+        return compiler.look(planes, logs, *dtypes)
+
+    label = f"look_{int(planes)}{int(logs)}_" + "_".join(str(dtype)[6:] for dtype in dtypes)
+    return BODY(store.function(label, label.encode(), build))
+
+
+def like(t: Tensor, planes: bool, dim: int) -> Tensor:
+    """The tensor in the layout of the scores: itself if it lies so already."""
+    return t.contiguous() if planes else t.movedim(dim, -1).contiguous().movedim(-1, dim)
+
+
+def suspicious(x: Tensor, dim: int, factor: Tensor | None, off: float, logs: bool) -> bool:
+    """Whether an item that counts may be no distribution: its numbers (with `logs` their exponentials) not all in [0, 1], or their sum `off` from 1; or NaN."""
+    where = layout(x, dim)
+    if where is None:
+        x = like(x, False, dim)
+        where = layout(x, dim)
+        assert where is not None
+    factor, step = (ONES[torch.float32], 0) if factor is None else (factor.contiguous(), 1)
+    planes, classes, outer, inner, outer_step, class_step, item_step = where
+    span = max(TASK // classes // MAX_WIDTH, 1) * MAX_WIDTH if planes else max(TASK // classes, 1)
+    tasks = outer * ((inner + span - 1) // span)
+    found = torch.empty(tasks, dtype=torch.float64, device="cpu")
+    context = CONTEXT.pack(
+        x.data_ptr(), 0, 0, 0, factor.data_ptr(), 0, found.data_ptr(), outer * inner, classes, 0, 0,
+        0.0, 0.0, off,
+        step, 0, 0, inner, outer_step, class_step, item_step, span, 0, 0,
+        *PADDING[0],
+    )  # fmt: skip
+    parallel_for(0, tasks, 1, look_kernel(planes, logs, x.dtype, factor.dtype), context)
+    return bool(found.any())
+
+
+def operands(call: Distributions, incoming: Tensor | None, real: torch.dtype) -> tuple[Tensor, int, Tensor, int]:
+    """Factors and weights with their steps: 0 for ones that stand for all. Weights reach to whole vectors."""
+    factor = call.factor
+    if incoming is not None:
+        factor = incoming if factor is None else torch.where(factor != 0, factor * incoming, 0.0)
+    factor = ONES[real] if factor is None else factor.contiguous()
+    weight = ONES[real] if call.weight is None else torch.nn.functional.pad(call.weight.to(real), (0, -call.weight.numel() % LANES))
+    return factor, int(factor is not ONES[real]), weight, int(call.weight is not None)
+
+
+def run(
+    call: Distributions,
+    x: Tensor,
+    t: Tensor,
+    *,
+    scale: float = 1.0,
+    incoming: Tensor | None = None,
+    each: bool = False,
+    grad_input: bool = False,
+    grad_target: bool = False,
+    by_products: bool = False,
+) -> Results:
+    """One pass: the sum of the losses times `scale`, the loss of `each` item if asked, and the gradients (times `incoming` if given: then no values)."""
+    real = real_dtype(x.dtype)
+    where = layout(x, call.dim)
+    if where is None:
+        x = like(x, False, call.dim)
+        where = layout(x, call.dim)
+        assert where is not None
+    planes, classes, outer, inner, outer_step, class_step, item_step = where
+    t = like(t, planes, call.dim) if call.kind == "distribution" else t.contiguous()
+    factor, factor_step, weight, weight_step = operands(call, incoming, real)
+    gx = empty_like(x, x.dtype) if grad_input else None
+    gt = empty_like(t, t.dtype) if grad_target else None
+    shape = (*x.shape[: call.dim], *x.shape[call.dim + 1 :])
+    value = torch.empty(shape, dtype=real, device="cpu") if each or by_products else None
+    lse = torch.empty(shape, dtype=real, device="cpu") if by_products else None
+    total = torch.empty_like(SCALARS[real])
+    width = 0
+    if planes or classes < FEW:
+        width = min(MAX_WIDTH, max(TILE // classes // LANES * LANES - LANES, LANES))
+        span = max(TASK // classes // width, 1) * width
+    else:
+        span = max(TASK // classes, 1)
+    tasks = outer * ((inner + span - 1) // span)
+    parts = torch.empty(tasks, dtype=torch.float64, device="cpu") if tasks > 1 else None
+    context = CONTEXT.pack(
+        x.data_ptr(), t.data_ptr(), 0 if value is None else value.data_ptr(), 0 if gx is None else gx.data_ptr(), factor.data_ptr(),
+        0 if parts is None else parts.data_ptr(), total.data_ptr(), outer * inner, classes, 0 if lse is None else lse.data_ptr(), 0 if gt is None else gt.data_ptr(),
+        scale, call.square, call.link_parameter,
+        factor_step, weight.data_ptr(), weight_step, inner, outer_step, class_step, item_step, span, width, call.ignore,
+        *call.params, *PADDING[len(call.params)],
+    )  # fmt: skip
+    dtypes = (x.dtype, x.dtype if call.kind == "none" else t.dtype, factor.dtype)
+    run_loop = kernel(planes if width else None, call.kind, call.shift, call.formula, len(call.params), call.link, *dtypes)
+    if tasks == 0:
+        total.zero_()
+    elif parts is None:
+        run_loop(0, 1, context)
+    else:
+        parallel_for(0, tasks, 1, run_loop, context)
+        finish_kernel(real)(0, tasks, context)
+    if scale == 0.0:
+        gradients.zero(gx, gt)
+    return Results(total, value, gx, gt, lse)
+
+
+rescaled = partial(gradients.rescaled, run)
