@@ -317,6 +317,8 @@ def distribution_names(
     names["shift"] = instance(walk.shifted if shift else walk.unshifted, names)
     names["mass"] = instance({"distribution": walk.mass_given, "label": walk.mass_of_label, "none": walk.no_mass}[kind], names)
     names["keep_by_target"] = instance(walk.keep if given else walk.drop, names)
+    for part in (walk.apart, walk.levels, walk.log_chance, walk.slope):
+        names[part.__name__] = instance(part, names)
     names |= dict(params=instance(loops.PARAMETERS[params], names), give=instance(row_loops.give, names, SUMS))
     return names
 
@@ -330,12 +332,12 @@ def distribution_rows(kind: str, shift: bool, *variant: Any) -> Code:
         load_target=instance(walk.load_row if given else walk.no_load_row, names),
         store_target=instance(walk.store_row if given else walk.no_store_row, names),
         exponentials=instance(walk.exponentials, names, SUMS),
-        added=instance(walk.added, names, SUMS),
+        classes_of_row=instance(walk.classes_of_row, names, SUMS),
         masses_of_row=instance(walk.masses_of_row, names, SUMS),
     )
-    for part in (walk.clear_row, walk.fill, walk.first, walk.others, walk.classes_of_row, walk.slopes):
+    for part in (walk.clear_row, walk.fill, walk.without_one, walk.slopes):
         names[part.__name__] = instance(part, names)
-    names["stack"] = stack_memory(4 * walk.BLOCK * names["REAL_ITEM"])
+    names["stack"] = stack_memory(3 * walk.BLOCK * names["REAL_ITEM"])
     return compiled(walk.row_walk, names, LOOP)
 
 
@@ -345,7 +347,7 @@ def distribution_tiles(planes: bool, kind: str, shift: bool, *variant: Any) -> C
     for part in (
         walk.arrive,
         walk.exponentials_of_class,
-        walk.levels,
+        walk.levels_of_tile,
         walk.class_of_tile,
         walk.masses_of_class,
         walk.sums,

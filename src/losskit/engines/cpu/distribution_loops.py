@@ -1,17 +1,18 @@
 """The loops of rows with distributions: templates, as in `loops.py`. The mathematics is that of `engines/torch/distributions.py`.
 
-With m the largest score of a row, at its class `top`, and R the sum of exp(s_j - m) over the other classes:
+With m the largest score of a row, E_j = exp(s_j - m) and R the sum of E_j without the largest one, which is 1:
 
-    log p_j = s_j - m - log1p(R),  p_j = exp(s_j - m) / (1 + R),  q_j = 1 - p_j;  of `top` q = R / (1 + R)
+    log p_j = s_j - m - log1p(R),  p_j = E_j / (1 + R),  q_j = 1 - p_j;  where E_j is 1, q = R / (1 + R)
 
-The formula is called once a class. Of what it gives back the derivatives by log p are summed without `top`: whose gradient is by_log q - p (that sum),
-so a sure item keeps its digits. What a target is (a distribution, a label, nothing), whether a row's largest input is taken out before the link, and how a
-tile lies in memory are functions put in when an instance is compiled. What is not wanted is a null address.
+The formula is called once a class. What it gives back as derivatives by log p is added up apart for the classes whose E is 1 (`own`, mostly one class) and
+for the others (`rest`), whose sum that class's gradient needs: by_log q - p (rest + own - by_log), so a sure item keeps its digits. Elsewhere the gradient
+is by_log - p (rest + own). No class is looked for by its place. What a target is (a distribution, a label, nothing), whether a row's largest input is taken
+out before the link, and how a tile lies in memory are functions put in when an instance is compiled. What is not wanted is a null address.
 """
 
-BLOCK = 1 << 11  # classes of a row in scratch at once: four arrays of 8 KB. Longer rows are read again, and their exponentials computed again
+BLOCK = 1 << 11  # classes of a row in scratch at once: three arrays of 8 KB. Longer rows are read again, and their exponentials computed again
 MAX_WIDTH = 1 << 9  # items in a tile
-SIDES = 12  # numbers kept an item besides
+SIDES = 11  # numbers kept an item besides
 (
     X, T, V, GX, FACTOR, PARTS, OUT, ITEMS, CLASSES, LSE, GT, SCALE, SQUARE, LINK,
     FACTOR_STEP, WEIGHT, WEIGHT_STEP, INNER, X_OUTER, X_CLASS, X_ITEM, SPAN, WIDTH, IGNORE, PARAMS,
@@ -137,44 +138,56 @@ def fill(xs, s, base, parameter, m):
     return from_key(top)
 
 
-def first(s, m):
-    """The first place of the largest score; 0 where there is none, for NaN."""
-    found = int32(s.size)
-    for j in range(s.size):
-        found = min(found, int32(j) if s[j] == m else int32(BLOCK))
-    return int64(found) if found < int32(s.size) else 0
+def apart(v):
+    """An exponential below 1, or 0 and a 1 to count. No branch, which would keep the sums from being vectorised, and no sum in any other order."""
+    one = REAL(v == ONE)
+    return v - one, one
 
 
 def exponentials(s, e, m):
-    """exp(score - m); their sum."""
-    total = ZERO
-    for j in range(s.size):
-        v = exp_neg(m - s[j])
-        e[j] = v
-        total += v
-    return float64(total)
-
-
-def others(s, e, m, top):
-    """The same; the sum without the class `top`, if that is in the block."""
+    """exp(score - m); the sum of those below 1, and how many are 1."""
     base = ZERO if m == -INFINITY else m  # nothing but minus infinity so far
-    here = 0 <= top < s.size
-    if here:
-        s[top] = -INFINITY
-    total = exponentials(s, e, base)
-    if here:
-        s[top], e[top] = m, ONE
-    return total
+    rest, largest = ZERO, ZERO
+    for j in range(s.size):
+        v = exp_neg(base - s[j])
+        e[j] = v
+        below, one = apart(v)
+        rest += below
+        largest += one
+    return float64(rest), float64(largest)
 
 
-def classes_of_row(s, e, ts, vs, ws, m, level, inverse, miss, top, y, p):
-    """The formula on a block: scores become derivatives by log p, exponentials p, targets the derivatives by them; values."""
+def without_one(rest, largest, m):
+    """R; NaN where every score is minus infinity. In this order: the loop's own sums may be taken in any."""
+    return REAL(rest + (largest - 1.0)) + (m - m)
+
+
+def levels(rest):
+    """log1p(R), 1 / (1 + R), R / (1 + R)."""
+    inverse = ONE / (ONE + rest)
+    return log1p(rest), inverse, rest * inverse
+
+
+def log_chance(s, m, level):
+    """log p, in this order: the level of a sure item is far smaller than its score."""
+    return s - m - level
+
+
+def classes_of_row(s, e, ts, ws, m, level, inverse, miss, y, k, p):
+    """The formula on a block of `k` classes: scores become derivatives by log p, targets the derivatives by them. The sums of values, of `rest` and `own`."""
+    total, rest, own = ZERO, ZERO, ZERO
+    nothing = m - m  # 0, which the compiler must not know: of what is added it would make what is not, and not vectorise it
     for j in range(s.size):
         here = int32(j)
         chance = e[j] * inverse
-        value, by_log, by_target = formula(s[j] - m - level, chance, miss if here == top else ONE - chance, mass(ts[j], y, here), ws[j], *p)
-        vs[j], s[j], e[j] = value, by_log, chance
+        largest, inside = e[j] == ONE, here < k
+        value, by_log, by_target = formula(log_chance(s[j], m, level), chance, miss if largest else ONE - chance, mass(ts[j], y, here), ws[j], *p)
+        total += value if inside else nothing
+        rest += by_log if inside and not largest else nothing
+        own += by_log if largest else nothing
+        s[j] = by_log
         keep_by_target(ts, j, by_target)
+    return float64(total), float64(rest), float64(own)
 
 
 def masses_of_row(ts, ws, y, k):
@@ -185,21 +198,16 @@ def masses_of_row(ts, ws, y, k):
     return float64(total)
 
 
-def added(values, k):
-    """The sum of the first `k` numbers; those beyond become 0."""
-    beyond = values[k:]
-    for j in range(beyond.size):
-        beyond[j] = ZERO
-    total = ZERO
-    for j in range(values.size):
-        total += values[j]
-    return float64(total)
+def slope(by_log, e, inverse, miss, rest, own):
+    """The gradient by a score."""
+    chance = e * inverse
+    return by_log * miss - chance * (rest + (own - by_log)) if e == ONE else by_log - chance * (rest + own)
 
 
-def slopes(xs, gs, s, e, spread, w, base, parameter):
+def slopes(xs, gs, s, e, inverse, miss, rest, own, w, base, parameter):
     """Gradients by the input."""
     for j in range(xs.size):
-        gs[j] = write((s[j] - e[j] * spread) * w * link_slope(shift(read(xs[j]), base), parameter))
+        gs[j] = write(slope(s[j], e[j], inverse, miss, rest, own) * w * link_slope(shift(read(xs[j]), base), parameter))
 
 
 def row_walk(lo, hi, context):
@@ -209,7 +217,7 @@ def row_walk(lo, hi, context):
     factors, values, lses = view(c[FACTOR], items, FACTOR_TYPE), view(c[V], items, REAL), view(c[LSE], items, REAL)
     scale, square, parameter = REAL(real_of(c[SCALE])), REAL(real_of(c[SQUARE])), REAL(real_of(c[LINK]))
     p = params(c)
-    scratch = view(stack(), 4 * BLOCK, REAL)
+    scratch = view(stack(), 3 * BLOCK, REAL)
     wanted, long = c[GX] != 0 or c[GT] != 0, n > BLOCK
     for task in range(lo, hi):
         total = 0.0
@@ -222,53 +230,41 @@ def row_walk(lo, hi, context):
             else:
                 xs, gs = view(c[X] + i * n * ITEM, n, STORED), view(c[GX] + i * n * ITEM, n, STORED)
                 base = base_of(xs)
-                m, rest, top = -INFINITY, 0.0, -1
+                m, rest, largest = -INFINITY, 0.0, 0.0
                 for b in range(0, n, BLOCK):
                     k = min(BLOCK, n - b)
                     padded = (k + LANES - 1) // LANES * LANES
                     s, e = scratch[:padded], scratch[BLOCK : BLOCK + padded]
                     new = fill(xs[b : b + k], s, base, parameter, m)
                     if new != m:  # larger, or NaN
-                        if top >= 0:
-                            rest = (rest + 1.0) * float64(exp_neg(new - m))
-                        m, top = new, b + first(s, new)
-                    rest += others(s, e, m, top - b)
-                if top < 0:  # nothing but minus infinity
-                    rest, top = float64(m - m), 0
-                level, inverse = log1p(REAL(rest)), ONE / (ONE + REAL(rest))
-                miss = REAL(rest) * inverse
+                        rest, largest = (rest + largest) * float64(exp_neg(new - m)), 0.0
+                        m = new
+                    below, at = exponentials(s, e, m)
+                    rest, largest = rest + below, largest + at
+                level, inverse, miss = levels(without_one(rest, largest, m))
                 lse = m + level
-                sum_, rest, own, weighed, w = 0.0, 0.0, ZERO, 0.0, f * scale
+                sum_, rest, own, weighed = 0.0, 0.0, 0.0, 0.0
                 bonus = ZERO if square == ZERO else square * lse * lse
                 for turn in range(2 if long and wanted else 1):
                     for b in range(0, n, BLOCK):
                         k = min(BLOCK, n - b)
                         padded = (k + LANES - 1) // LANES * LANES
-                        s, e = scratch[:padded], scratch[BLOCK : BLOCK + padded]
-                        ts, vs = scratch[2 * BLOCK : 2 * BLOCK + padded], scratch[3 * BLOCK : 3 * BLOCK + padded]
+                        s, e, ts = scratch[:padded], scratch[BLOCK : BLOCK + padded], scratch[2 * BLOCK : 2 * BLOCK + padded]
                         ws = view(c[WEIGHT] + b * c[WEIGHT_STEP] * REAL_ITEM, padded, REAL)
                         if long:
-                            fill(xs[b : b + k], s, base, parameter, -INFINITY)
+                            fill(xs[b : b + k], s, base, parameter, m)
                             exponentials(s, e, m)
                         load_target(c, i * n + b, k, ts)
                         if square != ZERO and turn == 0:
                             weighed += masses_of_row(ts, ws, int32(y - b), k)
-                        classes_of_row(s, e, ts, vs, ws, m, level, inverse, miss, int32(top - b), int32(y - b), p)
-                        here = b <= top < b + k
-                        if here:
-                            own = s[top - b]
+                        found = classes_of_row(s, e, ts, ws, m, level, inverse, miss, int32(y - b), int32(k), p)
                         if turn == 0:
-                            if here:
-                                s[top - b] = ZERO
-                            rest += added(s, k)
-                            sum_ += added(vs, k)
+                            sum_, rest, own = sum_ + found[0], rest + found[1], own + found[2]
                         if wanted and (turn == 1 or not long):
-                            pull = REAL(2.0 * float64(square) * weighed * float64(lse))
                             if c[GX] != 0:
-                                slopes(xs[b : b + k], gs[b : b + k], s, e, REAL(rest + float64(own)) - pull, w, base, parameter)
-                                if here:
-                                    gs[top] = write((own * miss - inverse * (REAL(rest) - pull)) * w * link_slope(shift(read(xs[top]), base), parameter))
-                            store_target(c, i * n + b, k, ts, ws, bonus, w)
+                                pulled = REAL(rest - 2.0 * float64(square) * weighed * float64(lse))
+                                slopes(xs[b : b + k], gs[b : b + k], s, e, inverse, miss, pulled, REAL(own), f * scale, base, parameter)
+                            store_target(c, i * n + b, k, ts, ws, bonus, f * scale)
                 value = (REAL(sum_) + REAL(weighed) * bonus) * f
             total += float64(value)
             if c[V] != 0:

@@ -31,42 +31,42 @@ def no_tile_base(tile, base, n, pitch):
         base[i] = ZERO
 
 
-def arrive(s, base, m, top, j, parameter):
-    """Scores of class j: linked, infinite ones read as the largest number; the largest so far, and its class."""
+def arrive(s, base, m, parameter):
+    """Scores of a class: linked, infinite ones read as the largest number; the largest so far."""
     for i in range(s.size):
         v = link(shift(s[i], base[i]), parameter)
         v = LARGEST if v > LARGEST else v
         s[i] = v
-        top[i] = j if v > m[i] else top[i]
         m[i] = v if v > m[i] else m[i]
 
 
-def exponentials_of_class(s, e, m, rest, top, j):
-    """exp(score - m) of class j, added up without the largest."""
+def exponentials_of_class(s, e, m, rest, largest):
+    """exp(score - m); the sum of those below 1, and how many are 1."""
     for i in range(s.size):
         v = exp_neg(m[i] - s[i])
         e[i] = v
-        rest[i] += ZERO if top[i] == j else v
+        below, one = apart(v)
+        rest[i] += below
+        largest[i] += one
 
 
-def levels(m, rest, level, inverse):
-    """From an item's sums to log1p(R), 1 / (1 + R) and, in place, R / (1 + R) and log sum exp."""
-    for i in range(m.size):
-        level[i] = log1p(rest[i])
-        inverse[i] = ONE / (ONE + rest[i])
-        rest[i] = rest[i] * inverse[i]
+def levels_of_tile(rest, largest, level, inverse):
+    """`levels`; in place of R, R / (1 + R), and 0 where the number of the largest was."""
+    for i in range(rest.size):
+        level[i], inverse[i], rest[i] = levels(rest[i] + (largest[i] - ONE))
+        largest[i] = ZERO
 
 
-def class_of_tile(s, e, ts, ys, m, level, inverse, miss, top, value, rest, own, weight, j, p):
+def class_of_tile(s, e, ts, ys, m, level, inverse, miss, value, rest, own, weight, j, p):
     """The formula on class j, as `classes_of_row`."""
     for i in range(s.size):
-        here = top[i] == j
+        largest = e[i] == ONE
         chance = e[i] * inverse[i]
-        v, by_log, by_target = formula(s[i] - m[i] - level[i], chance, miss[i] if here else ONE - chance, mass(ts[i], ys[i], j), weight, *p)
+        v, by_log, by_target = formula(log_chance(s[i], m[i], level[i]), chance, miss[i] if largest else ONE - chance, mass(ts[i], ys[i], j), weight, *p)
         value[i] += v
-        rest[i] += ZERO if here else by_log
-        own[i] = by_log if here else own[i]
-        s[i], e[i] = by_log, chance
+        rest[i] += ZERO if largest else by_log
+        own[i] += by_log if largest else ZERO
+        s[i] = by_log
         keep_by_target(ts, i, by_target)
 
 
@@ -76,27 +76,23 @@ def masses_of_class(ts, ys, weighed, weight, j):
         weighed[i] += mass(ts[i], ys[i], j) * weight
 
 
-def sums(m, level, inverse, miss, value, rest, own, weighed, f, square, scale):
-    """In place: value becomes the item's loss, m log sum exp, rest what p_j multiplies, own the gradient of the largest, level the square's, f the factor."""
+def sums(m, level, value, rest, weighed, f, square, scale):
+    """In place: value becomes the item's loss, m log sum exp, level what the square adds by the target, f what multiplies gradients; rest is pulled by it."""
     for i in range(m.size):
         lse = m[i] + level[i]
         bonus = ZERO if square == ZERO else square * lse * lse
-        pull = TWO * square * weighed[i] * lse
         absent = f[i] == ZERO
         value[i] = ZERO if absent else (value[i] + weighed[i] * bonus) * f[i]
         m[i] = ZERO if absent else lse
-        corner = own[i] * miss[i] - inverse[i] * (rest[i] - pull)
-        rest[i] = rest[i] + own[i] - pull
-        own[i] = corner
+        rest[i] -= TWO * square * weighed[i] * lse
         level[i] = bonus
         f[i] = f[i] * scale
 
 
-def leave(s, e, rest, own, top, f, j):
-    """Gradients by the scores of class j."""
+def leave(s, e, inverse, miss, rest, own, f):
+    """Gradients by the scores of a class."""
     for i in range(s.size):
-        g = own[i] if top[i] == j else s[i] - e[i] * rest[i]
-        s[i] = ZERO if f[i] == ZERO else g * f[i]
+        s[i] = ZERO if f[i] == ZERO else slope(s[i], e[i], inverse[i], miss[i], rest[i], own[i]) * f[i]
 
 
 def load_planes(address, tile, n, k, pitch, class_step):
@@ -205,29 +201,29 @@ def tile_walk(lo, hi, context):
             f, base, m = view(side, padded, REAL), view(side + ROW, padded, REAL), view(side + 2 * ROW, padded, REAL)
             miss, level, inverse = view(side + 3 * ROW, padded, REAL), view(side + 4 * ROW, padded, REAL), view(side + 5 * ROW, padded, REAL)
             value, rest, own = view(side + 6 * ROW, padded, REAL), view(side + 7 * ROW, padded, REAL), view(side + 8 * ROW, padded, REAL)
-            weighed, ys, top = view(side + 9 * ROW, padded, REAL), view(side + 10 * ROW, padded, int32), view(side + 11 * ROW, padded, int32)
+            weighed, ys = view(side + 9 * ROW, padded, REAL), view(side + 10 * ROW, padded, int32)
             items_of(c, item, ys, f, k)
             load_tile(c[X] + origin * ITEM, xt, n, k, pitch, c[X_CLASS])
             load_target(c[T] + origin * T_ITEM, tt, n, k, pitch, c[X_CLASS])
             base_of(xt, base, n, pitch)
             for i in range(padded):
-                m[i], miss[i], value[i], rest[i], own[i], weighed[i], top[i] = -INFINITY, ZERO, ZERO, ZERO, ZERO, ZERO, int32(0)
+                m[i], miss[i], value[i], rest[i], own[i], weighed[i] = -INFINITY, ZERO, ZERO, ZERO, ZERO, ZERO
             for j in range(n):
-                arrive(xt[j * pitch : j * pitch + padded], base, m, top, int32(j), parameter)
+                arrive(xt[j * pitch : j * pitch + padded], base, m, parameter)
             for j in range(n):
-                exponentials_of_class(xt[j * pitch : j * pitch + padded], et[j * pitch : j * pitch + padded], m, miss, top, int32(j))
-            levels(m, miss, level, inverse)
+                exponentials_of_class(xt[j * pitch : j * pitch + padded], et[j * pitch : j * pitch + padded], m, miss, own)
+            levels_of_tile(miss, own, level, inverse)
             for j in range(n):
                 s, e, ts = xt[j * pitch : j * pitch + padded], et[j * pitch : j * pitch + padded], tt[j * pitch : j * pitch + padded]
                 weight = weights[j * c[WEIGHT_STEP]]
                 if square != ZERO:
                     masses_of_class(ts, ys, weighed, weight, int32(j))
-                class_of_tile(s, e, ts, ys, m, level, inverse, miss, top, value, rest, own, weight, int32(j), p)
-            sums(m, level, inverse, miss, value, rest, own, weighed, f, square, scale)
+                class_of_tile(s, e, ts, ys, m, level, inverse, miss, value, rest, own, weight, int32(j), p)
+            sums(m, level, value, rest, weighed, f, square, scale)
             total += give(c, item, k, value, m)
             if c[GX] != 0:
                 for j in range(n):
-                    leave(xt[j * pitch : j * pitch + padded], et[j * pitch : j * pitch + padded], rest, own, top, f, int32(j))
+                    leave(xt[j * pitch : j * pitch + padded], et[j * pitch : j * pitch + padded], inverse, miss, rest, own, f)
                 store_tile(c[X] + origin * ITEM, c[GX] + origin * ITEM, xt, base, n, k, pitch, c[X_CLASS], parameter)
             if c[GT] != 0:
                 store_target(c[GT] + origin * T_ITEM, tt, level, f, weights, c[WEIGHT_STEP], n, k, pitch, c[X_CLASS])
