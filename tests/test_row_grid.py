@@ -45,7 +45,7 @@ def draws(draw: Any, engine: str) -> Draw:
         z_loss=draw(st.sampled_from([0.0, 0.01])),
         softcap=softcap,
         weighted=draw(st.booleans()),
-        soft=not fused and draw(st.booleans()),
+        soft=draw(st.booleans()),
         ignore=draw(st.sampled_from([None, 255 if label is torch.uint8 else -100, 1, 100])),
         masked=draw(st.booleans()),
         sampled=draw(st.booleans()),

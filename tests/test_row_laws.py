@@ -54,6 +54,13 @@ CASES = [Case(loss, settings) for loss, settings in LOSSES.cases("rows")]
 ALL = {"label_smoothing": 0.2, "z_loss": 1e-2, "softcap": 30.0, "weight": [1.0, 0.5, 3.0, 1.0]}
 # a kernel costs the CPU engine some three seconds to compile: the walk is tested with the shortest formula and with the one that reads everything
 FEW = [one("cross_entropy"), one("cross_entropy", **ALL)]
+# likewise of distributions: as targets, by labels, none
+FEW_SOFT: list[Any] = [
+    (one("kl_divergence"), "cpu"),
+    (one("cross_entropy", **ALL), "cpu", "soft"),
+    (one("focal_loss", task="multiclass", gamma=1.5, label_smoothing=0.1), "cpu"),
+    (one("entropy"), "cpu"),
+]
 PLAIN: list[Any] = [
     *((case, "torch") for case in FEW),
     (one("cross_entropy"), "torch", "soft"),
@@ -138,16 +145,16 @@ def test_wide_rows(case: Case) -> None:
             check("wide_rows", build(case, engine))
 
 
-@pytest.mark.parametrize("subject", [*((case, "cpu") for case in FEW), *PLAIN], indirect=True)
+@pytest.mark.parametrize("subject", [*((case, "cpu") for case in FEW), *FEW_SOFT, *PLAIN], indirect=True)
 @pytest.mark.parametrize("law", WALK)
 def test_walk(law: str, subject: RowSubject) -> None:
-    if law in DTYPES and subject.engine == "cpu" and subject.settings:
+    if law in DTYPES and subject.engine == "cpu" and subject.settings and subject.loss.name != "focal_loss":
         pytest.skip("a kernel a dtype: one loss is enough for how numbers are read and written")
     check(law, subject)
 
 
 # the torch engine sums with torch.sum, whose last bit depends on the number of threads
-@pytest.mark.parametrize("subject", [(case, "cpu") for case in FEW], indirect=True)
+@pytest.mark.parametrize("subject", [*((case, "cpu") for case in FEW), *FEW_SOFT[:2]], indirect=True)
 def test_deterministic(subject: RowSubject) -> None:
     check("deterministic", subject)
 
@@ -158,11 +165,17 @@ def test_transforms(subject: RowSubject) -> None:
     check("transforms", subject)
 
 
-@pytest.mark.parametrize("subject", [(FEW[0], "cpu", torch.float64), *((case, "torch", torch.float64) for case in FUSED)], indirect=True)
+@pytest.mark.parametrize(
+    "subject", [(FEW[0], "cpu", torch.float64), (*FEW_SOFT[0], torch.float64), *((case, "torch", torch.float64) for case in FUSED)], indirect=True
+)
 def test_float64(subject: RowSubject) -> None:
     check("error_budget", subject)
 
 
-@pytest.mark.parametrize("subject", [(FEW[0], engine, dtype) for engine in ("cpu", "torch") for dtype in (torch.float16, torch.bfloat16)], indirect=True)
+@pytest.mark.parametrize(
+    "subject",
+    [(case, engine, dtype) for case in (FEW[0], FEW_SOFT[0][0]) for engine in ("cpu", "torch") for dtype in (torch.float16, torch.bfloat16)],
+    indirect=True,
+)
 def test_half(subject: RowSubject) -> None:
     check("error_budget", subject)

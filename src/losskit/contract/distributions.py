@@ -108,9 +108,10 @@ def distributions(
     else:
         if kind == "distribution":
             check_distribution("target", target, axis, factor, logs=target_is == "log_probabilities")
-        mass, items = one_class.numel(), one_class.numel()
+        mass = items = one_class.numel()
         if factor is not None:
-            mass, items = combined((factor,), real_dtype(input.dtype)).sum(), (factor != 0).sum()
+            items = factor.count_nonzero()  # (a sum of bools would first widen them to int64)
+            mass = items if factor.dtype is torch.bool else combined((factor,), real_dtype(input.dtype)).sum()
     return reduced("distributions", engine, call, input, target, mass, items, normalizer, reduction, False, return_parts)
 
 
