@@ -22,6 +22,7 @@ from losskit.engines.cpu.fission import split
 from losskit.engines.cpu.half import HALF
 from losskit.engines.cpu.math import EXACT, NAMES, bitcast, inlined, scalar
 from losskit.engines.cpu.store import C_LIBRARY, UNUSED, Code
+from losskit.engines.cpu.transpose import VECTOR, turn_square
 from losskit.engines.language import bind, identity
 
 SUMS = EXACT | {"reassoc"}  # only for loops that accumulate; their formulas keep the flags they were compiled with
@@ -102,17 +103,6 @@ def call_gather(typing_context: Any, kernel: Any, operand: Any, start: Any, coun
         return context.get_dummy_value()
 
     return types.void(*[types.int64] * 5), generate
-
-
-@intrinsic
-def one_by_one(typing_context: Any) -> Any:
-    """Keeps a loop from being vectorised: nothing, but nothing that the compiler may do to several elements at once."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        builder.asm(ir.FunctionType(ir.VoidType(), []), "", "", [], True)
-        return context.get_dummy_value()
-
-    return types.void(), generate
 
 
 def stack_memory(size: int) -> Any:
@@ -255,7 +245,16 @@ def row_names(
     names |= dict(exp_neg=table["exp_neg"], log1p=table["log1p"], formula=bind(formula, table, scalar, literal=real))
     names["bound"] = bind(link or identity, table, scalar, literal=real)
     names["params"] = instance(loops.PARAMETERS[params], names)
-    for part in (row_loops.link, row_loops.link_slope, row_loops.bent, row_loops.scores, row_loops.point, row_loops.points, row_loops.labels_of):
+    for part in (
+        row_loops.link,
+        row_loops.score,
+        row_loops.link_slope,
+        row_loops.bent,
+        row_loops.scores,
+        row_loops.point,
+        row_loops.points,
+        row_loops.labels_of,
+    ):
         names[part.__name__] = instance(part, names)
     names["give"] = instance(row_loops.give, names, SUMS)
     names["exponentials"] = instance(row_loops.exponentials, names, SUMS)
@@ -278,12 +277,12 @@ def long_rows(*variant: Any) -> Code:
 
 def tiles(planes: bool, *variant: Any) -> Code:
     """`tile_loops.tiles`, with classes apart in memory (`planes`) or next to each other."""
-    names = row_names(*variant) | dict(one_by_one=one_by_one)
-    for part in (tile_loops.arrive, tile_loops.leave, tile_loops.turn, tile_loops.turn_back):
-        names[part.__name__] = instance(part, names)
+    names = row_names(*variant)
+    names |= dict(turn_square=turn_square(names["REAL"]), SQUARE=VECTOR // names["REAL_ITEM"])
+    names["leave"] = instance(tile_loops.leave, names)
     load, store = (tile_loops.load_planes, tile_loops.store_planes) if planes else (tile_loops.load_rows, tile_loops.store_rows)
     names |= dict(load_tile=instance(load, names), store_tile=instance(store, names), right_labels=instance(tile_loops.right_labels, names))
-    names["stack"] = stack_memory((row_loops.TILE + row_loops.TILE_ROWS * row_loops.MAX_WIDTH) * names["REAL_ITEM"])
+    names["stack"] = stack_memory((row_loops.TILE + row_loops.TILE_ROWS * row_loops.MAX_WIDTH + row_loops.FLAT) * names["REAL_ITEM"])
     return compiled(tile_loops.tiles, names, LOOP)
 
 

@@ -16,6 +16,7 @@ TILE = 1 << 13  # numbers in a tile: classes x (items + LANES)
 MAX_WIDTH = 1 << 9  # items in a tile of planes
 ROW_WIDTH = 1 << 7  # ... of rows, whose scratch and memory both fit the first-level cache then (10 classes, Zen 4: 1.2 times faster)
 TILE_ROWS = 9  # numbers kept an item besides
+FLAT = (LANES + 1) * 32  # numbers of short rows on their way between memory and tile: a square of them, and room for what a row writes beyond its end
 BUNDLE = TILE // LANES  # classes of rows that go in bundles
 MAX_CLASSES = TILE // (2 * LANES)  # of a tile
 MAX_PARAMS = 4
@@ -42,6 +43,12 @@ def point(m, own, rest, spread, total_share, own_share, weight, p):
 def link(x, parameter):
     """What stands between the input and the scores (a soft cap, a temperature), its value."""
     return bound(x, parameter)[0]
+
+
+def score(x, parameter):
+    """The score of an input; an infinite one is read as the largest number."""
+    v = link(x, parameter)
+    return LARGEST if v > LARGEST else v
 
 
 def link_slope(x, parameter):
@@ -90,8 +97,7 @@ def scores(xs, s, parameter, m):
     """
     top = key(m)
     for j in range(xs.size):
-        v = link(read(xs[j]), parameter)
-        v = LARGEST if v > LARGEST else v
+        v = score(read(xs[j]), parameter)
         s[j] = v
         top = max(top, key(v))
     beyond = s[xs.size :]

@@ -11,6 +11,7 @@ def tiles(lo, hi, context):
     p = params(c)
     base = stack()
     side = base + TILE * REAL_ITEM
+    flat = side + TILE_ROWS * ROW
     spans = (inner + c[SPAN] - 1) // c[SPAN]
     for task in range(lo, hi):
         total = 0.0
@@ -33,7 +34,13 @@ def tiles(lo, hi, context):
             labels_of(c, item, ys, f, k)
             for i in range(padded):
                 m[i], rest[i], spread[i], own_share[i], weight[i], own[i] = -INFINITY, ZERO, ZERO, ZERO, ONE, ZERO
-            load_tile(c[X] + origin, tile, m, own, ys, n, k, pitch, c[X_CLASS], parameter)
+            load_tile(c[X] + origin, base, flat, n, k, pitch, c[X_CLASS], parameter)
+            for j in range(n):
+                s = tile[j * pitch : j * pitch + padded]
+                for i in range(k):
+                    v = s[i]
+                    m[i] = v if v > m[i] else m[i]
+                    own[i] = v if ys[i] == int32(j) else own[i]
             if c[SHARES] != 0:
                 for j in range(n):
                     s, h = tile[j * pitch : j * pitch + padded], shares[j]
@@ -58,7 +65,9 @@ def tiles(lo, hi, context):
             total += give(c, item, k, spread, own)
             if c[GX] != 0:
                 h = shares if c[SHARES] != 0 else shares[:0]
-                store_tile(c[X] + origin, c[GX] + origin, tile, m, by_share, weight, ys, f, h, n, k, pitch, c[X_CLASS], parameter)
+                for j in range(n):
+                    leave(tile[j * pitch : j * pitch + padded], m, by_share, weight, ys, f, j, h[j] if h.size > 0 else ZERO)
+                store_tile(c[X] + origin, c[GX] + origin, base, flat, n, k, pitch, c[X_CLASS], parameter)
         if c[PARTS] != 0:
             view(c[PARTS], hi, float64)[task] = total
         else:
@@ -77,16 +86,6 @@ def right_labels(rights, address, ys, own, m, f, k, class_step, item_step, param
         rights[i] = uint8(right)
 
 
-def arrive(s, m, own, ys, j, k, parameter):
-    """Scores of class j: linked, infinite ones read as the largest number; the largest so far, and the label's."""
-    for i in range(k):
-        v = link(s[i], parameter)
-        v = LARGEST if v > LARGEST else v
-        s[i] = v
-        m[i] = v if v > m[i] else m[i]
-        own[i] = v if ys[i] == int32(j) else own[i]
-
-
 def leave(s, slope, by_share, own_slope, ys, f, j, h):
     """Exponentials of class j to gradients."""
     for i in range(s.size):
@@ -95,62 +94,45 @@ def leave(s, slope, by_share, own_slope, ys, f, j, h):
         s[i] = ZERO if f[i] == ZERO else g
 
 
-def load_planes(address, tile, m, own, ys, n, k, pitch, class_step, parameter):
+def load_planes(address, tile, flat, n, k, pitch, class_step, parameter):
     """Scores of images, where the items of a class lie next to each other."""
-    padded = m.size
     for j in range(n):
-        x, s = view(address + j * class_step * ITEM, k, STORED), tile[j * pitch : j * pitch + padded]
+        x, s = view(address + j * class_step * ITEM, k, STORED), view(tile + j * pitch * REAL_ITEM, k, REAL)
         for i in range(k):
-            s[i] = read(x[i])
-        arrive(s, m, own, ys, j, k, parameter)
+            s[i] = score(read(x[i]), parameter)
 
 
-def store_planes(address, destination, tile, slope, by_share, own_slope, ys, f, shares, n, k, pitch, class_step, parameter):
+def store_planes(address, destination, tile, flat, n, k, pitch, class_step, parameter):
     """Gradients back to where the scores came from."""
-    padded = slope.size
     for j in range(n):
         x, g = view(address + j * class_step * ITEM, k, STORED), view(destination + j * class_step * ITEM, k, STORED)
-        s = tile[j * pitch : j * pitch + padded]
-        leave(s, slope, by_share, own_slope, ys, f, j, shares[j] if shares.size > 0 else ZERO)
+        s = view(tile + j * pitch * REAL_ITEM, k, REAL)
         for i in range(k):
             g[i] = write(bent(s[i], read(x[i]), parameter))
 
 
-def turn(x, tile, i, count, n, pitch):
-    """`count` short rows to columns of the tile."""
-    for j in range(n):
-        one_by_one()
-        for q in range(count):
-            tile[j * pitch + i + q] = read(x[q * n + j])
+def load_rows(address, tile, flat, n, k, pitch, class_step, parameter):
+    """Scores of short rows, transposed a square at a time. Fewer classes than a square is wide: what lies beyond them is overwritten or never looked at."""
+    for number in range((k + SQUARE - 1) // SQUARE):
+        i = number * SQUARE
+        x = view(address + i * n * ITEM, min(SQUARE, k - i) * n, STORED)
+        s = view(flat, x.size, REAL)
+        for q in range(x.size):
+            s[q] = score(read(x[q]), parameter)
+        for part in range((n + SQUARE - 1) // SQUARE):
+            j = max(min(part * SQUARE, n - SQUARE), 0)
+            turn_square(flat + j * REAL_ITEM, n * REAL_ITEM, tile + (j * pitch + i) * REAL_ITEM, pitch * REAL_ITEM)
 
 
-def turn_back(x, g, tile, i, count, n, pitch, parameter):
-    """`count` columns of the tile to short rows."""
-    for j in range(n):
-        one_by_one()
-        for q in range(count):
-            g[q * n + j] = write(bent(tile[j * pitch + i + q], read(x[q * n + j]), parameter))
-
-
-def load_rows(address, tile, m, own, ys, n, k, pitch, class_step, parameter):
-    """Scores of short rows, transposed, four rows at a time."""
-    padded = m.size
-    fours = k - k % 4
-    for i in range(0, fours, 4):
-        turn(view(address + i * n * ITEM, 4 * n, STORED), tile, i, 4, n, pitch)
-    for i in range(fours, k):
-        turn(view(address + i * n * ITEM, n, STORED), tile, i, 1, n, pitch)
-    for j in range(n):
-        arrive(tile[j * pitch : j * pitch + padded], m, own, ys, j, k, parameter)
-
-
-def store_rows(address, destination, tile, slope, by_share, own_slope, ys, f, shares, n, k, pitch, class_step, parameter):
-    """Gradients of short rows, transposed back."""
-    padded = slope.size
-    for j in range(n):
-        leave(tile[j * pitch : j * pitch + padded], slope, by_share, own_slope, ys, f, j, shares[j] if shares.size > 0 else ZERO)
-    fours = k - k % 4
-    for i in range(0, fours, 4):
-        turn_back(view(address + i * n * ITEM, 4 * n, STORED), view(destination + i * n * ITEM, 4 * n, STORED), tile, i, 4, n, pitch, parameter)
-    for i in range(fours, k):
-        turn_back(view(address + i * n * ITEM, n, STORED), view(destination + i * n * ITEM, n, STORED), tile, i, 1, n, pitch, parameter)
+def store_rows(address, destination, tile, flat, n, k, pitch, class_step, parameter):
+    """Gradients of short rows, transposed back; a row's end writes into the next row, which comes after it."""
+    for number in range((k + SQUARE - 1) // SQUARE):
+        i = number * SQUARE
+        for part in range((n + SQUARE - 1) // SQUARE):
+            j = max(min(part * SQUARE, n - SQUARE), 0)
+            turn_square(tile + (j * pitch + i) * REAL_ITEM, pitch * REAL_ITEM, flat + j * REAL_ITEM, n * REAL_ITEM)
+        size = min(SQUARE, k - i) * n
+        x, g = view(address + i * n * ITEM, size, STORED), view(destination + i * n * ITEM, size, STORED)
+        s = view(flat, size, REAL)
+        for q in range(size):
+            g[q] = write(bent(s[q], read(x[q]), parameter))
