@@ -20,9 +20,10 @@ from losskit.engines.call import real_dtype
 from losskit.engines.cpu import loops, row_loops, tile_loops
 from losskit.engines.cpu.fission import split
 from losskit.engines.cpu.half import HALF
+from losskit.engines.cpu.lines import prefetch, settle, stream_line
 from losskit.engines.cpu.math import EXACT, NAMES, bitcast, inlined, scalar
 from losskit.engines.cpu.store import C_LIBRARY, UNUSED, Code
-from losskit.engines.cpu.transpose import VECTOR, turn_square
+from losskit.engines.cpu.transpose import turn_square
 from losskit.engines.language import bind, identity
 
 SUMS = EXACT | {"reassoc"}  # only for loops that accumulate; their formulas keep the flags they were compiled with
@@ -243,6 +244,7 @@ def row_names(
     )
     names |= dict(ZERO=real(0), ONE=real(1), INFINITY=real(np.inf), LARGEST=np.finfo(real).max, key=KEYS[dtype][0], from_key=KEYS[dtype][1])
     names |= dict(exp_neg=table["exp_neg"], log1p=table["log1p"], formula=bind(formula, table, scalar, literal=real))
+    names |= dict(prefetch=prefetch, stream=stream_line(real), settle=settle)
     names["bound"] = bind(link or identity, table, scalar, literal=real)
     names["params"] = instance(loops.PARAMETERS[params], names)
     for part in (
@@ -253,6 +255,11 @@ def row_names(
         row_loops.scores,
         row_loops.point,
         row_loops.points,
+        row_loops.bend,
+        row_loops.spend,
+        row_loops.send,
+        row_loops.keep,
+        row_loops.spend_kept,
         row_loops.labels_of,
     ):
         names[part.__name__] = instance(part, names)
@@ -271,18 +278,23 @@ def bundles(*variant: Any) -> Code:
 def long_rows(*variant: Any) -> Code:
     """`row_loops.long_rows` for one formula and one triple of dtypes."""
     names = row_names(*variant)
-    names["stack"] = stack_memory(row_loops.ROW_BLOCK * names["REAL_ITEM"])
+    names["stack"] = stack_memory(2 * row_loops.ROW_BLOCK * names["REAL_ITEM"])
     return compiled(row_loops.long_rows, names, LOOP)
 
 
 def tiles(planes: bool, *variant: Any) -> Code:
     """`tile_loops.tiles`, with classes apart in memory (`planes`) or next to each other."""
     names = row_names(*variant)
-    names |= dict(turn_square=turn_square(names["REAL"]), SQUARE=VECTOR // names["REAL_ITEM"])
+    names |= dict(turn_square=turn_square(names["REAL"]), SQUARE=row_loops.LINE // names["REAL_ITEM"])
     names["leave"] = instance(tile_loops.leave, names)
-    load, store = (tile_loops.load_planes, tile_loops.store_planes) if planes else (tile_loops.load_rows, tile_loops.store_rows)
-    names |= dict(load_tile=instance(load, names), store_tile=instance(store, names), right_labels=instance(tile_loops.right_labels, names))
-    names["stack"] = stack_memory((row_loops.TILE + row_loops.TILE_ROWS * row_loops.MAX_WIDTH + row_loops.FLAT) * names["REAL_ITEM"])
+    walk = (
+        (tile_loops.load_planes, tile_loops.store_planes, tile_loops.ask_planes)
+        if planes
+        else (tile_loops.load_rows, tile_loops.store_rows, tile_loops.ask_rows)
+    )
+    names |= zip(("load_tile", "store_tile", "ask_ahead"), (instance(part, names) for part in walk), strict=True)
+    names |= dict(right_labels=instance(tile_loops.right_labels, names))
+    names["stack"] = stack_memory((row_loops.TILE + row_loops.TILE_ROWS * row_loops.MAX_WIDTH + 2 * row_loops.FLAT) * names["REAL_ITEM"])
     return compiled(tile_loops.tiles, names, LOOP)
 
 

@@ -11,7 +11,7 @@ def tiles(lo, hi, context):
     p = params(c)
     base = stack()
     side = base + TILE * REAL_ITEM
-    flat = side + TILE_ROWS * ROW
+    flat, past = side + TILE_ROWS * ROW, c[PAST] != 0
     spans = (inner + c[SPAN] - 1) // c[SPAN]
     for task in range(lo, hi):
         total = 0.0
@@ -53,6 +53,7 @@ def tiles(lo, hi, context):
                 for i in range(k):
                     weight[i] = weights[ys[i]]
             for j in range(n):
+                ask_ahead(c[X] + origin, j, k, c[X_CLASS])
                 s = tile[j * pitch : j * pitch + padded]
                 for i in range(padded):
                     e = exp_neg(m[i] - s[i])
@@ -67,7 +68,9 @@ def tiles(lo, hi, context):
                 h = shares if c[SHARES] != 0 else shares[:0]
                 for j in range(n):
                     leave(tile[j * pitch : j * pitch + padded], m, by_share, weight, ys, f, j, h[j] if h.size > 0 else ZERO)
-                store_tile(c[X] + origin, c[GX] + origin, base, flat, n, k, pitch, c[X_CLASS], parameter)
+                store_tile(c[X] + origin, c[GX] + origin, base, flat, n, k, pitch, c[X_CLASS], parameter, past)
+        if past:
+            settle()
         if c[PARTS] != 0:
             view(c[PARTS], hi, float64)[task] = total
         else:
@@ -102,13 +105,23 @@ def load_planes(address, tile, flat, n, k, pitch, class_step, parameter):
             s[i] = score(read(x[i]), parameter)
 
 
-def store_planes(address, destination, tile, flat, n, k, pitch, class_step, parameter):
+def ask_planes(address, j, k, class_step):
+    """Asks for a class of the next tile while this one is computed: a little at a time, for only so much can be on its way."""
+    for line in range(k * ITEM // LINE):
+        prefetch(address + (j * class_step + k) * ITEM + line * LINE)
+
+
+def ask_rows(address, j, k, class_step):
+    """The next tile lies behind this one; the processor sees that itself."""
+
+
+def store_planes(address, destination, tile, flat, n, k, pitch, class_step, parameter, past):
     """Gradients back to where the scores came from."""
     for j in range(n):
-        x, g = view(address + j * class_step * ITEM, k, STORED), view(destination + j * class_step * ITEM, k, STORED)
-        s = view(tile + j * pitch * REAL_ITEM, k, REAL)
-        for i in range(k):
-            g[i] = write(bent(s[i], read(x[i]), parameter))
+        place = j * class_step * ITEM
+        bend(tile + j * pitch * REAL_ITEM, address + place, flat if past else destination + place, k, parameter)
+        if past:
+            send(flat, destination + place, k)
 
 
 def load_rows(address, tile, flat, n, k, pitch, class_step, parameter):
@@ -124,15 +137,14 @@ def load_rows(address, tile, flat, n, k, pitch, class_step, parameter):
             turn_square(flat + j * REAL_ITEM, n * REAL_ITEM, tile + (j * pitch + i) * REAL_ITEM, pitch * REAL_ITEM)
 
 
-def store_rows(address, destination, tile, flat, n, k, pitch, class_step, parameter):
+def store_rows(address, destination, tile, flat, n, k, pitch, class_step, parameter, past):
     """Gradients of short rows, transposed back; a row's end writes into the next row, which comes after it."""
     for number in range((k + SQUARE - 1) // SQUARE):
         i = number * SQUARE
         for part in range((n + SQUARE - 1) // SQUARE):
             j = max(min(part * SQUARE, n - SQUARE), 0)
             turn_square(tile + (j * pitch + i) * REAL_ITEM, pitch * REAL_ITEM, flat + j * REAL_ITEM, n * REAL_ITEM)
-        size = min(SQUARE, k - i) * n
-        x, g = view(address + i * n * ITEM, size, STORED), view(destination + i * n * ITEM, size, STORED)
-        s = view(flat, size, REAL)
-        for q in range(size):
-            g[q] = write(bent(s[q], read(x[q]), parameter))
+        count, place = min(SQUARE, k - i) * n, i * n * ITEM
+        bend(flat, address + place, flat + FLAT * REAL_ITEM if past else destination + place, count, parameter)
+        if past:
+            send(flat + FLAT * REAL_ITEM, destination + place, count)

@@ -7,7 +7,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-VECTOR = 64  # bytes of a row of the square; narrower processors take it in parts
+from losskit.engines.cpu.row_loops import LINE
 
 
 def turn_square(real: Any) -> Any:
@@ -16,7 +16,7 @@ def turn_square(real: Any) -> Any:
     For side d = half the lanes, a quarter, ..., 1: rows i and i + d exchange their off-diagonal blocks of d by d.
     """
     item = np.dtype(real).itemsize
-    lanes = VECTOR // item
+    lanes = LINE // item  # narrower processors take a row in parts
     number = ir.FloatType() if item == 4 else ir.DoubleType()
     vector = ir.VectorType(number, lanes)
 
