@@ -157,11 +157,10 @@ def run(
     else:
         kind, span = "bundles" if classes <= BUNDLE else "long_rows", max(TASK // classes // LANES, 1) * LANES if classes <= BUNDLE else max(TASK // classes, 1)
         tasks = (inner + span - 1) // span
-    full = gx is not None and gx.dtype is real
-    past = (
-        full and not inplace and kind == "tiles" and gx.nbytes >= PAST_CACHES and gx.data_ptr() % LINE == 0 and (not planes or inner * x.itemsize % LINE == 0)
-    )
-    kept = full and call.link is None and ROW_BLOCK < classes <= ROW_BLOCK * ROW_BLOCK
+    full = x.dtype is real
+    past = gx is not None and full and not inplace and kind == "tiles" and gx.nbytes >= PAST_CACHES and gx.data_ptr() % LINE == 0
+    past = past and (not planes or inner * x.itemsize % LINE == 0)  # every plane starts a line
+    kept = gx is not None and full and call.link is None and ROW_BLOCK < classes <= ROW_BLOCK * ROW_BLOCK
     parts = torch.empty(tasks, dtype=torch.float64, device="cpu") if tasks > 1 else None
     context = CONTEXT.pack(
         x.data_ptr(), t.data_ptr(), 0 if value is None else value.data_ptr(), 0 if gx is None else gx.data_ptr(), factor.data_ptr(),
