@@ -58,6 +58,38 @@ class Rows(NamedTuple):
         return self._replace(weight=weight, shares=shares, factor=factor)
 
 
+class Distributions(NamedTuple):
+    """One loss of rows of class scores and a distribution each, ready to run on an `input` with its classes along `dim` and a `target`: of the input's
+    shape (`kind="distribution"`), labels of the other dimensions (`kind="label"`: all mass on that class), or no target (`kind="none"`: the formula reads
+    t = 0; the tensor handed over is empty and never looked at).
+
+    `formula` takes a class's (log p, p, 1 - p, t, weight, *params) and returns the value and its derivatives by log p and by t. `link` (score, slope) stands
+    between input and scores. An item is absent if its label is `ignore` or its factor is 0.
+    """
+
+    formula: Callable[..., Any]
+    params: tuple[float, ...] = ()
+    weight: Tensor | None = None  # (classes,)
+    link: Callable[..., Any] | None = None
+    link_parameter: float = 0.0
+    shift: bool = False  # take the row's largest input from all of them before the link
+    square: float = 0.0  # times sum_j(t_j weight_j) lse^2, which is added to the row's loss
+    kind: str = "distribution"
+    ignore: int = -100
+    dim: int = 1
+    factor: Tensor | None = None  # the shape without the classes
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        """As of `Call`."""
+        return tuple(x for x in (self.weight, self.factor) if x is not None)
+
+    def holding(self, tensors: Sequence[Tensor]) -> "Distributions":
+        """As of `Call`."""
+        given = iter(tensors)
+        weight, factor = (None if x is None else next(given) for x in (self.weight, self.factor))
+        return self._replace(weight=weight, factor=factor)
+
+
 class Census(NamedTuple):
     """The weights of the items that count, summed; how many items count; how many of them have a label that is no class."""
 
