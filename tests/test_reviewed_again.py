@@ -112,3 +112,14 @@ def test_a_class_of_weight_0_may_be_ruled_out(engine, classes):
             value = loss(x, torch.tensor([1, 0]), weight=weight)
             (grad,) = torch.autograd.grad(value, x)
             assert value.isfinite() and not grad[0].any() and grad[1].isfinite().all()
+
+
+def test_a_loss_of_labels_says_so():
+    x = torch.randn(4, 3)
+    with pytest.raises(ValueError, match=r"takes labels only: try target.argmax\(1\)"):
+        losskit.poly_loss(x, x.softmax(1))
+
+
+def test_a_label_beyond_int64_is_told():
+    with pytest.raises(ValueError, match=r"got 9223372036854775808 at index \(1,\)"):
+        losskit.cross_entropy(torch.randn(2, 3), torch.tensor([0, 2**63], dtype=torch.uint64))
