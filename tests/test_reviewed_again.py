@@ -97,3 +97,29 @@ def test_audit_refuses_what_it_cannot_examine():
         losskit.testing.audit(torch.nn.MSELoss, like="mse_loss")
     with pytest.raises(TypeError, match="floating-point dtype"):
         losskit.testing.audit(losskit.mse_loss, like="mse_loss", dtype=torch.int64)
+
+
+@pytest.mark.parametrize("engine", ["cpu", "torch"])
+@pytest.mark.parametrize("classes", [3, 40, 600])
+def test_a_class_of_weight_0_may_be_ruled_out(engine, classes):
+    """Its loss is infinite, times 0; torch gives NaN."""
+    x = torch.zeros(2, classes)
+    x[0, 1] = -torch.inf
+    x.requires_grad_()
+    weight = torch.ones(classes).index_fill(0, torch.tensor(1), 0.0)
+    with losskit.use_engine(engine):
+        for loss in (losskit.cross_entropy, losskit.poly_loss, losskit.symmetric_cross_entropy):
+            value = loss(x, torch.tensor([1, 0]), weight=weight)
+            (grad,) = torch.autograd.grad(value, x)
+            assert value.isfinite() and not grad[0].any() and grad[1].isfinite().all()
+
+
+def test_a_loss_of_labels_says_so():
+    x = torch.randn(4, 3)
+    with pytest.raises(ValueError, match=r"takes labels only: try target.argmax\(1\)"):
+        losskit.poly_loss(x, x.softmax(1))
+
+
+def test_a_label_beyond_int64_is_told():
+    with pytest.raises(ValueError, match=r"got 9223372036854775808 at index \(1,\)"):
+        losskit.cross_entropy(torch.randn(2, 3), torch.tensor([0, 2**63], dtype=torch.uint64))

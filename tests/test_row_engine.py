@@ -108,3 +108,41 @@ def test_a_uint8_label_is_not_taken_for_a_negative_ignore_index(engine):
     torch.testing.assert_close(losskit.cross_entropy(p, t, from_logits=False), torch.nn.functional.cross_entropy(x, t.long()))
     smooth = losskit.focal_loss(x, t, task="multiclass", gamma=0.0, label_smoothing=0.1)
     torch.testing.assert_close(smooth, torch.nn.functional.cross_entropy(x, t.long(), label_smoothing=0.1))
+
+
+@pytest.mark.parametrize("shape", [(2, 8, 270_016), (440_000, 10)], ids=["planes", "rows"])
+def test_a_gradient_written_past_the_caches_is_the_same(shape):
+    """Large ones are: compared with those of the halves, which are small."""
+    from losskit.engines.cpu.rows import PAST_CACHES
+
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    t = torch.randint(0, 8, (shape[0], *shape[2:]), generator=torch.Generator().manual_seed(1))
+    t.view(-1)[::7] = -100
+    assert x.nbytes >= PAST_CACHES > x.nbytes // 2
+
+    def gradient(x, t):
+        x = x.clone().requires_grad_()
+        return torch.autograd.grad(losskit.cross_entropy(x, t, reduction="sum"), x)[0]
+
+    parts = [gradient(a, b) for a, b in zip(x.chunk(2), t.chunk(2), strict=True)]
+    assert torch.equal(gradient(x, t), torch.cat(parts))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_rows_that_keep_their_exponentials(smoothing):
+    """Float32 rows beyond a block, whose maximum moves on and whose first block may be ruled out, against float64 and torch."""
+    x = torch.randn(4, 9000, generator=torch.Generator().manual_seed(0)).cumsum(1) / 30
+    x[1] = x[1].flip(0)
+    x[2, :4500] = -torch.inf if not smoothing else -50.0
+    t = torch.tensor([8999, 3, 7000, 5000])
+    x = x.double()
+    found = []
+    for dtype in (torch.float32, torch.float64):
+        y = x.to(dtype).requires_grad_()
+        loss, parts = losskit.cross_entropy(y, t, label_smoothing=smoothing, reduction="sum", return_parts=True)
+        found.append((parts.losses, parts.lse, torch.autograd.grad(loss, y)[0]))
+        assert parts.accuracy == (y.argmax(1) == t).float().mean()
+    reference = torch.nn.functional.cross_entropy(x, t, reduction="none", label_smoothing=smoothing)
+    torch.testing.assert_close(found[1][0], reference)
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a.double(), b, rtol=4e-6, atol=4e-6 * smoothing / 9000 + 1e-30)  # p - share cancels

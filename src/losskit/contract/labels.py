@@ -55,6 +55,8 @@ def pair(input: Tensor, target: Tensor, dim: int) -> int:
 
 
 def _shape_fix(input: Tensor, target: Tensor, axis: int, shape: tuple[int, ...]) -> str:
+    if target.shape == input.shape and target.is_floating_point():
+        return f"This loss takes labels only: try target.argmax({axis}). cross_entropy takes probabilities"
     if target.shape == input.shape:
         return f"For one-hot labels, try target.argmax({axis}); for probabilities, target.float()"
     if target.dim() == input.dim() and target.shape[axis] == 1 and (*target.shape[:axis], *target.shape[axis + 1 :]) == shape:
@@ -118,7 +120,7 @@ def refuse(target: Tensor, classes: int, ignore_index: int, counts: Tensor | Non
         if bool(bad.any()):
             first = start + int(bad.nonzero()[0])
             place = tuple(int(i) for i in torch.unravel_index(torch.tensor(first), target.shape)) if target.dim() else ()
-            value = int(flat[first])
+            value = int(labels[first - start]) % 2**64 if flat.dtype is torch.uint64 else int(flat[first])
             break
     else:
         return

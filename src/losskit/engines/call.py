@@ -59,11 +59,12 @@ class Rows(NamedTuple):
 
 
 class Distributions(NamedTuple):
-    """One loss of rows of class scores and a distribution each, ready to run on an `input` with its classes along `dim` and a `target`:
+    """One loss of rows of class scores and a distribution each, ready to run on an `input` with its classes along `dim` and a `target`: of the input's
+    shape (`kind="distribution"`), labels of the other dimensions (`kind="label"`: all mass on that class), or no target (`kind="none"`: the formula reads
+    t = 0; the tensor handed over is empty and never looked at).
 
-    of the input's shape (`kind="distribution"`), labels of the other dimensions (`"label"`: all mass on that class), or none (`"none"`: the formula reads
-    t = 0, and the tensor handed over is empty). `formula` takes a class's (log p, p, 1 - p, t, weight, *params) and returns the value and its derivatives
-    by log p and by t; a row's loss is the sum. An item is absent if its label is `ignore` or its factor is 0.
+    `formula` takes a class's (log p, p, 1 - p, t, weight, *params) and returns the value and its derivatives by log p and by t. `link` (score, slope) stands
+    between input and scores. An item is absent if its label is `ignore` or its factor is 0.
     """
 
     formula: Callable[..., Any]
@@ -72,7 +73,7 @@ class Distributions(NamedTuple):
     link: Callable[..., Any] | None = None
     link_parameter: float = 0.0
     shift: bool = False  # take the row's largest input from all of them before the link
-    square: float = 0.0  # times sum_j(t_j weight_j) lse^2, which is added
+    square: float = 0.0  # times sum_j(t_j weight_j) lse^2, which is added to the row's loss
     kind: Literal["distribution", "label", "none"] = "distribution"
     ignore: int = -100
     dim: int = 1

@@ -21,8 +21,10 @@ from losskit.engines.cpu import distribution_loops, loops, row_loops, tile_loops
 from losskit.engines.cpu import distribution_tiles as tiles_of_distributions
 from losskit.engines.cpu.fission import split
 from losskit.engines.cpu.half import HALF
+from losskit.engines.cpu.lines import prefetch, settle, stream_line
 from losskit.engines.cpu.math import EXACT, NAMES, bitcast, inlined, scalar
 from losskit.engines.cpu.store import C_LIBRARY, UNUSED, Code
+from losskit.engines.cpu.transpose import turn_square
 from losskit.engines.language import bind, identity
 
 SUMS = EXACT | {"reassoc"}  # only for loops that accumulate; their formulas keep the flags they were compiled with
@@ -103,17 +105,6 @@ def call_gather(typing_context: Any, kernel: Any, operand: Any, start: Any, coun
         return context.get_dummy_value()
 
     return types.void(*[types.int64] * 5), generate
-
-
-@intrinsic
-def one_by_one(typing_context: Any) -> Any:
-    """Keeps a loop from being vectorised: nothing, but nothing that the compiler may do to several elements at once."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        builder.asm(ir.FunctionType(ir.VoidType(), []), "", "", [], True)
-        return context.get_dummy_value()
-
-    return types.void(), generate
 
 
 def stack_memory(size: int) -> Any:
@@ -254,9 +245,24 @@ def row_names(
     )
     names |= dict(ZERO=real(0), ONE=real(1), INFINITY=real(np.inf), LARGEST=np.finfo(real).max, key=KEYS[dtype][0], from_key=KEYS[dtype][1])
     names |= dict(exp_neg=table["exp_neg"], log1p=table["log1p"], formula=bind(formula, table, scalar, literal=real))
+    names |= dict(prefetch=prefetch, stream=stream_line(real), settle=settle)
     names["bound"] = bind(link or identity, table, scalar, literal=real)
     names["params"] = instance(loops.PARAMETERS[params], names)
-    for part in (row_loops.link, row_loops.link_slope, row_loops.bent, row_loops.scores, row_loops.point, row_loops.points, row_loops.labels_of):
+    for part in (
+        row_loops.link,
+        row_loops.score,
+        row_loops.link_slope,
+        row_loops.bent,
+        row_loops.scores,
+        row_loops.point,
+        row_loops.points,
+        row_loops.bend,
+        row_loops.spend,
+        row_loops.send,
+        row_loops.keep,
+        row_loops.spend_kept,
+        row_loops.labels_of,
+    ):
         names[part.__name__] = instance(part, names)
     names["give"] = instance(row_loops.give, names, SUMS)
     names["exponentials"] = instance(row_loops.exponentials, names, SUMS)
@@ -273,18 +279,23 @@ def bundles(*variant: Any) -> Code:
 def long_rows(*variant: Any) -> Code:
     """`row_loops.long_rows` for one formula and one triple of dtypes."""
     names = row_names(*variant)
-    names["stack"] = stack_memory(row_loops.ROW_BLOCK * names["REAL_ITEM"])
+    names["stack"] = stack_memory(2 * row_loops.ROW_BLOCK * names["REAL_ITEM"])
     return compiled(row_loops.long_rows, names, LOOP)
 
 
 def tiles(planes: bool, *variant: Any) -> Code:
     """`tile_loops.tiles`, with classes apart in memory (`planes`) or next to each other."""
-    names = row_names(*variant) | dict(one_by_one=one_by_one)
-    for part in (tile_loops.arrive, tile_loops.leave, tile_loops.turn, tile_loops.turn_back):
-        names[part.__name__] = instance(part, names)
-    load, store = (tile_loops.load_planes, tile_loops.store_planes) if planes else (tile_loops.load_rows, tile_loops.store_rows)
-    names |= dict(load_tile=instance(load, names), store_tile=instance(store, names), right_labels=instance(tile_loops.right_labels, names))
-    names["stack"] = stack_memory((row_loops.TILE + row_loops.TILE_ROWS * row_loops.MAX_WIDTH) * names["REAL_ITEM"])
+    names = row_names(*variant)
+    names |= dict(turn_square=turn_square(names["REAL"]), SQUARE=row_loops.LINE // names["REAL_ITEM"])
+    names["leave"] = instance(tile_loops.leave, names)
+    walk = (
+        (tile_loops.load_planes, tile_loops.store_planes, tile_loops.ask_planes)
+        if planes
+        else (tile_loops.load_rows, tile_loops.store_rows, tile_loops.ask_rows)
+    )
+    names |= zip(("load_tile", "store_tile", "ask_ahead"), (instance(part, names) for part in walk), strict=True)
+    names |= dict(right_labels=instance(tile_loops.right_labels, names))
+    names["stack"] = stack_memory((row_loops.TILE + row_loops.TILE_ROWS * row_loops.MAX_WIDTH + 2 * row_loops.FLAT) * names["REAL_ITEM"])
     return compiled(tile_loops.tiles, names, LOOP)
 
 
@@ -312,7 +323,7 @@ def distribution_names(
     names |= {name: value for name, value in vars(walk).items() if name.isupper() and isinstance(value, int)}
     real = names["REAL"]
     names |= dict(STORED_T=STORED[target][0], T_ITEM=target.itemsize, read_t=reader(target, real), write_t=writer(target))
-    names |= dict(ROW=walk.MAX_WIDTH * names["REAL_ITEM"], TWO=real(2), one_by_one=one_by_one)
+    names |= dict(ROW=walk.MAX_WIDTH * names["REAL_ITEM"], TWO=real(2))
     given = kind == "distribution"
     names["shift"] = instance(walk.shifted if shift else walk.unshifted, names)
     names["mass"] = instance({"distribution": walk.mass_given, "label": walk.mass_of_label, "none": walk.no_mass}[kind], names)
@@ -344,6 +355,8 @@ def distribution_rows(kind: str, shift: bool, *variant: Any) -> Code:
 def distribution_tiles(planes: bool, kind: str, shift: bool, *variant: Any) -> Code:
     """`distribution_tiles.tile_walk`, with classes apart in memory (`planes`) or next to each other."""
     walk, names, given = tiles_of_distributions, distribution_names(kind, shift, *variant), kind == "distribution"
+    names |= dict(turn_square=turn_square(names["REAL"]), SQUARE=row_loops.LINE // names["REAL_ITEM"])
+    names["bend_rows"] = instance(walk.bend_shifted_rows if shift else walk.bend_rows, names)
     for part in (
         walk.arrive,
         walk.exponentials_of_class,
@@ -352,23 +365,23 @@ def distribution_tiles(planes: bool, kind: str, shift: bool, *variant: Any) -> C
         walk.masses_of_class,
         walk.sums,
         walk.leave,
+        walk.leave_target,
         walk.turn_back,
-        walk.turn,
     ):
         names[part.__name__] = instance(part, names)
-    of_target = names | dict(read=names["read_t"], ITEM=names["T_ITEM"], STORED=names["STORED_T"])
-    of_target["turn"] = instance(walk.turn, of_target)
+    of_target = names | dict(read=names["read_t"], write=names["write_t"], ITEM=names["T_ITEM"], STORED=names["STORED_T"])
     load, store, store_t = (
         (walk.load_planes, walk.store_planes, walk.store_target_planes) if planes else (walk.load_rows, walk.store_rows, walk.store_target_rows)
     )
+    numbers = 3 * row_loops.TILE + distribution_loops.SIDES * distribution_loops.MAX_WIDTH + row_loops.FLAT
     names |= dict(
         items_of=instance(row_loops.labels_of if kind == "label" else walk.factors_of, names),
         base_of=instance(walk.tile_base if shift else walk.no_tile_base, names),
         load_tile=instance(load, names),
         store_tile=instance(store, names),
         load_target=instance(load if given else walk.no_load_target, of_target),
-        store_target=instance(store_t if given else walk.no_store_target, names),
-        stack=stack_memory((3 * row_loops.TILE + distribution_loops.SIDES * distribution_loops.MAX_WIDTH) * names["REAL_ITEM"]),
+        store_target=instance(store_t if given else walk.no_store_target, of_target),
+        stack=stack_memory(numbers * names["REAL_ITEM"]),
     )
     return compiled(walk.tile_walk, names, LOOP)
 

@@ -14,7 +14,7 @@ BLOCK = 1 << 11  # classes of a row in scratch at once: three arrays of 8 KB. Lo
 MAX_WIDTH = 1 << 9  # items in a tile
 SIDES = 11  # numbers kept an item besides
 (
-    X, T, V, GX, FACTOR, PARTS, OUT, ITEMS, CLASSES, LSE, GT, SCALE, SQUARE, LINK,
+    X, T, V, GX, FACTOR, PARTS, OUT, ITEMS, CLASSES, LSE, GT, SCALE, Z_LOSS, LINK,
     FACTOR_STEP, WEIGHT, WEIGHT_STEP, INNER, X_OUTER, X_CLASS, X_ITEM, SPAN, WIDTH, IGNORE, PARAMS,
 ) = range(25)  # places in the context; PARTS, OUT and SCALE as in `loops.py`, for `finish`  # fmt: skip
 PLACES = PARAMS + 4
@@ -215,7 +215,7 @@ def row_walk(lo, hi, context):
     c = view(context, PLACES, int64)
     n, items = c[CLASSES], c[ITEMS]
     factors, values, lses = view(c[FACTOR], items, FACTOR_TYPE), view(c[V], items, REAL), view(c[LSE], items, REAL)
-    scale, square, parameter = REAL(real_of(c[SCALE])), REAL(real_of(c[SQUARE])), REAL(real_of(c[LINK]))
+    scale, square, parameter = REAL(real_of(c[SCALE])), REAL(real_of(c[Z_LOSS])), REAL(real_of(c[LINK]))
     p = params(c)
     scratch = view(stack(), 3 * BLOCK, REAL)
     wanted, long = c[GX] != 0 or c[GT] != 0, n > BLOCK

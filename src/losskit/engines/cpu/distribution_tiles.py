@@ -95,82 +95,99 @@ def leave(s, e, inverse, miss, rest, own, f):
         s[i] = ZERO if f[i] == ZERO else slope(s[i], e[i], inverse[i], miss[i], rest[i], own[i]) * f[i]
 
 
-def load_planes(address, tile, n, k, pitch, class_step):
-    """Inputs of images, where the items of a class lie next to each other."""
+def leave_target(ts, bonus, f, weight):
+    """Gradients by the targets of a class."""
+    for i in range(ts.size):
+        ts[i] = ZERO if f[i] == ZERO else (ts[i] + bonus[i] * weight) * f[i]
+
+
+def load_planes(address, tile, flat, n, k, pitch, class_step):
+    """Numbers of images, where the items of a class lie next to each other."""
     for j in range(n):
-        x, s = view(address + j * class_step * ITEM, k, STORED), tile[j * pitch : j * pitch + k]
+        x, s = view(address + j * class_step * ITEM, k, STORED), view(tile + j * pitch * REAL_ITEM, k, REAL)
         for i in range(k):
             s[i] = read(x[i])
 
 
-def store_planes(address, destination, tile, base, n, k, pitch, class_step, parameter):
+def load_rows(address, tile, flat, n, k, pitch, class_step):
+    """Numbers of short rows, transposed a square at a time. Fewer classes than a square is wide: what lies beyond them is overwritten or never looked at."""
+    for number in range((k + SQUARE - 1) // SQUARE):
+        i = number * SQUARE
+        x = view(address + i * n * ITEM, min(SQUARE, k - i) * n, STORED)
+        s = view(flat, x.size, REAL)
+        for q in range(x.size):
+            s[q] = read(x[q])
+        for part in range((n + SQUARE - 1) // SQUARE):
+            j = max(min(part * SQUARE, n - SQUARE), 0)
+            turn_square(flat + j * REAL_ITEM, n * REAL_ITEM, tile + (j * pitch + i) * REAL_ITEM, pitch * REAL_ITEM)
+
+
+def turn_back(tile, flat, n, i, pitch):
+    """A square's worth of items to rows; a row's end writes into the next row, which comes after it."""
+    for part in range((n + SQUARE - 1) // SQUARE):
+        j = max(min(part * SQUARE, n - SQUARE), 0)
+        turn_square(tile + (j * pitch + i) * REAL_ITEM, pitch * REAL_ITEM, flat + j * REAL_ITEM, n * REAL_ITEM)
+
+
+def store_planes(address, destination, tile, flat, base, n, k, pitch, class_step, parameter):
     """Gradients back to where the inputs came from."""
     for j in range(n):
         x, g = view(address + j * class_step * ITEM, k, STORED), view(destination + j * class_step * ITEM, k, STORED)
-        s = tile[j * pitch : j * pitch + k]
+        s = view(tile + j * pitch * REAL_ITEM, k, REAL)
         for i in range(k):
             g[i] = write(bent(s[i], shift(read(x[i]), base[i]), parameter))
 
 
-def store_target_planes(destination, tile, bonus, f, weights, step, n, k, pitch, class_step):
+def store_rows(address, destination, tile, flat, base, n, k, pitch, class_step, parameter):
+    """Gradients of short rows, transposed back."""
+    for number in range((k + SQUARE - 1) // SQUARE):
+        i = number * SQUARE
+        turn_back(tile, flat, n, i, pitch)
+        count, place = min(SQUARE, k - i), i * n * ITEM
+        bend_rows(
+            view(flat, count * n, REAL), view(address + place, count * n, STORED), view(destination + place, count * n, STORED), base[i : i + count], parameter
+        )
+
+
+def bend_rows(s, x, g, base, parameter):
+    """Gradients by the scores of some rows to gradients by the inputs."""
+    for q in range(x.size):
+        g[q] = write(bent(s[q], read(x[q]), parameter))
+
+
+def bend_shifted_rows(s, x, g, base, parameter):
+    """The same where each row has lost its largest input."""
+    n = x.size // base.size
+    for r in range(base.size):
+        some, xs, gs = s[r * n : (r + 1) * n], x[r * n : (r + 1) * n], g[r * n : (r + 1) * n]
+        for j in range(n):
+            gs[j] = write(bent(some[j], shift(read(xs[j]), base[r]), parameter))
+
+
+def store_target_planes(destination, tile, flat, n, k, pitch, class_step):
     """Gradients by the targets."""
     for j in range(n):
-        g, s, weight = view(destination + j * class_step * T_ITEM, k, STORED_T), tile[j * pitch : j * pitch + k], weights[j * step]
+        g, s = view(destination + j * class_step * ITEM, k, STORED), view(tile + j * pitch * REAL_ITEM, k, REAL)
         for i in range(k):
-            g[i] = write_t(ZERO if f[i] == ZERO else (s[i] + bonus[i] * weight) * f[i])
+            g[i] = write(s[i])
 
 
-def turn(x, tile, i, count, n, pitch):
-    """`count` short rows to columns of the tile."""
-    for j in range(n):
-        one_by_one()
-        for q in range(count):
-            tile[j * pitch + i + q] = read(x[q * n + j])
-
-
-def load_rows(address, tile, n, k, pitch, class_step):
-    """Inputs of short rows, transposed, four rows at a time."""
-    fours = k - k % 4
-    for i in range(0, fours, 4):
-        turn(view(address + i * n * ITEM, 4 * n, STORED), tile, i, 4, n, pitch)
-    for i in range(fours, k):
-        turn(view(address + i * n * ITEM, n, STORED), tile, i, 1, n, pitch)
-
-
-def turn_back(x, g, tile, base, i, count, n, pitch, parameter):
-    """`count` columns of the tile to short rows."""
-    for j in range(n):
-        one_by_one()
-        for q in range(count):
-            g[q * n + j] = write(bent(tile[j * pitch + i + q], shift(read(x[q * n + j]), base[i + q]), parameter))
-
-
-def store_rows(address, destination, tile, base, n, k, pitch, class_step, parameter):
-    """Gradients of short rows, transposed back."""
-    fours = k - k % 4
-    for i in range(0, fours, 4):
-        turn_back(view(address + i * n * ITEM, 4 * n, STORED), view(destination + i * n * ITEM, 4 * n, STORED), tile, base, i, 4, n, pitch, parameter)
-    for i in range(fours, k):
-        turn_back(view(address + i * n * ITEM, n, STORED), view(destination + i * n * ITEM, n, STORED), tile, base, i, 1, n, pitch, parameter)
-
-
-def store_target_rows(destination, tile, bonus, f, weights, step, n, k, pitch, class_step):
+def store_target_rows(destination, tile, flat, n, k, pitch, class_step):
     """Gradients by the targets of short rows."""
-    for j in range(n):
-        s, weight = tile[j * pitch : j * pitch + k], weights[j * step]
-        for i in range(k):
-            s[i] = ZERO if f[i] == ZERO else (s[i] + bonus[i] * weight) * f[i]
-    for i in range(k):
-        g = view(destination + i * n * T_ITEM, n, STORED_T)
-        for j in range(n):
-            g[j] = write_t(tile[j * pitch + i])
+    for number in range((k + SQUARE - 1) // SQUARE):
+        i = number * SQUARE
+        turn_back(tile, flat, n, i, pitch)
+        g = view(destination + i * n * ITEM, min(SQUARE, k - i) * n, STORED)
+        s = view(flat, g.size, REAL)
+        for q in range(g.size):
+            g[q] = write(s[q])
 
 
-def no_load_target(address, tile, n, k, pitch, class_step):
+def no_load_target(address, tile, flat, n, k, pitch, class_step):
     """No numbers to read."""
 
 
-def no_store_target(destination, tile, bonus, f, weights, step, n, k, pitch, class_step):
+def no_store_target(destination, tile, flat, n, k, pitch, class_step):
     """No gradient by the target."""
 
 
@@ -179,10 +196,12 @@ def tile_walk(lo, hi, context):
     c = view(context, PLACES, int64)
     n, inner, width = c[CLASSES], c[INNER], c[WIDTH]
     weights = view(c[WEIGHT], n, REAL)
-    scale, square, parameter = REAL(real_of(c[SCALE])), REAL(real_of(c[SQUARE])), REAL(real_of(c[LINK]))
+    scale, square, parameter = REAL(real_of(c[SCALE])), REAL(real_of(c[Z_LOSS])), REAL(real_of(c[LINK]))
     p = params(c)
-    start_of_scratch = stack()
-    side = start_of_scratch + 3 * TILE * REAL_ITEM
+    scores = stack()
+    targets = scores + 2 * TILE * REAL_ITEM
+    side = targets + TILE * REAL_ITEM
+    flat = side + SIDES * ROW
     spans = (inner + c[SPAN] - 1) // c[SPAN]
     for task in range(lo, hi):
         total = 0.0
@@ -196,15 +215,14 @@ def tile_walk(lo, hi, context):
             pitch = padded + LANES  # rows of scratch a power of two apart would fight for the same cache lines
             item = outer * inner + at
             origin = outer * c[X_OUTER] + at * c[X_ITEM]
-            xt, et = view(start_of_scratch, n * pitch, REAL), view(start_of_scratch + TILE * REAL_ITEM, n * pitch, REAL)
-            tt = view(start_of_scratch + 2 * TILE * REAL_ITEM, n * pitch, REAL)
+            xt, et, tt = view(scores, n * pitch, REAL), view(scores + TILE * REAL_ITEM, n * pitch, REAL), view(targets, n * pitch, REAL)
             f, base, m = view(side, padded, REAL), view(side + ROW, padded, REAL), view(side + 2 * ROW, padded, REAL)
             miss, level, inverse = view(side + 3 * ROW, padded, REAL), view(side + 4 * ROW, padded, REAL), view(side + 5 * ROW, padded, REAL)
             value, rest, own = view(side + 6 * ROW, padded, REAL), view(side + 7 * ROW, padded, REAL), view(side + 8 * ROW, padded, REAL)
             weighed, ys = view(side + 9 * ROW, padded, REAL), view(side + 10 * ROW, padded, int32)
             items_of(c, item, ys, f, k)
-            load_tile(c[X] + origin * ITEM, xt, n, k, pitch, c[X_CLASS])
-            load_target(c[T] + origin * T_ITEM, tt, n, k, pitch, c[X_CLASS])
+            load_tile(c[X] + origin * ITEM, scores, flat, n, k, pitch, c[X_CLASS])
+            load_target(c[T] + origin * T_ITEM, targets, flat, n, k, pitch, c[X_CLASS])
             base_of(xt, base, n, pitch)
             for i in range(padded):
                 m[i], miss[i], value[i], rest[i], own[i], weighed[i] = -INFINITY, ZERO, ZERO, ZERO, ZERO, ZERO
@@ -224,9 +242,11 @@ def tile_walk(lo, hi, context):
             if c[GX] != 0:
                 for j in range(n):
                     leave(xt[j * pitch : j * pitch + padded], et[j * pitch : j * pitch + padded], inverse, miss, rest, own, f)
-                store_tile(c[X] + origin * ITEM, c[GX] + origin * ITEM, xt, base, n, k, pitch, c[X_CLASS], parameter)
+                store_tile(c[X] + origin * ITEM, c[GX] + origin * ITEM, scores, flat, base, n, k, pitch, c[X_CLASS], parameter)
             if c[GT] != 0:
-                store_target(c[GT] + origin * T_ITEM, tt, level, f, weights, c[WEIGHT_STEP], n, k, pitch, c[X_CLASS])
+                for j in range(n):
+                    leave_target(tt[j * pitch : j * pitch + padded], level, f, weights[j * c[WEIGHT_STEP]])
+                store_target(c[GT] + origin * T_ITEM, targets, flat, n, k, pitch, c[X_CLASS])
         if c[PARTS] != 0:
             view(c[PARTS], hi, float64)[task] = total
         else:

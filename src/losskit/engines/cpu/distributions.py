@@ -17,8 +17,8 @@ from losskit.engines.cpu import gradients, store
 from losskit.engines.cpu.distribution_loops import BLOCK, MAX_WIDTH
 from losskit.engines.cpu.elementwise import SCALARS, finish_kernel
 from losskit.engines.cpu.memory import empty_like
-from losskit.engines.cpu.row_loops import LANES, MAX_PARAMS
-from losskit.engines.cpu.rows import FEW, TASK, layout
+from losskit.engines.cpu.row_loops import FEW, LANES, MAX_PARAMS, ROW_WIDTH
+from losskit.engines.cpu.rows import TASK, layout
 from losskit.engines.cpu.threads import BODY, parallel_for
 from losskit.engines.language import fingerprint
 
@@ -124,7 +124,7 @@ def run(
     total = torch.empty_like(SCALARS[real])
     width = 0
     if planes or classes < FEW:
-        width = min(MAX_WIDTH, max(TILE // classes // LANES * LANES - LANES, LANES))
+        width = min(MAX_WIDTH if planes else ROW_WIDTH, max(TILE // classes // LANES * LANES - LANES, LANES))
         span = max(TASK // classes // width, 1) * width
     else:
         span = max(TASK // classes, 1)

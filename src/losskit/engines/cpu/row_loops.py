@@ -11,18 +11,22 @@ What is not wanted or not given is a null address, looked at once a row or a til
 """
 
 ROW_BLOCK = 1 << 12  # classes of a row in scratch at once: 16 KB. Longer rows are read twice, and their exponentials computed twice
+WHOLE = 64  # numbers that the loop of exponentials takes at once; what is left over by more than half costs more than a whole one
+LINE = 64  # bytes of a line of memory
 LANES = 16  # scratch is padded to whole vectors: what is left over by a loop with an exponential costs more than the padding
 TILE = 1 << 13  # numbers in a tile: classes x (items + LANES)
 MAX_WIDTH = 1 << 9  # items in a tile of planes
 ROW_WIDTH = 1 << 7  # ... of rows, whose scratch and memory both fit the first-level cache then (10 classes, Zen 4: 1.2 times faster)
 TILE_ROWS = 9  # numbers kept an item besides
+FEW = 32  # classes: rows with fewer are transposed into tiles
+FLAT = (LANES + 1) * FEW  # numbers on their way between memory and tile: a square of short rows, and room for what a row writes beyond its end
 BUNDLE = TILE // LANES  # classes of rows that go in bundles
 MAX_CLASSES = TILE // (2 * LANES)  # of a tile
 MAX_PARAMS = 4
 (
     X, LABELS, V, GX, FACTOR, PARTS, OUT, ITEMS, CLASSES, LSE, RIGHT, SCALE, TOTAL_SHARE, LINK,
-    FACTOR_STEP, WEIGHT, WEIGHT_STEP, SHARES, INNER, X_OUTER, X_CLASS, X_ITEM, SPAN, WIDTH, IGNORE, PARAMS,
-) = range(26)  # places in the context; PARTS, OUT and SCALE as in `loops.py`, for `finish`  # fmt: skip
+    FACTOR_STEP, WEIGHT, WEIGHT_STEP, SHARES, INNER, X_OUTER, X_CLASS, X_ITEM, SPAN, WIDTH, IGNORE, PAST, KEPT, PARAMS,
+) = range(28)  # places in the context; PARTS, OUT and SCALE as in `loops.py`, for `finish`  # fmt: skip
 PLACES = PARAMS + MAX_PARAMS
 
 
@@ -34,7 +38,8 @@ def point(m, own, rest, spread, total_share, own_share, weight, p):
     inverse = ONE / (rest + hit)
     hit = hit * inverse
     miss = rest * inverse
-    value, by_nll, by_spread, by_lse = formula(d + level, hit, miss, spread + total_share * level, m + level, weight, *p)
+    nll = ZERO if weight == ZERO else d + level  # a class of weight 0 may be ruled out
+    value, by_nll, by_spread, by_lse = formula(nll, hit, miss, spread + total_share * level, m + level, weight, *p)
     common = total_share * by_spread + by_lse
     return value, m + level, (by_nll + common) * inverse, by_spread, common * hit - by_nll * miss - own_share * by_spread
 
@@ -42,6 +47,12 @@ def point(m, own, rest, spread, total_share, own_share, weight, p):
 def link(x, parameter):
     """What stands between the input and the scores (a soft cap, a temperature), its value."""
     return bound(x, parameter)[0]
+
+
+def score(x, parameter):
+    """The score of an input; an infinite one is read as the largest number."""
+    v = link(x, parameter)
+    return LARGEST if v > LARGEST else v
 
 
 def link_slope(x, parameter):
@@ -52,6 +63,45 @@ def link_slope(x, parameter):
 def bent(g, x, parameter):
     """A gradient by the score to one by the input; that of an absent item is 0, whatever the input is."""
     return ZERO if g == ZERO else g * link_slope(x, parameter)
+
+
+def bend(source, scores, to, count, parameter):
+    """Gradients by the scores, in scratch, to gradients by the input."""
+    s, x, g = view(source, count, REAL), view(scores, count, STORED), view(to, count, STORED)
+    for i in range(count):
+        g[i] = write(bent(s[i], read(x[i]), parameter))
+
+
+def spend(s, scores, to, slope, shares, by_share, parameter):
+    """Exponentials of a row to its gradient, but for the label's."""
+    x, g = view(scores, s.size, STORED), view(to, s.size, STORED)
+    if shares.size > 0:
+        for j in range(s.size):
+            g[j] = write((s[j] * slope - shares[j] * by_share) * link_slope(read(x[j]), parameter))
+    else:
+        for j in range(s.size):
+            g[j] = write(s[j] * slope * link_slope(read(x[j]), parameter))
+
+
+def spend_kept(s, slope, shares, by_share):
+    """`spend` in place, where input and scores are the same."""
+    if shares.size > 0:
+        for j in range(s.size):
+            s[j] = s[j] * slope - shares[j] * by_share
+    else:
+        for j in range(s.size):
+            s[j] *= slope
+
+
+def send(source, destination, count):
+    """Numbers to where a line of memory starts, past the caches."""
+    lines = count * REAL_ITEM // LINE
+    for line in range(lines):
+        stream(source + line * LINE, destination + line * LINE)
+    rest = count - lines * LINE // REAL_ITEM
+    s, g = view(source + lines * LINE, rest, REAL), view(destination + lines * LINE, rest, REAL)
+    for i in range(rest):
+        g[i] = s[i]
 
 
 def points(m, own, rest, spread, total_share, own_share, weight, by_share, f, scale, p):
@@ -90,8 +140,7 @@ def scores(xs, s, parameter, m):
     """
     top = key(m)
     for j in range(xs.size):
-        v = link(read(xs[j]), parameter)
-        v = LARGEST if v > LARGEST else v
+        v = score(read(xs[j]), parameter)
         s[j] = v
         top = max(top, key(v))
     beyond = s[xs.size :]
@@ -111,8 +160,18 @@ def exponentials(s, m):
     return float64(total)
 
 
+def keep(s, to):
+    """Exponentials to where the gradient will be."""
+    g = view(to, s.size, REAL)
+    for j in range(s.size):
+        g[j] = s[j]
+
+
 def long_rows(lo, hi, context):
-    """Rows with their classes next to each other in memory, one at a time; SPAN rows a task."""
+    """Rows with their classes next to each other in memory, one at a time; SPAN rows a task.
+
+    A row longer than a block has its exponentials taken twice, unless they may be KEPT where its gradient will be, each block's against the largest score so far.
+    """
     c = view(context, PLACES, int64)
     n, items = c[CLASSES], c[ITEMS]
     labels, factors = view(c[LABELS], items, LABEL), view(c[FACTOR], items, FACTOR_TYPE)
@@ -120,19 +179,27 @@ def long_rows(lo, hi, context):
     values, lses, rights = view(c[V], items, REAL), view(c[LSE], items, REAL), view(c[RIGHT], items, uint8)
     scale, total_share, parameter = REAL(real_of(c[SCALE])), REAL(real_of(c[TOTAL_SHARE])), REAL(real_of(c[LINK]))
     p = params(c)
-    scratch = view(stack(), ROW_BLOCK, REAL)
+    base = stack()
+    scratch, tops, kept = view(base, ROW_BLOCK, REAL), view(base + ROW_BLOCK * REAL_ITEM, ROW_BLOCK, REAL), c[KEPT] != 0
     for task in range(lo, hi):
         total = 0.0
         for i in range(task * c[SPAN], min((task + 1) * c[SPAN], items)):
             y = int64(labels[i])
             f = read_factor(factors[i * c[FACTOR_STEP]])
-            xs, gs = view(c[X] + i * n * ITEM, n, STORED), view(c[GX] + i * n * ITEM, n, STORED)
+            xs = view(c[X] + i * n * ITEM, n, STORED)
             value, lse, right = ZERO, ZERO, False
             if y == c[IGNORE] or f == ZERO:
                 if c[GX] != 0:
+                    gs = view(c[GX] + i * n * ITEM, n, STORED)
                     for j in range(n):
                         gs[j] = write(ZERO)
             else:
+                if c[RIGHT] != 0:
+                    before, own = 0, score(read(xs[y]), parameter)
+                    for j in range(y):
+                        before += 1 if score(read(xs[j]), parameter) >= own else 0
+                    right = before == 0
+                at_label = read(xs[y])
                 m, own, rest, spread, seen = -INFINITY, ZERO, 0.0, 0.0, 0.0
                 for b in range(0, n, ROW_BLOCK):
                     k = min(ROW_BLOCK, n - b)
@@ -155,34 +222,32 @@ def long_rows(lo, hi, context):
                         own = s[y - b]
                         s[y - b] = -INFINITY
                     rest += exponentials(s, m)
+                    if kept:
+                        keep(s[:k], c[GX] + (i * n + b) * ITEM)
+                        tops[b // ROW_BLOCK] = m
                 own_share = shares[y] if c[SHARES] != 0 else ZERO
                 weight = weights[y * c[WEIGHT_STEP]]
                 value, lse, slope, by_share, own_slope = point(m, own, REAL(rest), REAL(spread), total_share, own_share, weight, p)
                 value *= f
-                if c[RIGHT] != 0 and own == m:
-                    before = 0
-                    for j in range(y):
-                        before += 1 if link(read(xs[j]), parameter) == own else 0
-                    right = before == 0
+                right = right and own == m
                 if c[GX] != 0:
                     w = f * scale
-                    at_label = read(xs[y])
                     slope *= w
                     by_share *= w
                     for b in range(0, n, ROW_BLOCK):
                         k = min(ROW_BLOCK, n - b)
-                        s, x, g = scratch[: (k + LANES - 1) // LANES * LANES], xs[b : b + k], gs[b : b + k]
-                        if n > ROW_BLOCK:
-                            scores(x, s, parameter, m)
-                            exponentials(s, m)
-                        if c[SHARES] != 0:
-                            h = shares[b : b + k]
-                            for j in range(k):
-                                g[j] = write((s[j] * slope - h[j] * by_share) * link_slope(read(x[j]), parameter))
+                        s = scratch[: (k + LANES - 1) // LANES * LANES]
+                        place, h = (i * n + b) * ITEM, shares[b : b + k] if c[SHARES] != 0 else shares[:0]
+                        to = c[GX] + place
+                        if kept:
+                            spend_kept(view(to, k, REAL), slope * exp_neg(m - tops[b // ROW_BLOCK]), h, by_share)
                         else:
-                            for j in range(k):
-                                g[j] = write(s[j] * slope * link_slope(read(x[j]), parameter))
-                    gs[y] = write(own_slope * w * link_slope(at_label, parameter))
+                            if n > ROW_BLOCK:
+                                scores(xs[b : b + k], s, parameter, m)
+                                exponentials(s, m)
+                            spend(s[:k], c[X] + place, to, slope, h, by_share, parameter)
+                        if b <= y < b + k:
+                            view(to, k, STORED)[y - b] = write(own_slope * w * link_slope(at_label, parameter))
             total += float64(value)
             if c[V] != 0:
                 values[i] = value
@@ -204,6 +269,8 @@ def bundles(lo, hi, context):
     p = params(c)
     base = stack()
     padded = (n + LANES - 1) // LANES * LANES
+    if n > WHOLE and n % WHOLE > WHOLE // 2:
+        padded = (n + WHOLE - 1) // WHOLE * WHOLE
     rows = view(base, LANES * padded, REAL)
     side = base + TILE * REAL_ITEM
     f, m, own, rest = view(side, LANES, REAL), view(side + ROW, LANES, REAL), view(side + 2 * ROW, LANES, REAL), view(side + 3 * ROW, LANES, REAL)
@@ -235,26 +302,24 @@ def bundles(lo, hi, context):
                             before += 1 if s[j] == own[i] else 0
                         rights[item + i] = uint8(own[i] == m[i] and before == 0)
                     s[y] = -INFINITY
-                    rest[i] = REAL(exponentials(s, m[i]))
                 elif c[LSE] != 0:
                     rights[item + i] = uint8(0)
+            for i in range(k):  # a loop of its own: the next row's exponentials need not wait for this row's sums
+                if f[i] != ZERO:
+                    rest[i] = REAL(exponentials(rows[i * padded : (i + 1) * padded], m[i]))
             points(m, own, rest, spread, total_share, own_share, weight, by_share, f, scale, p)
             total += give(c, item, k, spread, own)
             if c[GX] != 0:
+                to = c[GX] + item * n * ITEM
                 for i in range(k):
-                    xs, gs = view(c[X] + (item + i) * n * ITEM, n, STORED), view(c[GX] + (item + i) * n * ITEM, n, STORED)
-                    s, slope, shared, y = rows[i * padded : (i + 1) * padded], m[i], by_share[i], int64(ys[i])
+                    xs, gs, y = view(c[X] + (item + i) * n * ITEM, n, STORED), view(to + i * n * ITEM, n, STORED), int64(ys[i])
                     if f[i] == ZERO:
                         for j in range(n):
                             gs[j] = write(ZERO)
                     else:
                         at_label = write(weight[i] * link_slope(read(xs[y]), parameter))
-                        if c[SHARES] != 0:
-                            for j in range(n):
-                                gs[j] = write((s[j] * slope - shares[j] * shared) * link_slope(read(xs[j]), parameter))
-                        else:
-                            for j in range(n):
-                                gs[j] = write(s[j] * slope * link_slope(read(xs[j]), parameter))
+                        s = rows[i * padded : i * padded + n]
+                        spend(s, c[X] + (item + i) * n * ITEM, to + i * n * ITEM, m[i], shares if c[SHARES] != 0 else shares[:0], by_share[i], parameter)
                         gs[y] = at_label
         if c[PARTS] != 0:
             view(c[PARTS], hi, float64)[task] = total

@@ -17,13 +17,13 @@ from losskit.engines.call import Census, Results, Rows, real_dtype
 from losskit.engines.cpu import gradients, store
 from losskit.engines.cpu.elementwise import SCALARS, finish_kernel
 from losskit.engines.cpu.memory import empty_like
-from losskit.engines.cpu.row_loops import BUNDLE, LANES, MAX_CLASSES, MAX_PARAMS, MAX_WIDTH, ROW_WIDTH, TILE
+from losskit.engines.cpu.row_loops import BUNDLE, FEW, LANES, LINE, MAX_CLASSES, MAX_PARAMS, MAX_WIDTH, ROW_BLOCK, ROW_WIDTH, TILE
 from losskit.engines.cpu.threads import BODY, parallel_for
 from losskit.engines.language import fingerprint
 
-FEW = 32  # classes: rows with fewer are transposed into tiles
 TASK = 1 << 16  # scores a task
-CONTEXT = struct.Struct(f"=11q3d11q{MAX_PARAMS}d")
+PAST_CACHES = 1 << 24  # bytes of a gradient that is written past the caches, which could not keep it: nothing is read only to be overwritten
+CONTEXT = struct.Struct(f"=11q3d13q{MAX_PARAMS}d")
 PADDING = tuple((0.0,) * (MAX_PARAMS - k) for k in range(MAX_PARAMS + 1))
 ONES = {dtype: torch.ones(1, dtype=dtype) for dtype in (torch.float32, torch.float64)}
 
@@ -105,7 +105,7 @@ def census(call: Rows, x: Tensor, t: Tensor) -> Census:
     context = CONTEXT.pack(
         0, t.data_ptr(), 0, 0, factor.data_ptr(), 0, out.data_ptr(), items, x.shape[call.dim], 0, 0,
         0.0, 0.0, 0.0,
-        factor_step, weight.data_ptr(), weight_step, 0, 0, 0, 0, 0, TASK, 0, call.ignore,
+        factor_step, weight.data_ptr(), weight_step, 0, 0, 0, 0, 0, TASK, 0, call.ignore, 0, 0,
         *PADDING[0],
     )  # fmt: skip
     run_loop = census_kernel(t.dtype, factor.dtype, real)
@@ -157,12 +157,16 @@ def run(
     else:
         kind, span = "bundles" if classes <= BUNDLE else "long_rows", max(TASK // classes // LANES, 1) * LANES if classes <= BUNDLE else max(TASK // classes, 1)
         tasks = (inner + span - 1) // span
+    full = x.dtype is real
+    past = gx is not None and full and not inplace and kind == "tiles" and gx.nbytes >= PAST_CACHES and gx.data_ptr() % LINE == 0
+    past = past and (not planes or inner * x.itemsize % LINE == 0)  # every plane starts a line
+    kept = gx is not None and full and call.link is None and ROW_BLOCK < classes <= ROW_BLOCK * ROW_BLOCK
     parts = torch.empty(tasks, dtype=torch.float64, device="cpu") if tasks > 1 else None
     context = CONTEXT.pack(
         x.data_ptr(), t.data_ptr(), 0 if value is None else value.data_ptr(), 0 if gx is None else gx.data_ptr(), factor.data_ptr(),
         0 if parts is None else parts.data_ptr(), total.data_ptr(), t.numel(), classes, 0 if lse is None else lse.data_ptr(), 0 if right is None else right.data_ptr(),
         scale, total_share, call.link_parameter,
-        factor_step, weight.data_ptr(), weight_step, 0 if shares is None else shares.data_ptr(), inner, outer_step, class_step, item_step, span, width, call.ignore,
+        factor_step, weight.data_ptr(), weight_step, 0 if shares is None else shares.data_ptr(), inner, outer_step, class_step, item_step, span, width, call.ignore, past, kept,
         *call.params, *PADDING[len(call.params)],
     )  # fmt: skip
     run_loop = kernel(kind, planes, call.formula, len(call.params), call.link, x.dtype, t.dtype, factor.dtype)

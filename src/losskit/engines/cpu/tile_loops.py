@@ -11,6 +11,7 @@ def tiles(lo, hi, context):
     p = params(c)
     base = stack()
     side = base + TILE * REAL_ITEM
+    flat, past = side + TILE_ROWS * ROW, c[PAST] != 0
     spans = (inner + c[SPAN] - 1) // c[SPAN]
     for task in range(lo, hi):
         total = 0.0
@@ -33,7 +34,13 @@ def tiles(lo, hi, context):
             labels_of(c, item, ys, f, k)
             for i in range(padded):
                 m[i], rest[i], spread[i], own_share[i], weight[i], own[i] = -INFINITY, ZERO, ZERO, ZERO, ONE, ZERO
-            load_tile(c[X] + origin, tile, m, own, ys, n, k, pitch, c[X_CLASS], parameter)
+            load_tile(c[X] + origin, base, flat, n, k, pitch, c[X_CLASS], parameter)
+            for j in range(n):
+                s = tile[j * pitch : j * pitch + padded]
+                for i in range(k):
+                    v = s[i]
+                    m[i] = v if v > m[i] else m[i]
+                    own[i] = v if ys[i] == int32(j) else own[i]
             if c[SHARES] != 0:
                 for j in range(n):
                     s, h = tile[j * pitch : j * pitch + padded], shares[j]
@@ -46,6 +53,7 @@ def tiles(lo, hi, context):
                 for i in range(k):
                     weight[i] = weights[ys[i]]
             for j in range(n):
+                ask_ahead(c[X] + origin, j, k, c[X_CLASS])
                 s = tile[j * pitch : j * pitch + padded]
                 for i in range(padded):
                     e = exp_neg(m[i] - s[i])
@@ -58,7 +66,11 @@ def tiles(lo, hi, context):
             total += give(c, item, k, spread, own)
             if c[GX] != 0:
                 h = shares if c[SHARES] != 0 else shares[:0]
-                store_tile(c[X] + origin, c[GX] + origin, tile, m, by_share, weight, ys, f, h, n, k, pitch, c[X_CLASS], parameter)
+                for j in range(n):
+                    leave(tile[j * pitch : j * pitch + padded], m, by_share, weight, ys, f, j, h[j] if h.size > 0 else ZERO)
+                store_tile(c[X] + origin, c[GX] + origin, base, flat, n, k, pitch, c[X_CLASS], parameter, past)
+        if past:
+            settle()
         if c[PARTS] != 0:
             view(c[PARTS], hi, float64)[task] = total
         else:
@@ -77,16 +89,6 @@ def right_labels(rights, address, ys, own, m, f, k, class_step, item_step, param
         rights[i] = uint8(right)
 
 
-def arrive(s, m, own, ys, j, k, parameter):
-    """Scores of class j: linked, infinite ones read as the largest number; the largest so far, and the label's."""
-    for i in range(k):
-        v = link(s[i], parameter)
-        v = LARGEST if v > LARGEST else v
-        s[i] = v
-        m[i] = v if v > m[i] else m[i]
-        own[i] = v if ys[i] == int32(j) else own[i]
-
-
 def leave(s, slope, by_share, own_slope, ys, f, j, h):
     """Exponentials of class j to gradients."""
     for i in range(s.size):
@@ -95,62 +97,54 @@ def leave(s, slope, by_share, own_slope, ys, f, j, h):
         s[i] = ZERO if f[i] == ZERO else g
 
 
-def load_planes(address, tile, m, own, ys, n, k, pitch, class_step, parameter):
+def load_planes(address, tile, flat, n, k, pitch, class_step, parameter):
     """Scores of images, where the items of a class lie next to each other."""
-    padded = m.size
     for j in range(n):
-        x, s = view(address + j * class_step * ITEM, k, STORED), tile[j * pitch : j * pitch + padded]
+        x, s = view(address + j * class_step * ITEM, k, STORED), view(tile + j * pitch * REAL_ITEM, k, REAL)
         for i in range(k):
-            s[i] = read(x[i])
-        arrive(s, m, own, ys, j, k, parameter)
+            s[i] = score(read(x[i]), parameter)
 
 
-def store_planes(address, destination, tile, slope, by_share, own_slope, ys, f, shares, n, k, pitch, class_step, parameter):
+def ask_planes(address, j, k, class_step):
+    """Asks for a class of the next tile while this one is computed: a little at a time, for only so much can be on its way."""
+    for line in range(k * ITEM // LINE):
+        prefetch(address + (j * class_step + k) * ITEM + line * LINE)
+
+
+def ask_rows(address, j, k, class_step):
+    """The next tile lies behind this one; the processor sees that itself."""
+
+
+def store_planes(address, destination, tile, flat, n, k, pitch, class_step, parameter, past):
     """Gradients back to where the scores came from."""
-    padded = slope.size
     for j in range(n):
-        x, g = view(address + j * class_step * ITEM, k, STORED), view(destination + j * class_step * ITEM, k, STORED)
-        s = tile[j * pitch : j * pitch + padded]
-        leave(s, slope, by_share, own_slope, ys, f, j, shares[j] if shares.size > 0 else ZERO)
-        for i in range(k):
-            g[i] = write(bent(s[i], read(x[i]), parameter))
+        place = j * class_step * ITEM
+        bend(tile + j * pitch * REAL_ITEM, address + place, flat if past else destination + place, k, parameter)
+        if past:
+            send(flat, destination + place, k)
 
 
-def turn(x, tile, i, count, n, pitch):
-    """`count` short rows to columns of the tile."""
-    for j in range(n):
-        one_by_one()
-        for q in range(count):
-            tile[j * pitch + i + q] = read(x[q * n + j])
+def load_rows(address, tile, flat, n, k, pitch, class_step, parameter):
+    """Scores of short rows, transposed a square at a time. Fewer classes than a square is wide: what lies beyond them is overwritten or never looked at."""
+    for number in range((k + SQUARE - 1) // SQUARE):
+        i = number * SQUARE
+        x = view(address + i * n * ITEM, min(SQUARE, k - i) * n, STORED)
+        s = view(flat, x.size, REAL)
+        for q in range(x.size):
+            s[q] = score(read(x[q]), parameter)
+        for part in range((n + SQUARE - 1) // SQUARE):
+            j = max(min(part * SQUARE, n - SQUARE), 0)
+            turn_square(flat + j * REAL_ITEM, n * REAL_ITEM, tile + (j * pitch + i) * REAL_ITEM, pitch * REAL_ITEM)
 
 
-def turn_back(x, g, tile, i, count, n, pitch, parameter):
-    """`count` columns of the tile to short rows."""
-    for j in range(n):
-        one_by_one()
-        for q in range(count):
-            g[q * n + j] = write(bent(tile[j * pitch + i + q], read(x[q * n + j]), parameter))
-
-
-def load_rows(address, tile, m, own, ys, n, k, pitch, class_step, parameter):
-    """Scores of short rows, transposed, four rows at a time."""
-    padded = m.size
-    fours = k - k % 4
-    for i in range(0, fours, 4):
-        turn(view(address + i * n * ITEM, 4 * n, STORED), tile, i, 4, n, pitch)
-    for i in range(fours, k):
-        turn(view(address + i * n * ITEM, n, STORED), tile, i, 1, n, pitch)
-    for j in range(n):
-        arrive(tile[j * pitch : j * pitch + padded], m, own, ys, j, k, parameter)
-
-
-def store_rows(address, destination, tile, slope, by_share, own_slope, ys, f, shares, n, k, pitch, class_step, parameter):
-    """Gradients of short rows, transposed back."""
-    padded = slope.size
-    for j in range(n):
-        leave(tile[j * pitch : j * pitch + padded], slope, by_share, own_slope, ys, f, j, shares[j] if shares.size > 0 else ZERO)
-    fours = k - k % 4
-    for i in range(0, fours, 4):
-        turn_back(view(address + i * n * ITEM, 4 * n, STORED), view(destination + i * n * ITEM, 4 * n, STORED), tile, i, 4, n, pitch, parameter)
-    for i in range(fours, k):
-        turn_back(view(address + i * n * ITEM, n, STORED), view(destination + i * n * ITEM, n, STORED), tile, i, 1, n, pitch, parameter)
+def store_rows(address, destination, tile, flat, n, k, pitch, class_step, parameter, past):
+    """Gradients of short rows, transposed back; a row's end writes into the next row, which comes after it."""
+    for number in range((k + SQUARE - 1) // SQUARE):
+        i = number * SQUARE
+        for part in range((n + SQUARE - 1) // SQUARE):
+            j = max(min(part * SQUARE, n - SQUARE), 0)
+            turn_square(tile + (j * pitch + i) * REAL_ITEM, pitch * REAL_ITEM, flat + j * REAL_ITEM, n * REAL_ITEM)
+        count, place = min(SQUARE, k - i) * n, i * n * ITEM
+        bend(flat, address + place, flat + FLAT * REAL_ITEM if past else destination + place, count, parameter)
+        if past:
+            send(flat + FLAT * REAL_ITEM, destination + place, count)

@@ -43,6 +43,16 @@ def scaled(total, scale):
 
 
 @triton.jit
+def add(value, scale, PARTS, TOTAL):
+    """This program's part of the sum; all of it if there is no other program."""
+    part = tl.sum(value.to(tl.float64))
+    if tl.num_programs(0) == 1:
+        tl.store(TOTAL, scaled(part, scale))
+    else:
+        tl.store(PARTS + tl.program_id(0), part)
+
+
+@triton.jit
 def pointwise(  # type: ignore[no-untyped-def]  # typed by Triton
     X, T, FIELD, FACTOR, SCALE, INCOMING, VALUE, GRAD_X, GRAD_T, PARTS, TOTAL,
     n: tl.int64, scale: tl.float64, p0: tl.float64, p1: tl.float64, p2: tl.float64, p3: tl.float64, p4: tl.float64,
@@ -84,11 +94,7 @@ def pointwise(  # type: ignore[no-untyped-def]  # typed by Triton
     if GRAD_T is not None:
         tl.store(GRAD_T + i, tl.where(w == 0.0, 0.0, dt * w), live)
     if PARTS is not None:
-        part = tl.sum(tl.where(live, value, 0.0).to(tl.float64))
-        if tl.num_programs(0) == 1:
-            tl.store(TOTAL, scaled(part, weight))
-        else:
-            tl.store(PARTS + tl.program_id(0), part)
+        add(tl.where(live, value, 0.0), weight, PARTS, TOTAL)
 
 
 @triton.jit

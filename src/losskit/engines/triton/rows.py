@@ -15,7 +15,7 @@ import triton.language as tl
 from torch import Tensor
 
 from losskit.engines.call import Results, Rows, real_dtype
-from losskit.engines.triton.elementwise import BLOCK, MAX_PARAMS, OPTIONS, REAL, bound, finish, scaled, scaling
+from losskit.engines.triton.elementwise import BLOCK, MAX_PARAMS, OPTIONS, REAL, add, bound, finish, scaling
 from losskit.engines.triton.math import INF, LARGEST, LARGEST_64, exp_neg, log1p
 
 TILE = 4096  # scores a program: a row of as many classes is read once. Not yet measured on a GPU
@@ -27,6 +27,57 @@ WARP = 512  # scores a warp: 16 a thread in registers. Not yet measured on a GPU
 def largest(s):
     """The largest finite number."""
     return LARGEST_64 if s.dtype == tl.float64 else LARGEST
+
+
+@triton.jit
+def clipped(s):
+    """An infinite number is read as the largest one."""
+    return tl.where(s > largest(s), largest(s), s)
+
+
+@triton.jit
+def items(inner, ROWS: tl.constexpr):  # type: ignore[no-untyped-def]
+    """The items of this program: the sample they lie in, their places in it, which of them there are, their places among all."""
+    program = tl.program_id(0).to(tl.int64)
+    tiles = tl.cdiv(inner, ROWS)
+    outer = program // tiles
+    i = (program - outer * tiles) * ROWS + tl.arange(0, ROWS)
+    return outer, i, i < inner, outer * inner + i
+
+
+@triton.jit
+def counted(LABELS, FACTOR, item, live, ignore, classes, REAL: tl.constexpr, ROWS: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Which items count, what multiplies each, whose label is no class, and the labels: class 0 where there is none."""
+    counts = live
+    wrong = tl.zeros((ROWS,), tl.int1)
+    y = tl.zeros((ROWS,), tl.int32)
+    f = tl.full((ROWS,), 1.0, REAL)
+    if FACTOR is not None:
+        f = tl.load(FACTOR + item, live, other=0).to(REAL)
+        counts = counts & (f != 0.0)
+    if LABELS is not None:
+        label = tl.load(LABELS + item, live, other=0).to(tl.int64)
+        counts = counts & (label != ignore)
+        wrong = counts & ((label < 0) | (label >= classes))
+        y = tl.where(counts & ~wrong, label, 0).to(tl.int32)
+    return counts, f, wrong, y
+
+
+@triton.jit
+def origins(outer, i, item, live, counts, classes, inner, PLANES: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Where the items' first classes lie, the step to the next, and which items to read.
+
+    Rows that do not count are not read; in images they lie between others, and leaving them out would break up the loads.
+    """
+    if PLANES:
+        first = outer * inner * classes + i
+        step = inner
+        wanted = live
+    else:
+        first = item * classes
+        step = 1
+        wanted = counts
+    return first, step, wanted
 
 
 @triton.jit
@@ -43,8 +94,7 @@ def scores(x, present, parameter, LINK: tl.constexpr):  # type: ignore[no-untype
         s, _ = LINK(x, parameter)
     else:
         s = x
-    s = tl.where(s > largest(s), largest(s), s)
-    return tl.where(present, s, -INF)
+    return tl.where(present, clipped(s), -INF)
 
 
 @triton.jit
@@ -95,7 +145,8 @@ def point(m, own, rest, spread, shared, own_share, weight, p, FORMULA: tl.conste
     inverse = 1.0 / (rest + hit)
     hit = hit * inverse
     miss = rest * inverse
-    value, by_nll, by_spread, by_lse = FORMULA(d + level, hit, miss, spread + shared * level, m + level, weight, *p)
+    nll = tl.where(weight == 0.0, 0.0, d + level)  # a class of weight 0 may be ruled out
+    value, by_nll, by_spread, by_lse = FORMULA(nll, hit, miss, spread + shared * level, m + level, weight, *p)
     common = shared * by_spread + by_lse
     return value, m + level, (by_nll + common) * inverse, by_spread, common * hit - by_nll * miss - own_share * by_spread
 
@@ -133,31 +184,9 @@ def rowwise(  # type: ignore[no-untyped-def]  # typed by Triton
         if incoming == 1.0:
             return
         weight *= incoming.to(tl.float64)
-    program = tl.program_id(0).to(tl.int64)
-    tiles = tl.cdiv(inner, ROWS)
-    outer = program // tiles
-    i = (program - outer * tiles) * ROWS + tl.arange(0, ROWS)
-    live = i < inner
-    item = outer * inner + i
-
-    label = tl.load(LABELS + item, live, other=0).to(tl.int64)
-    counts = live & (label != ignore)
-    f = tl.full((ROWS,), 1.0, REAL)
-    if FACTOR is not None:
-        f = tl.load(FACTOR + item, live, other=0).to(REAL)
-        counts = counts & (f != 0.0)
-    wrong = counts & ((label < 0) | (label >= classes))
-    y = tl.where(counts & (label >= 0) & (label < classes), label, 0).to(tl.int32)
-
-    # rows that do not count are not read; in images they lie between others, and leaving them out would break up the loads
-    if PLANES:
-        first = outer * inner * classes + i
-        step = inner
-        wanted = live
-    else:
-        first = item * classes
-        step = 1
-        wanted = counts
+    outer, i, live, item = items(inner, ROWS)
+    counts, f, wrong, y = counted(LABELS, FACTOR, item, live, ignore, classes, REAL, ROWS)
+    first, step, wanted = origins(outer, i, item, live, counts, classes, inner, PLANES)
     columns = tl.arange(0, COLUMNS)
     parameter = tl.full((), link, REAL)
     if WHOLE:
@@ -205,11 +234,7 @@ def rowwise(  # type: ignore[no-untyped-def]  # typed by Triton
     if RIGHT is not None:
         tl.store(RIGHT + item, (counts & ~wrong & (winner == y) & (rest == rest)).to(tl.uint8), live)  # a row with a NaN is never right
     if PARTS is not None:
-        part = tl.sum(value.to(tl.float64))
-        if tl.num_programs(0) == 1:
-            tl.store(TOTAL, scaled(part, weight))
-        else:
-            tl.store(PARTS + program, part)
+        add(value, weight, PARTS, TOTAL)
 
     if GRAD is not None:
         w = f * weight.to(REAL)
@@ -259,6 +284,16 @@ def readable(operand: Tensor | None) -> Tensor | None:
         return None
     operand = operand.contiguous()
     return operand.view(torch.uint8) if operand.dtype is torch.bool else operand
+
+
+def multiplied(factor: Tensor | None, scale: float | Tensor, incoming: Tensor | None) -> tuple[Tensor | None, float | Tensor]:
+    """Factor and scale with the incoming gradient in one of them."""
+    if incoming is None or not incoming.numel():
+        return factor, scale
+    if any(incoming.stride()):
+        return incoming if factor is None else torch.where(factor != 0, factor * incoming, 0.0), scale
+    number = incoming[(0,) * incoming.dim()]  # one for all, as from a sum or mean taken outside
+    return factor, number if not isinstance(scale, Tensor) and scale == 1.0 else number * scale
 
 
 def launch(
@@ -311,12 +346,8 @@ def run(
 ) -> Results:
     """One pass: the sum of the losses times `scale`, or the loss of `each` item; and the gradient (times `incoming` if given: then no values)."""
     real = real_dtype(x.dtype)
-    if incoming is not None:
-        if any(incoming.stride()):
-            call = call._replace(factor=incoming if call.factor is None else torch.where(call.factor != 0, call.factor * incoming, 0.0))
-        elif t.numel():  # one number for all, as from a sum or mean taken outside
-            number = incoming[(0,) * incoming.dim()]
-            scale = number if not isinstance(scale, Tensor) and scale == 1.0 else number * scale
+    factor, scale = multiplied(call.factor, scale, incoming)
+    call = call._replace(factor=factor)
     x, where = laid_out(x, call.dim)
 
     def of_items(wanted: bool, dtype: torch.dtype) -> Tensor | None:

@@ -1,0 +1,291 @@
+"""Rows with a distribution each on a GPU: one kernel reads scores and targets, sums the loss and writes both gradients; see `torch/distributions.py`.
+
+Blocks, order of sums and scales are those of `rows.py`. The gradient of one class needs the derivatives of all, so where a row does not fit into the block
+the program walks over it three times: for its largest score and the sum of exponentials, for the formula's sums, for the gradients. Where the input is
+shifted before the link it looks for the largest input first. Nothing but the results is written; exponentials and formula are computed again.
+"""
+
+from contextlib import nullcontext
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from losskit.engines.call import Distributions, Results, real_dtype
+from losskit.engines.triton import elementwise
+from losskit.engines.triton.elementwise import BLOCK, MAX_PARAMS, OPTIONS, REAL, add, bound, finish, scaling
+from losskit.engines.triton.math import INF, exp_neg, log1p
+from losskit.engines.triton.rows import Layout, below, block, clipped, counted, items, laid_out, multiplied, origins, readable, scores
+
+WARP = 256  # scores a warp: 8 a thread; 16, as in `rows.py`, take up to 190 of its registers, for masses and derivatives too. Not yet measured on a GPU
+
+
+@triton.jit
+def highest(x, present):
+    """The largest input of a block of each row."""
+    return tl.max(tl.where(present, clipped(x), -INF), 1)
+
+
+@triton.jit
+def shifted(x, peak, SHIFT: tl.constexpr):  # type: ignore[no-untyped-def]
+    """What the link gets: the input, or how it lies to the row's largest."""
+    return clipped(x) - peak[:, None] if SHIFT else x
+
+
+@triton.jit
+def summit(s, j):
+    """Of a block of each row: the largest score, its first place, the sum of the exponentials of all others."""
+    m = tl.max(s, 1)
+    top = tl.min(tl.where(s == m[:, None], j[None, :], 0x7FFFFFFF), 1)
+    return m, top, tl.sum(tl.where(j[None, :] == top[:, None], 0.0, exp_neg(below(s, m))), 1)
+
+
+@triton.jit
+def joined(m, others, m_next, others_next):
+    """The largest score and the sum over the others of two stretches of a row: the smaller of the two maxima becomes one of the others."""
+    new = tl.where(m_next > m, m_next, m)
+    old = tl.where(m_next > m, m, m_next)
+    lost = exp_neg(tl.where(old == -INF, INF, new - old))
+    others = others * exp_neg(tl.where(m == new, 0.0, new - m)) + others_next * exp_neg(tl.where(m_next == new, 0.0, new - m_next))
+    return new, others + lost
+
+
+@triton.jit
+def evaluated(  # type: ignore[no-untyped-def]
+    x, present, T, LABELS, WEIGHT, first, step, j, y, classes, row, parameter, p, FORMULA: tl.constexpr, LINK: tl.constexpr, REAL: tl.constexpr
+):  # fmt: skip
+    """Of a block of classes: which is the row's largest, p, 1 - p, weight, mass, and what the formula returns; 0 for what is not present."""
+    m, top, others, level, inverse = row
+    at_top = j[None, :] == top[:, None]
+    gap = below(scores(x, present, parameter, LINK), m)
+    hit = exp_neg(gap) * inverse[:, None]
+    miss = tl.where(at_top, (others * inverse)[:, None], 1.0 - hit)
+    t = tl.zeros_like(hit)
+    if T is not None:
+        t = tl.load(T + (first[:, None] + (j * step)[None, :]), present, other=0).to(REAL)
+    if LABELS is not None:
+        t = (present & (j[None, :] == y[:, None])).to(REAL)
+    weight = tl.full((1, 1), 1.0, REAL)
+    if WEIGHT is not None:
+        weight = tl.load(WEIGHT + j, j < classes, other=0).to(REAL)[None, :]
+    value, by_log, by_target = FORMULA(-gap - level[:, None], hit, miss, t, weight, *p)
+    by_target = tl.where(present, by_target, 0.0)
+    return at_top, hit, miss, weight, t * weight, tl.where(present, value, 0.0), tl.where(present, by_log, 0.0), by_target
+
+
+@triton.jit
+def summed(here):
+    """Of a block of each row: value, derivatives by log p of the largest score and of all others, weighted mass."""
+    at_top, _, _, _, mass, value, by_log, _ = here
+    return tl.sum(value, 1), tl.sum(tl.where(at_top, by_log, 0.0), 1), tl.sum(tl.where(at_top, 0.0, by_log), 1), tl.sum(mass, 1)
+
+
+@triton.jit
+def store_gradients(  # type: ignore[no-untyped-def]
+    GRAD_X, GRAD_T, x, here, own, rest, pull, push, w, counts, live, first, step, j, classes, parameter, LINK: tl.constexpr, SQUARE: tl.constexpr
+):  # fmt: skip
+    """A block of the gradients: exact zeros for what does not count, whatever it holds."""
+    at_top, hit, miss, weight, _, _, by_log, by_target = here
+    places = first[:, None] + (j * step)[None, :]
+    there = live[:, None] & (j < classes)[None, :]
+    if GRAD_X is not None:
+        g = tl.where(at_top, by_log * miss - hit * rest[:, None], by_log - hit * (own + rest)[:, None])
+        if SQUARE:
+            g += hit * pull[:, None]
+        if LINK is not None:
+            _, bend = LINK(x, parameter)
+            g *= bend
+        tl.store(GRAD_X + places, tl.where(counts[:, None], g * w[:, None], 0.0), there)
+    if GRAD_T is not None:
+        if SQUARE:
+            by_target += weight * push[:, None]
+        tl.store(GRAD_T + places, tl.where(counts[:, None], by_target * w[:, None], 0.0), there)
+
+
+@triton.jit
+def classwise(  # type: ignore[no-untyped-def]  # typed by Triton
+    X, T, LABELS, FACTOR, WEIGHT, SCALE, INCOMING, VALUE, LSE, GRAD_X, GRAD_T, PARTS, TOTAL,
+    classes: tl.int64, inner: tl.int64, ignore: tl.int64, scale: tl.float64, link: tl.float64, square: tl.float64,
+    p0: tl.float64, p1: tl.float64, p2: tl.float64, p3: tl.float64, p4: tl.float64,
+    FORMULA: tl.constexpr, LINK: tl.constexpr, PARAMS: tl.constexpr, SHIFT: tl.constexpr, SQUARE: tl.constexpr, REAL: tl.constexpr, PLANES: tl.constexpr,
+    WHOLE: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
+    """ROWS items, COLUMNS of their classes at a time: all of them if WHOLE. None pointers, INCOMING and PLANES as in `rowwise`. Neither T nor LABELS: t = 0."""
+    weight = scaling(scale, SCALE)
+    if INCOMING is not None:
+        incoming = tl.load(INCOMING)
+        if incoming == 1.0:
+            return
+        weight *= incoming.to(tl.float64)
+    outer, i, live, item = items(inner, ROWS)
+    counts, f, wrong, y = counted(LABELS, FACTOR, item, live, ignore, classes, REAL, ROWS)
+    first, step, wanted = origins(outer, i, item, live, counts, classes, inner, PLANES)
+    columns = tl.arange(0, COLUMNS)
+    length = classes * tl.max(counts.to(tl.int64), 0)
+    parameter = tl.full((), link, REAL)
+    p = (tl.full((), p0, REAL), tl.full((), p1, REAL), tl.full((), p2, REAL), tl.full((), p3, REAL), tl.full((), p4, REAL))
+
+    peak = tl.full((ROWS,), -INF, REAL)
+    if WHOLE:
+        x, present = block(X, first, wanted, columns, step, classes, REAL)
+        if SHIFT:
+            peak = highest(x, present)
+        x = shifted(x, peak, SHIFT)
+        m, top, others = summit(scores(x, present, parameter, LINK), columns)
+    else:
+        if SHIFT:
+            for start in range(0, length, COLUMNS):
+                x, present = block(X, first, wanted, (start + columns).to(tl.int32), step, classes, REAL)
+                here = highest(x, present)
+                peak = tl.where(here > peak, here, peak)
+        m = tl.full((ROWS,), -INF, REAL)
+        top = tl.zeros((ROWS,), tl.int32)
+        sums = tl.zeros((ROWS,), tl.float64)
+        for start in range(0, length, COLUMNS):
+            j = (start + columns).to(tl.int32)
+            x, present = block(X, first, wanted, j, step, classes, REAL)
+            m_here, top_here, others = summit(scores(shifted(x, peak, SHIFT), present, parameter, LINK), j)
+            top = tl.where(m_here > m, top_here, top)
+            m, sums = joined(m, sums, m_here, others)
+        others = sums.to(REAL)
+    others = tl.where(m == -INF, float("nan"), others)  # all classes ruled out: no distribution
+    level = log1p(others)
+    row = (m, top, others, level, 1.0 / (1.0 + others))
+    lse = m + level
+
+    if WHOLE:
+        here = evaluated(x, present, T, LABELS, WEIGHT, first, step, columns, y, classes, row, parameter, p[:PARAMS], FORMULA, LINK, REAL)
+        value, own, rest, mass = summed(here)
+    else:
+        values = tl.zeros((ROWS,), tl.float64)
+        owns = tl.zeros((ROWS,), tl.float64)
+        rests = tl.zeros((ROWS,), tl.float64)
+        masses = tl.zeros((ROWS,), tl.float64)
+        for start in range(0, length, COLUMNS):
+            j = (start + columns).to(tl.int32)
+            x, present = block(X, first, wanted, j, step, classes, REAL)
+            x = shifted(x, peak, SHIFT)
+            here = evaluated(x, present, T, LABELS, WEIGHT, first, step, j, y, classes, row, parameter, p[:PARAMS], FORMULA, LINK, REAL)
+            value, own, rest, mass = summed(here)
+            values += value
+            owns += own
+            rests += rest
+            masses += mass
+        value = values.to(REAL)
+        own = owns.to(REAL)
+        rest = rests.to(REAL)
+        mass = masses.to(REAL)
+    pull = tl.zeros((ROWS,), REAL)
+    push = tl.zeros((ROWS,), REAL)
+    if SQUARE:
+        by_square = tl.full((), square, REAL) * lse
+        value += by_square * mass * lse
+        pull = 2.0 * by_square * mass
+        push = by_square * lse
+
+    value = tl.where(counts, tl.where(wrong, float("nan"), value * f), 0.0)
+    if VALUE is not None:
+        tl.store(VALUE + item, value, live)
+    if LSE is not None:
+        tl.store(LSE + item, tl.where(counts, lse, 0.0), live)
+    if PARTS is not None:
+        add(value, weight, PARTS, TOTAL)
+
+    if GRAD_X is not None or GRAD_T is not None:
+        w = f * weight.to(REAL)
+        counts = counts & (w != 0.0)
+        w = tl.where(wrong, float("nan"), w)
+        if WHOLE:
+            store_gradients(GRAD_X, GRAD_T, x, here, own, rest, pull, push, w, counts, live, first, step, columns, classes, parameter, LINK, SQUARE)
+        else:
+            for start in range(0, classes, COLUMNS):
+                j = (start + columns).to(tl.int32)
+                x, present = block(X, first, wanted, j, step, classes, REAL)
+                x = shifted(x, peak, SHIFT)
+                here = evaluated(x, present, T, LABELS, WEIGHT, first, step, j, y, classes, row, parameter, p[:PARAMS], FORMULA, LINK, REAL)
+                store_gradients(GRAD_X, GRAD_T, x, here, own, rest, pull, push, w, counts, live, first, step, j, classes, parameter, LINK, SQUARE)
+
+
+def launch(
+    call: Distributions,
+    x: Tensor,
+    where: Layout,
+    t: Tensor,
+    scale: float | Tensor,
+    *,
+    incoming: Tensor | None = None,
+    value: Tensor | None = None,
+    lse: Tensor | None = None,
+    grad_x: Tensor | None = None,
+    grad_t: Tensor | None = None,
+    total: Tensor | None = None,
+) -> None:
+    """Runs the kernel for the outputs given; the gradients lie like the scores, the others in the order of the items."""
+    if x.numel() == 0:
+        if total is not None:
+            total.zero_()
+        return
+    number, pointer = (1.0, scale) if isinstance(scale, Tensor) else (scale, None)
+    rows, columns = where.block()
+    programs = where.outer * triton.cdiv(where.inner, rows)
+    parts = None if total is None else torch.empty(programs, dtype=torch.float64, device=x.device)
+    options = OPTIONS | {"num_warps": min(max(rows * columns // WARP, 1), 16)}
+    with torch.cuda.device(x.device) if x.is_cuda else nullcontext():
+        classwise[(programs,)](
+            x, elementwise.laid_out(t, x) if call.kind == "distribution" else None, readable(t) if call.kind == "label" else None,
+            readable(call.factor), readable(call.weight), pointer, incoming, value, lse, grad_x, grad_t, parts, total,
+            where.classes, where.inner, call.ignore, number, call.link_parameter, call.square, *call.params, *(0.0,) * (MAX_PARAMS - len(call.params)),
+            FORMULA=bound(call.formula), LINK=None if call.link is None else bound(call.link), PARAMS=len(call.params), SHIFT=call.shift,
+            SQUARE=call.square != 0.0, REAL=REAL[real_dtype(x.dtype)], PLANES=where.planes, WHOLE=columns >= where.classes, ROWS=rows, COLUMNS=columns,
+            **options,
+        )  # fmt: skip
+        if total is not None and programs > 1:
+            finish[(1,)](parts, pointer, total, programs, number, BLOCK=BLOCK, **OPTIONS)
+
+
+def run(
+    call: Distributions,
+    x: Tensor,
+    t: Tensor,
+    *,
+    scale: float | Tensor = 1.0,
+    incoming: Tensor | None = None,
+    each: bool = False,
+    grad_input: bool = False,
+    grad_target: bool = False,
+    by_products: bool = False,
+) -> Results:
+    """One pass: the sum of the losses times `scale`, or the loss of `each` item; and the gradients (times `incoming` if given: then no values)."""
+    real = real_dtype(x.dtype)
+    factor, scale = multiplied(call.factor, scale, incoming)
+    call = call._replace(factor=factor)
+    shape = (*x.shape[: call.dim], *x.shape[call.dim + 1 :])
+    x, where = laid_out(x, call.dim)
+    value = torch.empty(shape, dtype=real, device=x.device) if each or by_products else None
+    lse = torch.empty(shape, dtype=real, device=x.device) if by_products else None
+    grad_x = torch.empty_like(x, requires_grad=False) if grad_input else None
+    grad_t = torch.empty_like(x, dtype=t.dtype, requires_grad=False) if grad_target else None
+    total = torch.empty((), dtype=real, device=x.device) if incoming is None and not each else None
+    launch(call, x, where, t, scale, value=value, lse=lse, grad_x=grad_x, grad_t=grad_t, total=total)
+    return Results(total, value, grad_x, grad_t, lse)
+
+
+def rescaled(
+    given: tuple[Tensor | None, Tensor | None] | None,
+    incoming: Tensor,
+    call: Distributions,
+    x: Tensor,
+    t: Tensor,
+    scale: float | Tensor,
+    wants_x: bool,
+    wants_t: bool,
+) -> tuple[Tensor | None, Tensor | None]:
+    """As in the elementwise pattern: the gradients `given` if the device finds `incoming` to be 1, else computed again in their place."""
+    if given is None:
+        expanded = incoming.expand(*x.shape[: call.dim], *x.shape[call.dim + 1 :])
+        results = run(call, x, t, scale=scale, incoming=expanded, grad_input=wants_x, grad_target=wants_t)
+        return results.grad_input, results.grad_target
+    x, where = laid_out(x, call.dim)
+    launch(call, x, where, t, scale, incoming=incoming, grad_x=given[0], grad_t=given[1])
+    return given

@@ -1,0 +1,444 @@
+"""Rows with distributions on the Triton engine against textbook expressions in float64; where it runs, as in test_triton.py."""
+
+import math
+import os
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+
+os.environ.setdefault("TRITON_INTERPRET", "0" if torch.cuda.is_available() else "1")  # read when Triton is imported
+
+pytest.importorskip("triton")
+
+from losskit.engines import dispatch
+from losskit.engines.call import Distributions
+from losskit.engines.triton import distributions as engine
+from losskit.losses.classification import cross_entropy, entropy, focal, js_divergence, kl_divergence
+
+pytestmark = pytest.mark.filterwarnings("ignore:All-NaN slice")  # how NumPy takes the maximum under the interpreter
+INF, NAN = math.inf, math.nan
+DEVICE = "cpu" if dispatch.interpreted() else "cuda"
+TOLERANCE = {torch.float32: 2e-6, torch.float64: 1e-13}
+# rows and planes, whole and block by block; with classes and items left over
+SHAPES = {"rows": (7, 10), "more rows": (3, 300), "long rows": (2, 5000), "planes": (2, 5, 3, 4), "tall planes": (2, 300, 9), "one class": (3, 1)}
+FEW = {name: SHAPES[name] for name in ("rows", "long rows", "planes")}  # the interpreter takes its time
+by_shape, by_few = (pytest.mark.parametrize("shape", shapes.values(), ids=shapes) for shapes in (SHAPES, FEW))
+
+
+@pytest.fixture(autouse=True)
+def surroundings():
+    """As in test_triton.py."""
+    with np.errstate(all="ignore"), torch.device(DEVICE) if DEVICE == "cuda" else nullcontext():
+        yield
+
+
+class Case(NamedTuple):
+    """A loss as the engine is told of it and, classes last, as books write it; how its target is made of any numbers."""
+
+    call: Distributions
+    textbook: Callable[..., torch.Tensor]  # of (log p, mass, weight, lse), to be summed over the classes
+    target: Callable[[torch.Tensor], torch.Tensor] = lambda t: t.softmax(-1)  # none so small that half precision makes it 0: no textbook has log 0
+    scores: Callable[[torch.Tensor], torch.Tensor] = lambda x: x
+
+
+def divergence(logp, t, weight, lse):
+    return 9.0 * (torch.xlogy(t, t) - t * logp)
+
+
+def divergence_of_logs(logp, t, weight, lse):
+    return 0.25 * t.exp() * (t - logp)
+
+
+def both_sides(logp, t, weight, lse):
+    p = logp.exp()
+    m = (p + t) / 2
+    return (torch.xlogy(t, t / m) + torch.xlogy(p, p / m)) / 2
+
+
+def crossed(logp, t, weight, lse):
+    return -weight * (0.9 * t + 0.1 / t.shape[-1]) * logp + 1e-2 * t * weight * lse**2
+
+
+def focused(logp, t, weight, lse):
+    return -weight * (0.8 * t + 0.2 / t.shape[-1]) * (1 - logp.exp()) ** 1.5 * logp
+
+
+def every(classes):
+    """The cases for so many classes."""
+    weight = torch.linspace(0.5, 2, classes, dtype=torch.float64)
+    weight[1 : classes // 2 : 4] = 0.0
+    temperature: dict[str, Any] = {"link": kl_divergence.scaled, "shift": True}
+    cap: dict[str, Any] = {"link": cross_entropy.soft_cap, "link_parameter": 15.0}
+    labels = Distributions(focal.multiclass_soft, (1.5, 0.8, 0.2 / classes), weight, kind="label")
+    return {
+        "kl": Case(Distributions(kl_divergence.formula, (9.0,), link_parameter=3.0, **temperature), divergence, scores=lambda x: x / 3),
+        "kl of logs": Case(
+            Distributions(kl_divergence.of_log_target, (0.25,), link_parameter=0.5, **temperature),
+            divergence_of_logs, lambda t: t.log_softmax(-1), lambda x: x / 0.5,
+        ),
+        "js": Case(Distributions(js_divergence.formula), both_sides),
+        "entropy": Case(Distributions(entropy.formula, kind="none"), lambda logp, t, weight, lse: -logp.exp() * logp, lambda t: torch.empty(0)),
+        "soft": Case(Distributions(cross_entropy.soft, (0.9, 0.1 / classes), weight, square=1e-2, **cap), crossed, scores=lambda x: 15 * (x / 15).tanh()),
+        "soft labels": Case(
+            Distributions(cross_entropy.soft, (0.9, 0.1 / classes), weight, square=1e-2, kind="label"), crossed, lambda t: (t.abs().sum(-1) * 160).long() % classes
+        ),
+        "focal labels": Case(labels, focused, lambda t: (t.abs().sum(-1) * 160).long() % classes),
+    }  # fmt: skip
+
+
+def drawn(case, shape, dtype=torch.float32, seed=0):
+    """Scores and targets, the classes along `call.dim`."""
+    draw = torch.Generator(DEVICE).manual_seed(seed)
+    dim = case.call.dim
+    x, t = (torch.randn(shape, generator=draw, dtype=torch.float64) * spread for spread in (4.0, 0.5))
+    t = case.target(t.movedim(dim, -1))
+    if case.call.kind == "distribution":
+        t = t.movedim(-1, dim).contiguous().to(dtype)
+    return x.to(dtype), t
+
+
+class Outcome(NamedTuple):
+    value: torch.Tensor
+    lse: torch.Tensor
+    total: torch.Tensor
+    by_input: torch.Tensor  # gradients of the sum
+    by_target: torch.Tensor | None
+    weighed_input: torch.Tensor  # times `uneven`
+    weighed_target: torch.Tensor | None
+
+
+def uneven(shape):
+    """Incoming gradients with strides of their own, of both signs."""
+    return torch.linspace(-1, 2.3, 2 * math.prod(shape), dtype=torch.float64).reshape(*shape, 2)[..., 1]
+
+
+def exact(case, x, t):
+    """By autograd, in float64."""
+    call = case.call
+    x, counts = x.double(), torch.ones(x.select(call.dim, 0).shape, dtype=torch.float64)
+    if call.factor is not None:
+        counts = call.factor.double()
+    if call.kind == "label":
+        counts = torch.where(t == call.ignore, 0.0, counts)
+    alive = (counts != 0)[..., None]
+    rows = torch.where(alive, x.movedim(call.dim, -1), 0.0).requires_grad_()
+    if call.kind == "distribution":
+        mass = torch.where(alive, t.double().movedim(call.dim, -1), 0.5).requires_grad_()
+    elif call.kind == "label":
+        place = torch.where(alive[..., 0], t.long(), 0)[..., None]
+        mass = (torch.arange(rows.shape[-1]) == place).double().requires_grad_()
+    else:
+        mass = torch.zeros_like(rows).requires_grad_()
+    weight = torch.ones(rows.shape[-1], dtype=torch.float64) if call.weight is None else call.weight.double()
+    s = case.scores(rows)
+    lse = s.logsumexp(-1, keepdim=True)
+    value = counts * case.textbook(s.log_softmax(-1), mass, weight, lse).sum(-1)
+    gradients = []
+    for incoming in (torch.ones_like(value), uneven(value.shape)):
+        found = torch.autograd.grad(value, (rows, mass), incoming, retain_graph=True, allow_unused=True)
+        gradients += [g.movedim(-1, call.dim) if g is not None else None for g in found]
+    if call.shift:  # of the scores that the link makes of the shifted input
+        lse = lse - s.amax(-1, keepdim=True)
+    return Outcome(value.detach(), torch.where(alive, lse, 0.0)[..., 0].detach(), value.detach().sum(), *gradients)
+
+
+def found(call, x, t):
+    soft = call.kind == "distribution"
+    first = engine.run(call, x, t, grad_input=True, grad_target=soft, by_products=True)
+    incoming = uneven(first.value.shape).to(first.value.dtype)
+    weighed = engine.run(call, x, t, incoming=incoming, grad_input=True, grad_target=soft)
+    assert first.right is None and weighed.total is weighed.value is None
+    return Outcome(first.value, first.lse, first.total, first.grad_input, first.grad_target, weighed.grad_input, weighed.grad_target)
+
+
+def close(got, exact, tolerance, rounded=0.0, name=""):
+    """Errors relative to the largest number, for each is a sum of terms of both signs; `rounded`: of storing it in half precision, relative to its own."""
+    floor = tolerance * exact.abs().max().item() if exact.numel() else 0.0
+    if rounded and got.dtype is torch.float16:
+        floor += 2.0**-25  # half of the smallest number
+    torch.testing.assert_close(got.double(), exact.double(), rtol=max(tolerance, rounded), atol=floor, msg=lambda m: f"{name}: {m}")
+
+
+def agree(case, x, t, tolerance=None, rounded=0.0):
+    """The engine gives what the textbook gives."""
+    got, should = found(case.call, x, t), exact(case, x, t)
+    real = x.dtype if x.dtype is torch.float64 else torch.float32
+    assert {v.dtype for v in (got.value, got.lse, got.total)} == {real}
+    assert got.by_input.dtype is got.weighed_input.dtype is x.dtype and got.by_input.shape == x.shape
+    tolerance = tolerance or TOLERANCE[real]
+    for name, g, e in zip(Outcome._fields, got, should, strict=True):
+        if g is None:
+            assert case.call.kind != "distribution"
+            continue
+        if "target" in name:
+            assert g.dtype is t.dtype and g.shape == t.shape
+        close(g, e, tolerance, rounded if name.endswith(("input", "target")) else 0.0, name)
+    return got
+
+
+@by_shape
+def test_agrees_with_the_textbook(shape):
+    for case in every(shape[1]).values():
+        agree(case, *drawn(case, shape))
+
+
+@by_few
+def test_agrees_with_the_textbook_in_float64(shape):
+    for name in ("kl of logs", "js", "soft", "focal labels"):
+        case = every(shape[1])[name]
+        agree(case, *drawn(case, shape, torch.float64))
+
+
+@by_few
+def test_absent_items_get_exact_zeros_whatever_they_hold(shape):
+    for number, (name, case) in enumerate(every(shape[1]).items()):
+        x, t = drawn(case, shape)
+        items = x.select(1, 0).shape
+        absent = torch.zeros(items, dtype=torch.bool)
+        absent[0] = absent[-1] = True
+        absent.view(-1)[1] = False
+        factor = (~absent, torch.where(absent, 0.0, torch.rand(items) + 0.5), torch.where(absent, 0.0, torch.rand(items) - 2.0).double())[number % 3]
+        bad = (NAN, INF, -INF)[number % 3]
+        x.movedim(1, -1)[absent] = bad
+        if case.call.kind == "distribution":
+            t.movedim(1, -1)[absent] = bad
+        if name == "soft labels":
+            t[absent], factor = -7, None
+        elif name == "focal labels":
+            t[absent] = 10**6
+        got = agree(case._replace(call=case.call._replace(factor=factor, ignore=-7)), x, t)
+        assert got.value[absent].eq(0).all() and got.lse[absent].eq(0).all()
+        for g in (got.by_input, got.by_target, got.weighed_input, got.weighed_target):
+            assert g is None or g.movedim(1, -1)[absent].eq(0).all()
+        assert got.by_input.movedim(1, -1)[~absent].ne(0).any() or shape[1] == 1
+        nothing = engine.run(case.call._replace(factor=torch.zeros(items)), x, t, grad_input=True)
+        assert nothing.total == 0 and nothing.grad_input.eq(0).all()
+
+
+@by_few
+def test_only_what_is_wanted_is_written(shape):
+    for case in (every(shape[1])[name] for name in ("kl", "soft labels")):
+        call, (x, t) = case.call, drawn(case, shape)
+        before, soft = x.clone(), call.kind == "distribution"
+        full = engine.run(call, x, t, grad_input=True, grad_target=soft, by_products=True)
+        each, bare = engine.run(call, x, t, each=True), engine.run(call, x, t)
+        one = engine.run(call, x, t, incoming=torch.tensor(1.0).expand(full.value.shape), grad_input=True)
+        assert each.value.equal(full.value) and bare.total.equal(full.total) and one.grad_input.equal(full.grad_input)
+        assert (each.total, *each[2:]) == (None,) * 5 and bare[1:] == (None,) * 5 and (*one[:2], *one[3:]) == (None,) * 5
+        assert x.equal(before)
+        if soft:
+            assert engine.run(call, x, t, grad_target=True).grad_target.equal(full.grad_target)
+
+
+@by_few
+def test_labels_out_of_range_are_nan_in_their_item_only(shape):
+    for name in ("soft labels", "focal labels"):
+        case = every(shape[1])[name]
+        x, t = drawn(case, shape)
+        t.view(-1)[0], t.view(-1)[-1] = shape[1], -1
+        bad = (t < 0) | (t >= shape[1])
+        got, should = found(case.call, x, t), exact(case, x, torch.where(bad, 0, t))
+        assert got.total.isnan() and got.value[bad].isnan().all() and got.by_input.movedim(1, -1)[bad].isnan().all()
+        close(got.value[~bad], should.value[~bad], 2e-6)
+        close(got.by_input.movedim(1, -1)[~bad], should.by_input.movedim(1, -1)[~bad], 2e-6)
+        close(got.lse, should.lse, 2e-6)
+
+
+@by_few
+def test_nan_shows_in_its_item_only(shape):
+    for case in (every(shape[1])[name] for name in ("js", "soft labels")):
+        x, t = drawn(case, shape)
+        x[1, -1] = NAN
+        bad = x.isnan().any(1)
+        got = found(case.call, x, t)
+        assert got.value.isnan().equal(bad) and got.by_input.isnan().any(1).equal(bad)
+
+
+@pytest.mark.parametrize("shape", [(3, 6), (1, 9000), (2, 6, 2), (1, 600, 9)], ids=str)
+def test_a_score_of_minus_infinity_deletes_its_class(shape):
+    classes = shape[1]
+    gone = torch.arange(classes) % 3 == 1
+    gone[: classes // 2] = True  # also nothing but such classes for a while
+    for name, case in every(classes).items():
+        if name.endswith("labels"):
+            continue
+        call = case.call._replace(weight=None, square=0.0, link=case.call.link if case.call.shift else None)
+        if name == "soft":
+            call = call._replace(params=(1.0, 0.0))
+        x, t = drawn(case, shape)
+        fewer = x[:, ~gone], t
+        x[:, gone] = -INF
+        if call.kind == "distribution":
+            t[:, gone] = -INF if name == "kl of logs" else 0.0
+            fewer = x[:, ~gone], t[:, ~gone]
+        wanted = {"grad_input": True, "grad_target": call.kind == "distribution", "by_products": True}
+        got, should = engine.run(call, x, t, **wanted), engine.run(call, *(v.contiguous() for v in fewer), **wanted)
+        assert got.grad_input[:, gone].eq(0).all()
+        close(got.value, should.value, 2e-6)
+        close(got.lse, should.lse, 2e-6)
+        close(got.grad_input[:, ~gone], should.grad_input, 2e-6)
+        if call.kind == "distribution":
+            close(got.grad_target[:, ~gone], should.grad_target, 2e-6)
+    assert engine.run(call, torch.full(shape, -INF), t, each=True).value.isnan().all()
+
+
+def test_an_infinite_score_is_read_as_the_largest_number():
+    for shape in ((3, 6), (2, 5000)):
+        for name in ("kl", "entropy"):
+            case = every(shape[1])[name]
+            call = case.call if case.call.shift else case.call._replace(link=None, square=0.0)
+            x, t = drawn(case, shape)
+            x[0, 1] = x[1, 2] = x[1, 4] = INF
+            got, should = found(call, x, t), found(call, x.clamp(max=torch.finfo(x.dtype).max), t)
+            for g, e in zip(got, should, strict=True):
+                torch.testing.assert_close(g, e, rtol=0, atol=0, equal_nan=True)
+            if name == "entropy":
+                torch.testing.assert_close(got.value[:2].reshape(2, -1)[:, 0], torch.tensor([0.0, math.log(2)]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_confident_items_keep_their_digits(dtype):
+    for shape in ((4, 10), (1, 5000), (2, 10, 3), (1, 300, 9)):
+        x = torch.zeros(shape, dtype=dtype)
+        x[:, 3] = 40.0
+        others = (shape[1] - 1) * math.exp(-40.0)
+        t = torch.zeros_like(x)
+        t[:, 3] = 1.0
+        got = found(Distributions(cross_entropy.soft, (1.0, 0.0)), x, t)
+        torch.testing.assert_close(got.value, torch.full_like(got.value, others), rtol=1e-6, atol=0)
+        torch.testing.assert_close(got.by_input[:, 3], torch.full_like(got.value, -others), rtol=1e-6, atol=0)
+        got = found(Distributions(entropy.formula, kind="none"), x, torch.empty(0))
+        torch.testing.assert_close(got.value, torch.full_like(got.value, 41 * others), rtol=1e-6, atol=0)
+        torch.testing.assert_close(got.by_input[:, 3], torch.full_like(got.value, -40 * others), rtol=1e-6, atol=0)
+
+
+def test_rising_scores_and_equal_ones():
+    """A new largest score in every block; or the first of equal ones, which counts once."""
+    for shape in ((1, 9000), (1, 600, 9)):
+        rising = torch.linspace(-60, 60, shape[1]).reshape(1, -1, *(1,) * (len(shape) - 2)).expand(shape).contiguous()
+        for x in (rising, rising.flip(1), rising.round().clamp(max=3.0)):
+            case = every(shape[1])["kl" if x is rising else "entropy"]
+            agree(case, x, drawn(case, shape)[1], 8e-6)  # differences of scores near 120, rounded
+
+
+LAYOUTS = {
+    "channels last": (lambda: torch.empty(2, 5, 3, 4, memory_format=torch.channels_last), 1),
+    "transposed": (lambda: torch.empty(10, 7).T, 1),
+    "transposed image": (lambda: torch.empty(2, 5, 3, 4).transpose(2, 3), 1),
+    "with gaps": (lambda: torch.empty(7, 10, 2)[..., 0], 1),
+    "classes first": (lambda: torch.empty(10, 7), 0),
+    "classes last": (lambda: torch.empty(3, 4, 10), 2),
+    "one item": (lambda: torch.empty(10), 0),
+}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_layouts(name):
+    make, dim = LAYOUTS[name]
+    like = make()
+    for case in (every(like.shape[dim])[name] for name in ("soft", "soft labels", "entropy")):
+        case = case._replace(call=case.call._replace(dim=dim))
+        x, t = drawn(case, tuple(like.shape))
+        lying = like.copy_(x)
+        got = agree(case, lying, t)  # the target lies otherwise
+        items = tuple(got.value.shape)
+        again = agree(case, x, torch.empty_like(like).copy_(t) if t.shape == like.shape else t.clone())
+        torch.testing.assert_close(got.value, again.value)
+        if items and t.shape != (0,):
+            factor = torch.rand(items[::-1]).permute(*range(len(items))[::-1])
+            agree(case._replace(call=case.call._replace(factor=factor)), lying, t.transpose(0, -1).contiguous().transpose(0, -1))
+    assert engine.run(every(5)["js"].call, torch.zeros(2, 5).T.contiguous().T, torch.ones(1, 5).expand(2, 5), grad_target=True).grad_target.shape == (2, 5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@by_few
+def test_half_precision(shape, dtype):
+    for case in (every(shape[1])[name] for name in ("kl", "js", "focal labels")):
+        x, t = drawn(case, shape, dtype)
+        agree(case, x, t, rounded=torch.finfo(dtype).eps)  # the interpreter cuts bfloat16 off
+
+
+def test_input_and_target_of_different_dtypes():
+    """Not float64 and bfloat16: GPUs write the one as the other, the interpreter does not."""
+    half, brain, single, double = torch.float16, torch.bfloat16, torch.float32, torch.float64
+    case = every(5)["soft"]
+    x, t = drawn(case, (2, 5, 4))
+    for a, b in ((half, single), (single, half), (brain, half), (brain, single), (single, brain), (single, double), (double, half), (brain, double)):
+        got = found(case.call, x.to(a), t.to(b))
+        should = exact(case, x.to(a), t.to(b))
+        assert got.by_input.dtype is a and got.by_target.dtype is b and got.value.dtype is (double if a is double else single)
+        close(got.value, should.value, 2e-6)
+        close(got.by_input, should.by_input, 2e-6, torch.finfo(a).eps)
+        close(got.by_target, should.by_target, 2e-6, torch.finfo(b).eps)
+
+
+@pytest.mark.parametrize("scale", [0.25, torch.tensor(0.25), torch.tensor(0.25, dtype=torch.float64), 0.0, torch.tensor(0.0)], ids=str)
+def test_scale(scale):
+    scale = scale.to(DEVICE) if isinstance(scale, torch.Tensor) else scale
+    for shape in ((3, 10), (2, 5000), (2, 5, 3, 4)):
+        case = every(shape[1])["soft"]
+        x, t = drawn(case, shape)
+        if scale == 0:
+            x[0], t[-1] = NAN, INF
+        got = engine.run(case.call, x, t, scale=scale, grad_input=True, grad_target=True)
+        if scale == 0:
+            assert got.total == 0 and got.grad_input.eq(0).all() and got.grad_target.eq(0).all()
+            continue
+        should = exact(case, x, t)
+        for g, e in ((got.total, should.total), (got.grad_input, should.by_input), (got.grad_target, should.by_target)):
+            close(g, 0.25 * e, 2e-6)
+
+
+@pytest.mark.parametrize(("shape", "scale"), [((3, 10), 0.5), ((2, 5000), 0.5), ((2, 5, 3, 4), torch.tensor(0.5))], ids=str)
+def test_rescaled(shape, scale):
+    scale = scale.to(DEVICE) if isinstance(scale, torch.Tensor) else scale
+    for name in ("soft", "soft labels"):
+        case = every(shape[1])[name]
+        (x, t), soft = drawn(case, shape), case.call.kind == "distribution"
+        should = exact(case, x, t)
+        given = engine.run(case.call, x, t, scale=scale, grad_input=True, grad_target=soft)
+        for factor in (1.0, -3.0):
+            marked = given.grad_input.clone()
+            marked[0, 0] = 7.0  # a mark: nothing is written for a factor of 1
+            by_target = given.grad_target.clone() if soft else None
+            got = engine.rescaled((marked, by_target), torch.tensor(factor), case.call, x, t, scale, True, soft)
+            assert got[0] is marked and got[1] is by_target and marked[0, 0].eq(7.0).all() == (factor == 1.0)
+            again = engine.rescaled(None, torch.tensor(factor), case.call, x, t, scale, True, soft)
+            for g, e in (*zip(again, (should.by_input, should.by_target), strict=True), (got[1], should.by_target)):
+                if g is not None:
+                    close(g, e * (0.5 * factor), 2e-6)
+            if factor != 1.0:
+                torch.testing.assert_close(marked, again[0])
+
+
+def test_half_precision_gradients_do_not_underflow_under_loss_scaling():
+    case = every(100)["kl"]
+    x, t = drawn(case, (16, 100), torch.float16)
+    given = engine.run(case.call, x, t, scale=1e-6, grad_input=True).grad_input, None
+    got, _ = engine.rescaled(given, torch.tensor(2.0**16), case.call, x, t, 1e-6, True, False)
+    torch.testing.assert_close(got.double(), exact(case, x, t).by_input * 1e-6 * 2.0**16, rtol=1e-3, atol=1.2e-7)
+
+
+def test_no_items():
+    for shape in ((0, 10), (0, 5, 3), (2, 5, 0)):
+        items = shape[0], *shape[2:]
+        for case in every(shape[1]).values():
+            soft = case.call.kind == "distribution"
+            x, t = torch.empty(shape), torch.empty(shape if soft else items, dtype=torch.float32 if soft else torch.int64)
+            got = engine.run(case.call, x, t, grad_input=True, grad_target=soft, by_products=True)
+            assert got.total == 0 and got.grad_input.shape == shape and got.value.shape == got.lse.shape == items
+            engine.run(case.call, x, t, incoming=torch.ones(()).expand(items), grad_input=True)
+            given = got.grad_input, got.grad_target
+            assert engine.rescaled(given, torch.tensor(2.0), case.call, x, t, 1.0, True, soft) is given
+
+
+def test_same_bits_every_time():
+    for shape in ((600, 10), (2, 5000), (2, 19, 12, 12)):
+        case = every(shape[1])["js"]
+        x, t = drawn(case, shape)
+        a, b = (engine.run(case.call, x, t, grad_input=True, grad_target=True) for _ in range(2))
+        assert a.total.equal(b.total) and a.grad_input.equal(b.grad_input) and a.grad_target.equal(b.grad_target)

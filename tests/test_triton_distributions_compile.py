@@ -1,0 +1,63 @@
+"""The kernel of rows with distributions becomes machine code for NVIDIA and AMD GPUs, on a machine that has none, in the way of test_triton_compile.py."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from test_triton_compile import TARGETS, caught
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_the_variants_compile(name):
+    pytest.importorskip("triton")
+    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    done = subprocess.run([sys.executable, "-W", "error", __file__, name], env=environment, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.split()[-1]) == (11 if name == "sm_90" else 4)
+
+
+def main(name: str) -> int:
+    """Compiles the variants for one target; the number of kernels built."""
+    import torch
+    from triton.backends.compiler import GPUTarget
+
+    from losskit.engines.call import Distributions
+    from losskit.engines.triton import distributions as engine
+    from losskit.engines.triton import elementwise
+    from losskit.losses.classification import cross_entropy, entropy, focal, js_divergence, kl_divergence
+
+    def everything(classes: int) -> Distributions:
+        return Distributions(cross_entropy.soft, (0.9, 0.1), torch.ones(classes), cross_entropy.soft_cap, 30.0, square=1e-4)
+
+    def scores(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+        return torch.zeros(shape, dtype=dtype)
+
+    distilled = Distributions(kl_divergence.formula, (4.0,), None, kl_divergence.scaled, 2.0, shift=True)
+    jensen, alone = Distributions(js_divergence.formula), Distributions(entropy.formula, kind="none")
+    focused = Distributions(focal.multiclass_soft, (2.0, 0.9, 0.1), kind="label")
+    labels = torch.zeros(32, dtype=torch.int64)
+    with caught((engine.classwise, elementwise.finish), GPUTarget(*TARGETS[name])) as built:
+        x = scores(4096, 1000)
+        engine.run(distilled, x, x, scale=1 / 4096, grad_input=True, grad_target=True)  # and `finish`
+        engine.run(distilled, scores(16, 50257, dtype=torch.bfloat16), scores(16, 50257), each=True, grad_input=True)
+        engine.run(everything(19), *(scores(1, 19, 32, 32, dtype=torch.float16),) * 2, each=True, grad_input=True)
+        if name == "sm_90":
+            engine.run(everything(300)._replace(kind="label"), scores(1, 300, 32), labels[None].byte(), by_products=True, each=True, grad_input=True)
+            items = torch.ones(32, dtype=torch.bool)
+            engine.run(focused._replace(factor=items), scores(32, 10), labels, incoming=torch.rand(32), grad_input=True)
+            engine.run(focused, scores(32, 1), labels.bool(), each=True)  # Triton treats sizes of 1 apart
+            engine.run(alone, scores(32, 5000), scores(0), scale=torch.ones(()), each=True, grad_input=True)
+            x = scores(32, 10, dtype=torch.float64)
+            engine.run(jensen, x, x.bfloat16(), each=True, grad_target=True)
+            x = scores(32, 5000, dtype=torch.float64)
+            engine.run(jensen, x, x, each=True, by_products=True, grad_input=True)
+            x = scores(32, 10, dtype=torch.bfloat16)
+            engine.rescaled((torch.empty_like(x), torch.empty_like(x)), torch.ones(()), jensen, x, x, torch.ones(()), True, True)
+    code = "cubin" if TARGETS[name][0] == "cuda" else "hsaco"
+    assert all(len(kernel.asm[code]) > 1000 for kernel in built)
+    return len(built)
+
+
+if __name__ == "__main__":
+    print(main(sys.argv[1]))
