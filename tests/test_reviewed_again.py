@@ -112,6 +112,10 @@ def test_a_class_of_weight_0_may_be_ruled_out(engine, classes):
             value = loss(x, torch.tensor([1, 0]), weight=weight)
             (grad,) = torch.autograd.grad(value, x)
             assert value.isfinite() and not grad[0].any() and grad[1].isfinite().all()
+        soft = torch.nn.functional.one_hot(torch.tensor([1, 0]), classes).float().requires_grad_()
+        value = losskit.cross_entropy(x, soft, weight=weight, label_smoothing=0.1)
+        for grad in torch.autograd.grad(value, (x, soft)):
+            assert value.isfinite() and grad.isfinite().all()
 
 
 def test_a_loss_of_labels_says_so():

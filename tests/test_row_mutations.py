@@ -71,8 +71,8 @@ def test_broken_formula_is_noticed(loss: str, old: str, new: str, settings: dict
 
 SOFT = [
     ("smoothing forgotten", "mass = weight * (t * keep + smooth)", "mass = weight * (t * keep)", "soft_targets"),
-    ("sign to the target", "-mass, -weight * keep * logp", "-mass, weight * keep * logp", "target_gradient"),
-    ("keep forgotten to the target", "-mass, -weight * keep * logp", "-mass, -weight * logp", "target_gradient"),
+    ("sign to the target", "0.0, -weight * keep * logp", "0.0, weight * keep * logp", "target_gradient"),
+    ("keep forgotten to the target", "0.0, -weight * keep * logp", "0.0, -weight * logp", "target_gradient"),
 ]
 
 

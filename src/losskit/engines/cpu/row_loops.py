@@ -38,8 +38,8 @@ def point(m, own, rest, spread, total_share, own_share, weight, p):
     inverse = ONE / (rest + hit)
     hit = hit * inverse
     miss = rest * inverse
-    nll = ZERO if weight == ZERO else d + level  # a class of weight 0 may be ruled out
-    value, by_nll, by_spread, by_lse = formula(nll, hit, miss, spread + total_share * level, m + level, weight, *p)
+    far = ZERO if weight == ZERO else d + level  # a class of weight 0 may be ruled out
+    value, by_nll, by_spread, by_lse = formula(far, hit, miss, spread + total_share * level, m + level, weight, *p)
     common = total_share * by_spread + by_lse
     return value, m + level, (by_nll + common) * inverse, by_spread, common * hit - by_nll * miss - own_share * by_spread
 

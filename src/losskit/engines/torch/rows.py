@@ -53,8 +53,8 @@ def parts(x: Tensor, labels: Tensor, weight: Tensor, shares: Tensor, settings: S
     level = torch.log1p(others + torch.expm1(-d))  # exactly `others` where the label has the largest score
     spread = torch.where(shares == 0, 0.0, shares * (m - s)).sum(-1, keepdim=True) + total_share * level
     own_weight, own_share = (torch.where(at_label, w, 0.0).sum(-1, keepdim=True) for w in (weight, shares))
-    nll = torch.where(own_weight == 0.0, 0.0, d + level)  # a class of weight 0 may be ruled out
-    value, by_nll, by_spread, by_lse = settings.formula(nll, hit, miss, spread, m + level, own_weight, *settings.params)
+    far = torch.where(own_weight == 0.0, 0.0, d + level)  # a class of weight 0 may be ruled out
+    value, by_nll, by_spread, by_lse = settings.formula(far, hit, miss, spread, m + level, own_weight, *settings.params)
     common = total_share * by_spread + by_lse
     gradient = torch.where(at_label, common * hit - by_nll * miss - own_share * by_spread, (by_nll + common) * (e / z) - shares * by_spread)
     return Parts(value[..., 0], (m + level)[..., 0], gradient * bend)

@@ -145,8 +145,8 @@ def point(m, own, rest, spread, shared, own_share, weight, p, FORMULA: tl.conste
     inverse = 1.0 / (rest + hit)
     hit = hit * inverse
     miss = rest * inverse
-    nll = tl.where(weight == 0.0, 0.0, d + level)  # a class of weight 0 may be ruled out
-    value, by_nll, by_spread, by_lse = FORMULA(nll, hit, miss, spread + shared * level, m + level, weight, *p)
+    far = tl.where(weight == 0.0, 0.0, d + level)  # a class of weight 0 may be ruled out
+    value, by_nll, by_spread, by_lse = FORMULA(far, hit, miss, spread + shared * level, m + level, weight, *p)
     common = shared * by_spread + by_lse
     return value, m + level, (by_nll + common) * inverse, by_spread, common * hit - by_nll * miss - own_share * by_spread
 

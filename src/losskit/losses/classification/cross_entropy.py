@@ -25,7 +25,7 @@ def smoothed(nll, hit, miss, spread, lse, weight, keep, square):
 
 def soft(logp, p, q, t, weight, keep, smooth):
     mass = weight * (t * keep + smooth)
-    return where(mass == 0.0, 0.0, -mass * logp), -mass, -weight * keep * logp
+    return where(mass == 0.0, 0.0, -mass * logp), -mass, where(weight == 0.0, 0.0, -weight * keep * logp)
 
 
 def soft_cap(x, cap):

@@ -100,7 +100,7 @@ def multiclass_soft(logp, p, q, t, weight, gamma, keep, smooth):
     mass = weight * (t * keep + smooth)
     power = where(q == 0.0, 0.0, exp_product(gamma, log_floored(q)))
     ratio = minimum(-logp, 1e30) / where(q == 0.0, 1.0, q)
-    return where(mass == 0.0, 0.0, -mass * power * logp), -mass * power * (1.0 + gamma * p * ratio), -weight * keep * power * logp
+    return where(mass == 0.0, 0.0, -mass * power * logp), -mass * power * (1.0 + gamma * p * ratio), where(weight == 0.0, 0.0, -weight * keep * power * logp)
 
 
 def multiclass_probability(x, t, gamma):
