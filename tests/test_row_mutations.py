@@ -52,7 +52,7 @@ FORMULAS: list[tuple[str, str, str, str, dict[str, Any]]] = [
     ("exponent", "focal_loss", "exp_product(gamma, log_floored(miss))", "exp_product(gamma + 1.0, log_floored(miss))", {**FOCAL, "gamma": 1.5}),
     ("derivative of the factor", "focal_loss", "weight * power * (1.0 + gamma * hit * ratio), 0.0", "weight * power * (1.0 + hit * ratio), 0.0", {**FOCAL, "gamma": 1.5}),
     ("factor 2 of the square", "focal_loss", "(miss + 2.0 * hit * minimum(nll, 1e30))", "(miss + hit * minimum(nll, 1e30))", {**FOCAL, "gamma": 2.0}),
-    ("smoothed focal", "focal_loss", "-mass * power * (1.0 + gamma * p * ratio), -weight", "-mass * power * (1.0 - gamma * p * ratio), -weight", {**FOCAL, "gamma": 1.5, "label_smoothing": 0.1}),
+    ("smoothed focal", "focal_loss", "-mass * power * (1.0 + gamma * p * ratio), where(weight", "-mass * power * (1.0 - gamma * p * ratio), where(weight", {**FOCAL, "gamma": 1.5, "label_smoothing": 0.1}),
     ("power of q forgotten", "generalized_cross_entropy", "weight * exp_product(minus_q, nll)", "weight", {"q": 0.7}),
     ("sign of q", "generalized_cross_entropy", "(-q, 1.0 / q)", "(q, 1.0 / q)", {"q": 0.7}),
     ("reverse term flat", "symmetric_cross_entropy", "(alpha + reverse * hit)", "(alpha + reverse)", {}),
