@@ -19,9 +19,10 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(VENV)/bin/mypy
 
-bench: $(STAMP) $(VENV)/.torchvision  ## ours against torch, torch.compile and torchvision; writes benchmarks/results
+bench: $(STAMP) $(VENV)/.peers  ## ours against torch, torch.compile and peers; writes benchmarks/results
 	$(RUN) -m losskit bench
 	$(RUN) -m losskit.bench.rows
+	$(RUN) -m losskit.bench.overlap
 
 stubs: $(STAMP)  ## after adding a loss: src/losskit/__init__.pyi, what editors and type checkers see
 	$(RUN) -m losskit.contract.stubs
@@ -32,9 +33,10 @@ $(STAMP): pyproject.toml constraints.txt
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
-# for comparison only, without its own demand for torch; see losskit/bench
-$(VENV)/.torchvision: $(STAMP)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps torchvision==0.28.0 pillow
+# for comparison only, without their own demands for torch; see losskit/bench
+$(VENV)/.peers: $(STAMP)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+		torchvision==0.28.0 pillow monai==1.6.1 kornia==0.9.0 kornia_rs==0.2.0 segmentation-models-pytorch==0.6.0
 	touch $@
 
 clean:

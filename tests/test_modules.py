@@ -72,20 +72,90 @@ def test_weights_are_buffers():
 
 @pytest.mark.parametrize("loss", losskit.LOSSES.values(), ids=lambda loss: loss.name)
 def test_settings_are_attributes(loss):
-    module = getattr(losskit, loss.module)()
-    assert {name: getattr(module, name) for name in loss.settings} == loss.settings == module.settings
-    module.reduction = "none"
-    assert module.reduction == "none" and "reduction='none'" in repr(module)
-    with pytest.raises(ValueError, match="reduction must be one of 'none', 'mean', 'sum'; got 'average'"):
-        module.reduction = "average"
-    assert module.reduction == "none"
+    needed = {name: "multiclass" for name in loss.required}
+    module = getattr(losskit, loss.module)(**needed)
+    assert {name: getattr(module, name) for name in loss.settings} == loss.settings | needed == module.settings
+    name, value, bad, known = ("reduction", "none", "average", "'none', 'mean', 'sum'")
+    if "reduction" not in loss.settings:
+        name, value, bad, known = ("over", "batch", "all", "'sample', 'batch'")
+    setattr(module, name, value)
+    assert getattr(module, name) == value and f"{name}={value!r}" in repr(module)
+    with pytest.raises(ValueError, match=f"{name} must be one of {known}; got '{bad}'"):
+        setattr(module, name, bad)
+    assert getattr(module, name) == value
     for settings in (*loss.arguments, *loss.rows):
-        given, changed = getattr(losskit, loss.module)(**settings), getattr(losskit, loss.module)()
+        settings = needed | dict(settings)
+        given, changed = getattr(losskit, loss.module)(**settings), getattr(losskit, loss.module)(**needed)
         for name, value in settings.items():
             setattr(changed, name, value)
         assert repr(changed) == repr(given) and changed.state_dict().keys() == given.state_dict().keys()
         for twin in (copy.deepcopy(changed), pickle.loads(pickle.dumps(changed))):
             assert repr(twin) == repr(given)
+
+
+SUMMED = [loss for loss in losskit.LOSSES.values() if "sample_weight" not in inspect.signature(loss.function).parameters]
+TASKS = ("binary", "multiclass", "multilabel")
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("loss", SUMMED, ids=lambda loss: loss.name)
+def test_modules_of_losses_of_overlap(loss, task):
+    x = torch.randn(2, 3, 4, 5)
+    t = torch.randint(0, 3, (2, 4, 5)) if task == "multiclass" else (x > 1).long()
+    mask = torch.rand(2, 4, 5) < 0.5 if task == "multiclass" else torch.rand(x.shape) < 0.5
+    for settings in loss.arguments:
+        settings = dict(settings) | {"task": task}
+        if settings.get("from_logits") is False:
+            continue
+        if task == "binary":
+            settings.pop("weight", None)
+        module = getattr(losskit, loss.module)(**settings)
+        with losskit.use_engine("torch"):
+            assert torch.equal(module(x, t, mask=mask), loss.function(x, t, mask=mask, **settings))
+            assert torch.equal(module(x, t, normalizer=3.0), loss.function(x, t, normalizer=3.0, **settings))
+            with pytest.raises(TypeError, match="takes no sample_weight"):
+                module(x, t, sample_weight=torch.ones(2))
+    with pytest.raises(TypeError, match=f"{loss.module} needs task=: one of 'binary', 'multiclass', 'multilabel'"):
+        getattr(losskit, loss.module)()
+
+
+@pytest.mark.parametrize("dim", [1, 2, -1, -2, -3])
+@pytest.mark.parametrize("task", TASKS)
+def test_classes_may_lie_along_any_axis_but_that_of_the_samples(task, dim):
+    weight = torch.ones(1 if task == "binary" else 3)
+    module = losskit.DiceLoss(task=task, dim=dim, weight=weight, average="none")
+    axes = max(dim + 1, 1 - dim, 2)
+    x = torch.randn([2] * axes).movedim(0, 0)
+    x = torch.cat([x, x, x], dim).narrow(dim, 0, len(weight))
+    with losskit.use_engine("torch"):
+        assert module(x, x.argmax(dim) if task == "multiclass" else (x > 0)).shape == (2, 1 if task == "binary" else 3)
+    if task != "binary":
+        with pytest.raises(ValueError, match="samples along axis 0"):
+            module.dim = 0
+    assert module.dim == dim
+
+
+def test_class_weights_are_buffers():
+    module = losskit.DiceCELoss(task="multiclass", weight=[1.0, 2.0, 0.5])
+    assert set(module.state_dict()) == {"weight"} and "weight=[1.0, 2.0, 0.5]" in repr(module)
+    x, t = torch.randn(2, 3, 4), torch.randint(0, 3, (2, 4))
+    with losskit.use_engine("torch"):
+        loss, parts = losskit.DiceCELoss(task="multiclass", weight=[1.0, 2.0, 0.5], return_parts=True)(x, t)
+        assert torch.equal(module(x, t), loss) and parts._fields == ("dice", "ce")
+    module.weight = None
+    assert not module.state_dict()
+    focal = losskit.DiceFocalLoss(task="multiclass", alpha=[0.5, 2.0])
+    assert set(focal.state_dict()) == {"alpha"}
+
+
+def test_boundary_module():
+    x, d = torch.randn(2, 3, 4), torch.randn(2, 3, 4)
+    for task in TASKS:
+        module = losskit.BoundaryLoss(task=task, reduction="none")
+        assert torch.equal(module(x, d), losskit.boundary_loss(x, d, task=task, reduction="none"))
+    weight = torch.rand(2, 1)
+    module = losskit.BoundaryLoss(task="multiclass", background=False)
+    assert torch.equal(module(x, d, sample_weight=weight), losskit.boundary_loss(x, d, task="multiclass", background=False, sample_weight=weight))
 
 
 def test_a_changed_setting_holds_from_the_next_call_on():
@@ -170,6 +240,15 @@ BAD = [
     ("BinaryCrossEntropyLoss", {"weight": torch.tensor([math.inf])}, ValueError, r"weight must be finite, got inf at index \(0,\)"),
     ("CrossEntropyLoss", {"weight": [1, math.nan]}, ValueError, r"weight must be finite, got nan at index \(1,\)"),
     ("FocalLoss", {"task": "multiclass", "alpha": [1, math.nan]}, ValueError, r"alpha must be finite, got nan at index \(1,\)"),
+    ("DiceLoss", {"smooth": 1.0}, TypeError, "DiceLoss needs task=: one of"),
+    ("DiceLoss", {"task": "softmax"}, ValueError, "task must be one of"),
+    ("DiceLoss", {"task": "binary", "smooth": -1.0}, ValueError, "smooth must be >= 0"),
+    ("DiceLoss", {"task": "binary", "background": False}, ValueError, "background=False leaves out class 0"),
+    ("DiceLoss", {"task": "binary", "weight": [1.0, 2.0]}, ValueError, r"weight has shape \(2,\), expected one number for each of the 1 classes"),
+    ("DiceLoss", {"task": "binary", "process_group": "all"}, TypeError, "process_group must be"),
+    ("TverskyLoss", {"task": "multiclass", "alpha": -1.0}, ValueError, "alpha must be >= 0"),
+    ("DiceCELoss", {"task": "multiclass", "average": "none"}, ValueError, 'average="none"'),
+    ("BoundaryLoss", {"task": "multilabel", "background": False}, ValueError, "background=False leaves out class 0"),
     ("FocalLoss", {"alpha": "abc"}, TypeError, "alpha must be a number, a tensor or a list of numbers, got str: 'abc'"),
 ]
 

@@ -11,10 +11,13 @@ import pytest
 
 import losskit
 from losskit import LOSSES
-from losskit.contract.registry import HANDLING, TENSOR_ARGUMENTS
+from losskit.contract.registry import HANDLING, OVERLAP_HANDLING, TENSOR_ARGUMENTS
 
 SOURCE = Path(losskit.__file__).parent
 SECTIONS = ("Formula", "Args", "Returns", "Raises", "When to use", "Edge cases", "Reference", "Example")
+OVERLAP = ("power", "from_logits", "over", "average", "background", "empty", "weight", "ignore_index", "dim", "process_group")  # every loss of overlap has
+WITHOUT = {"mcc_loss": {"power"}, "generalized_dice_loss": {"average"}}  # with a correlation squares make no sense; classes joined have no average
+SUMMED = ("overlap", "ranked")  # patterns whose losses are averages over classes, not of items
 every_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
 
 
@@ -34,7 +37,7 @@ def test_public(loss):
 @every_loss
 def test_docstring(loss):
     docs = inspect.getdoc(loss.function)
-    sections = re.findall(r"^(\w[\w ]*):$", docs, re.M)
+    sections = re.findall(r"^(\w[\w' ]*):$", docs, re.M)
     assert [s for s in sections if not s.startswith("Differs from")] == list(SECTIONS)
     assert [s for s in sections if s.startswith("Differs from")], "a section on how it differs from torch or a peer"
     assert ">>>" in docs and re.search(r"\b1[789]\d\d\b|\b20\d\d\b", docs), "an example and the year of the reference"
@@ -54,15 +57,35 @@ def test_chinese(loss):
 def test_signature(loss):
     parameters = inspect.signature(loss.function).parameters
     tensors = ["input"] if loss.target == "none" else ["input", "target"]
-    assert list(parameters)[: len(tensors)] == tensors and list(parameters)[-4:] == [*TENSOR_ARGUMENTS, "reduction"]
-    assert all(p.kind is p.KEYWORD_ONLY and p.default is not p.empty for p in list(parameters.values())[len(tensors) :])
-    assert parameters["reduction"].default == "mean"
+    last = ["mask", "normalizer"] if loss.pattern in SUMMED else [*TENSOR_ARGUMENTS, "reduction"]
+    assert list(parameters)[: len(tensors)] == tensors and list(parameters)[-len(last) :] == last
+    assert all(p.kind is p.KEYWORD_ONLY for p in list(parameters.values())[len(tensors) :])
+    assert loss.required == (("task",) if loss.task == "segmentation" else ())
+    assert loss.pattern in SUMMED or parameters["reduction"].default == "mean"
+
+
+@pytest.mark.parametrize("loss", LOSSES.of("overlap").values(), ids=LOSSES.of("overlap"))
+def test_losses_of_overlap_share_their_settings(loss):
+    shared = [name for name in OVERLAP if name not in WITHOUT.get(loss.name, ())]
+    assert [name for name in loss.settings if name in OVERLAP] == shared
+    dice = LOSSES["dice_loss"].settings
+    assert {name: loss.settings[name] for name in shared} == {name: dice[name] for name in shared}
+    for score in loss.scores:
+        names = list(inspect.signature(score).parameters)
+        assert getattr(losskit, score.__name__) is score and score.__name__ in losskit.__all__
+        assert names == ["input", "target", *loss.settings, "mask"]
+        assert ">>>" in inspect.getdoc(score)
 
 
 @every_loss
 def test_textbook_takes_every_setting_and_nothing_of_the_loss(loss):
     names = list(inspect.signature(loss.textbook).parameters)
-    assert names == ["mp", "x", "t", *(s for s in loss.settings if s != "reduction" and (s not in HANDLING or s == "task"))]
+    if loss.pattern == "overlap":
+        second = ["second"] if "return_parts" in loss.settings else []  # the mean of the loss that comes along
+        assert names == ["mp", "i", "p", "t", "n", *second, *(s for s in loss.settings if s not in OVERLAP_HANDLING)]
+    else:
+        handling = OVERLAP_HANDLING if loss.pattern == "ranked" else HANDLING
+        assert names == ["mp", "x", "t", *(s for s in loss.settings if s != "reduction" and (s not in handling or s == "task"))]
     read = {i.argval for i in dis.get_instructions(loss.textbook) if i.opname == "LOAD_GLOBAL"}
     assert read <= set(dir(builtins)), "arithmetic and the mp context only"
 
@@ -70,7 +93,7 @@ def test_textbook_takes_every_setting_and_nothing_of_the_loss(loss):
 @every_loss
 def test_arguments_reach_every_setting(loss):
     varied = {name for settings in (*loss.arguments, *loss.rows) for name, value in settings.items() if value != loss.settings[name]}
-    assert varied >= set(loss.settings) - set(HANDLING)
+    assert varied >= set(loss.settings) - set(OVERLAP_HANDLING if loss.pattern in SUMMED else HANDLING)
 
 
 def imports(file: Path) -> set[str]:

@@ -10,7 +10,18 @@ import torch
 import losskit
 from losskit import tour
 from losskit.cli import main
-from losskit.tour import digits, digits_hand, digits_run, imbalance_run, regression, regression_run
+from losskit.tour import (
+    digits,
+    digits_hand,
+    digits_run,
+    imbalance_run,
+    regression,
+    regression_run,
+    segmentation,
+    segmentation_data,
+    segmentation_hand,
+    segmentation_run,
+)
 from losskit.tour.chapter import Effort, listed
 from losskit.tour.compare import calibration_error, difference, rank_correlation, student
 from losskit.tour.train import one_thread
@@ -25,6 +36,13 @@ def outcome(tmp_path_factory):
     made = tour.conduct(tmp_path_factory.mktemp("tour") / "deep" / "report", effort=LITTLE, advance=steps.append)
     assert len(steps) == tour.work()
     return made
+
+
+@pytest.fixture(scope="module")
+def segmented():
+    """What a small tour finds in pictures."""
+    with one_thread():
+        return segmentation_run.run(0, LITTLE, lambda done: None)
 
 
 class Page(HTMLParser):
@@ -176,6 +194,86 @@ def test_digits_verdict_follows_the_numbers():
     verdict = " ".join(sentence.en for sentence in digits.tell(made_up, LITTLE).verdict)
     assert verdict.startswith("With 30% wrong labels CE reads the most test digits right: 99.0") and "GCE(q=0.7) (-49.0)" in verdict
     assert "No loss loses more than a point" in verdict and "no difference is beyond the noise" in verdict and "Not every network" not in verdict
+
+
+def test_pictures_repeat_whatever_the_threads(outcome, segmented):
+    assert segmentation.tell(segmented, LITTLE) == outcome.chapters[3], "numbers, words or pictures differ"
+
+
+def test_no_crop_sees_a_held_out_pixel():
+    """Every pixel is held out once, and then no training crop has it."""
+    coins, galaxies = segmentation_data.pictures(0)
+    for picture in (coins, galaxies):
+        columns = np.broadcast_to(np.arange(picture.mask.shape[1]), picture.mask.shape)
+        bands = [segmentation_data.tiles(picture, columns, band) for band in range(segmentation_data.BANDS)]
+        assert np.array_equal(segmentation_data.joined(picture, bands), columns)
+        for band, held_out in enumerate(bands):
+            seen, _ = segmentation_data.batches(picture._replace(image=columns), band, size=4, count=60, seed=0)
+            assert not set(seen.unique().tolist()) & set(held_out.unique().tolist())
+            assert len(seen.unique()) > 0.9 * (columns.shape[1] - picture.band)
+
+
+def test_masks_come_from_the_pictures():
+    coins, galaxies = segmentation_data.pictures(0)
+    another = segmentation_data.galaxies(1)
+    assert segmentation_run.objects(coins, coins.mask) == (24, 24, 0) and coins.mask.dtype == galaxies.mask.dtype == bool
+    assert np.array_equal(galaxies.mask, another.mask) and not np.array_equal(galaxies.image, another.image)
+    nothing = np.zeros_like(coins.mask)
+    assert segmentation_run.objects(coins, nothing) == (24, 0, 0) and segmentation_run.objects(coins, ~coins.mask).found == 0
+    x, t = segmentation_data.batches(galaxies._replace(image=galaxies.mask * 1.0), 2, size=2, count=4, seed=0)
+    assert torch.equal(x, t), "image and mask are turned differently"
+
+
+def test_overlap_scores_by_hand():
+    coins, _ = segmentation_data.pictures(0)
+    half = coins.mask & (np.arange(coins.mask.shape[0]) % 2 == 0)[:, None]
+    bands = [segmentation_data.tiles(coins, half, band) for band in range(segmentation_data.BANDS)]
+    result = segmentation_run.scores(coins, bands)
+    assert np.array_equal(result.found, half) and result.false.sum() == 0
+    width = coins.band
+    for band, dice in enumerate(result.dice):
+        a, b = (whole[:, band * width : (band + 1) * width].sum() for whole in (coins.mask, half))
+        assert dice == pytest.approx(2 * b / (a + b)) and result.iou[band] == pytest.approx(b / a)
+
+
+def test_pulls_of_one_pixel():
+    """Cross-entropy's are the same everywhere; Dice's follow its formula in a tile of its own."""
+    cross, dice = (segmentation_run.pull(entry, 73) for entry in segmentation_run.ENTRIES[:2])
+    items = segmentation_run.BATCH * segmentation_run.TILE**2
+    assert np.allclose(cross.false, 0.9 / items) and np.allclose(cross.missed[1:], 0.9 / items)
+    n = 100
+    hit = 0.9 * (n - 1) + 0.1
+    found = hit + 0.9 + 0.01 * (segmentation_run.TILE**2 - n - 1)
+    score, whole = (2 * hit + 1) / (found + n + 1), found + n + 1
+    assert dice.false[4] == pytest.approx(score / whole * 0.09 / 4) and dice.missed[4] == pytest.approx((2 - score) / whole * 0.09 / 4)
+
+
+def test_overlapping_masks_agree_with_losskit():
+    (steps,) = (block for block in segmentation_hand.by_hand() if block.kind == "table")
+    by_hand, compared = None, 0
+    for row in steps.rows:
+        numbers = [cell.text for cell in row[1:]]
+        if row[0].text.en.startswith("losskit"):
+            assert numbers == by_hand, row[0].text.en
+            compared += 1
+        by_hand = numbers
+    assert compared == 5 and steps.rows[3][1].text == "0.5333"
+    assert segmentation_hand.soft_labels() == pytest.approx((0.8, 1.0))
+
+
+def test_segmentation_verdict_follows_the_numbers(segmented):
+    """Other findings, other words: Tversky made perfect and everything else made to find nothing."""
+    results = {}
+    for picture in segmented.pictures:
+        nothing, everything = (
+            segmentation_run.scores(picture, [segmentation_data.tiles(picture, mask, band) for band in range(segmentation_data.BANDS)])
+            for mask in (np.zeros_like(picture.mask), picture.mask)
+        )
+        results[picture.key] = {e.name: everything if e.loss == "tversky_loss" else nothing for e in segmentation_run.ENTRIES}
+    verdict = " ".join(sentence.en for sentence in segmentation.tell(segmented._replace(results=results), LITTLE).verdict)
+    assert verdict.startswith("Coins: Tversky(0.3, 0.7) overlaps best on held-out tiles, Dice 1.000 and IoU 1.000")
+    assert "Clearly behind the best, by their Dice: BCE (-1.000)" in verdict and "no loss finds more, and none invents fewer" in verdict
+    assert "from 0.000 to 0.000 on the galaxies (within the noise)" in verdict and "The gradient fits" not in verdict
 
 
 def test_rare_class_is_as_rare_in_the_test():

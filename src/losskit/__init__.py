@@ -12,14 +12,17 @@ from losskit.contract.engine import engine_for
 from losskit.contract.module import LossModule, make_module
 from losskit.contract.registry import LOSSES, Loss
 from losskit.engines.dispatch import EngineError, use_engine
+from losskit.presets import like
+from losskit.sums import OverlapSums, overlap_sums
 
 __version__ = "0.1.0"
 
-__all__ = ["LOSSES", "EngineError", "Loss", "LossModule", "engine_for", "use_engine", "validate"]
+__all__ = ["LOSSES", "EngineError", "Loss", "LossModule", "OverlapSums", "engine_for", "like", "overlap_sums", "use_engine", "validate"]
 
-globals().update({name: loss.function for name, loss in LOSSES.items()})
+_scores = {score.__name__: score for loss in LOSSES.values() for score in loss.scores}
+globals().update({name: loss.function for name, loss in LOSSES.items()} | _scores)
 _modules = {loss.module: loss for loss in LOSSES.values()}
-__all__ += sorted([*LOSSES, *_modules])
+__all__ += sorted([*LOSSES, *_scores, *_modules])
 
 
 def __getattr__(name: str) -> type[LossModule]:

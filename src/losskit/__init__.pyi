@@ -12,6 +12,9 @@ from losskit.contract.registry import LOSSES as LOSSES
 from losskit.contract.registry import Loss as Loss
 from losskit.engines.dispatch import EngineError as EngineError
 from losskit.engines.dispatch import use_engine as use_engine
+from losskit.presets import like as like
+from losskit.sums import OverlapSums as OverlapSums
+from losskit.sums import overlap_sums as overlap_sums
 from losskit.losses.classification.binary_cross_entropy import binary_cross_entropy as binary_cross_entropy
 from losskit.losses.classification.cross_entropy import cross_entropy as cross_entropy
 from losskit.losses.classification.entropy import entropy as entropy
@@ -31,6 +34,19 @@ from losskit.losses.regression.log_cosh import log_cosh_loss as log_cosh_loss
 from losskit.losses.regression.mse import mse_loss as mse_loss
 from losskit.losses.regression.quantile import quantile_loss as quantile_loss
 from losskit.losses.regression.smooth_l1 import smooth_l1_loss as smooth_l1_loss
+from losskit.losses.segmentation.boundary import boundary_loss as boundary_loss
+from losskit.losses.segmentation.dice import dice_loss as dice_loss
+from losskit.losses.segmentation.dice import dice_score as dice_score
+from losskit.losses.segmentation.dice_ce import dice_ce_loss as dice_ce_loss
+from losskit.losses.segmentation.dice_focal import dice_focal_loss as dice_focal_loss
+from losskit.losses.segmentation.focal_tversky import focal_tversky_loss as focal_tversky_loss
+from losskit.losses.segmentation.generalized_dice import generalized_dice_loss as generalized_dice_loss
+from losskit.losses.segmentation.jaccard import jaccard_loss as jaccard_loss
+from losskit.losses.segmentation.jaccard import jaccard_score as jaccard_score
+from losskit.losses.segmentation.log_cosh_dice import log_cosh_dice_loss as log_cosh_dice_loss
+from losskit.losses.segmentation.lovasz import lovasz_loss as lovasz_loss
+from losskit.losses.segmentation.mcc import mcc_loss as mcc_loss
+from losskit.losses.segmentation.tversky import tversky_loss as tversky_loss
 
 __version__: str
 
@@ -53,6 +69,17 @@ class BinaryCrossEntropyLoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, weight: torch.Tensor | None | collections.abc.Sequence[float] = None, pos_weight: torch.Tensor | None | collections.abc.Sequence[float] = None, label_smoothing: float = 0.0, from_logits: bool = True, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+
+class BoundaryLoss(LossModule):
+    """Boundary loss of logits (default) or, with from_logits=False, of probabilities: probability times signed distance to the target's boundary."""
+
+    task: Literal["binary", "multiclass", "multilabel"]
+    from_logits: bool
+    background: bool
+    dim: int
+    reduction: Literal["none", "mean", "sum"]
+
+    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], from_logits: bool = True, background: bool = True, dim: int = 1, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class CharbonnierLoss(LossModule):
     """Charbonnier loss between real values `input` and `target`: an absolute error that is smooth at 0."""
@@ -79,6 +106,68 @@ class CrossEntropyLoss(LossModule):
 
     def __init__(self, *, weight: torch.Tensor | None | collections.abc.Sequence[float] = None, ignore_index: int = -100, label_smoothing: float = 0.0, z_loss: float = 0.0, softcap: float | None = None, dim: int = 1, from_logits: bool = True, log_input: bool = False, inplace: bool = False, return_parts: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
+class DiceCELoss(LossModule):
+    """Dice loss plus cross-entropy of logits (default) or, with from_logits=False, of probabilities, from one pass over the logits."""
+
+    task: Literal["binary", "multiclass", "multilabel"]
+    dice_weight: float
+    ce_weight: float
+    smooth: float | tuple[float, float]
+    power: int
+    from_logits: bool
+    over: Literal["sample", "batch"]
+    average: Literal["macro", "micro", "weighted", "nested", "none"]
+    background: bool
+    empty: Literal["smooth", "skip", "zero", "mass"]
+    weight: torch.Tensor | None
+    ignore_index: int
+    dim: int
+    process_group: torch.distributed.distributed_c10d.ProcessGroup | None
+    return_parts: bool
+
+    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], dice_weight: float = 1.0, ce_weight: float = 1.0, smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | None | collections.abc.Sequence[float] = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | None = None, return_parts: bool = False) -> None: ...
+
+class DiceFocalLoss(LossModule):
+    """Dice loss plus focal loss of logits (default) or, with from_logits=False, of probabilities, from one pass over the logits."""
+
+    task: Literal["binary", "multiclass", "multilabel"]
+    dice_weight: float
+    focal_weight: float
+    gamma: float
+    alpha: float | torch.Tensor | None
+    smooth: float | tuple[float, float]
+    power: int
+    from_logits: bool
+    over: Literal["sample", "batch"]
+    average: Literal["macro", "micro", "weighted", "nested", "none"]
+    background: bool
+    empty: Literal["smooth", "skip", "zero", "mass"]
+    weight: torch.Tensor | None
+    ignore_index: int
+    dim: int
+    process_group: torch.distributed.distributed_c10d.ProcessGroup | None
+    return_parts: bool
+
+    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], dice_weight: float = 1.0, focal_weight: float = 1.0, gamma: float = 2.0, alpha: float | torch.Tensor | None | collections.abc.Sequence[float] = None, smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | None | collections.abc.Sequence[float] = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | None = None, return_parts: bool = False) -> None: ...
+
+class DiceLoss(LossModule):
+    """Dice loss of logits (default) or, with from_logits=False, of probabilities: 1 minus twice the overlap over the two masses."""
+
+    task: Literal["binary", "multiclass", "multilabel"]
+    smooth: float | tuple[float, float]
+    power: int
+    from_logits: bool
+    over: Literal["sample", "batch"]
+    average: Literal["macro", "micro", "weighted", "nested", "none"]
+    background: bool
+    empty: Literal["smooth", "skip", "zero", "mass"]
+    weight: torch.Tensor | None
+    ignore_index: int
+    dim: int
+    process_group: torch.distributed.distributed_c10d.ProcessGroup | None
+
+    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | None | collections.abc.Sequence[float] = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | None = None) -> None: ...
+
 class Entropy(LossModule):
     """Entropy of softmax(input), from class logits; there is no target."""
 
@@ -101,6 +190,27 @@ class FocalLoss(LossModule):
 
     def __init__(self, *, task: Literal["binary", "multilabel", "multiclass"] = "binary", alpha: float | torch.Tensor | None | collections.abc.Sequence[float] = None, gamma: float = 2.0, from_logits: bool = True, label_smoothing: float = 0.0, dim: int = 1, ignore_index: int = -100, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
+class FocalTverskyLoss(LossModule):
+    """Focal Tversky loss of logits (default) or, with from_logits=False, of probabilities: the Tversky loss of each class to a power."""
+
+    task: Literal["binary", "multiclass", "multilabel"]
+    gamma: float
+    alpha: float
+    beta: float
+    smooth: float | tuple[float, float]
+    power: int
+    from_logits: bool
+    over: Literal["sample", "batch"]
+    average: Literal["macro", "micro", "weighted", "nested", "none"]
+    background: bool
+    empty: Literal["smooth", "skip", "zero", "mass"]
+    weight: torch.Tensor | None
+    ignore_index: int
+    dim: int
+    process_group: torch.distributed.distributed_c10d.ProcessGroup | None
+
+    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], gamma: float = 0.75, alpha: float = 0.3, beta: float = 0.7, smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | None | collections.abc.Sequence[float] = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | None = None) -> None: ...
+
 class GeneralizedCrossEntropyLoss(LossModule):
     """Generalized cross-entropy of class logits against class labels: bounded, for labels that may be wrong."""
 
@@ -112,6 +222,24 @@ class GeneralizedCrossEntropyLoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, q: float = 0.7, weight: torch.Tensor | None | collections.abc.Sequence[float] = None, ignore_index: int = -100, dim: int = 1, return_parts: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+
+class GeneralizedDiceLoss(LossModule):
+    """Generalized Dice loss of logits (default) or, with from_logits=False, of probabilities: one Dice loss of all classes, weighted by inverse volume."""
+
+    task: Literal["binary", "multiclass", "multilabel"]
+    volume_weight: Literal["square", "simple", "uniform"]
+    smooth: float | tuple[float, float]
+    power: int
+    from_logits: bool
+    over: Literal["sample", "batch"]
+    background: bool
+    empty: Literal["smooth", "skip", "zero", "mass"]
+    weight: torch.Tensor | None
+    ignore_index: int
+    dim: int
+    process_group: torch.distributed.distributed_c10d.ProcessGroup | None
+
+    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], volume_weight: Literal["square", "simple", "uniform"] = "square", smooth: float | tuple[float, float] = 0.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | None | collections.abc.Sequence[float] = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | None = None) -> None: ...
 
 class HuberLoss(LossModule):
     """Huber loss between real values `input` and `target`: half the square within `delta`, linear beyond."""
@@ -128,6 +256,24 @@ class JSDivergence(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, dim: int = 1, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+
+class JaccardLoss(LossModule):
+    """Jaccard (IoU) loss of logits (default) or, with from_logits=False, of probabilities: 1 minus the overlap over the union."""
+
+    task: Literal["binary", "multiclass", "multilabel"]
+    smooth: float | tuple[float, float]
+    power: int
+    from_logits: bool
+    over: Literal["sample", "batch"]
+    average: Literal["macro", "micro", "weighted", "nested", "none"]
+    background: bool
+    empty: Literal["smooth", "skip", "zero", "mass"]
+    weight: torch.Tensor | None
+    ignore_index: int
+    dim: int
+    process_group: torch.distributed.distributed_c10d.ProcessGroup | None
+
+    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | None | collections.abc.Sequence[float] = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | None = None) -> None: ...
 
 class KLDivergence(LossModule):
     """Kullback-Leibler divergence KL(target || softmax(input / temperature)) of class logits against probabilities."""
@@ -153,12 +299,61 @@ class L2Loss(LossModule):
 
     def __init__(self, *, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
+class LogCoshDiceLoss(LossModule):
+    """Log-cosh Dice loss of logits (default) or, with from_logits=False, of probabilities: log cosh of each class's Dice loss."""
+
+    task: Literal["binary", "multiclass", "multilabel"]
+    smooth: float | tuple[float, float]
+    power: int
+    from_logits: bool
+    over: Literal["sample", "batch"]
+    average: Literal["macro", "micro", "weighted", "nested", "none"]
+    background: bool
+    empty: Literal["smooth", "skip", "zero", "mass"]
+    weight: torch.Tensor | None
+    ignore_index: int
+    dim: int
+    process_group: torch.distributed.distributed_c10d.ProcessGroup | None
+
+    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | None | collections.abc.Sequence[float] = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | None = None) -> None: ...
+
 class LogCoshLoss(LossModule):
     """Log-cosh loss between real values `input` and `target`: about r^2 / 2 near 0 and |r| - log 2 far out, smooth everywhere."""
 
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+
+class LovaszLoss(LossModule):
+    """Lovasz hinge ("binary", "multilabel") or Lovasz softmax ("multiclass") of logits, or of probabilities: a convex extension of 1 - IoU to errors."""
+
+    task: Literal["binary", "multiclass", "multilabel"]
+    classes: Literal["auto", "present", "all"]
+    from_logits: bool
+    over: Literal["sample", "batch"]
+    average: Literal["nested", "macro", "none"]
+    weight: torch.Tensor | None
+    ignore_index: int
+    dim: int
+
+    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], classes: Literal["auto", "present", "all"] = "auto", from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["nested", "macro", "none"] = "nested", weight: torch.Tensor | None | collections.abc.Sequence[float] = None, ignore_index: int = -100, dim: int = 1) -> None: ...
+
+class MCCLoss(LossModule):
+    """Matthews correlation loss of logits (default) or, with from_logits=False, of probabilities: 1 minus the correlation with the target."""
+
+    task: Literal["binary", "multiclass", "multilabel"]
+    smooth: float | tuple[float, float]
+    from_logits: bool
+    over: Literal["sample", "batch"]
+    average: Literal["macro", "micro", "weighted", "nested", "none"]
+    background: bool
+    empty: Literal["smooth", "skip", "zero", "mass"]
+    weight: torch.Tensor | None
+    ignore_index: int
+    dim: int
+    process_group: torch.distributed.distributed_c10d.ProcessGroup | None
+
+    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], smooth: float | tuple[float, float] = 0.0, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | None | collections.abc.Sequence[float] = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | None = None) -> None: ...
 
 class MSELoss(LossModule):
     """Squared error (MSE) between real values `input` and `target`."""
@@ -218,3 +413,23 @@ class SymmetricCrossEntropyLoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, alpha: float = 0.1, beta: float = 1.0, log_zero: float = -4.0, weight: torch.Tensor | None | collections.abc.Sequence[float] = None, ignore_index: int = -100, dim: int = 1, return_parts: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+
+class TverskyLoss(LossModule):
+    """Tversky loss of logits (default) or, with from_logits=False, of probabilities: overlap with a price for false alarms and another for misses."""
+
+    task: Literal["binary", "multiclass", "multilabel"]
+    alpha: float
+    beta: float
+    smooth: float | tuple[float, float]
+    power: int
+    from_logits: bool
+    over: Literal["sample", "batch"]
+    average: Literal["macro", "micro", "weighted", "nested", "none"]
+    background: bool
+    empty: Literal["smooth", "skip", "zero", "mass"]
+    weight: torch.Tensor | None
+    ignore_index: int
+    dim: int
+    process_group: torch.distributed.distributed_c10d.ProcessGroup | None
+
+    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], alpha: float = 0.5, beta: float = 0.5, smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | None | collections.abc.Sequence[float] = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | None = None) -> None: ...

@@ -10,6 +10,8 @@ import torch
 import losskit
 from losskit.contract.registry import Loss
 
+MASK = (0, 0, 1, 1, 1, 0, 0, 0, 0, 0)  # a picture of ten pixels, for the losses of masks
+DISTANCES = (2.0, 1.0, -1.0, -2.0, -1.0, 1.0, 2.0, 3.0, 4.0, 5.0)  # of its boundary
 DISTINCT = 0.03  # two curves closer than this share of the height of the picture look the same in it
 
 
@@ -61,6 +63,8 @@ def domain(loss: Loss, settings: Mapping[str, Any]) -> Axis:
         if loss.input == "real":
             return Axis("error", -4.0, 4.0)
         return Axis("probability", 0.005, 0.995) if probability else Axis("logit", -6.0, 6.0)
+    if loss.pattern != "rows":
+        return Axis("mask's probability", 0.005, 0.995, MASK.count(0)) if probability else Axis("mask's logit", -6.0, 6.0, MASK.count(0))
     listed = (s["weight"] for s in (settings, *loss.arguments) if s.get("weight") is not None)
     others = len(next(listed, range(4))) - 1  # one number of classes for all curves of a loss
     if loss.target == "none":
@@ -80,7 +84,11 @@ def sample(loss: Loss, settings: Mapping[str, Any] | None = None, *, points: int
     low, high = span or (axis.low, axis.high)
     x = torch.linspace(low, high, points, dtype=torch.float64).round(decimals=9).requires_grad_()  # 0 is 0, where kinks are
     with losskit.use_engine("torch"):
-        value = module(loss, settings | {"reduction": "none"})(*arguments(loss, settings, x))
+        if loss.pattern in ("elementwise", "rows"):
+            value = module(loss, settings | {"reduction": "none"})(*arguments(loss, settings, x))
+        else:
+            made = module(loss, {k: v for k, v in settings.items() if k not in ("weight", "background")} | {"task": "binary"})
+            value = torch.stack([made(*arguments(loss, settings, point)) for point in x])
         (slope,) = torch.autograd.grad(value.sum(), x)
     return Curve(label(settings), x.detach().tolist(), value.detach().tolist(), slope.tolist())
 
@@ -90,6 +98,10 @@ def arguments(loss: Loss, settings: Mapping[str, Any], x: torch.Tensor) -> tuple
     if loss.pattern == "elementwise":
         return x, torch.full_like(x, 0.0 if loss.target == "real" else 1.0, requires_grad=False)
     axis = domain(loss, settings)
+    if loss.pattern != "rows":
+        mask = torch.tensor([MASK])
+        right = torch.where(mask == 1, x, 1.0 - x if axis.name == "mask's probability" else -x)
+        return right, torch.tensor([DISTANCES]) if loss.target == "real" else mask
     rest = torch.zeros_like(x)
     if axis.name == "row's log-probability":
         rest = torch.log(-torch.expm1(x.detach()) / axis.others)
@@ -149,6 +161,8 @@ AXES = {
     "row's logit": ("logit of one class, the other {others} at 0", "一个类别的 logit(其余 {others} 类为 0)"),
     "row's right logit": ("logit of the right class, the other {others} at 0", "正确类别的 logit(其余 {others} 类为 0)"),
     "row's probability": ("probability of the right class, the other {others} equal", "正确类别的概率(其余 {others} 类相等)"),
+    "mask's logit": ("logit x on 3 pixels of a target, -x on {others} others", "目标 3 个像素的 logit 为 x，其余 {others} 个为 -x"),
+    "mask's probability": ("probability p on 3 pixels of a target, 1 - p on {others} others", "目标 3 个像素的概率为 p，其余 {others} 个为 1 - p"),
     "row's log-probability": ("log-probability of the right class, the other {others} equal", "正确类别的对数概率(其余 {others} 类相等)"),
 }
 FORMATS = ("png", "svg", "pdf")

@@ -4,26 +4,18 @@ As in `losskit.bench`: forward and backward of "mean", sides in turns, medians, 
 `torch.add(x, 1.0)`: it reads the logits once and writes as many bytes.
 """
 
-import argparse
-import ctypes
-import gc
-import json
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from rich.console import Console
 from torch import Tensor
 
 import losskit
+from losskit.bench import cases
 from losskit.bench.report import MEMORY
-from losskit.bench.run import machine, medians, settle_memory, status
+from losskit.bench.run import settle_memory
 
-console = Console()
 Side = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -93,25 +85,10 @@ def steps(case: Case, x: Tensor, t: Tensor, compiled: bool) -> dict[str, Callabl
     return found | {"floor": lambda: torch.add(plain, 1.0)}
 
 
-def extra_memory(case: Case) -> dict[str, float]:
-    """Bytes at the peak of one step beyond logits and labels, in units of the logits, by the kernel's own high-water mark; Linux only."""
-    x, t = inputs(case, torch.float32)
-    result = {}
-    for name, step in steps(case, x, t, compiled=False).items():
-        step()
-        gc.collect()
-        ctypes.CDLL(None).malloc_trim(0)
-        Path("/proc/self/clear_refs").write_text("5")
-        before = status("VmRSS")
-        step()
-        result[name] = (status("VmHWM") - before) / x.nbytes
-    return result
-
-
-def memory_apart(index: int) -> dict[str, float]:
-    """`extra_memory` in a process of its own."""
-    code = f"import json; from losskit.bench.rows import CASES, extra_memory; print(json.dumps(extra_memory(CASES[{index}])))"
-    return json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)  # type: ignore[no-any-return]
+def extra_memory(index: int) -> dict[str, float]:
+    """`cases.extra_memory` of a case, in units of the logits."""
+    x, t = inputs(CASES[index], torch.float32)
+    return cases.extra_memory(steps(CASES[index], x, t, compiled=False), x.nbytes)
 
 
 def markdown(results: dict[str, Any]) -> str:
@@ -125,48 +102,26 @@ def markdown(results: dict[str, Any]) -> str:
         'Forward and backward of "mean"; medians of interleaved repeats; every figure is a ratio within this run. `floor` is `torch.add(x, 1.0)`.',
         f"Memory: {MEMORY[results['memory']]}",
         "",
-        "| logits | dtype | losskit / floor | torch / losskit | torch.compile / losskit | wanted |",
-        "|---|---|---|---|---|---|",
+        *cases.table(results["rows"], "logits", ("torch", "torch.compile")),
     ]
-    for row in results["rows"]:
-        s, wanted = row["seconds"], row["targets"]
-        cells = [f"{s['losskit'] / s['floor']:.2f}"]
-        for side in ("torch", "torch.compile"):
-            met = side not in wanted or side not in s or s["losskit"] <= wanted[side] * s[side]
-            cells.append("" if side not in s else f"{s[side] / s['losskit']:.2f}" if met else f"**{s[side] / s['losskit']:.2f}**")
-        goal = ", ".join(f"{1 / limit:.3g}x {side}" for side, limit in wanted.items())
-        lines.append(f"| {row['case']} | {row['dtype']} | {' | '.join(cells)} | {goal} |")
     halves = {r["case"]: r["seconds"]["losskit"] for r in results["rows"] if r["dtype"] == "bfloat16"}
     lines += ["", "Bold: missed. bfloat16 in multiples of float32's time (wanted: at most 1):", ""]
     lines += [f"- {r['case']}: {halves[r['case']] / r['seconds']['losskit']:.2f}" for r in results["rows"] if r["dtype"] == "float32" and r["case"] in halves]
-    lines += ["", "Peak memory of one step beyond logits and labels, in multiples of the logits' own:", ""]
-    for name, extra in results["extra memory"].items():
-        lines.append(f"- {name}: " + ", ".join(f"{side} {value:.2f}" for side, value in extra.items() if side != "floor"))
+    lines += cases.memory_lines(results["extra memory"], "logits")
     return "\n".join([*lines, ""])
 
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(prog="python -m losskit.bench.rows", description=__doc__)
-    parser.add_argument("--output", type=Path, default=Path("benchmarks/results/latest-rows.json"))
-    parser.add_argument("--quick", action="store_true", help="no torch.compile, fewer repeats, no half precision")
-    options = parser.parse_args()
-    settle_memory("reused", 1 << 26)
+    options = cases.options("rows", __doc__)
+    settle_memory(options.memory, 1 << 26)
     rows = []
     for case in CASES:
         for dtype in (torch.float32,) if options.quick or case.loss == "inplace" else (torch.float32, torch.bfloat16):
             x, t = inputs(case, dtype)
-            seconds = medians(steps(case, x, t, compiled=not options.quick), lambda: None, 0.5 if options.quick else 3.0)
-            rows.append({"case": case.name, "dtype": str(dtype)[6:], "seconds": seconds, "targets": case.targets if dtype is torch.float32 else {}})
-            console.print(case.name, dtype, {k: f"{v * 1e3:.2f} ms" for k, v in seconds.items()}, soft_wrap=True)
-    memory = {} if options.quick else {CASES[i].name: memory_apart(i) for i in (3, 4, 5)}
-    about = machine() | {"command": "OMP_WAIT_POLICY=PASSIVE python -m losskit.bench.rows " + " ".join(sys.argv[1:])}
-    results = {"machine": about, "memory": "reused", "rows": rows, "extra memory": memory}
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(results, indent=1) + "\n")
-    text = markdown(results)
-    options.output.with_suffix(".md").write_text(text)
-    console.print(text, markup=False, soft_wrap=True)
+            rows.append(cases.measured(case.name, dtype, steps(case, x, t, compiled=not options.quick), case.targets, options.quick))
+    memory = {} if options.quick else {CASES[i].name: cases.memory_apart("rows", i) for i in (3, 4, 5)}
+    cases.publish("rows", options, markdown, {"rows": rows, "extra memory": memory})
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from io import TextIOWrapper
 from typing import NoReturn
 
 BLANK, LINES = 0x2800, {"─": "-", "━": "-", "│": "|", "┃": "|"}  # braille without a dot; box drawing
-NAMES = {"sklearn": "scikit-learn", "PIL": "pillow"}  # modules that are installed under another name
+NAMES = {"sklearn": "scikit-learn", "skimage": "scikit-image", "PIL": "pillow"}  # modules that are installed under another name
 
 
 def stop(message: str, code: int = 2) -> NoReturn:

@@ -22,7 +22,7 @@ OTHER_NAMES = {
     "cauchy": "barron_loss",
     "welsch": "barron_loss",
 }
-CHINESE_TASKS = {"regression": "回归", "binary classification": "二分类", "classification": "多分类"}
+CHINESE_TASKS = {"regression": "回归", "binary classification": "二分类", "classification": "多分类", "segmentation": "分割"}
 SHOWN = ("When to use", "Edge cases", "Differs from", "Reference")
 
 
@@ -90,7 +90,11 @@ def explain(loss: Loss, console: Console, language: str = "en", *, draw: bool = 
             if zh:
                 heading = "出处" if kind == "Reference" else f"与{heading.removeprefix('Differs from')} 的不同(英文)"
             block(console, heading, Text(rejoin(text)))
-    block(console, "参数(默认值)" if zh else "Arguments (defaults)", Text(", ".join(f"{k}={v!r}" for k, v in loss.settings.items())))
+    block(
+        console,
+        "参数(默认值)" if zh else "Arguments (defaults)",
+        Text(", ".join(k if v is inspect.Parameter.empty else f"{k}={v!r}" for k, v in loss.settings.items())),
+    )
     if draw:
         block(console, "曲线" if zh else "Curve", curves(loss, console.width - 2, language))
 

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Literal
 
-import sklearn  # noqa: F401  # missing, it is told here, before the first training
+import skimage  # noqa: F401  # missing, these are told here, before the first training
+import sklearn  # noqa: F401
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table

@@ -16,7 +16,7 @@ from losskit.engines.torch import distributions as plain
 from losskit.engines.torch import elementwise
 from losskit.engines.torch.elementwise import combined
 
-TargetIs = Literal["probabilities", "log_probabilities", "labels"]
+TargetIs = Literal["probabilities", "log_probabilities", "labels", "numbers"]  # numbers: any, unchecked
 
 SUM_TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-4, torch.bfloat16: 2e-2, torch.float16: 2e-3}  # how far from 1 a row may sum by rounding
 
@@ -106,7 +106,7 @@ def distributions(
     if kind == "label":
         mass, items = census(engine, call, input, target, False)
     else:
-        if kind == "distribution":
+        if kind == "distribution" and target_is != "numbers":
             check_distribution("target", target, axis, factor, logs=target_is == "log_probabilities")
         mass = items = one_class.numel()
         if factor is not None:

@@ -90,6 +90,8 @@ def index(ignore_index: int) -> int:
     """The label that marks an item as absent."""
     if isinstance(ignore_index, bool) or not isinstance(ignore_index, int):
         raise TypeError(f"ignore_index must be an integer, got {type(ignore_index).__name__}: {ignore_index!r}")
+    if not -(2**63) <= ignore_index < 2**63:
+        raise ValueError(f"ignore_index must be a number of 64 bits, as labels are, got {ignore_index!r}")
     return ignore_index
 
 

@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.distributed import ProcessGroup
 
 from losskit.contract import checks
 from losskit.contract.registry import TENSOR_ARGUMENTS, Loss
 from losskit.engines.dispatch import use_engine
 
+SUMMED = ("overlap", "ranked")  # patterns whose items are summed up before there is a loss
 SHOWN = 8  # weights of which `repr` shows every one; of more, the first three
 
 
 class LossModule(nn.Module):
-    """A loss as a module. Calls are `module(input, target, *, mask=None, sample_weight=None, normalizer=None)`.
+    """A loss as a module. Calls are `module(input, target, *, mask=None, sample_weight=None, normalizer=None)`; losses of overlap take no `sample_weight`.
 
     The settings are attributes, as in torch.nn: `module.reduction = "none"` holds from the next call on, and a bad value raises as in the constructor.
     """
@@ -33,6 +35,10 @@ class LossModule(nn.Module):
             fits = ", ".join(self.names)
             hint = " (give it when calling the module)" if unknown & set(TENSOR_ARGUMENTS) else ""
             raise TypeError(f"{self.loss.module} has no argument {', '.join(map(repr, sorted(unknown)))}{hint}; it takes: {fits}")
+        missing = [name for name in self.loss.required if name not in settings]
+        if missing:
+            known = get_args(self.__signature__.parameters[missing[0]].annotation)
+            raise TypeError(f"{self.loss.module} needs {missing[0]}=: one of {', '.join(map(repr, known))}")
         self._take(self.loss.settings | settings)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -79,9 +85,11 @@ class LossModule(nn.Module):
         """Bad settings raise here, at the constructor, not in the first training step: a call on no items, without memory behind it."""
         weights = {name: value.to("meta") for name, value in settings.items() if isinstance(value, Tensor)}
         input, target = self._nothing(settings, {name: w.shape for name, w in weights.items()})
-        inplace = {"inplace": False} if "inplace" in settings else {}  # there is no memory to give away
+        here: dict[str, Any] = {"inplace": False} if "inplace" in settings else {}  # there is no memory to give away
+        if isinstance(settings.get("process_group"), ProcessGroup):
+            here["process_group"] = None  # and nothing to send
         with use_engine("torch"):
-            self.loss.function(*((input,) if self.loss.target == "none" else (input, target)), **{**settings, **weights, **inplace})
+            self.loss.function(*((input,) if self.loss.target == "none" else (input, target)), **{**settings, **weights, **here})
 
     def _nothing(self, settings: Mapping[str, Any], shapes: Mapping[str, torch.Size]) -> tuple[Tensor, Tensor]:
         """An input and a target of no items."""
@@ -94,13 +102,13 @@ class LossModule(nn.Module):
             empty = torch.empty((0, *wide), device="meta")
             return empty, empty
         dim = settings.get("dim", 1)
-        classes = wide[-1] if shapes else 2
-        axes = max(dim + 1, -dim, 2) if isinstance(dim, int) else 2
+        classes = 1 if settings.get("task") == "binary" else wide[-1] if shapes else 2
+        axes = max(dim + 1, (1 if self.loss.pattern in SUMMED else 0) - dim, 2) if isinstance(dim, int) else 2  # samples may need an axis of their own
         shape = [0] * axes
         if isinstance(dim, int):
             shape[dim] = classes
         input = torch.empty(shape, device="meta")
-        if self.loss.target in ("distribution", "none"):
+        if self.loss.target in ("distribution", "none", "real") or settings.get("task") in ("binary", "multilabel"):
             return input, input
         return input, torch.empty([0] * (axes - 1), dtype=torch.long, device="meta")
 
@@ -113,7 +121,12 @@ class LossModule(nn.Module):
             if target is not None:
                 raise TypeError(f"{self.loss.module} has no target: call module(input)")
             tensors = (input,)
-        return self.loss.function(*tensors, mask=mask, sample_weight=sample_weight, normalizer=normalizer, **self.settings)
+        given: dict[str, Any] = {"mask": mask, "sample_weight": sample_weight, "normalizer": normalizer}
+        if self.loss.pattern in SUMMED:  # an average over classes has no samples to weigh
+            if sample_weight is not None:
+                raise TypeError(f"{self.loss.module} takes no sample_weight: its items are summed up before there is a loss. mask= leaves items out")
+            del given["sample_weight"]
+        return self.loss.function(*tensors, **given, **self.settings)
 
     if TYPE_CHECKING:
 

@@ -11,11 +11,13 @@ from torch import Tensor
 
 from losskit.engines.torch.elementwise import bound
 
-Task = Literal["regression", "binary classification", "classification"]
-Pattern = Literal["elementwise", "rows"]
+Task = Literal["regression", "binary classification", "classification", "segmentation"]
+Pattern = Literal["elementwise", "rows", "overlap", "ranked", "operations"]  # operations: none of its own, but those of others
 LossFunction = TypeVar("LossFunction", bound=Callable[..., Tensor])
 
 HANDLING = ("reduction", "task", "dim", "ignore_index", "inplace", "return_parts")  # settings that leave an item's loss as it is
+# the same for losses of overlap, whose formula sees sums only
+OVERLAP_HANDLING = (*HANDLING, "power", "from_logits", "over", "average", "background", "empty", "weight", "process_group", "classes")
 TENSOR_ARGUMENTS = ("mask", "sample_weight", "normalizer")  # what `forward` takes besides input and target
 
 
@@ -36,6 +38,7 @@ class Loss:
     chinese: str  # summary, use and edge cases for readers of Chinese
     pattern: Pattern = "elementwise"
     rows: tuple[Mapping[str, Any], ...] = ()  # of an elementwise loss: settings under which it is one of rows
+    scores: tuple[Callable[..., Tensor], ...] = ()  # public functions beside the loss: the coefficient it is one minus of
 
     @property
     def name(self) -> str:
@@ -48,15 +51,20 @@ class Loss:
         return (inspect.getdoc(self.function) or "").partition("\n")[0]
 
     @property
+    def required(self) -> tuple[str, ...]:
+        """Settings without a default."""
+        return tuple(p.name for p in inspect.signature(self.function).parameters.values() if p.kind is p.KEYWORD_ONLY and p.default is p.empty)
+
+    @property
     def settings(self) -> dict[str, Any]:
-        """Keyword arguments that are not tensors of a call, with their defaults."""
+        """Keyword arguments that are not tensors of a call, with their defaults (`inspect.Parameter.empty` for those without)."""
         parameters = inspect.signature(self.function).parameters.values()
         return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in TENSOR_ARGUMENTS}
 
 
 @dataclass
 class Registry(Mapping[str, Loss]):
-    """Losses by name, in the order they are found; loaded when first looked at."""
+    """Losses by name, in the order of their files; loaded when first looked at."""
 
     losses: dict[str, Loss] = field(default_factory=dict)
     loaded: bool = False
@@ -70,6 +78,7 @@ class Registry(Mapping[str, Loss]):
                 folder = import_module(f"losskit.losses.{task}")
                 for file in sorted(m.name for m in iter_modules(folder.__path__)):
                     import_module(f"losskit.losses.{task}.{file}")
+            self.losses = dict(sorted(self.losses.items(), key=lambda entry: entry[1].function.__module__))  # whoever imported which first
         return self
 
     def cases(self, pattern: Pattern) -> list[tuple[Loss, Mapping[str, Any]]]:
@@ -94,8 +103,8 @@ class Registry(Mapping[str, Loss]):
 LOSSES = Registry()
 
 
-# the first arguments of formulas: of an element, of a row with a label, of a class in a row with a distribution, of a link between input and scores
-FORMULAS = (("x", "t"), ("nll", "hit"), ("logp", "p"), ("x", "cap"), ("x", "temperature"))
+# the first arguments of formulas: of sums, of an element, of a row with a label, of a class in a row with a distribution, of a link between input and scores
+FORMULAS = (("i", "p"), ("x", "t"), ("nll", "hit"), ("logp", "p"), ("x", "cap"), ("x", "temperature"))
 
 
 def formulas(function: Callable[..., Any]) -> list[Callable[..., Any]]:
@@ -117,6 +126,7 @@ def loss(
     tolerance: float = 1e-6,
     pattern: Pattern = "elementwise",
     rows: tuple[Mapping[str, Any], ...] = (),
+    scores: tuple[Callable[..., Tensor], ...] = (),
 ) -> Callable[[LossFunction], LossFunction]:
     """Enter a function into the registry."""
 
@@ -124,7 +134,7 @@ def loss(
         for each in formulas(function):
             bound(each)
         LOSSES.losses[function.__name__] = Loss(
-            function, textbook, module, task, formula, input, target, torch, arguments, tolerance, inspect.cleandoc(chinese), pattern, rows
+            function, textbook, module, task, formula, input, target, torch, arguments, tolerance, inspect.cleandoc(chinese), pattern, rows, scores
         )  # fmt: skip
         return function
 

@@ -27,6 +27,9 @@ from losskit.contract.registry import LOSSES as LOSSES
 from losskit.contract.registry import Loss as Loss
 from losskit.engines.dispatch import EngineError as EngineError
 from losskit.engines.dispatch import use_engine as use_engine
+from losskit.presets import like as like
+from losskit.sums import OverlapSums as OverlapSums
+from losskit.sums import overlap_sums as overlap_sums
 '''
 
 
@@ -37,7 +40,8 @@ def body(loss: Loss) -> str:
         if p.name in loss.settings:
             attributes.append(f"    {p.name}: {annotation(p.annotation)}\n")
             given = p.annotation | Sequence[float] if Tensor in get_args(p.annotation) else p.annotation
-            parameters.append(f"{p.name}: {annotation(given)} = {p.default!r}".replace("'", '"'))
+            default = "" if p.default is p.empty else f" = {p.default!r}"
+            parameters.append(f"{p.name}: {annotation(given)}{default}".replace("'", '"'))
     return "".join(attributes) + f"\n    def __init__(self, *, {', '.join(parameters)}) -> None: ...\n"
 
 
@@ -49,7 +53,8 @@ def annotation(kind: Any) -> str:
 def text() -> str:
     """The whole file."""
     losses = list(LOSSES.values())
-    imports = [f"from {loss.function.__module__} import {loss.name} as {loss.name}\n" for loss in sorted(losses, key=lambda x: x.function.__module__)]
+    functions = sorted((f for loss in losses for f in (loss.function, *loss.scores)), key=lambda f: (f.__module__, f.__name__))
+    imports = [f"from {f.__module__} import {f.__name__} as {f.__name__}\n" for f in functions]
     classes = [f'\nclass {loss.module}(LossModule):\n    """{loss.summary}"""\n\n{body(loss)}' for loss in sorted(losses, key=lambda x: x.module)]
     return HEAD + "".join(imports) + "\n__version__: str\n" + "".join(classes)
 

@@ -90,6 +90,67 @@ class Distributions(NamedTuple):
         return self._replace(weight=weight, factor=factor)
 
 
+SUMS = ("intersection", "prediction", "target", "prediction_squared", "target_squared", "count", "extra")  # the last axis of what the overlap pattern gives
+INTERSECTION, PREDICTION, TARGET, PREDICTION_SQUARED, TARGET_SQUARED, COUNT, EXTRA = range(len(SUMS))
+
+
+class Overlap(NamedTuple):
+    """Sums over the items of each sample (axis 0), class by class, ready to run on an `input` with its classes along `dim` and a `target`: (N, C, 7), `SUMS`.
+
+    `link` makes probabilities p of the input: "softmax" over the classes, "sigmoid" of each number, "identity". The target t is 1 where the label is the
+    class (`kind="label"`: labels of the other dimensions, those equal to `ignore` absent), or a number in [0, 1] for each number of the input
+    (`kind="number"`; not with softmax, numbers equal to `ignore` are absent). The sums are of p t, p, t, p^2, t^2 (the squares only if `squared`), of 1, and
+    of `formula`'s losses: a formula of rows with labels and softmax, summed into the label's class; an elementwise one with sigmoid; None for none.
+    `factor` (bool, the shape without the classes, or, but for softmax and labels, the input's) says which items count.
+    """
+
+    link: Literal["softmax", "sigmoid", "identity"]
+    kind: Literal["label", "number"]
+    formula: Callable[..., Any] | None = None
+    params: tuple[float, ...] = ()
+    squared: bool = False
+    ignore: int = -100
+    dim: int = 1
+    factor: Tensor | None = None
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        """As of `Call`."""
+        return () if self.factor is None else (self.factor,)
+
+    def holding(self, tensors: Sequence[Tensor]) -> "Overlap":
+        """As of `Call`."""
+        return self._replace(factor=tensors[0] if tensors else None)
+
+
+RANKED = ("loss", "target", "count")  # the last axis of what the ranked pattern gives
+
+
+class Ranked(NamedTuple):
+    """Lovasz extension of the Jaccard loss of each sample (`joint`: of the whole batch), class by class, ready to run on an `input` with its classes along
+    `dim` and a `target`: (N or 1, C, 3), `RANKED`: the loss, how many items are of the class, how many count.
+
+    Errors are 1 - p of items of the class and p of the others, p = softmax ("softmax") or the input ("identity"), or max(0, 1 - x), max(0, 1 + x) ("hinge").
+    Which items are of the class is said by labels (`kind="label"`), or by a 0 or 1 for each number of the input (`kind="number"`). Sorted by falling error,
+    equal ones in the order of the items, each error is multiplied by what its item adds to the Jaccard loss of those before it. That factor is piecewise
+    constant, and a constant to derivatives; of an error of 0 it is 0. `ignore` and `factor` as of `Overlap`.
+    """
+
+    link: Literal["softmax", "hinge", "identity"]
+    kind: Literal["label", "number"]
+    joint: bool = False
+    ignore: int = -100
+    dim: int = 1
+    factor: Tensor | None = None
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        """As of `Call`."""
+        return () if self.factor is None else (self.factor,)
+
+    def holding(self, tensors: Sequence[Tensor]) -> "Ranked":
+        """As of `Call`."""
+        return self._replace(factor=tensors[0] if tensors else None)
+
+
 class Census(NamedTuple):
     """The weights of the items that count, summed; how many items count; how many of them have a label that is no class."""
 

@@ -3,7 +3,7 @@
 What is not a tensor travels as one tuple: `apply` looks at every argument, and a small call feels it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -93,6 +93,78 @@ class Each(torch.autograd.Function):
         return results.grad_input, results.grad_target, None
 
 
+class Finishing(NamedTuple):
+    """As `Step`, for sums that plain arithmetic turns into a loss: `finish(how, sums, derive)` for autograd to follow, `finish_here` to go without, with
+    derivatives that are `spread` over what comes in; `real` is the loss's dtype.
+    """
+
+    call: Any
+    how: Any
+    engine: ModuleType
+    plain: ModuleType
+    finish: Callable[..., Any]
+    finish_here: Callable[..., Any]
+    spread: Callable[..., Any]
+    real: torch.dtype
+
+
+def of_sums(value: Callable[..., Tensor], x: Tensor, t: Tensor, incoming: Tensor, wants_x: bool, wants_t: bool) -> tuple[Tensor | None, Tensor | None]:
+    """The gradients of `value(x, t)`, PyTorch operations, times `incoming`; differentiable again where a graph is wanted."""
+    graph = torch.is_grad_enabled()
+    with torch.enable_grad():
+        found = value(x, t)
+    given = iter(torch.autograd.grad(found, [y for y, wants in ((x, wants_x), (t, wants_t)) if wants], incoming, create_graph=graph))
+    return next(given) if wants_x else None, next(given) if wants_t else None
+
+
+class Finished(torch.autograd.Function):
+    """A loss of sums: one pass for the sums, a few numbers for the loss and its derivatives by them, one pass for the gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, t: Tensor, step: Finishing, found: list[Any]) -> Tensor:
+        result = step.finish_here(step.how, step.engine.sums(step.call, x, t), True, step.real)
+        ctx.save_for_backward(x, t, *step.call.tensors())
+        ctx.step, ctx.by_sums = step, result.by_sums
+        found.append(result)
+        return result.value  # type: ignore[no-any-return]
+
+    @staticmethod
+    def backward(ctx: Any, incoming: Tensor) -> tuple[Tensor | None, ...]:
+        x, t, *tensors = ctx.saved_tensors
+        step = ctx.step
+        call = step.call.holding(tensors)
+        wants = ctx.needs_input_grad[:2]
+        if must_be_watched(incoming):
+            return *of_sums(lambda x, t: step.finish(step.how, step.plain.sums(call, x, t), False).value.to(step.real), x, t, incoming, *wants), None, None
+        return *step.engine.gradients(call, x, t, step.spread(step.how, ctx.by_sums, incoming), *wants), None, None
+
+
+def finished(x: Tensor, t: Tensor, step: Finishing) -> Any:
+    """What `step.finish_here` gives, its value attached to the graph."""
+    found: list[Any] = []
+    value = _finished(x, t, step, found)
+    return found[0]._replace(value=value, by_sums=None)
+
+
+class Sums(torch.autograd.Function):
+    """The sums themselves."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, t: Tensor, step: Step) -> Tensor:
+        ctx.save_for_backward(x, t, *step.call.tensors())
+        ctx.step = step
+        return step.engine.sums(step.call, x, t)  # type: ignore[no-any-return]
+
+    @staticmethod
+    def backward(ctx: Any, incoming: Tensor) -> tuple[Tensor | None, ...]:
+        x, t, *tensors = ctx.saved_tensors
+        call = ctx.step.call.holding(tensors)
+        wants_x, wants_t = ctx.needs_input_grad[:2]
+        if must_be_watched(incoming):
+            return *of_sums(lambda x, t: ctx.step.plain.sums(call, x, t), x, t, incoming, wants_x, wants_t), None
+        return *ctx.step.engine.gradients(call, x, t, incoming, wants_x, wants_t), None
+
+
 # `apply` without its preparations for torch.func: dispatch has seen that no transform is active (3 of a small call's 45 microseconds)
 _apply: Any = vars(torch._C._FunctionBase)["apply"]
-total, each = _apply.__get__(None, Total), _apply.__get__(None, Each)
+total, each, _finished, sums = (_apply.__get__(None, function) for function in (Total, Each, Finished, Sums))

@@ -13,8 +13,23 @@
 
 from losskit.testing.audit import AuditResult, Finding, audit, examine
 from losskit.testing.laws import LAWS
+from losskit.testing.overlap import OverlapSubject
+from losskit.testing.overlap_walks import OVERLAP_LAWS
 from losskit.testing.row_walks import ROW_LAWS
 from losskit.testing.rows import RowSubject
 from losskit.testing.subject import LawBroken, NotOffered, Subject
 
-__all__ = ["LAWS", "ROW_LAWS", "AuditResult", "Finding", "LawBroken", "NotOffered", "RowSubject", "Subject", "audit", "examine"]
+__all__ = [
+    "LAWS",
+    "OVERLAP_LAWS",
+    "ROW_LAWS",
+    "AuditResult",
+    "Finding",
+    "LawBroken",
+    "NotOffered",
+    "OverlapSubject",
+    "RowSubject",
+    "Subject",
+    "audit",
+    "examine",
+]

@@ -10,9 +10,13 @@ from torch import Tensor
 
 from losskit.contract.registry import LOSSES
 from losskit.testing.laws import LAWS
+from losskit.testing.overlap import OverlapSubject, is_overlap
+from losskit.testing.overlap_walks import OVERLAP_LAWS
 from losskit.testing.row_walks import ROW_LAWS
 from losskit.testing.rows import RowSubject, is_rows
 from losskit.testing.subject import LawBroken, NotOffered, Subject
+
+KINDS: tuple[tuple[type[Subject], Mapping[str, Any]], ...] = ((OverlapSubject, OVERLAP_LAWS), (RowSubject, ROW_LAWS), (Subject, LAWS))
 
 Verdict = Literal["holds", "fails", "not offered"]
 
@@ -65,7 +69,7 @@ class AuditResult(NamedTuple):
 def examine(subject: Subject, laws: Iterable[str] | None = None) -> tuple[Finding, ...]:
     """Run laws (all of its kind of loss if none are named) on a subject."""
     findings = []
-    table: Mapping[str, Any] = ROW_LAWS if isinstance(subject, RowSubject) else LAWS
+    table = next(laws for kind, laws in KINDS if isinstance(subject, kind))
     for name in table if laws is None else laws:
         statement = table[name]
         verdict: Verdict = "holds"
@@ -91,13 +95,14 @@ def audit(
 
     Arguments are settings of that loss (`alpha=0.25`, `from_logits=False`, ...): they choose the textbook's formula, and those that the callable takes are
     handed to it. What it does not take (mask, sample_weight, normalizer, reduction, ...) is reported as "not offered", not as a failure. The laws are those of
-    the loss's kind: of elements (`LAWS`), or of rows of class scores (`ROW_LAWS`: `cross_entropy`, `focal_loss` with task="multiclass", ...).
+    the loss's kind: of elements (`LAWS`), of rows of class scores (`ROW_LAWS`: `cross_entropy`, `focal_loss` with task="multiclass", ...), or of the overlap of
+    samples and classes (`OVERLAP_LAWS`: `dice_loss`, ...; they need `task=`, and a `function` that has no such argument is asked as if that were its task).
 
     Args:
         function: a function or a module; input and target come by position.
         like: a name in `losskit.LOSSES`.
         dtype: the dtype of inputs for laws that do not bring their own.
-        laws: names out of `losskit.testing.LAWS` or `ROW_LAWS`; all by default.
+        laws: names out of `losskit.testing.LAWS`, `ROW_LAWS` or `OVERLAP_LAWS`; all by default.
         show: print the table.
         arguments: settings, as the loss `like` names them.
     """
@@ -113,14 +118,17 @@ def audit(
         raise TypeError(f"function must be callable, got {type(function).__name__}")
     if not dtype.is_floating_point:
         raise TypeError(f"dtype must be a floating-point dtype, got {dtype}")
-    table = ROW_LAWS if is_rows(loss, arguments) else LAWS
+    missing = [name for name in loss.required if name not in arguments]
+    if missing:
+        raise TypeError(f"{like} needs {missing[0]}=: audit(..., like={like!r}, {missing[0]}=...)")
+    kind = OverlapSubject if is_overlap(loss) else RowSubject if is_rows(loss, arguments) else Subject
+    table = dict(KINDS)[kind]
     if isinstance(laws, str) or not set(laws or ()) <= set(table):
         raise ValueError(f"laws must be a list out of {', '.join(table)}; got {laws!r}")
     name = getattr(function, "__name__", type(function).__name__)
     module = inspect.getmodule(function)
     shown = f"{module.__name__}.{name}" if module is not None else name
-    subject = RowSubject if is_rows(loss, arguments) else Subject
-    result = AuditResult(shown, like, examine(subject(function, loss, arguments, dtype), laws))
+    result = AuditResult(shown, like, examine(kind(function, loss, arguments, dtype), laws))
     if show:
         result.show()
     return result

@@ -2,7 +2,7 @@
 
 `python -m losskit.testing.budget` prints it as a Markdown table. An error is relative to the exact result wherever that is a normal number of the dtype;
 for soft targets that of the gradient is relative to the summed sizes of its two terms, for the gradient itself passes through 0 (`oracles.Exact`; of rows of
-class scores, `rows.ExactRow`). A second table shows what confident rows are left with.
+class scores, `rows.ExactRow`; of overlap, `overlap_oracle.ExactOverlap`, whose losses and gradients are differences of sums). A second table shows what confident rows are left with.
 `inf` stands for an infinity, a NaN or a wrong 0.
 """
 
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from losskit.contract.registry import LOSSES, Loss
 from losskit.engines.dispatch import EngineError, EngineName, use_engine
-from losskit.testing import inputs, oracles
+from losskit.testing import inputs, oracles, overlap
 from losskit.testing import rows as class_rows
 from losskit.testing.row_oracle import exact_rows
 from losskit.testing.rows import RowSubject
@@ -135,6 +135,28 @@ def of_rows(
                 )
 
 
+def of_overlap(
+    engines: tuple[EngineName, ...] = ("cpu", "torch"), dtypes: tuple[torch.dtype, ...] = (torch.float32,), losses: tuple[str, ...] = ()
+) -> Iterator[Row]:
+    """The budget of losses of overlap, of labels and of 0/1 numbers; no peer means the same by all of its settings."""
+    for loss, chosen in LOSSES.cases("overlap"):
+        if losses and loss.name not in losses:
+            continue
+        for settings in ({"task": "multiclass", **chosen}, {"task": "multilabel", **chosen}):
+            for dtype in dtypes:
+                for engine in engines:
+                    s = overlap.OverlapSubject(loss.function, loss, settings, dtype, engine)
+                    try:
+                        with use_engine(engine):
+                            found = [e for x, t in overlap.extreme(s) for e in overlap.errors(s, x, t)]
+                    except EngineError:
+                        continue
+                    value, grad = (next(e for e in found if e.what == kind) for kind in overlap.KINDS)
+                    errors = value.worst.error, grad.worst.error
+                    shown = ", ".join(f"{k}={v}" for k, v in settings.items())
+                    yield Row(loss.name, shown, str(dtype).removeprefix("torch."), f"losskit, {engine}", *errors, s.exactness, value.row, grad.row)
+
+
 GAPS = (5.0, 10.0, 15.0, 20.0, 40.0, 80.0)
 
 
@@ -180,7 +202,7 @@ def main() -> None:
     if unknown:
         parser.error(f"no such loss: {', '.join(unknown)}; there are {', '.join(LOSSES)}")
     chosen = tuple(options.engine or ("cpu", "torch")), (getattr(torch, options.dtype),), tuple(options.losses)
-    for line in markdown(chain(rows(*chosen), of_rows(*chosen))):
+    for line in markdown(chain(rows(*chosen), of_rows(*chosen), of_overlap(*chosen))):
         print(line, flush=True)
     if not options.losses or "cross_entropy" in options.losses:
         print()

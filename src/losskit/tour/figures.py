@@ -1,5 +1,6 @@
 """Pictures as inline SVG that take the page's colours and words: light and dark, English and Chinese."""
 
+import base64
 import io
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -126,6 +127,28 @@ def gallery(title: Text, items: Sequence[tuple[Any, str, bool]], across: int = 4
         parts += [f'<path d="{d}" fill="var(--ink)" fill-opacity="{level / 16:g}" shape-rendering="crispEdges"/>' for level, d in strokes.items() if level]
         parts.append(write(x + side / 2, y + side + 14, words, 12, anchor="middle", colour="good" if good else "bad"))
     return f'<svg viewBox="-2 0 {width + 4:g} {height:g}">{"".join(parts)}</svg>'
+
+
+def photograph(image: Any, x: float, y: float, width: float, *, sharp: bool = True) -> str:
+    """A grey picture (rows of numbers from 0 to 1) inside an SVG: pixel by pixel, or as a JPEG, a quarter of the size."""
+    from PIL import Image
+
+    sheet = io.BytesIO()
+    Image.fromarray((255.0 * image).round().astype("uint8")).save(sheet, "PNG" if sharp else "JPEG", **({"optimize": True} if sharp else {"quality": 80}))
+    kind, data = "png" if sharp else "jpeg", base64.b64encode(sheet.getvalue()).decode()
+    height = width * image.shape[0] / image.shape[1]
+    style = ' style="image-rendering:pixelated"' if sharp else ""
+    return f'<image href="data:image/{kind};base64,{data}" x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}"{style}/>'
+
+
+def region(mask: Any, x: float, y: float, width: float, colour: str, opacity: float = 1.0) -> str:
+    """The pixels of a mask in one of the page's colours."""
+    strokes = []
+    for down, row in enumerate(mask):
+        edges = [right for right, (a, b) in enumerate(zip((False, *row), (*row, False), strict=True)) if a != b]
+        strokes += [f"M{start} {down}h{end - start}v1h-{end - start}z" for start, end in zip(edges[::2], edges[1::2], strict=True)]
+    fill = f'fill="var(--{colour})" fill-opacity="{opacity:g}"'
+    return f'<path transform="translate({x:g} {y:g}) scale({width / mask.shape[1]:.5g})" d="{"".join(strokes)}" {fill} shape-rendering="crispEdges"/>'
 
 
 def matrix(title: Text, shares: Sequence[Sequence[float]], down: Text, across: Text) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import Any
 
+import llvmlite.binding as llvm
 import numba as nb
 import numpy as np
 import torch
@@ -143,7 +144,17 @@ def compiled(loop: Callable[..., Any], names: dict[str, Any], signature: Any) ->
     called = set(re.findall(r'^declare .*@"?([^\s"(]+)', text, re.MULTILINE))
     raises = "picklebuf" in text  # where Numba keeps the exceptions that a function may raise
     alone = not raises and all(name.startswith("llvm.") or name in C_LIBRARY | UNUSED for name in called)
-    return Code(callback._wrapper_name, library._get_compiled_object() if alone else None, callback.address, callback)
+    if not alone:
+        return Code(callback._wrapper_name, None, callback.address, callback)
+    return Code(callback._wrapper_name, machine_code(text), None, None)
+
+
+def machine_code(text: str) -> bytes:
+    """An object file of optimised code. Numba's own have an address of 64 bits in a register for each constant, so none of them is loaded before the loop."""
+    module = llvm.parse_assembly(text)
+    processor = dict(cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten())
+    machine = llvm.Target.from_triple(module.triple).create_target_machine(**processor, opt=3, reloc="pic", codemodel="small")
+    return machine.emit_object(module)  # type: ignore[no-any-return]
 
 
 def shared_names(real: Any) -> dict[str, Any]:

@@ -31,11 +31,11 @@ UNUSED = frozenset(
 
 
 class Code(NamedTuple):
-    """A compiled function: its symbol in an object file, where it lies now, and what keeps it there. No `content`: not fit to be stored."""
+    """A compiled function: its symbol in an object file; or, not fit to be stored, where it lies now and what keeps it there."""
 
     symbol: str
     content: bytes | None
-    address: int
+    address: int | None
     keep: Any
 
 
@@ -78,7 +78,9 @@ def function(label: str, key: bytes, build: Callable[[], Code]) -> int:
             _alive.append(code.keep)
             address = code.address
             if code.content is not None:
+                address = _linked(code.symbol, code.content)
                 _save(folder(), name, code.symbol, code.content)
+    assert address
     return address
 
 
@@ -89,13 +91,18 @@ def _load(place: Path | None, name: str) -> int | None:
         digest, symbol, content = (place / name).read_bytes().split(b"\n", 2)
         if hashlib.sha256(symbol + content).hexdigest().encode() != digest:
             return None
-        linker = _linker()  # one an object: symbols of different loops may be alike
-        _alive.append(linker)
-        linker.add_object_file(llvm.object_file.ObjectFileRef.from_data(content))
-        linker.finalize_object()
-        return linker.get_function_address(symbol.decode()) or None
+        return _linked(symbol.decode(), content) or None
     except (OSError, ValueError, RuntimeError):
         return None
+
+
+def _linked(symbol: str, content: bytes) -> int:
+    """The address of a function of an object file, brought into memory."""
+    linker = _linker()  # one an object: symbols of different loops may be alike
+    _alive.append(linker)
+    linker.add_object_file(llvm.object_file.ObjectFileRef.from_data(content))
+    linker.finalize_object()
+    return linker.get_function_address(symbol)  # type: ignore[no-any-return]
 
 
 def _save(place: Path | None, name: str, symbol: str, content: bytes) -> None:

@@ -1,0 +1,98 @@
+"""The contract for an overlap loss with the mean of a second loss added: in one pass where the second has a formula for it, else one after the other."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.distributed import ProcessGroup
+
+from losskit.contract import labels
+from losskit.contract.groups import joined
+from losskit.contract.overlap import Prepared, Task, labels_kept, overlap, prepare, scoring
+from losskit.contract.scores import Extra
+from losskit.engines.call import Overlap, real_dtype
+
+# the second loss on its own, of input, target, mask and class axis: its sum over the items that count (softmax), or over the numbers
+Apart = Callable[[Tensor, Tensor, Tensor | None, int], Tensor]
+
+
+class Compound(NamedTuple):
+    """The loss, and without a graph the overlap loss and the mean that it is the weighted sum of."""
+
+    value: Tensor
+    overlap: Tensor
+    second: Tensor
+
+
+def compound(
+    formula: Callable[..., Any],
+    params: tuple[float, ...],
+    input: Tensor,
+    target: Tensor,
+    *,
+    extra: Extra,
+    apart: Apart,
+    task: Task,
+    from_logits: bool,
+    dim: int,
+    ignore_index: int,
+    mask: Tensor | None,
+    **how: Any,
+) -> Compound:
+    """`extra.overlap_share` of the overlap loss and `extra.share` of the mean of the second; `how` as in `scoring`."""
+    if how["average"] == "none":
+        raise ValueError('average="none" gives one overlap loss a class, and the second loss has no classes to give one for: use the two losses apart')
+    arguments: dict[str, Any] = dict(task=task, from_logits=from_logits, dim=dim, ignore_index=ignore_index, mask=mask)
+    soft = task == "multiclass" and isinstance(target, Tensor) and isinstance(input, Tensor) and target.shape == input.shape
+    if from_logits and not soft:
+        found = overlap(scoring(formula, params, input, task=task, dim=dim, extra=extra, **how), input, target, **arguments)
+        assert found.parts is not None
+        return Compound(found.value, *(settled(part, found.value) for part in found.parts))
+    first = overlap(scoring(formula, params, input, task=task, dim=dim, **how), input, target, **arguments).value
+    ready = prepare(input, target, **arguments)
+    counts = counted(ready, task)
+    t = ready.target.to(real_dtype(input.dtype)) if soft and not ready.target.is_floating_point() else ready.target
+    total = apart(ready.input, t, counts, ready.call.dim)
+    by_weight = extra.weight if extra.by_weight and ready.call.kind == "label" else None
+    second = mean(total, bottom(ready.call, ready.target, counts, by_weight), how["process_group"])
+    return Compound(extra.overlap_share * first + extra.share * second, first.detach(), second.detach())
+
+
+def settled(part: Any, like: Tensor) -> Tensor:
+    """A part, a tensor or a NumPy number, without a graph, in the loss's dtype."""
+    return part.detach().to(like.dtype) if isinstance(part, Tensor) else torch.tensor(part, dtype=like.dtype)
+
+
+def counted(ready: Prepared, task: Task) -> Tensor | None:
+    """The items that count, those of an ignored number left out as well; None for all. (Labels know by themselves which are ignored.)"""
+    call, factor = ready.call, ready.call.factor
+    if task == "multiclass":
+        return factor
+    kept = labels_kept(ready.target, call.ignore)
+    if factor is None:
+        return kept
+    return kept & (factor if factor.dim() == kept.dim() else factor.unsqueeze(call.dim))
+
+
+def bottom(call: Overlap, target: Tensor, counts: Tensor | None, weight: Tensor | None) -> Tensor:
+    """What the mean divides by: the items that count, or the weights of their labels."""
+    if call.kind == "label":
+        kept = labels.kept(target, call.ignore)
+        kept = kept if counts is None else kept & counts
+        if weight is None:
+            return kept.sum()
+        own = labels.of_labels(weight, torch.where(kept, target, 0).long().clamp(0, len(weight) - 1))
+        return torch.where(kept, own, 0.0).sum(dtype=torch.float32 if target.device.type == "mps" else torch.float64)
+    if counts is not None:
+        return counts.sum()
+    return torch.tensor(target.numel() // max(target.shape[call.dim], 1), device=target.device)
+
+
+def mean(total: Tensor, count: Tensor, group: ProcessGroup | None) -> Tensor:
+    """Over the ranks of a group, if there is one; 0 of nothing."""
+    count = count.to(total.dtype)  # one over a whole number would be float32, whatever the total is
+    if group is not None:
+        total, count = joined(torch.stack((total, count)), group).unbind()
+    inverse = torch.where(count != 0, 1.0 / torch.where(count != 0, count, 1.0), 0.0)
+    return total * inverse

@@ -1,0 +1,231 @@
+"""The contract for losses of overlap: checked arguments, the pass for the sums, and what `scores.py` makes of them."""
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor
+from torch.distributed import ProcessGroup
+
+from losskit.contract import checks, labels
+from losskit.contract.reduction import Normalizer
+from losskit.contract.rows import census
+from losskit.contract.scores import Average, Empty, Extra, Finished, Over, Scoring, Volume, finish, finish_here, spread
+from losskit.engines import dispatch, fused
+from losskit.engines.call import Overlap, Rows, real_dtype
+from losskit.engines.dispatch import EngineName
+from losskit.engines.torch import overlap as plain
+from losskit.engines.torch.elementwise import bound
+
+Task = Literal["binary", "multiclass", "multilabel"]
+Smooth = float | tuple[float, float]
+
+
+class Prepared(NamedTuple):
+    """Checked tensors, the classes along an axis of the input, and who runs the pass."""
+
+    input: Tensor
+    target: Tensor
+    call: Overlap
+    engine: EngineName
+
+
+def prepare(
+    input: Tensor,
+    target: Tensor,
+    *,
+    task: Task,
+    from_logits: bool,
+    dim: int,
+    ignore_index: int,
+    mask: Tensor | None,
+    squared: bool = False,
+    formula: Callable[..., Any] | None = None,
+    params: tuple[float, ...] = (),
+) -> Prepared:
+    """Input, target and mask, checked, as the engines take them."""
+    checks.one_of("task", task, get_args(Task))
+    checks.flag("from_logits", from_logits)
+    labels.index(ignore_index)
+    if isinstance(input, Tensor) and input.dim() == 0:
+        raise ValueError("input has no samples: expected (N, C, ...), or (N, ...) with task='binary'")
+    if task == "binary":
+        input, target, mask, axis = binary(input, target, mask, dim)
+    else:
+        axis = samples_and_classes(input, dim, task)
+    labelled = task == "multiclass" and not (isinstance(target, Tensor) and target.shape == input.shape)
+    if labelled:
+        labels.pair(input, target, axis)
+    else:
+        if task == "multilabel" and isinstance(target, Tensor) and target.shape == (*input.shape[:axis], *input.shape[axis + 1 :]):
+            raise ValueError(
+                f'task="multilabel" needs a number for each class, but target has shape {checks.shown(target.shape)} for an input of shape '
+                f'{checks.shown(input.shape)}: for class labels, try task="multiclass"'
+            )
+        checks.pair(input, target)
+    factor = None
+    if mask is not None:
+        whole = not labelled and task != "multiclass" and mask.dim() == input.dim() if isinstance(mask, Tensor) else False
+        one_class = target if labelled or whole else target.select(axis, 0)
+        checks.mask(mask, one_class, "input" if whole else "target")
+        factor = mask.expand(one_class.shape)
+    link: Literal["softmax", "sigmoid", "identity"] = "identity" if not from_logits else "softmax" if task == "multiclass" else "sigmoid"
+    call = Overlap(link, "label" if labelled else "number", formula, params, squared, ignore_index, axis, factor)
+    engine, _ = dispatch.choice((input, target, *call.tensors()))
+    if labelled:
+        census(engine, Rows(bound, ignore=ignore_index, dim=axis, factor=factor), input, target, False)
+    return Prepared(input, target, call, engine)
+
+
+def binary(input: Tensor, target: Tensor, mask: Tensor | None, dim: int) -> tuple[Tensor, Tensor, Tensor | None, int]:
+    """One class: a class axis of size 1 is put in; a target, or a mask, without the input's own class axis of size 1 gets it too."""
+    for name, x in (("input", input), ("target", target)):
+        if not isinstance(x, Tensor):
+            raise TypeError(f"{name} must be a torch.Tensor, got {type(x).__name__}: try torch.as_tensor({name})")
+    if input.dim() > 1:
+        axis = labels.class_axis(input, dim)
+        if input.shape[axis] == 1 and target.shape == (*input.shape[:axis], *input.shape[axis + 1 :]):
+            target = target.unsqueeze(axis)
+            if isinstance(mask, Tensor) and mask.dim() == target.dim() - 1:
+                mask = mask.unsqueeze(axis)
+        elif input.shape[axis] > 1 and target.dim() == input.dim() - 1 and input.shape[0] == target.shape[:1].numel():
+            raise ValueError(
+                f'task="binary" is one question a position, but input of shape {checks.shown(input.shape)} has {input.shape[axis]} channels for targets of shape '
+                f'{checks.shown(target.shape)}: try task="multiclass", or input[:, 1] - input[:, 0] for two channels'
+            )
+    checks.pair(input, target)
+    if isinstance(mask, Tensor):
+        checks.mask(mask, input)
+        mask = mask.expand(input.shape).unsqueeze(1)
+    return input.unsqueeze(1), target.unsqueeze(1), mask, 1
+
+
+def samples_and_classes(input: Tensor, dim: int, task: Task) -> int:
+    """The class axis, which is not that of the samples, and has classes to choose from."""
+    axis = labels.class_axis(input, dim)
+    if input.dim() == 1 or axis == 0:
+        raise ValueError(
+            f"input must be (N, C, ...), samples along axis 0 and classes along dim, got shape {checks.shown(input.shape)} and dim={dim}: try input[None]"
+        )
+    if input.shape[axis] == 0:
+        raise ValueError(f"input has no classes: its shape is {checks.shown(input.shape)} and dim is {dim}")
+    if task == "multiclass" and input.shape[axis] == 1:
+        raise ValueError('task="multiclass" needs at least two channels, for a softmax over one is 1 everywhere: try task="binary"')
+    return axis
+
+
+def smoothing(smooth: Smooth) -> tuple[float, float]:
+    """What is added above and below the fraction bar."""
+    if isinstance(smooth, (tuple, list)):
+        if len(smooth) != 2:
+            raise ValueError(f"smooth must be a number or (numerator, denominator), got {smooth!r}")
+        return checks.number("smooth", smooth[0], low=0.0), checks.number("smooth", smooth[1], low=0.0)
+    number = checks.number("smooth", smooth, low=0.0)
+    return number, number
+
+
+def scoring(
+    formula: Callable[..., Any],
+    params: tuple[float, ...],
+    input: Tensor,
+    *,
+    task: Task,
+    dim: int,
+    over: Over,
+    average: Average,
+    background: bool,
+    empty: Empty,
+    weight: Tensor | None,
+    normalizer: Normalizer | None,
+    process_group: ProcessGroup | None,
+    power: int = 1,
+    score: bool = False,
+    volume: Volume | None = None,
+    extra: Extra | None = None,
+) -> Scoring:
+    """The checked arguments that say how sums become a loss."""
+    checks.one_of("over", over, get_args(Over))
+    checks.one_of("average", average, get_args(Average))
+    checks.one_of("empty", empty, get_args(Empty))
+    checks.flag("background", background)
+    if type(power) is not int or power not in (1, 2):
+        raise ValueError(f"power must be 1 or 2, got {power!r}")
+    if not background and task != "multiclass":
+        raise ValueError(f'background=False leaves out class 0 of task="multiclass"; with task={task!r} no channel is the background: leave background out')
+    if process_group is not None and not isinstance(process_group, ProcessGroup):
+        raise TypeError(
+            f"process_group must be a torch.distributed.ProcessGroup, got {type(process_group).__name__}: for all ranks, try torch.distributed.group.WORLD"
+        )
+    if normalizer is not None:
+        if average == "none":
+            raise ValueError('normalizer replaces the denominator of an average, but average is "none": divide the result instead')
+        normalizer = checks.normalizer(normalizer, input)
+    if weight is not None:
+        axis = labels.class_axis(input, dim if task != "binary" else -1)  # before anything else is asked of the input
+        labels.class_weights(weight, input, 1 if task == "binary" else input.shape[axis])
+    return Scoring(formula, params, over, average, power == 2, background, empty, weight, volume, normalizer, process_group, score, extra)
+
+
+def overlap(how: Scoring, input: Tensor, target: Tensor, *, task: Task, from_logits: bool, dim: int, ignore_index: int, mask: Tensor | None) -> Finished:
+    """A loss of overlap under the contract."""
+    extra = how.extra
+    formula, params = (None, ()) if extra is None else (extra.formula, extra.params)
+    ready = prepare(
+        input, target, task=task, from_logits=from_logits, dim=dim, ignore_index=ignore_index, mask=mask, squared=how.squared, formula=formula, params=params
+    )
+    how = how._replace(labelled=ready.call.kind == "label")
+    x, t, call, engine = ready
+    real = real_dtype(x.dtype)
+    if engine == "torch":
+        found = finish(how, plain.sums(call, x, t), False)
+        found = found._replace(value=found.value.to(real))
+    else:
+        loops = dispatch.pattern(engine, "overlap")
+        if torch.is_grad_enabled() and (x.requires_grad or t.requires_grad):
+            found = fused.finished(x, t, fused.Finishing(call, how, loops, plain, finish, finish_here, spread, real))
+        else:
+            found = finish_here(how, loops.sums(call, x, t), False, real)
+    if (call.kind == "number" or call.link == "identity") and (engine == "cpu" or checks.readable(x)) and bool(found.value.detach().isnan().any()):
+        refuse_outside(ready)
+    return found
+
+
+def refuse_outside(ready: Prepared) -> None:
+    """Raises for a target, or a probability, outside [0, 1] among what counts."""
+    x, t, call, _ = ready
+    counts = None
+    if call.factor is not None:
+        counts = call.factor if call.factor.dim() == x.dim() or call.kind == "label" else call.factor.unsqueeze(call.dim)
+    if call.kind == "number":
+        if call.link != "softmax":
+            kept = labels_kept(t, call.ignore)
+            counts = kept if counts is None else counts & kept
+        checks.in_unit(("target",), (t.detach(),), counts)
+    elif counts is not None:
+        counts = counts.unsqueeze(call.dim)
+    if call.link == "identity":
+        checks.in_unit(("input",), (x.detach(),), counts)
+
+
+def labels_kept(t: Tensor, ignore: int) -> Tensor:
+    """Which numbers are not ignored."""
+    return t != ignore if t.is_floating_point() else labels.kept(t, ignore)
+
+
+def overlap_loss(
+    formula: Callable[..., Any],
+    params: tuple[float, ...],
+    input: Tensor,
+    target: Tensor,
+    *,
+    task: Task,
+    from_logits: bool,
+    dim: int,
+    ignore_index: int,
+    mask: Tensor | None,
+    **how: Any,
+) -> Tensor:
+    """A loss that is nothing but overlap; `how` as in `scoring`."""
+    checked = scoring(formula, params, input, task=task, dim=dim, **how)
+    result: Tensor = overlap(checked, input, target, task=task, from_logits=from_logits, dim=dim, ignore_index=ignore_index, mask=mask).value
+    return result

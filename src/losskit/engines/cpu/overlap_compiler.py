@@ -1,0 +1,69 @@
+"""Compiling the loops of the overlap pattern (`compiler.py`)."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from losskit.engines.cpu import loops, overlap_loops, overlap_points, row_loops, tile_loops
+from losskit.engines.cpu.compiler import LOOP, SUMS, compiled, instance, reader, row_names, stack_memory, writer
+from losskit.engines.cpu.math import NAMES
+from losskit.engines.cpu.store import Code
+from losskit.engines.cpu.transpose import turn_square
+
+
+def shared(number: bool, formula: Callable[..., Any] | None, params: int, squared: bool, *dtypes: torch.dtype) -> dict[str, Any]:
+    """What both families of loops use: the names of rows, and the places of this pattern's context."""
+    input, target, factor = dtypes
+    names = row_names(formula or nothing, params, None, input, target, factor)
+    names |= {name: value for name, value in vars(overlap_loops).items() if name.isupper() and isinstance(value, int)}
+    real = names["REAL"]
+    names |= dict(NUMBERS=number, EXTRA=formula is not None, SQUARED=squared, TWO=real(2), ROW=overlap_loops.MAX_WIDTH * names["REAL_ITEM"], abs=abs)
+    names |= dict(read_t=reader(target, real), write_t=writer(target), unit=NAMES["float32" if names["REAL_ITEM"] == 4 else "float64"]["unit"])
+    names["params"] = instance(loops.PARAMETERS[params], names)
+    return names
+
+
+def nothing(nll, hit, miss, spread, lse, weight):
+    """No loss of the items."""
+    return 0.0, 0.0, 0.0, 0.0
+
+
+def softmax(gradients: bool, planes: bool, number: bool, formula: Callable[..., Any] | None, params: int, squared: bool, *dtypes: torch.dtype) -> Code:
+    """`overlap_loops.softmax_sums` or `softmax_gradients`, with classes apart in memory (`planes`) or next to each other."""
+    walk = overlap_loops
+    names = shared(number, formula, params, squared, *dtypes)
+    names |= dict(turn_square=turn_square(names["REAL"]), SQUARE=row_loops.LINE // names["REAL_ITEM"])
+    names["labels_of"] = instance(row_loops.labels_of, names)
+    names |= dict(
+        items_of=instance(walk.factors_of if number else row_loops.labels_of, names), hit=instance(walk.hit_number if number else walk.hit_label, names)
+    )
+    names |= dict(pulled=instance(walk.pulled_by_number if number else walk.pulled_by_label, names), PLANES=planes, arrive=instance(walk.arrive, names))
+    load, store, ask = (
+        (tile_loops.load_planes, tile_loops.store_planes, tile_loops.ask_planes)
+        if planes
+        else (tile_loops.load_rows, tile_loops.store_rows, tile_loops.ask_rows)
+    )
+    names |= zip(("load_tile", "store_tile", "ask_ahead"), (instance(part, names) for part in (load, store, ask)), strict=True)
+    for part in (walk.softmax_items, walk.level_items, walk.chances, walk.leave, walk.exponentials_of_class, walk.look_ahead):
+        names[part.__name__] = instance(part, names)
+    names["sums_of_class"] = instance(walk.sums_of_class, names, SUMS)
+    names["give_tile"] = instance(walk.give_planes if planes else walk.give_rows, names)
+    names["give_target"] = instance(walk.leave_target if number else walk.no_leave_target, names)
+    names["stack"] = stack_memory((walk.TILE + walk.SIDES * walk.MAX_WIDTH + 2 * row_loops.FLAT) * names["REAL_ITEM"])
+    return compiled(walk.softmax_gradients if gradients else walk.softmax_sums, names, LOOP)
+
+
+def points(
+    gradients: bool, logits: bool, number: bool, formula: Callable[..., Any] | None, params: int, squared: bool, factored: bool, *dtypes: torch.dtype
+) -> Code:
+    """`overlap_points.point_sums` or `point_gradients`."""
+    walk = overlap_points
+    names = shared(number, formula, params, squared, *dtypes) | dict(FACTORED=factored)
+    names["chance"] = instance(walk.chance_of_logit if logits else walk.chance_given, names)
+    names["target_at"] = instance(walk.number_at if number else walk.label_at, names)
+    names["stretch_sums"] = instance(walk.sums_of_stretch, names, SUMS)
+    names["stretch_gradients"] = instance(walk.gradients_of_stretch, names)
+    names["target_gradients"] = instance(walk.target_gradients_of_stretch if number else walk.no_target_gradients, names)
+    names["stack"] = stack_memory(overlap_loops.MAX_WIDTH * names["REAL_ITEM"])
+    return compiled(walk.point_gradients if gradients else walk.point_sums, names, LOOP)

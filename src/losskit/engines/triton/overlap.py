@@ -1,0 +1,102 @@
+"""The overlap pattern on a GPU: one pass over input and target for the sums of each sample and class, one for the gradients; see `torch/overlap.py`.
+
+A program adds up a stretch of items in registers, number by number, and only then across its items; what the stretches leave is added in float64 in a fixed
+order: the same bits every time, no atomics, and no step waits for the device. The gradient's pass computes the probabilities again. With more classes than a
+block holds, each pass first walks over the classes for what a softmax needs of all of them.
+"""
+
+from contextlib import nullcontext
+from typing import Any, NamedTuple
+
+import torch
+import triton
+from torch import Tensor
+
+from losskit.engines.call import SUMS, Overlap, real_dtype
+from losskit.engines.triton import elementwise, rows
+from losskit.engines.triton.elementwise import MAX_PARAMS, OPTIONS, REAL, bound
+from losskit.engines.triton.overlap_kernels import levels, point_gradients, softmax_gradients, totals
+from losskit.engines.triton.rows import Layout, readable
+
+PROGRAMS = 2048  # more of them leave more to add up, fewer leave a GPU idle. Not yet measured on a GPU
+STRETCH = 64  # blocks of items a program at most: float32 adds that many numbers one after the other. Not yet measured on a GPU
+WARP = 256  # numbers a warp: 8 a thread, for five to seven sums each. Not yet measured on a GPU
+
+
+class Walk(NamedTuple):
+    """Operands as the kernels read them, how they lie, and what of a launch is the same for all kernels."""
+
+    x: Tensor
+    t: Tensor | None
+    labels: Tensor | None
+    factor: Tensor | None
+    where: Layout  # `outer` goes sample by sample
+    planes: int  # of a class in a sample
+    rows: int
+    columns: int
+    whole: bool
+    params: tuple[float, ...]
+    options: dict[str, Any]  # known when a kernel is compiled
+    points: dict[str, Any]  # those only of kernels of points
+
+
+def walk(call: Overlap, x: Tensor, t: Tensor) -> Walk:
+    """Of numbers that are there."""
+    x, where = rows.laid_out(x, call.dim)
+    if not where.planes:
+        where = where._replace(outer=x.shape[0], inner=where.inner // x.shape[0])
+    numbers = call.kind == "number"
+    by_class = call.factor is not None and call.factor.dim() > t.dim() - numbers
+    factor = elementwise.laid_out(call.factor, x) if by_class else readable(call.factor)
+    height, width = where.block()
+    options = OPTIONS | dict(
+        FORMULA=None if call.formula is None else bound(call.formula), PARAMS=len(call.params), REAL=REAL[real_dtype(x.dtype)], PLANES=where.planes,
+        ROWS=height, COLUMNS=width, num_warps=min(max(height * width // WARP, 1), 16),
+    )  # fmt: skip
+    return Walk(
+        x, elementwise.laid_out(t, x) if numbers else None, None if numbers else readable(t), factor,
+        where, where.outer // x.shape[0], height, width, width >= where.classes, (*call.params, *(0.0,) * (MAX_PARAMS - len(call.params))),
+        options, dict(LINK=call.link, BY_CLASS=by_class),
+    )  # fmt: skip
+
+
+def sums(call: Overlap, x: Tensor, t: Tensor) -> Tensor:
+    """(N, C, 7), float64."""
+    samples, classes = x.shape[0], x.shape[call.dim]
+    if x.numel() == 0:
+        return torch.zeros(samples, classes, len(SUMS), dtype=torch.float64, device=x.device)
+    w = walk(call, x, t)
+    where = w.where
+    tiles, blocks = triton.cdiv(where.inner, w.rows), triton.cdiv(classes, w.columns)
+    spans = triton.cdiv(tiles, min(max(where.outer * tiles * blocks // PROGRAMS, 1), STRETCH))
+    span = triton.cdiv(tiles, spans) * w.rows
+    spans = triton.cdiv(where.inner, span)
+    parts = torch.empty((samples, w.planes * spans, classes, len(SUMS)), dtype=torch.float64, device=x.device)
+    level: tuple[Tensor | None, ...] = (None, None, None)
+    with torch.cuda.device(x.device) if x.is_cuda else nullcontext():
+        if call.link == "softmax" and not w.whole:
+            level = torch.empty((3, where.outer * where.inner), dtype=real_dtype(x.dtype), device=x.device).unbind()
+            levels[(where.outer * tiles,)](w.x, w.labels, w.factor, *level, classes, where.inner, call.ignore, *w.params, **w.options)
+        totals[(where.outer * spans, blocks)](
+            w.x, w.t, w.labels, w.factor, *level, parts, classes, where.inner, span, call.ignore, *w.params, SQUARED=call.squared, **w.options, **w.points
+        )
+    return parts[:, 0] if parts.shape[1] == 1 else parts.sum(1)
+
+
+def gradients(call: Overlap, x: Tensor, t: Tensor, by_sums: Any, wants_x: bool, wants_t: bool) -> tuple[Tensor | None, Tensor | None]:
+    """The gradients of the sums times `by_sums`, which broadcasts to their shape."""
+    if x.numel() == 0:
+        return torch.zeros_like(x) if wants_x else None, torch.zeros_like(t) if wants_t else None
+    w = walk(call, x, t)
+    where = w.where
+    by = torch.as_tensor(by_sums, dtype=real_dtype(x.dtype), device=x.device).expand(x.shape[0], where.classes, len(SUMS)).contiguous()
+    grad_x = torch.empty_like(w.x, requires_grad=False) if wants_x else None
+    grad_t = torch.empty_like(w.x, dtype=t.dtype, requires_grad=False) if wants_t else None
+    arguments = w.x, w.t, w.labels, w.factor, by, grad_x, grad_t, where.classes, where.inner, w.planes, call.ignore, *w.params
+    programs = where.outer * triton.cdiv(where.inner, w.rows)
+    with torch.cuda.device(x.device) if x.is_cuda else nullcontext():
+        if call.link == "softmax":
+            softmax_gradients[(programs,)](*arguments, SQUARED=call.squared, WHOLE=w.whole, **w.options)
+        else:
+            point_gradients[(programs, triton.cdiv(where.classes, w.columns))](*arguments, SQUARED=call.squared, **w.options, **w.points)
+    return grad_x, grad_t

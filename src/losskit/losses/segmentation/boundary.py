@@ -1,0 +1,171 @@
+"""Boundary loss: probabilities times a signed distance to the target's boundary."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from losskit.contract import checks, labels
+from losskit.contract.checks import Reduction
+from losskit.contract.distributions import distributions
+from losskit.contract.overlap import Task
+from losskit.contract.reduction import Normalizer, elementwise
+from losskit.contract.registry import loss
+from losskit.engines.language import absolute, exp_neg, unit, where
+
+TASKS = ("binary", "multiclass", "multilabel")
+
+
+def from_logits_formula(x, t):
+    e = exp_neg(absolute(x))
+    sure = 1.0 / (1.0 + e)
+    rest = e * sure
+    p = where(x > 0.0, sure, rest)
+    return p * t, sure * rest * t, p
+
+
+def from_probabilities_formula(x, t):
+    p = unit(x)
+    return p * t, t, p
+
+
+def multiclass(logp, p, q, t, weight):
+    """One class of an item; its weight is 0 or 1."""
+    return weight * p * t, weight * p * t, weight * p
+
+
+def textbook(mp, x, t, task, from_logits, background):
+    if task != "multiclass":
+        return (1 / (1 + mp.exp(-x)) if from_logits else x) * t
+    total = mp.fsum(mp.exp(v) for v in x)
+    return mp.fsum((mp.exp(v) / total if from_logits else v) * d for j, (v, d) in enumerate(zip(x, t, strict=True)) if j or background)
+
+
+@loss(
+    textbook=textbook,
+    module="BoundaryLoss",
+    task="segmentation",
+    pattern="operations",
+    formula="p d,  d the signed distance to the target's boundary",
+    input="logit",
+    target="real",
+    arguments=(
+        {"task": "binary"},
+        {"task": "binary", "from_logits": False},
+        {"task": "multiclass"},
+        {"task": "multiclass", "background": False},
+        {"task": "multiclass", "from_logits": False},
+        {"task": "multilabel"},
+    ),
+    tolerance=4e-6,
+    chinese="""
+    边界损失：输入默认是 logits，第二个参数不是标签，而是到目标边界的有符号距离图(目标内为负，外为正)；每个位置的损失是概率乘以距离。
+    何时用：与 Dice 或交叉熵相加，让离边界远的错误代价更大；前景与背景大小悬殊时，权重由小逐渐加大。
+    边界：损失可以为负，完全找到目标时最小；目标中没有的类没有边界，其距离图由使用者决定(作者的代码取 0，即不计)。
+    """,
+)
+def boundary_loss(
+    input: Tensor,
+    target: Tensor,
+    *,
+    task: Task,
+    from_logits: bool = True,
+    background: bool = True,
+    dim: int = 1,
+    mask: Tensor | None = None,
+    sample_weight: Tensor | None = None,
+    normalizer: Normalizer | None = None,
+    reduction: Reduction = "mean",
+) -> Tensor:
+    """Boundary loss of logits (default) or, with from_logits=False, of probabilities: probability times signed distance to the target's boundary.
+
+    Formula:
+        sum_c p_c d_c at each position, p = softmax(x); p d of each number for "binary" and "multilabel", p = sigmoid(x). Derivative by a logit:
+        p_j (d_j - sum_c p_c d_c), or d p (1 - p).
+
+    Args:
+        input: logits or probabilities, (N, C, ...); with task="binary" any shape.
+        target: the distance map d, of the input's shape: how far each position is from the boundary of a class, negative inside it. Of a 0/1 mask m, with
+            edt = scipy.ndimage.distance_transform_edt: edt(1 - m) * (1 - m) - (edt(m) - 1) * m. It is made once, with the data.
+        task: "multiclass": softmax over the classes; "binary", "multilabel": a sigmoid for each number. Required.
+        from_logits: False if the input is probabilities.
+        background: False leaves class 0 out ("multiclass"), as the authors do; it stays in the softmax.
+        dim: the class axis, "multiclass" only.
+        mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`; an item is a position ("multiclass") or a number.
+
+    Returns:
+        A scalar, or with reduction="none" the input's shape (multi-class: without the class axis). Negative values are good: the target found, and no more.
+
+    Raises:
+        TypeError: `input` is not floating point. ValueError: shapes do not fit, softmax over one channel, `background=False` without softmax, a probability
+        outside [0, 1], weights are not finite, `task` or `reduction` is unknown.
+
+    When to use:
+        Beside a Dice loss or cross-entropy, with a weight that grows during training: errors far from the boundary then cost more. Alone it can be stuck at
+        nothing found.
+
+    Edge cases:
+        A class that a picture lacks has no boundary: give it distances of 0, as the authors do, and it costs nothing. Distances count in pixels, or in
+        millimetres with edt(..., sampling=...): the loss scales with them.
+
+    Differs from the authors' code:
+        Multi-class sums over the classes and averages over positions; theirs averages over classes as well, a constant factor.
+
+    Reference:
+        Kervadec et al., Boundary Loss for Highly Unbalanced Segmentation, 2019.
+
+    Example:
+        >>> import torch
+        >>> logits = torch.tensor([[2.0, 0.0, -1.0, -3.0]])
+        >>> distance = torch.tensor([[-1.0, 0.0, 1.0, 2.0]])  # of the mask 1, 1, 0, 0
+        >>> boundary_loss(logits, distance, task="binary", reduction="none")
+        tensor([[-0.8808,  0.0000,  0.2689,  0.0949]])
+    """
+    checks.one_of("task", task, TASKS)
+    checks.flag("from_logits", from_logits)
+    checks.flag("background", background)
+    common: dict[str, Any] = dict(mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction)
+    if task != "multiclass":
+        if not background:
+            raise ValueError(f'background=False leaves out class 0 of task="multiclass"; with task={task!r} no channel is the background: leave background out')
+        unit_arguments = () if from_logits else ("input",)
+        return elementwise(from_logits_formula if from_logits else from_probabilities_formula, input, target, (), unit=unit_arguments, **common)
+    axis = labels.class_axis(input, dim)
+    if input.shape[axis] == 1:
+        raise ValueError('task="multiclass" needs at least two channels, for a softmax over one is 1 everywhere: try task="binary"')
+    if not from_logits:
+        return from_probabilities(input, target, axis, 0 if background else 1, **common)
+    if isinstance(target, Tensor) and not target.is_floating_point() and not target.is_complex():
+        target = target.to(torch.promote_types(input.dtype, torch.float32))
+    weight = None if background else (torch.arange(input.shape[axis], device=input.device) > 0).float()
+    result: Tensor = distributions(multiclass, input, target, dim=axis, weight=weight, target_is="numbers", **common)
+    return result
+
+
+def from_probabilities(
+    input: Tensor,
+    target: Tensor,
+    axis: int,
+    first: int,
+    *,
+    mask: Tensor | None,
+    sample_weight: Tensor | None,
+    normalizer: Normalizer | None,
+    reduction: Reduction,
+) -> Tensor:
+    """Multi-class, from the class `first` on: of numbers that are each a class's own, the mean over positions is that over numbers, times the classes."""
+    checks.pair(input, target)
+    position = input.select(axis, 0)
+    if mask is not None:
+        checks.mask(mask, position)
+    if sample_weight is not None:
+        checks.weights("sample_weight", sample_weight, position, mask)
+    mask, sample_weight = (None if x is None else x.expand(position.shape).unsqueeze(axis) for x in (mask, sample_weight))
+    classes = input.shape[axis] - first
+    x, t = input.narrow(axis, first, classes), target.narrow(axis, first, classes)
+    value = elementwise(
+        from_probabilities_formula, x, t, (), unit=("input",), mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction
+    )
+    if reduction == "none":
+        return value.sum(axis)
+    return value * classes if reduction == "mean" and normalizer is None else value

@@ -1,0 +1,60 @@
+"""The kernels of the overlap pattern become machine code for NVIDIA and AMD GPUs, on a machine that has none, in the way of test_triton_compile.py."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from test_triton_compile import TARGETS, caught
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_the_variants_compile(name):
+    pytest.importorskip("triton")
+    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    done = subprocess.run([sys.executable, "-W", "error", __file__, name], env=environment, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.split()[-1]) == (22 if name == "sm_90" else 7)
+
+
+def main(name: str) -> int:
+    """Compiles the variants for one target; the number of kernels built."""
+    import torch
+    from triton.backends.compiler import GPUTarget
+
+    from losskit.engines.call import Overlap
+    from losskit.engines.triton import overlap as engine
+    from losskit.engines.triton import overlap_kernels as kernels
+    from losskit.losses.classification import cross_entropy, focal
+
+    def numbers(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+        return torch.zeros(shape, dtype=dtype)
+
+    def both(call: Overlap, x: torch.Tensor, t: torch.Tensor) -> None:
+        engine.sums(call, x, t)
+        by = torch.ones((), dtype=torch.float64)
+        engine.gradients(call, x, t, by, True, t.is_floating_point())
+
+    softmax, fading = Overlap("softmax", "label", cross_entropy.formula), Overlap("sigmoid", "number", focal.from_logits_formula, (1.0, 1.0, 2.0), squared=True)
+    labels = torch.zeros(2, 32, 32, dtype=torch.int64)
+    with caught((kernels.levels, kernels.totals, kernels.softmax_gradients, kernels.point_gradients), GPUTarget(*TARGETS[name])) as built:
+        both(softmax, numbers(2, 4, 32, 32), labels)
+        both(softmax._replace(formula=focal.multiclass, params=(1.5,), squared=True), numbers(2, 300, 32, 32, dtype=torch.bfloat16), labels)
+        both(fading, numbers(2, 1, 32, 32, dtype=torch.float16), numbers(2, 1, 32, 32))
+        if name == "sm_90":
+            items, every = torch.ones(2, 32, 32, dtype=torch.bool), torch.ones(2, 20, 32, 32, dtype=torch.bool)
+            last = torch.zeros(2, 19, 32, 32).contiguous(memory_format=torch.channels_last)
+            both(softmax._replace(formula=None, squared=True, factor=items), last.half(), labels.byte())
+            both(Overlap("softmax", "number", squared=True), last, numbers(2, 19, 32, 32, dtype=torch.bfloat16))
+            both(fading._replace(factor=every), numbers(2, 20, 32, 32, dtype=torch.bfloat16), torch.ones(2, 20, 32, 32, dtype=torch.uint8))
+            both(Overlap("identity", "number"), *(numbers(2, 20, 32, 32, dtype=torch.float64),) * 2)
+            both(Overlap("identity", "label", squared=True), last, labels)
+            both(Overlap("softmax", "number"), *(numbers(2, 300, 32, dtype=torch.float64),) * 2)
+            both(softmax, numbers(1, 1), labels[0, 0, :1])  # Triton treats sizes of 1 apart
+    code = "cubin" if TARGETS[name][0] == "cuda" else "hsaco"
+    assert all(len(kernel.asm[code]) > 1000 for kernel in built)
+    return len(built)
+
+
+if __name__ == "__main__":
+    print(main(sys.argv[1]))
