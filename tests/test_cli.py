@@ -160,6 +160,7 @@ def test_errors_are_one_line(run, words, told):
     [
         ("typer", ("list",), "losskit list needs typer: pip install 'losskit[tour]'"),
         ("sklearn", ("tour",), "losskit tour needs scikit-learn: pip install 'losskit[tour]'"),
+        ("skimage", ("tour",), "losskit tour needs scikit-image: pip install 'losskit[tour]'"),
         ("matplotlib", ("explain", "l1", "--plot", "x.png"), "losskit explain needs matplotlib: pip install 'losskit[tour]'"),
     ],
 )

@@ -201,8 +201,9 @@ def refuse_outside(ready: Prepared) -> None:
             kept = labels_kept(t, call.ignore)
             counts = kept if counts is None else counts & kept
         checks.in_unit(("target",), (t.detach(),), counts)
-    elif counts is not None:
-        counts = counts.unsqueeze(call.dim)
+    else:
+        kept = labels.kept(t, call.ignore)
+        counts = (kept if counts is None else counts & kept).unsqueeze(call.dim)
     if call.link == "identity":
         checks.in_unit(("input",), (x.detach(),), counts)
 
