@@ -7,17 +7,34 @@ tensor(1.3125)
 tensor(0.0087)
 """
 
+from losskit.contract.boxes import degenerate_boxes
 from losskit.contract.checks import validate
 from losskit.contract.engine import engine_for
 from losskit.contract.module import LossModule, make_module
 from losskit.contract.registry import LOSSES, Loss
 from losskit.engines.dispatch import EngineError, use_engine
+from losskit.pairs import BoxMatch, best_match, pairwise_iou
 from losskit.presets import like
 from losskit.sums import OverlapSums, overlap_sums
 
 __version__ = "0.1.0"
 
-__all__ = ["LOSSES", "EngineError", "Loss", "LossModule", "OverlapSums", "engine_for", "like", "overlap_sums", "use_engine", "validate"]
+__all__ = [
+    "LOSSES",
+    "BoxMatch",
+    "EngineError",
+    "Loss",
+    "LossModule",
+    "OverlapSums",
+    "best_match",
+    "degenerate_boxes",
+    "engine_for",
+    "like",
+    "overlap_sums",
+    "pairwise_iou",
+    "use_engine",
+    "validate",
+]
 
 _scores = {score.__name__: score for loss in LOSSES.values() for score in loss.scores}
 globals().update({name: loss.function for name, loss in LOSSES.items()} | _scores)

@@ -5,6 +5,7 @@ from typing import Literal
 
 import torch
 
+from losskit.contract.boxes import degenerate_boxes as degenerate_boxes
 from losskit.contract.checks import validate as validate
 from losskit.contract.engine import engine_for as engine_for
 from losskit.contract.module import LossModule as LossModule
@@ -12,6 +13,9 @@ from losskit.contract.registry import LOSSES as LOSSES
 from losskit.contract.registry import Loss as Loss
 from losskit.engines.dispatch import EngineError as EngineError
 from losskit.engines.dispatch import use_engine as use_engine
+from losskit.pairs import BoxMatch as BoxMatch
+from losskit.pairs import best_match as best_match
+from losskit.pairs import pairwise_iou as pairwise_iou
 from losskit.presets import like as like
 from losskit.sums import OverlapSums as OverlapSums
 from losskit.sums import overlap_sums as overlap_sums
@@ -25,6 +29,22 @@ from losskit.losses.classification.kl_divergence import kl_divergence as kl_dive
 from losskit.losses.classification.nll import nll_loss as nll_loss
 from losskit.losses.classification.poly import poly_loss as poly_loss
 from losskit.losses.classification.symmetric_cross_entropy import symmetric_cross_entropy as symmetric_cross_entropy
+from losskit.losses.detection.alpha_iou import alpha_iou_loss as alpha_iou_loss
+from losskit.losses.detection.ciou import ciou as ciou
+from losskit.losses.detection.ciou import ciou_loss as ciou_loss
+from losskit.losses.detection.diou import diou as diou
+from losskit.losses.detection.diou import diou_loss as diou_loss
+from losskit.losses.detection.eiou import eiou_loss as eiou_loss
+from losskit.losses.detection.focal_eiou import focal_eiou_loss as focal_eiou_loss
+from losskit.losses.detection.giou import giou as giou
+from losskit.losses.detection.giou import giou_loss as giou_loss
+from losskit.losses.detection.inner_iou import inner_iou_loss as inner_iou_loss
+from losskit.losses.detection.iou import iou as iou
+from losskit.losses.detection.iou import iou_loss as iou_loss
+from losskit.losses.detection.mpdiou import mpdiou_loss as mpdiou_loss
+from losskit.losses.detection.nwd import nwd_loss as nwd_loss
+from losskit.losses.detection.siou import siou_loss as siou_loss
+from losskit.losses.detection.wiou import wiou_loss as wiou_loss
 from losskit.losses.regression.barron import barron_loss as barron_loss
 from losskit.losses.regression.charbonnier import charbonnier_loss as charbonnier_loss
 from losskit.losses.regression.huber import huber_loss as huber_loss
@@ -49,6 +69,15 @@ from losskit.losses.segmentation.mcc import mcc_loss as mcc_loss
 from losskit.losses.segmentation.tversky import tversky_loss as tversky_loss
 
 __version__: str
+
+class AlphaIoULoss(LossModule):
+    """Alpha-IoU loss of boxes against the boxes they should be: 1 - IoU^power, which weighs good boxes more for a power above 1."""
+
+    power: float
+    box_format: Literal["xyxy", "xywh", "cxcywh"]
+    reduction: Literal["none", "mean", "sum"]
+
+    def __init__(self, *, power: float = 3.0, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class BarronLoss(LossModule):
     """Barron's general robust loss between real values `input` and `target`: `alpha` sets how much outliers count."""
@@ -81,6 +110,15 @@ class BoundaryLoss(LossModule):
 
     def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], from_logits: bool = True, background: bool = True, dim: int = 1, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
+class CIoULoss(LossModule):
+    """CIoU loss of boxes against the boxes they should be: 1 - IoU, the distance of the centres, and the difference of the aspect ratios."""
+
+    alpha_gradient: bool
+    box_format: Literal["xyxy", "xywh", "cxcywh"]
+    reduction: Literal["none", "mean", "sum"]
+
+    def __init__(self, *, alpha_gradient: bool = False, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+
 class CharbonnierLoss(LossModule):
     """Charbonnier loss between real values `input` and `target`: an absolute error that is smooth at 0."""
 
@@ -105,6 +143,14 @@ class CrossEntropyLoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, weight: torch.Tensor | None | collections.abc.Sequence[float] = None, ignore_index: int = -100, label_smoothing: float = 0.0, z_loss: float = 0.0, softcap: float | None = None, dim: int = 1, from_logits: bool = True, log_input: bool = False, inplace: bool = False, return_parts: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+
+class DIoULoss(LossModule):
+    """DIoU loss of boxes against the boxes they should be: 1 - IoU + the squared distance of the centres over the squared diagonal of the box around both."""
+
+    box_format: Literal["xyxy", "xywh", "cxcywh"]
+    reduction: Literal["none", "mean", "sum"]
+
+    def __init__(self, *, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class DiceCELoss(LossModule):
     """Dice loss plus cross-entropy of logits (default) or, with from_logits=False, of probabilities, from one pass over the logits."""
@@ -168,6 +214,14 @@ class DiceLoss(LossModule):
 
     def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | None | collections.abc.Sequence[float] = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | None = None) -> None: ...
 
+class EIoULoss(LossModule):
+    """EIoU loss (efficient IoU) of boxes against the boxes they should be: DIoU loss, and the differences of width and height."""
+
+    box_format: Literal["xyxy", "xywh", "cxcywh"]
+    reduction: Literal["none", "mean", "sum"]
+
+    def __init__(self, *, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+
 class Entropy(LossModule):
     """Entropy of softmax(input), from class logits; there is no target."""
 
@@ -175,6 +229,15 @@ class Entropy(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, dim: int = 1, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+
+class FocalEIoULoss(LossModule):
+    """Focal-EIoU loss of boxes against the boxes they should be: `eiou_loss` times IoU^gamma, so that good boxes count more."""
+
+    gamma: float
+    box_format: Literal["xyxy", "xywh", "cxcywh"]
+    reduction: Literal["none", "mean", "sum"]
+
+    def __init__(self, *, gamma: float = 0.5, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class FocalLoss(LossModule):
     """Focal loss of logits (default) or, with from_logits=False, of probabilities: cross-entropy that fades for items already right."""
@@ -210,6 +273,14 @@ class FocalTverskyLoss(LossModule):
     process_group: torch.distributed.distributed_c10d.ProcessGroup | None
 
     def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], gamma: float = 0.75, alpha: float = 0.3, beta: float = 0.7, smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | None | collections.abc.Sequence[float] = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | None = None) -> None: ...
+
+class GIoULoss(LossModule):
+    """GIoU loss of boxes against the boxes they should be: 1 - IoU + the empty share of the smallest box around both."""
+
+    box_format: Literal["xyxy", "xywh", "cxcywh"]
+    reduction: Literal["none", "mean", "sum"]
+
+    def __init__(self, *, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class GeneralizedCrossEntropyLoss(LossModule):
     """Generalized cross-entropy of class logits against class labels: bounded, for labels that may be wrong."""
@@ -248,6 +319,24 @@ class HuberLoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, delta: float = 1.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+
+class InnerIoULoss(LossModule):
+    """Inner-IoU loss of boxes against the boxes they should be: 1 - IoU of both boxes scaled about their centres."""
+
+    ratio: float
+    box_format: Literal["xyxy", "xywh", "cxcywh"]
+    reduction: Literal["none", "mean", "sum"]
+
+    def __init__(self, *, ratio: float = 0.75, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+
+class IoULoss(LossModule):
+    """IoU loss of boxes against the boxes they should be: 1 - intersection over union."""
+
+    mode: Literal["linear", "square", "log"]
+    box_format: Literal["xyxy", "xywh", "cxcywh"]
+    reduction: Literal["none", "mean", "sum"]
+
+    def __init__(self, *, mode: Literal["linear", "square", "log"] = "linear", box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class JSDivergence(LossModule):
     """Jensen-Shannon divergence between softmax(input), from class logits, and the probabilities `target`: symmetric and bounded."""
@@ -355,6 +444,15 @@ class MCCLoss(LossModule):
 
     def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], smooth: float | tuple[float, float] = 0.0, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | None | collections.abc.Sequence[float] = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | None = None) -> None: ...
 
+class MPDIoULoss(LossModule):
+    """MPDIoU loss of boxes against the boxes they should be: 1 - IoU + the squared distances of two corners over the picture's squared diagonal."""
+
+    image_size: tuple[float, float]
+    box_format: Literal["xyxy", "xywh", "cxcywh"]
+    reduction: Literal["none", "mean", "sum"]
+
+    def __init__(self, *, image_size: tuple[float, float] = (1.0, 1.0), box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+
 class MSELoss(LossModule):
     """Squared error (MSE) between real values `input` and `target`."""
 
@@ -371,6 +469,15 @@ class NLLLoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, weight: torch.Tensor | None | collections.abc.Sequence[float] = None, ignore_index: int = -100, dim: int = 1, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+
+class NWDLoss(LossModule):
+    """NWD loss of boxes against the boxes they should be: 1 - exp of minus the Wasserstein distance of the Gaussians that they stand for."""
+
+    constant: float
+    box_format: Literal["xyxy", "xywh", "cxcywh"]
+    reduction: Literal["none", "mean", "sum"]
+
+    def __init__(self, *, constant: float = 12.8, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class PolyLoss(LossModule):
     """Poly loss (Poly-1) of class logits against class labels: cross-entropy plus epsilon (1 - p_y)."""
@@ -391,6 +498,15 @@ class QuantileLoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, quantile: float = 0.5, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+
+class SIoULoss(LossModule):
+    """SIoU loss of boxes against the boxes they should be: 1 - IoU, a distance of the centres that knows the angle between them, and a cost of shape."""
+
+    theta: float
+    box_format: Literal["xyxy", "xywh", "cxcywh"]
+    reduction: Literal["none", "mean", "sum"]
+
+    def __init__(self, *, theta: float = 4.0, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class SmoothL1Loss(LossModule):
     """Smooth L1 between real values `input` and `target`: squared within `beta`, absolute beyond."""
@@ -433,3 +549,11 @@ class TverskyLoss(LossModule):
     process_group: torch.distributed.distributed_c10d.ProcessGroup | None
 
     def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], alpha: float = 0.5, beta: float = 0.5, smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | None | collections.abc.Sequence[float] = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | None = None) -> None: ...
+
+class WIoULoss(LossModule):
+    """WIoU loss (Wise-IoU, version 1) of boxes against the boxes they should be: 1 - IoU times exp of the squared distance of the centres in diagonals."""
+
+    box_format: Literal["xyxy", "xywh", "cxcywh"]
+    reduction: Literal["none", "mean", "sum"]
+
+    def __init__(self, *, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...

@@ -63,6 +63,8 @@ def domain(loss: Loss, settings: Mapping[str, Any]) -> Axis:
         if loss.input == "real":
             return Axis("error", -4.0, 4.0)
         return Axis("probability", 0.005, 0.995) if probability else Axis("logit", -6.0, 6.0)
+    if loss.pattern == "boxes":
+        return Axis("box's offset", -3.0, 3.0)
     if loss.pattern != "rows":
         return Axis("mask's probability", 0.005, 0.995, MASK.count(0)) if probability else Axis("mask's logit", -6.0, 6.0, MASK.count(0))
     listed = (s["weight"] for s in (settings, *loss.arguments) if s.get("weight") is not None)
@@ -84,7 +86,7 @@ def sample(loss: Loss, settings: Mapping[str, Any] | None = None, *, points: int
     low, high = span or (axis.low, axis.high)
     x = torch.linspace(low, high, points, dtype=torch.float64).round(decimals=9).requires_grad_()  # 0 is 0, where kinks are
     with losskit.use_engine("torch"):
-        if loss.pattern in ("elementwise", "rows"):
+        if loss.pattern in ("elementwise", "rows", "boxes"):
             value = module(loss, settings | {"reduction": "none"})(*arguments(loss, settings, x))
         else:
             made = module(loss, {k: v for k, v in settings.items() if k not in ("weight", "background")} | {"task": "binary"})
@@ -97,6 +99,9 @@ def arguments(loss: Loss, settings: Mapping[str, Any], x: torch.Tensor) -> tuple
     """Input and target at points of the axis: errors against 0, logits or probabilities of the label 1, or rows whose first class is the target's."""
     if loss.pattern == "elementwise":
         return x, torch.full_like(x, 0.0 if loss.target == "real" else 1.0, requires_grad=False)
+    if loss.pattern == "boxes":
+        zero, one = torch.zeros_like(x), torch.ones_like(x)
+        return torch.stack((x, zero, x + 1.5, one), -1), torch.stack((zero, zero, one, one), -1).detach()
     axis = domain(loss, settings)
     if loss.pattern != "rows":
         mask = torch.tensor([MASK])
@@ -161,6 +166,7 @@ AXES = {
     "row's logit": ("logit of one class, the other {others} at 0", "一个类别的 logit(其余 {others} 类为 0)"),
     "row's right logit": ("logit of the right class, the other {others} at 0", "正确类别的 logit(其余 {others} 类为 0)"),
     "row's probability": ("probability of the right class, the other {others} equal", "正确类别的概率(其余 {others} 类相等)"),
+    "box's offset": ("left edge x of a box 1.5 wide and 1 high, target from 0 to 1", "宽 1.5、高 1 的框的左边 x(目标从 0 到 1)"),
     "mask's logit": ("logit x on 3 pixels of a target, -x on {others} others", "目标 3 个像素的 logit 为 x，其余 {others} 个为 -x"),
     "mask's probability": ("probability p on 3 pixels of a target, 1 - p on {others} others", "目标 3 个像素的概率为 p，其余 {others} 个为 1 - p"),
     "row's log-probability": ("log-probability of the right class, the other {others} equal", "正确类别的对数概率(其余 {others} 类相等)"),

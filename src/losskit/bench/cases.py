@@ -64,11 +64,12 @@ def table(rows: Sequence[Mapping[str, Any]], what: str, sides: Sequence[str]) ->
     ]
     for row in rows:
         s, wanted = row["seconds"], row["targets"]
-        cells = [f"{s['losskit'] / s['floor']:.2f}"]
+        floor = s["losskit"] / s["floor"]
+        cells = [f"{floor:.2f}" if floor <= wanted.get("floor", floor) else f"**{floor:.2f}**"]
         for side in sides:
             met = side not in wanted or side not in s or s["losskit"] <= wanted[side] * s[side]
             cells.append("" if side not in s else f"{s[side] / s['losskit']:.2f}" if met else f"**{s[side] / s['losskit']:.2f}**")
-        goal = ", ".join(f"{1 / limit:.3g}x {side}" for side, limit in wanted.items())
+        goal = ", ".join(f"at most {limit:.3g}x the floor" if side == "floor" else f"{1 / limit:.3g}x {side}" for side, limit in wanted.items())
         lines.append(f"| {row['case']} | {row['dtype']} | {' | '.join(cells)} | {goal} |")
     return lines
 

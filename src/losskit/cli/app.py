@@ -1,4 +1,4 @@
-"""The commands: list, info, explain, bench, tour."""
+"""The commands: list, info, explain, bench, tour, simulate-boxes."""
 
 import platform
 import sys
@@ -214,3 +214,19 @@ def tour(
 
         if not webbrowser.open(page.resolve().as_uri()):
             print("losskit: no browser to open it with", file=sys.stderr)
+
+
+@app.command("simulate-boxes")
+def simulate_boxes(
+    points: Annotated[int, typer.Option(help="Places where boxes start, 343 regressions each; the paper has 5,000.", min=1)] = 5000,
+    output: Annotated[Path, typer.Option(help="Folder for boxes.html.")] = Path("report"),
+    seed: Annotated[int, typer.Option(help="Another seed, other places.", min=0)] = 0,
+    lang: Annotated[Language, typer.Option(help="Language of what is printed here; the page has both.")] = Language.en,
+    newer: Annotated[bool, typer.Option("--newer", help="Also the losses of boxes that are newer than the paper.")] = False,
+) -> None:
+    """Zheng et al.'s simulation (DIoU, 2020): boxes that descend to their targets, and whether what the paper says comes out."""
+    from losskit.cli.tour import simulate
+
+    began = time.perf_counter()
+    page = simulate(output, points, seed, newer, lang.value)
+    Console().print(f"\nThe page: [bold]{page}[/bold]  ({time.perf_counter() - began:.0f} s)", soft_wrap=True, highlight=False)

@@ -22,7 +22,7 @@ OTHER_NAMES = {
     "cauchy": "barron_loss",
     "welsch": "barron_loss",
 }
-CHINESE_TASKS = {"regression": "回归", "binary classification": "二分类", "classification": "多分类", "segmentation": "分割"}
+CHINESE_TASKS = {"regression": "回归", "binary classification": "二分类", "classification": "多分类", "segmentation": "分割", "detection": "检测"}
 SHOWN = ("When to use", "Edge cases", "Differs from", "Reference")
 
 

@@ -6,11 +6,15 @@ from typing import Literal
 import skimage  # noqa: F401  # missing, these are told here, before the first training
 import sklearn  # noqa: F401
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from losskit import tour
-from losskit.tour.chapter import Chapter
+from losskit.tour import boxes, boxes_claims, report
+from losskit.tour import boxes_simulation as simulation
+from losskit.tour.chapter import Chapter, Text
+
+PAGE = "boxes.html"
 
 
 def conduct(output: Path, seed: int, quick: bool, language: Literal["en", "zh"]) -> Path:
@@ -26,6 +30,29 @@ def conduct(output: Path, seed: int, quick: bool, language: Literal["en", "zh"])
     console.print("Speed" if language == "en" else "速度", style="bold")
     console.print(f"  {getattr(outcome.speed.line, language)}", highlight=False)
     return outcome.page
+
+
+def simulate(output: Path, points: int, seed: int, more: bool, language: Literal["en", "zh"]) -> Path:
+    """Run the experiment of boxes alone and print what came out, claim by claim; returns the page's path."""
+    console = Console()
+    report.write(output, "", PAGE)
+    names = (*simulation.COMPARED, *(simulation.newer() if more else ()))
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("boxes", total=simulation.ticks(points, names))
+        found = simulation.run(points, seed, names, lambda done: progress.update(task, description=done), lambda: progress.advance(task))
+    chapter = boxes.tell(found)
+    summarise(chapter, console, language)
+    table = Table(title="What the paper says" if language == "en" else "论文的说法", title_justify="left", title_style="bold", show_lines=True)
+    for heading in (Text("claim", "说法"), Text("losses as defined", "按定义"), Text("the published code's GIoU", "公开代码的 GIoU")):
+        table.add_column(getattr(heading, language), ratio=1, overflow="fold")
+    for claim in boxes_claims.claims(found):
+        ours, theirs = (getattr(boxes.outcome(held), language) for held in (claim.held, claim.held_published))
+        published = "" if claim.published is None else f"{theirs}: {getattr(claim.published, language)}"
+        table.add_row(getattr(claim.words, language), f"{ours}: {getattr(claim.measured, language)}", published)
+    console.print()
+    console.print(table, highlight=False)
+    return report.write(output, report.html((chapter,), None, seed), PAGE)
 
 
 def summarise(chapter: Chapter, console: Console, language: Literal["en", "zh"]) -> None:

@@ -98,6 +98,9 @@ class LossModule(nn.Module):
         except RuntimeError:
             told = " and ".join(f"{name} has shape {checks.shown(shape)}" for name, shape in shapes.items())
             raise ValueError(f"{told}: both must broadcast to the shape of one input") from None
+        if self.loss.pattern == "boxes":
+            empty = torch.empty((0, 4), device="meta")
+            return empty, empty
         if self.loss.target in ("real", "unit") and settings.get("task") != "multiclass":
             empty = torch.empty((0, *wide), device="meta")
             return empty, empty

@@ -20,6 +20,7 @@ from typing import Literal
 
 import torch
 
+from losskit.contract.boxes import degenerate_boxes as degenerate_boxes
 from losskit.contract.checks import validate as validate
 from losskit.contract.engine import engine_for as engine_for
 from losskit.contract.module import LossModule as LossModule
@@ -27,6 +28,9 @@ from losskit.contract.registry import LOSSES as LOSSES
 from losskit.contract.registry import Loss as Loss
 from losskit.engines.dispatch import EngineError as EngineError
 from losskit.engines.dispatch import use_engine as use_engine
+from losskit.pairs import BoxMatch as BoxMatch
+from losskit.pairs import best_match as best_match
+from losskit.pairs import pairwise_iou as pairwise_iou
 from losskit.presets import like as like
 from losskit.sums import OverlapSums as OverlapSums
 from losskit.sums import overlap_sums as overlap_sums

@@ -151,6 +151,27 @@ class Ranked(NamedTuple):
         return self._replace(factor=tensors[0] if tensors else None)
 
 
+class Boxes(NamedTuple):
+    """One loss of boxes, ready to run on an `input` and a `target` of one shape (..., 4), a box each.
+
+    `formula` takes the corners of both, (ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, *params), and returns the value and its derivatives by the eight. `form` is
+    how boxes are written: corners, or corner or centre and size. A box whose factor is 0 is absent.
+    """
+
+    formula: Callable[..., Any]
+    params: tuple[float, ...] = ()
+    form: Literal["xyxy", "xywh", "cxcywh"] = "xyxy"
+    factor: Tensor | None = None  # the shape without the last axis
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        """As of `Call`."""
+        return () if self.factor is None else (self.factor,)
+
+    def holding(self, tensors: Sequence[Tensor]) -> "Boxes":
+        """As of `Call`."""
+        return self._replace(factor=tensors[0] if tensors else None)
+
+
 class Census(NamedTuple):
     """The weights of the items that count, summed; how many items count; how many of them have a label that is no class."""
 

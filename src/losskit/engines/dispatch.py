@@ -55,7 +55,7 @@ def use_engine(name: EngineName) -> Iterator[None]:
 
 
 @cache
-def pattern(engine: EngineName, name: Literal["elementwise", "rows", "distributions", "overlap", "ranked"]) -> ModuleType:
+def pattern(engine: EngineName, name: Literal["elementwise", "rows", "distributions", "overlap", "boxes", "pairs", "ranked"]) -> ModuleType:
     """A pattern of an engine; its compiler (Numba, Triton) is imported with the first loss that needs it."""
     return import_module(f"losskit.engines.{engine}.{name}")
 

@@ -72,6 +72,11 @@ def expm1_product(a: float, b: float) -> float:
     return expm1(a * b)
 
 
+def atan2(y: float, x: float) -> float:
+    """The angle of a point of the first quadrant, 0 to pi/2; 0 at the origin."""
+    return math.atan2(y, x)
+
+
 def log1p(x: float) -> float:
     """log(1 + x), exact to rounding near 0; x from -1 to infinity."""
     return math.log1p(x) if x > -1 else log_floored(0.0)
@@ -116,6 +121,7 @@ PRIMITIVES: dict[str, Callable[..., float]] = {
         expm1,
         exp_product,
         expm1_product,
+        atan2,
         log1p,
         log1p_unit,
         log_floored,

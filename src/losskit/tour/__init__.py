@@ -6,11 +6,11 @@ A chapter is a module with `work()` and `build(seed, effort, advance)`; adding o
 from pathlib import Path
 from typing import NamedTuple
 
-from losskit.tour import digits, imbalance, regression, report, segmentation, speed
+from losskit.tour import boxes, digits, imbalance, regression, report, segmentation, speed
 from losskit.tour.chapter import FULL, QUICK, Advance, Chapter, ChapterModule, Effort
 from losskit.tour.train import one_thread
 
-CHAPTERS: tuple[ChapterModule, ...] = (regression, imbalance, digits, segmentation)
+CHAPTERS: tuple[ChapterModule, ...] = (regression, imbalance, digits, segmentation, boxes)
 
 
 class Outcome(NamedTuple):

@@ -32,6 +32,7 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     caption: Text
     kind: str = "table"
+    prose: bool = False  # sentences in its cells, which may wrap
 
 
 @dataclass(frozen=True)

@@ -35,8 +35,8 @@ def breakable(call: str) -> Markup:
     return Markup("(<wbr>").join(escape(part) for part in call.split("("))
 
 
-def html(chapters: Sequence[Chapter], speed: Speed, seed: int) -> str:
-    """The page."""
+def html(chapters: Sequence[Chapter], speed: Speed | None, seed: int) -> str:
+    """The page; without a speed, that of a chapter alone."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"both": both, "breakable": breakable, "svg": Markup}
     template = environment.from_string(files("losskit.tour").joinpath("report.html").read_text(encoding="utf-8"))
@@ -52,9 +52,9 @@ def html(chapters: Sequence[Chapter], speed: Speed, seed: int) -> str:
     return template.render(chapters=chapters, speed=speed, T=Text, **facts)
 
 
-def write(folder: Path, page: str) -> Path:
+def write(folder: Path, page: str, name: str = "index.html") -> Path:
     """Put the page into the folder, which is made if needed."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "index.html"
+    path = folder / name
     path.write_text(page, encoding="utf-8")
     return path

@@ -28,6 +28,7 @@ NAMES: dict[str, Callable[..., Any]] = {
     "minimum": numpy.minimum,
     "maximum": numpy.maximum,
     "sqrt": numpy.sqrt,
+    "atan2": numpy.arctan2,
     "exp": numpy.exp,
     "expm1": numpy.expm1,
     "log1p": numpy.log1p,

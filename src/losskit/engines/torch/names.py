@@ -31,6 +31,10 @@ def maximum(a: Tensor, b: float) -> Tensor:
     return a.clamp(min=b)
 
 
+def atan2(y: Tensor, x: Tensor) -> Tensor:
+    return torch.atan2(y, x)
+
+
 def exp_neg(a: Tensor) -> Tensor:
     return torch.exp(-a)
 
@@ -74,4 +78,7 @@ NAMES: dict[str, Callable[..., Any]] = {
     "exp": torch.exp,
     "expm1": torch.expm1,
     "log1p_unit": torch.log1p,
-} | {f.__name__: f for f in (where, absolute, sign, minimum, maximum, exp_neg, exp_product, expm1_product, log_floored, log1p, log1m_floored, reciprocal, unit)}
+} | {
+    f.__name__: f
+    for f in (where, absolute, sign, minimum, maximum, atan2, exp_neg, exp_product, expm1_product, log_floored, log1p, log1m_floored, reciprocal, unit)
+}

@@ -1,0 +1,185 @@
+"""The benchmark of boxes: ours, PyTorch operations, `torch.compile` of them, torchvision and the floor, side by side in one run. `python -m losskit.bench.boxes --help`.
+
+As in `losskit.bench`: sides in turns, medians, ratios only; forward and backward of the mean where a case does not say otherwise. The floor of aligned boxes is
+`torch.add(a, b)`, eight numbers read and four written a box; that of a matrix is its own sum and a copy.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+import losskit
+from losskit.bench import cases
+from losskit.bench.report import MEMORY
+from losskit.bench.run import settle_memory
+from losskit.bench.sides import torchvision_focal
+
+Side = Callable[[Tensor, Tensor], Any]
+
+
+class Case(NamedTuple):
+    """Boxes, and what is to be reached: at most this share of another side's time."""
+
+    name: str
+    loss: str
+    rows: int
+    columns: int  # 0: aligned
+    gradient: bool
+    targets: dict[str, float]
+
+
+MILLION = 1_000_000
+FAST = {"torchvision": 1 / 40, "torch.compile": 1 / 15, "floor": 2.0}
+CASES = (
+    Case("IoU, 1M", "iou", MILLION, 0, True, {"torch.compile": 1 / 15, "floor": 2.0}),
+    Case("GIoU, 1M", "giou", MILLION, 0, True, FAST),
+    Case("DIoU, 1M", "diou", MILLION, 0, True, FAST),
+    Case("CIoU, 1M", "ciou", MILLION, 0, True, {"torchvision": 1 / 20, "torch.compile": 1 / 15}),
+    Case("GIoU, 64", "giou", 64, 0, True, {"torchvision": 1 / 4}),
+    Case("pairwise GIoU, 8,400 x 100, forward", "pairwise", 8_400, 100, False, {"torchvision": 1 / 6}),
+    Case("pairwise GIoU, 20,000 x 500", "pairwise", 20_000, 500, True, {}),
+    Case("best_match, 100,000 x 200, forward", "best_match", 100_000, 200, False, {"torchvision": 1.0}),
+)
+MATRIX = 6  # the case whose memory is looked at
+
+
+def overlap(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """IoU, union and sides of the enclosing box, as they are commonly written."""
+    both = (torch.min(a[:, 2:], b[:, 2:]) - torch.max(a[:, :2], b[:, :2])).clamp(min=0).prod(1)
+    union = (a[:, 2:] - a[:, :2]).prod(1) + (b[:, 2:] - b[:, :2]).prod(1) - both
+    return both / union, union, torch.max(a[:, 2:], b[:, 2:]) - torch.min(a[:, :2], b[:, :2])
+
+
+def iou(a: Tensor, b: Tensor) -> Tensor:
+    """1 - IoU."""
+    return (1 - overlap(a, b)[0]).mean()
+
+
+def giou(a: Tensor, b: Tensor) -> Tensor:
+    """1 - GIoU."""
+    shared, union, hull = overlap(a, b)
+    area = hull.prod(1)
+    return (1 - shared + (area - union) / area).mean()
+
+
+def diou(a: Tensor, b: Tensor) -> Tensor:
+    """1 - DIoU."""
+    shared, _, hull = overlap(a, b)
+    off = (a[:, :2] + a[:, 2:] - b[:, :2] - b[:, 2:]) / 2
+    return (1 - shared + off.pow(2).sum(1) / hull.pow(2).sum(1)).mean()
+
+
+def ciou(a: Tensor, b: Tensor) -> Tensor:
+    """1 - CIoU, alpha held constant."""
+    shared, _, hull = overlap(a, b)
+    off = (a[:, :2] + a[:, 2:] - b[:, :2] - b[:, 2:]) / 2
+    mine, theirs = a[:, 2:] - a[:, :2], b[:, 2:] - b[:, :2]
+    v = 4 / torch.pi**2 * (torch.atan(theirs[:, 0] / theirs[:, 1]) - torch.atan(mine[:, 0] / mine[:, 1])).pow(2)
+    with torch.no_grad():
+        alpha = v / (1 - shared + v)
+    return (1 - shared + off.pow(2).sum(1) / hull.pow(2).sum(1) + alpha * v).mean()
+
+
+COMPOSITES: dict[str, Side] = {"iou": iou, "giou": giou, "diou": diou, "ciou": ciou}
+OURS: dict[str, Side] = {
+    "iou": losskit.iou_loss,
+    "giou": losskit.giou_loss,
+    "diou": losskit.diou_loss,
+    "ciou": losskit.ciou_loss,
+    "pairwise": lambda a, b: losskit.pairwise_iou(a, b, kind="giou"),
+    "best_match": lambda a, b: losskit.best_match(a, b, kind="iou"),
+}
+
+
+def peers(loss: str) -> dict[str, Side]:
+    """torchvision's, if it is installed."""
+    if torchvision_focal() is None:
+        return {}
+    from torchvision import ops
+
+    found: dict[str, Side] = {
+        "giou": lambda a, b: ops.generalized_box_iou_loss(a, b, reduction="mean"),
+        "diou": lambda a, b: ops.distance_box_iou_loss(a, b, reduction="mean"),
+        "ciou": lambda a, b: ops.complete_box_iou_loss(a, b, reduction="mean"),
+        "pairwise": ops.generalized_box_iou,
+        "best_match": lambda a, b: ops.box_iou(a, b).max(1),
+    }
+    return {"torchvision": found[loss]} if loss in found else {}
+
+
+def inputs(case: Case) -> tuple[Tensor, Tensor]:
+    """Boxes with sides up to 100 somewhere in 100 x 100; the first a leaf."""
+    generator = torch.Generator().manual_seed(0)
+
+    def some(count: int) -> Tensor:
+        numbers = torch.rand(count, 4, generator=generator) * 100
+        return torch.cat((numbers[:, :2], numbers[:, :2] + numbers[:, 2:]), 1)
+
+    return some(case.rows).requires_grad_(case.gradient), some(case.columns or case.rows)
+
+
+def steps(case: Case, a: Tensor, b: Tensor, compiled: bool) -> dict[str, Callable[[], object]]:
+    """One forward, and backward, of every side."""
+    b = b.requires_grad_() if case.gradient and case.columns else b
+    wanted = (a, b) if case.columns else (a,)
+
+    def step(side: Side) -> Callable[[], object]:
+        if not case.gradient:
+            return lambda: side(a, b)
+        return lambda: torch.autograd.grad(side(a, b).sum(), wanted)
+
+    found = {"losskit": step(OURS[case.loss])}
+    if case.loss in COMPOSITES:
+        found["composite"] = step(COMPOSITES[case.loss])
+        if compiled:
+            torch._dynamo.reset()
+            found["torch.compile"] = step(torch.compile(COMPOSITES[case.loss], fullgraph=True))
+    found |= {name: step(side) for name, side in peers(case.loss).items()}
+    plain, other = a.detach(), b.detach()
+    matrix = torch.zeros(case.rows, case.columns or 1)
+    return found | {"floor": (lambda: torch.add(plain, other)) if not case.columns else (lambda: (matrix.sum(), matrix.clone()))}
+
+
+def extra_memory(index: int) -> dict[str, float]:
+    """`cases.extra_memory` of a case, in units of the matrix."""
+    case = CASES[index]
+    a, b = inputs(case)
+    return cases.extra_memory(steps(case, a, b, compiled=False), 4 * case.rows * case.columns)
+
+
+def markdown(results: dict[str, Any]) -> str:
+    """The page's part on boxes."""
+    about = results["machine"]
+    lines = [
+        "# Benchmark: boxes",
+        "",
+        f"{about['cpu']}, {about['threads']} threads, Python {about['python']}, torch {about['torch']}, {about['system']}.",
+        f"Command: `{about['command']}`.",
+        "Forward and backward where a case does not say otherwise; medians of interleaved repeats; every figure is a ratio within this run. `floor` is",
+        "`torch.add(a, b)` of aligned boxes, the sum and a copy of a matrix.",
+        f"Memory: {MEMORY[results['memory']]}",
+        "",
+        *cases.table(results["rows"], "boxes", ("composite", "torch.compile", "torchvision")),
+        "",
+        "Bold: missed.",
+        *cases.memory_lines(results["extra memory"], "matrix"),
+    ]
+    return "\n".join([*lines, ""])
+
+
+def main() -> None:
+    """The command."""
+    options = cases.options("boxes", __doc__)
+    settle_memory(options.memory, 1 << 24)
+    rows = []
+    for case in CASES:
+        a, b = inputs(case)
+        rows.append(cases.measured(case.name, torch.float32, steps(case, a, b, compiled=not options.quick), case.targets, options.quick))
+    memory = {} if options.quick else {CASES[MATRIX].name: cases.memory_apart("boxes", MATRIX)}
+    cases.publish("boxes", options, markdown, {"rows": rows, "extra memory": memory})
+
+
+if __name__ == "__main__":
+    main()

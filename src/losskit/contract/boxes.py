@@ -1,0 +1,104 @@
+"""The contract for boxes: four numbers along the last axis, one loss a pair."""
+
+from collections.abc import Callable
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from losskit.contract import checks
+from losskit.contract.checks import REDUCTIONS, Reduction
+from losskit.contract.reduction import Normalizer, scale_of
+from losskit.contract.rows import item_factor
+from losskit.engines import dispatch, fused
+from losskit.engines.call import Boxes, real_dtype
+from losskit.engines.torch import boxes as plain
+from losskit.engines.torch.elementwise import combined
+
+BoxFormat = Literal["xyxy", "xywh", "cxcywh"]
+
+
+def boxes(
+    formula: Callable[..., Any],
+    input: Tensor,
+    target: Tensor,
+    params: tuple[float, ...] = (),
+    *,
+    box_format: BoxFormat,
+    mask: Tensor | None,
+    sample_weight: Tensor | None,
+    normalizer: Normalizer | None,
+    reduction: Reduction,
+) -> Tensor:
+    """A loss of aligned boxes under the contract."""
+    if reduction not in REDUCTIONS:
+        checks.one_of("reduction", reduction, REDUCTIONS)
+    checks.one_of("box_format", box_format, get_args(BoxFormat))
+    check_pair(input, target)
+    one = input.select(-1, 0)
+    for name, x in (("mask", mask), ("sample_weight", sample_weight)):
+        check_whole(name, x, one)
+    factor = item_factor(one, mask, sample_weight, real_dtype(input.dtype))
+    if normalizer is not None and reduction != "mean":
+        raise ValueError(f'normalizer replaces the denominator of reduction="mean", but reduction is {reduction!r}: divide the result instead')
+    call = Boxes(formula, params, box_format, factor)
+    engine, _ = dispatch.choice((input, target, *call.tensors()))
+    scale: float | Tensor | None = None if reduction == "none" else 1.0
+    if reduction == "mean":
+        count: float | Tensor = one.numel()
+        if normalizer is not None:
+            count = checks.normalizer(normalizer, input)
+        elif factor is not None:
+            count = combined((factor,), real_dtype(input.dtype)).sum()
+        scale = scale_of(engine, input, count)
+    if engine == "torch":
+        return plain.losses(call, input, target) if scale is None else plain.total(call, input, target, scale)
+    loops = dispatch.pattern(engine, "boxes")
+    result: Tensor
+    if torch.is_grad_enabled() and (input.requires_grad or target.requires_grad):
+        step = fused.Step(call, 1.0 if scale is None else scale, loops, plain)
+        result = fused.each(input, target, step) if scale is None else fused.total(input, target, step)
+        return result
+    found = loops.run(call, input, target, each=True) if scale is None else loops.run(call, input, target, scale=scale)
+    result = found.value if scale is None else found.total
+    return result
+
+
+def check_whole(name: str, x: Tensor | None, one: Tensor) -> None:
+    """A mask or weight is of boxes, not of their coordinates."""
+    if isinstance(x, Tensor) and x.dim() == one.dim() + 1 and x.shape[-1] in (1, 4) and x.shape[:-1] == one.shape:
+        raise ValueError(f"{name} has shape {checks.shown(x.shape)}, but takes one value a box, shape {checks.shown(one.shape)}: try {name}[..., 0]")
+
+
+def check_pair(input: Tensor, target: Tensor) -> None:
+    """Boxes of one shape (..., 4)."""
+    checks.pair(input, target)
+    check_boxes("input", input)
+    if not target.is_floating_point():
+        raise TypeError(f"target must be boxes of a floating-point dtype, got {target.dtype}: try target.float()")
+
+
+def check_boxes(name: str, x: Tensor) -> None:
+    """Four numbers along the last axis."""
+    if x.dim() == 0 or x.shape[-1] != 4:
+        raise ValueError(f"{name} must hold boxes along the last axis, shape (..., 4), got shape {checks.shown(x.shape)}")
+
+
+def degenerate_boxes(boxes: Tensor, *, box_format: BoxFormat = "xyxy") -> Tensor:
+    """How many boxes have no area, their corners being out of order, on one line, or NaN: a 0-d integer tensor, for logging; no device is waited for.
+
+    Losses of boxes take them as they come (see `iou_loss`). Many of them among predictions say that a model is badly initialised or its rate too high; any
+    among targets, that data are wrong.
+
+    >>> import torch
+    >>> degenerate_boxes(torch.tensor([[0.0, 0.0, 2.0, 2.0], [3.0, 0.0, 1.0, 2.0], [1.0, 1.0, 1.0, 4.0]]))
+    tensor(2)
+    """
+    if not isinstance(boxes, Tensor):
+        raise TypeError(f"boxes must be a torch.Tensor, got {type(boxes).__name__}: try torch.as_tensor(boxes)")
+    checks.one_of("box_format", box_format, get_args(BoxFormat))
+    check_boxes("boxes", boxes)
+    given = boxes.detach()
+    first, second = given[..., :2], given[..., 2:]
+    positive = second > (first if box_format == "xyxy" else 0)
+    return (~positive.all(-1)).sum()

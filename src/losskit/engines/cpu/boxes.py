@@ -1,0 +1,82 @@
+"""The boxes pattern on the CPU: one pass reads both boxes, sums the loss and writes the gradient.
+
+Floor: the bytes of both boxes, eight numbers, and of the gradient, four, each once. Every sum has a fixed order: the same bits for any number of threads.
+"""
+
+import struct
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from losskit.engines.call import Boxes, Results, real_dtype
+from losskit.engines.cpu import gradients, store
+from losskit.engines.cpu.box_loops import CHUNK, MAX_PARAMS
+from losskit.engines.cpu.elementwise import SCALARS, finish_kernel
+from losskit.engines.cpu.memory import empty_like
+from losskit.engines.cpu.threads import BODY, parallel_for
+from losskit.engines.language import fingerprint
+
+CONTEXT = struct.Struct(f"=11q{1 + MAX_PARAMS}d")
+PADDING = tuple((0.0,) * (MAX_PARAMS - k) for k in range(MAX_PARAMS + 1))
+ONE = torch.ones(1, dtype=torch.bool)
+
+
+@cache
+def kernel(formula: Callable[..., Any], *variant: Any) -> Any:
+    """The loop for a formula and a variant (the arguments of `box_compiler.boxes`), as a C function (begin, end, context)."""
+
+    def build() -> store.Code:
+        from losskit.engines.cpu import box_compiler
+
+        return box_compiler.boxes(formula, *variant)
+
+    label = f"boxes_{formula.__module__.rpartition('.')[2]}_{formula.__name__}"
+    return BODY(store.function(label, repr(variant).encode() + fingerprint(formula), build))
+
+
+def run(
+    call: Boxes,
+    x: Tensor,
+    t: Tensor,
+    *,
+    scale: float = 1.0,
+    incoming: Tensor | None = None,
+    each: bool = False,
+    grad_input: bool = False,
+    grad_target: bool = False,
+) -> Results:
+    """One pass: the sum of the losses times `scale`, the loss of `each` pair if asked, and gradients (times `incoming` if given: then no values)."""
+    formula, params, form, factor = call
+    real, forward = real_dtype(x.dtype), incoming is None
+    if incoming is not None:
+        factor = incoming if factor is None else torch.where(factor != 0, factor * incoming, 0.0)
+    x, t = x.contiguous(), t.contiguous()
+    factor = ONE if factor is None else factor.contiguous()
+    gx = empty_like(x, x.dtype) if grad_input else None
+    gt = empty_like(t, t.dtype) if grad_target else None
+    value = torch.empty(x.shape[:-1], dtype=real, device="cpu") if each else None
+    total = torch.empty_like(SCALARS[real])
+    n = x.numel() // 4
+    chunks = (n + CHUNK - 1) // CHUNK
+    parts = torch.empty(chunks, dtype=torch.float64, device="cpu") if chunks > 1 else None
+    context = CONTEXT.pack(
+        x.data_ptr(), t.data_ptr(), 0 if value is None else value.data_ptr(), 0 if gx is None else gx.data_ptr(), 0 if gt is None else gt.data_ptr(),
+        0 if parts is None else parts.data_ptr(), total.data_ptr(), n, factor.data_ptr(), int(factor is not ONE), 0,
+        scale, *params, *PADDING[len(params)],
+    )  # fmt: skip
+    run_loop = kernel(formula, len(params), form, factor is not ONE, forward, each, grad_input, grad_target, x.dtype, t.dtype, factor.dtype)
+    if parts is None:
+        run_loop(0, 1, context)  # of no boxes, too: the sum is 0
+    else:
+        parallel_for(0, chunks, 1, run_loop, context)
+        if forward:
+            finish_kernel(real)(0, chunks, context)
+    if scale == 0.0:
+        gradients.zero(gx, gt)
+    return Results(total if forward else None, value, gx, gt)
+
+
+rescaled = partial(gradients.rescaled, run)

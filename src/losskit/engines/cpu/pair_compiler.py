@@ -1,0 +1,62 @@
+"""Compiling the loops of the boxes pattern on all pairs (`compiler.py`)."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from losskit.engines.call import real_dtype
+from losskit.engines.cpu import loops, pair_loops
+from losskit.engines.cpu.box_compiler import FORMS
+from losskit.engines.cpu.compiler import (
+    LOOP,
+    NUMPY_REAL,
+    STORED,
+    SUMS,
+    compiled,
+    instance,
+    key_64,
+    key_of,
+    of_key,
+    of_key_64,
+    reader,
+    real_of,
+    stack_memory,
+    view,
+    writer,
+)
+from losskit.engines.cpu.math import NAMES, scalar
+from losskit.engines.cpu.store import Code
+from losskit.engines.language import bind
+
+
+def shared(form: str, apart: torch.dtype, one: torch.dtype) -> dict[str, Any]:
+    """What every loop uses: the boxes that are taken apart, block by block, and those that are looked at one at a time."""
+    real = NUMPY_REAL[real_dtype(apart)]
+    names: dict[str, Any] = {name: value for name, value in vars(pair_loops).items() if name.isupper() and isinstance(value, int)}
+    names |= dict(view=view, real_of=real_of, min=min, range=range, float64=np.float64, int64=np.int64, int32=np.int32)
+    names |= dict(REAL=real, REAL_ITEM=np.dtype(real).itemsize, ZERO=real(0), HALF=real(0.5), INFINITY=real(np.inf))
+    names |= dict(STORED=STORED[apart][0], ITEM=apart.itemsize, read=reader(apart, real), write=writer(apart))
+    names |= dict(STORED_ONE=STORED[one][0], ITEM_ONE=one.itemsize, read_one=reader(one, real))
+    to_integer, of_integer, integer = (key_of, of_key, np.int32) if real is np.float32 else (key_64, of_key_64, np.int64)
+    names |= dict(to_integer=to_integer, of_integer=of_integer, INTEGER=integer)
+    names |= zip(("corners", "given"), (instance(part, names) for part in FORMS[form]), strict=True)
+    for part in (pair_loops.corners_apart, pair_loops.corners_of, pair_loops.tile_of, pair_loops.shares):
+        names[part.__name__] = instance(part, names)
+    names["stack"] = stack_memory(pair_loops.WIDTH * pair_loops.BLOCK * names["REAL_ITEM"])
+    return names
+
+
+def pairs(loop: str, formula: Callable[..., Any], form: str, grad_a: bool, grad_b: bool, a: torch.dtype, b: torch.dtype) -> Code:
+    """`pair_loops.matrix`, `gradients` or `best` for one formula, one way to write boxes, one pair of dtypes."""
+    names = shared(form, a, b) if loop == "best" else shared(form, b, a)
+    names |= dict(OUT_A=grad_a, OUT_B=grad_b)
+    names["formula"] = bind(formula, NAMES[np.dtype(names["REAL"]).name], scalar, literal=names["REAL"])
+    names["block_sum"] = instance(loops.block_sum, names, SUMS)
+    return compiled(getattr(pair_loops, loop), names, LOOP)
+
+
+def finish(form: str, dtype: torch.dtype) -> Code:
+    """`pair_loops.finish` for the gradients of one side."""
+    return compiled(pair_loops.finish, shared(form, dtype, dtype), LOOP)

@@ -1,0 +1,109 @@
+"""The boxes pattern on all pairs, on the CPU: the matrix, written once; its gradients, from the boxes and what comes in; the best of each row, without the matrix.
+
+Floor: the bytes of the matrix. Sums are over tiles that depend on the sizes alone, and added in order: the same bits for any number of threads.
+"""
+
+import struct
+from collections.abc import Callable
+from functools import cache
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from losskit.engines.call import Boxes, Results, real_dtype
+from losskit.engines.cpu import store
+from losskit.engines.cpu.elementwise import SCALARS
+from losskit.engines.cpu.memory import empty_like
+from losskit.engines.cpu.pair_loops import FEW_PLACES, PLACES, SPAN, STRETCH
+from losskit.engines.cpu.threads import BODY, parallel_for
+from losskit.engines.language import fingerprint
+
+CONTEXT, FEW = struct.Struct(f"={PLACES}q"), struct.Struct(f"={FEW_PLACES}q")
+
+
+@cache
+def kernel(loop: str, formula: Callable[..., Any], *variant: Any) -> Any:
+    """A loop for a formula and a variant (the arguments of `pair_compiler.pairs`), as a C function (begin, end, context)."""
+
+    def build() -> store.Code:
+        from losskit.engines.cpu import pair_compiler
+
+        return pair_compiler.pairs(loop, formula, *variant)
+
+    return BODY(store.function(f"pairs_{loop}_{formula.__name__}", repr(variant).encode() + fingerprint(formula), build))
+
+
+@cache
+def finish_kernel(form: str, dtype: torch.dtype) -> Any:
+    """The loop that adds the tiles' gradients of one side."""
+
+    def build() -> store.Code:
+        from losskit.engines.cpu import pair_compiler
+
+        return pair_compiler.finish(form, dtype)
+
+    label = f"pairs_finish_{form}_{str(dtype)[6:]}"
+    return BODY(store.function(label, label.encode(), build))
+
+
+def run_tasks(count: int, loop: Any, context: bytes) -> None:
+    """All tasks of a loop; a single one without the pool."""
+    if count == 1:
+        loop(0, 1, context)
+    else:
+        parallel_for(0, count, 1, loop, context)
+
+
+def run(
+    call: Boxes, a: Tensor, b: Tensor, *, each: bool = True, incoming: Tensor | None = None, grad_input: bool = False, grad_target: bool = False
+) -> Results:
+    """What the formula gives for each pair, (..., N, M); or, if something is `incoming`, the gradients of it by both."""
+    a, b = a.contiguous(), b.contiguous()
+    n, m, samples, real = a.shape[-2], b.shape[-2], prod(a.shape[:-2]), real_dtype(a.dtype)
+    rows = 1 << 6 if incoming is None or n < 1 << 13 else 1 << 8  # the gradients by b take four numbers a column and tile
+    chunks, stretches = -(-n // rows), -(-m // STRETCH)
+    tiles = samples * chunks * stretches
+    if incoming is None:
+        value = empty_like(SCALARS[real].expand(*a.shape[:-1], m), real)
+        if tiles:
+            context = CONTEXT.pack(a.data_ptr(), b.data_ptr(), value.data_ptr(), 0, 0, 0, 0, n, m, rows, chunks, stretches, 0, 0)
+            run_tasks(tiles, kernel("matrix", call.formula, call.form, False, False, a.dtype, b.dtype), context)
+        return Results(None, value, None)
+    incoming = incoming.reshape(samples, n, m)
+    part_a = torch.empty(4 * samples * stretches * n if grad_input else 0, dtype=torch.float64, device="cpu")
+    part_b = torch.empty(4 * samples * chunks * m if grad_target else 0, dtype=torch.float64, device="cpu")
+    if tiles:
+        context = CONTEXT.pack(
+            a.data_ptr(), b.data_ptr(), 0, incoming.data_ptr(), *incoming.stride(), n, m, rows, chunks, stretches, part_a.data_ptr(), part_b.data_ptr()
+        )  # fmt: skip
+        run_tasks(tiles, kernel("gradients", call.formula, call.form, grad_input, grad_target, a.dtype, b.dtype), context)
+    by_a = finished(call.form, part_a, stretches, a) if grad_input else None
+    return Results(None, None, by_a, finished(call.form, part_b, chunks, b) if grad_target else None)
+
+
+def finished(form: str, partial: Tensor, parts: int, boxes: Tensor) -> Tensor:
+    """The gradient of one side from those of the tiles; 0 where there are none."""
+    gradient = empty_like(boxes, boxes.dtype)
+    total = boxes.numel() // 4
+    if not partial.numel():
+        return gradient.zero_()
+    context = FEW.pack(partial.data_ptr(), parts, boxes.shape[-2], total, gradient.data_ptr())
+    run_tasks(-(-total // SPAN), finish_kernel(form, boxes.dtype), context)
+    return gradient
+
+
+def best(call: Boxes, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """The largest value of each row of the matrix and its column, (..., N)."""
+    a, b = a.contiguous(), b.contiguous()
+    n, m, samples, real = a.shape[-2], b.shape[-2], prod(a.shape[:-2]), real_dtype(a.dtype)
+    value = torch.empty(a.shape[:-1], dtype=real, device="cpu")
+    index = torch.empty(a.shape[:-1], dtype=torch.int64, device="cpu")
+    everything = samples * n
+    rows = 1 << 4 if everything < 1 << 10 else 1 << 6 if everything < 1 << 13 else 1 << 8
+    chunks = -(-n // rows)
+    if everything:
+        context = CONTEXT.pack(a.data_ptr(), b.data_ptr(), value.data_ptr(), 0, 0, 0, 0, n, m, rows, chunks, 1, index.data_ptr(), 0)
+        run_tasks(samples * chunks, kernel("best", call.formula, call.form, False, False, a.dtype, b.dtype), context)
+    return value, index

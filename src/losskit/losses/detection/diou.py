@@ -1,0 +1,116 @@
+"""DIoU loss and score: IoU, and how far the centres lie apart."""
+
+from torch import Tensor
+
+from losskit.contract.boxes import BoxFormat, boxes
+from losskit.contract.checks import Reduction
+from losskit.contract.reduction import Normalizer
+from losskit.contract.registry import loss
+from losskit.engines.language import where
+from losskit.losses.detection.iou import axis, closed, extents, inverse_of, measured
+
+
+def apart(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, ex, ey):
+    """The squared distance of the centres over that of the corners of the enclosing box, and its derivatives by the extents and by the distances."""
+    lx, hx, ux, vx, _, _, _ = axis(ax0, ax1, bx0, bx1)
+    ly, hy, uy, vy, _, _, _ = axis(ay0, ay1, by0, by1)
+    unit = inverse_of(where(ex > ey, ex, ey))
+    mx = (0.5 * (lx - ux) + 0.5 * (hx - vx)) * unit  # of the same ends as the extents, so never above them
+    my = (0.5 * (ly - uy) + 0.5 * (hy - vy)) * unit
+    dx, dy = ex * unit, ey * unit
+    inverse = inverse_of(dx * dx + dy * dy)
+    share = (mx * mx + my * my) * inverse
+    double = 2.0 * unit * inverse
+    return share, -share * dx * double, -share * dy * double, mx * double, my * double
+
+
+def formula(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1):
+    _, lost = measured(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1)
+    ex, ey = extents(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1)
+    share, by_ex, by_ey, by_mx, by_my = apart(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, ex, ey)
+    return closed(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, lost + share, -1.0, 0.0, by_ex, by_ey, by_mx, by_my, 0.0, 0.0, 0.0, 0.0)
+
+
+def textbook(mp, x, t):
+    width, height = (max(min(x[i + 2], t[i + 2]) - max(x[i], t[i]), 0) for i in (0, 1))
+    both = width * height
+    union = (x[2] - x[0]) * (x[3] - x[1]) + (t[2] - t[0]) * (t[3] - t[1]) - both
+    iou = both / union if union else int(list(x) == list(t))
+    distance = sum(((x[i] + x[i + 2]) - (t[i] + t[i + 2])) ** 2 for i in (0, 1)) / 4
+    diagonal = sum((max(x[i + 2], t[i + 2]) - min(x[i], t[i])) ** 2 for i in (0, 1))
+    return 1 - iou + (distance / diagonal if diagonal else 0)
+
+
+def diou(input: Tensor, target: Tensor, *, box_format: BoxFormat = "xyxy") -> Tensor:
+    """DIoU of each box with its own, in [-1, 1] for boxes in order: IoU minus the squared distance of the centres in diagonals; 1 - `diou_loss`.
+
+    >>> import torch
+    >>> diou(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.tensor([[3.0, 0.0, 4.0, 1.0]]))
+    tensor([-0.5294])
+    """
+    return 1.0 - diou_loss(input, target, box_format=box_format, reduction="none")
+
+
+@loss(
+    textbook=textbook,
+    module="DIoULoss",
+    task="detection",
+    pattern="boxes",
+    formula="1 - IoU + d^2 / c^2,  d between the centres, c the diagonal of the box around both",
+    arguments=({},),
+    tolerance=4e-6,
+    scores=(diou,),
+    chinese="""
+    DIoU 损失：输入与目标都是框，最后一维四个数。在 1 - IoU 之上，再加两框中心距离的平方除以外接框对角线的平方。
+    何时用：预测框离目标较远或互相包含时，收敛快于 IoU 与 GIoU；不需要约束宽高比时用它即可。
+    边界：中心重合时退化为 IoU 损失；两框是同一个点时损失为 0；相同的框损失与梯度恰好为 0。
+    """,
+)
+def diou_loss(
+    input: Tensor,
+    target: Tensor,
+    *,
+    box_format: BoxFormat = "xyxy",
+    mask: Tensor | None = None,
+    sample_weight: Tensor | None = None,
+    normalizer: Normalizer | None = None,
+    reduction: Reduction = "mean",
+) -> Tensor:
+    """DIoU loss of boxes against the boxes they should be: 1 - IoU + the squared distance of the centres over the squared diagonal of the box around both.
+
+    Formula:
+        1 - IoU + d^2 / c^2, d^2 = m_x^2 + m_y^2 with m the difference of the centres, c^2 = e_x^2 + e_y^2 with e the extents of the smallest box around both.
+        Besides those of IoU, the derivatives are 2 m / c^2 by m and -2 e d^2 / c^4 by e.
+
+    Args:
+        input: predicted boxes, (..., 4), one box along the last axis.
+        target: the boxes they should be, the same shape; receives a gradient if it requires one.
+        box_format: "xyxy", "xywh" or "cxcywh", of both, as in `iou_loss`.
+        mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`; an item is one pair of boxes, so they have the shape (...).
+
+    Returns:
+        A scalar, or with reduction="none" the shape (...); in [0, 2) for boxes in order.
+
+    Raises:
+        TypeError: `input` or `target` is not floating point. ValueError: shapes differ or do not end in 4, `box_format` or `reduction` is unknown, weights are
+        not finite.
+
+    When to use:
+        Boxes that start far from their targets, or inside them: the centre term moves them directly, where GIoU first grows them.
+
+    Edge cases:
+        Identical boxes, zero area, boxes out of order: as `iou_loss`; the centre of a box out of order is the middle of its corners. Two boxes that are the
+        same point have the loss 0, two different points 1 + d^2 / c^2.
+
+    Differs from torchvision:
+        `torchvision.ops.distance_box_iou_loss` adds 1e-7 to both denominators and takes xyxy only.
+
+    Reference:
+        Zheng et al., Distance-IoU Loss: Faster and Better Learning for Bounding Box Regression, 2020.
+
+    Example:
+        >>> import torch
+        >>> diou_loss(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.tensor([[3.0, 0.0, 4.0, 1.0]]))
+        tensor(1.5294)
+    """
+    return boxes(formula, input, target, box_format=box_format, mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction)

@@ -1,0 +1,112 @@
+"""GIoU loss and score: IoU, and how much of the box around both is empty."""
+
+from torch import Tensor
+
+from losskit.contract.boxes import BoxFormat, boxes
+from losskit.contract.checks import Reduction
+from losskit.contract.reduction import Normalizer
+from losskit.contract.registry import loss
+from losskit.engines.language import maximum
+from losskit.losses.detection.iou import alone, axis, closed, inverse_of, measured
+
+
+def outside(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1):
+    """The share of the box around both that neither fills: a sum of rectangles, not a difference. 0 if it has no area."""
+    lx, hx, ux, vx, ox, ex, _ = axis(ax0, ax1, bx0, bx1)
+    ly, hy, uy, vy, oy, ey, _ = axis(ay0, ay1, by0, by1)
+    sx, sy = inverse_of(ex), inverse_of(ey)
+    ax, bx, gx = alone(lx, hx, ux, vx, ox)
+    ay, by, gy = alone(ly, hy, uy, vy, oy)
+    ax, bx, gx, ay, by, gy = ax * sx, bx * sx, gx * sx, ay * sy, by * sy, gy * sy
+    return ax * by + bx * ay + gy * (maximum(ox, 0.0) * sx + (ax + bx)) + gx * (maximum(oy, 0.0) * sy + (ay + by) + gy)
+
+
+def formula(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1):
+    _, lost = measured(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1)
+    value = lost + outside(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1)
+    return closed(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, value, -1.0, -1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+
+
+def textbook(mp, x, t):
+    width, height = (max(min(x[i + 2], t[i + 2]) - max(x[i], t[i]), 0) for i in (0, 1))
+    both = width * height
+    union = (x[2] - x[0]) * (x[3] - x[1]) + (t[2] - t[0]) * (t[3] - t[1]) - both
+    hull = (max(x[2], t[2]) - min(x[0], t[0])) * (max(x[3], t[3]) - min(x[1], t[1]))
+    iou = both / union if union else int(list(x) == list(t))
+    return 1 - iou + ((hull - union) / hull if hull else 0)
+
+
+def giou(input: Tensor, target: Tensor, *, box_format: BoxFormat = "xyxy") -> Tensor:
+    """GIoU of each box with its own, in [-1, 1] for boxes in order: IoU minus the empty share of the box around both; 1 - `giou_loss`.
+
+    >>> import torch
+    >>> giou(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.tensor([[3.0, 0.0, 4.0, 1.0]]))
+    tensor([-0.5000])
+    """
+    return 1.0 - giou_loss(input, target, box_format=box_format, reduction="none")
+
+
+@loss(
+    textbook=textbook,
+    module="GIoULoss",
+    task="detection",
+    pattern="boxes",
+    formula="1 - IoU + (|C| - |A or B|) / |C|,  C the smallest box around both",
+    arguments=({},),
+    tolerance=4e-6,
+    scores=(giou,),
+    chinese="""
+    GIoU 损失：输入与目标都是框，最后一维四个数。在 1 - IoU 之上，再加最小外接框中空白部分所占的比例。
+    何时用：预测框可能与目标完全不相交时，它仍有梯度；是 DETR 一类检测器的常用选择。
+    边界：一个框包含另一个时退化为 IoU 损失；相距很远时先把框拉大再对齐，收敛慢于 DIoU 与 CIoU；外接框没有面积时空白部分计为 0。
+    """,
+)
+def giou_loss(
+    input: Tensor,
+    target: Tensor,
+    *,
+    box_format: BoxFormat = "xyxy",
+    mask: Tensor | None = None,
+    sample_weight: Tensor | None = None,
+    normalizer: Normalizer | None = None,
+    reduction: Reduction = "mean",
+) -> Tensor:
+    """GIoU loss of boxes against the boxes they should be: 1 - IoU + the empty share of the smallest box around both.
+
+    Formula:
+        1 - IoU + (|C| - U) / |C|, with U the area of the union and C the smallest box around both. Besides those of IoU, the derivatives are -1 / |C| by the
+        union, and U / (|C| e) by each extent e of C.
+
+    Args:
+        input: predicted boxes, (..., 4), one box along the last axis.
+        target: the boxes they should be, the same shape; receives a gradient if it requires one.
+        box_format: "xyxy", "xywh" or "cxcywh", of both, as in `iou_loss`.
+        mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`; an item is one pair of boxes, so they have the shape (...).
+
+    Returns:
+        A scalar, or with reduction="none" the shape (...); in [0, 2) for boxes in order.
+
+    Raises:
+        TypeError: `input` or `target` is not floating point. ValueError: shapes differ or do not end in 4, `box_format` or `reduction` is unknown, weights are
+        not finite.
+
+    When to use:
+        Boxes that may lie apart from their targets: unlike IoU it says in which direction they are. Common beside an L1 loss (DETR).
+
+    Edge cases:
+        Identical boxes, zero area, boxes out of order: as `iou_loss`. A box inside the other has the loss of IoU alone. If the box around both has no area
+        (points and lines on one line), no share of it is empty.
+
+    Differs from torchvision:
+        `torchvision.ops.generalized_box_iou_loss` adds 1e-7 to both denominators, so that identical boxes have a loss above 0, the more the smaller they are;
+        it takes xyxy only and rewards corners out of order.
+
+    Reference:
+        Rezatofighi et al., Generalized Intersection over Union: A Metric and a Loss for Bounding Box Regression, 2019.
+
+    Example:
+        >>> import torch
+        >>> giou_loss(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.tensor([[3.0, 0.0, 4.0, 1.0]]))
+        tensor(1.5000)
+    """
+    return boxes(formula, input, target, box_format=box_format, mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction)

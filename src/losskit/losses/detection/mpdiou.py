@@ -1,0 +1,113 @@
+"""MPDIoU loss: IoU, and how far two corners lie apart, measured by the picture."""
+
+import math
+
+from torch import Tensor
+
+from losskit.contract import checks
+from losskit.contract.boxes import BoxFormat, boxes
+from losskit.contract.checks import Reduction
+from losskit.contract.reduction import Normalizer
+from losskit.contract.registry import loss
+from losskit.engines.language import where
+from losskit.losses.detection.iou import axis, linear
+
+
+def formula(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, unit):
+    """`unit` is 1 over the picture's diagonal."""
+    value, gax0, gay0, gax1, gay1, gbx0, gby0, gbx1, gby1 = linear(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1)
+    _, _, ux, vx, _, _, _ = axis(ax0, ax1, bx0, bx1)
+    _, _, uy, vy, _, _, _ = axis(ay0, ay1, by0, by1)
+    x0, y0, x1, y1 = (ax0 - ux) * unit, (ay0 - uy) * unit, (ax1 - vx) * unit, (ay1 - vy) * unit
+    value = value + (x0 * x0 + y0 * y0 + (x1 * x1 + y1 * y1))
+    x0, y0, x1, y1 = 2.0 * unit * x0, 2.0 * unit * y0, 2.0 * unit * x1, 2.0 * unit * y1
+    gbx0, gbx1 = gbx0 - where(bx0 > bx1, x1, x0), gbx1 - where(bx0 > bx1, x0, x1)
+    gby0, gby1 = gby0 - where(by0 > by1, y1, y0), gby1 - where(by0 > by1, y0, y1)
+    return value, gax0 + x0, gay0 + y0, gax1 + x1, gay1 + y1, gbx0, gby0, gbx1, gby1
+
+
+def textbook(mp, x, t, image_size):
+    width, height = (max(min(x[i + 2], t[i + 2]) - max(x[i], t[i]), 0) for i in (0, 1))
+    both = width * height
+    union = (x[2] - x[0]) * (x[3] - x[1]) + (t[2] - t[0]) * (t[3] - t[1]) - both
+    iou = both / union if union else int(list(x) == list(t))
+    return 1 - iou + sum((p - q) ** 2 for p, q in zip(x, t, strict=True)) / sum(mp.mpf(side) ** 2 for side in image_size)
+
+
+@loss(
+    textbook=textbook,
+    module="MPDIoULoss",
+    task="detection",
+    pattern="boxes",
+    formula="1 - IoU + (d_1^2 + d_2^2) / (W^2 + H^2),  d_1, d_2 between the corners, W and H of the picture",
+    arguments=({"image_size": (1.0, 1.0)}, {"image_size": (480.0, 640.0)}),
+    tolerance=4e-6,
+    chinese="""
+    MPDIoU 损失：输入与目标都是框，最后一维四个数。在 1 - IoU 之上，再加左上角与右下角距离的平方和除以图片对角线的平方。
+    何时用：想用最简单的一项同时约束中心与大小；框用像素坐标时 image_size 填 (高, 宽)，归一化坐标用默认的 (1, 1)。
+    边界：损失随距离的平方增长，没有上限，坐标超出 1e19 倍图片大小时 float32 会溢出；相同的框损失与梯度恰好为 0。
+    """,
+)
+def mpdiou_loss(
+    input: Tensor,
+    target: Tensor,
+    *,
+    image_size: tuple[float, float] = (1.0, 1.0),
+    box_format: BoxFormat = "xyxy",
+    mask: Tensor | None = None,
+    sample_weight: Tensor | None = None,
+    normalizer: Normalizer | None = None,
+    reduction: Reduction = "mean",
+) -> Tensor:
+    """MPDIoU loss of boxes against the boxes they should be: 1 - IoU + the squared distances of two corners over the picture's squared diagonal.
+
+    Formula:
+        1 - IoU + (d_1^2 + d_2^2) / (W^2 + H^2), with d_1 between the upper left corners, d_2 between the lower right ones, and W and H the picture's sides.
+        Besides those of IoU, the derivative by a corner's coordinate is twice its difference over W^2 + H^2.
+
+    Args:
+        input: predicted boxes, (..., 4), one box along the last axis.
+        target: the boxes they should be, the same shape; receives a gradient if it requires one.
+        image_size: (height, width) of the picture, in the units of the boxes; (1, 1) for boxes normalised to [0, 1].
+        box_format: "xyxy", "xywh" or "cxcywh", of both, as in `iou_loss`.
+        mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`; an item is one pair of boxes, so they have the shape (...).
+
+    Returns:
+        A scalar, or with reduction="none" the shape (...); in [0, 3] for boxes in order within the picture.
+
+    Raises:
+        TypeError: `input` or `target` is not floating point, `image_size` is no pair of numbers. ValueError: shapes differ or do not end in 4, `image_size` is not above 0, `box_format` or `reduction` is
+        unknown, weights are not finite.
+
+    When to use:
+        A single simple term for centre and size. Unlike those of GIoU to CIoU its weight depends on how large the box is in the picture.
+
+    Edge cases:
+        The loss grows with the square of the distance without bound, in float32 up to 1e19 pictures away. Identical boxes, zero area, boxes out of order:
+        as `iou_loss`; their corners are also drawn to those of the target.
+
+    Differs from the paper:
+        Nothing but the totality; the paper scores boxes by 1 minus this loss.
+
+    Reference:
+        Ma and Xu, MPDIoU: A Loss for Efficient and Accurate Bounding Box Regression, 2023.
+
+    Example:
+        >>> import torch
+        >>> mpdiou_loss(torch.tensor([[0.0, 0.0, 2.0, 1.0]]), torch.tensor([[1.0, 0.0, 2.0, 2.0]]), image_size=(10.0, 10.0))
+        tensor(0.6767)
+    """
+    if not isinstance(image_size, (tuple, list)) or len(image_size) != 2:
+        raise TypeError(f"image_size must be (height, width), got {type(image_size).__name__}: {image_size!r}")
+    height, width = (checks.number("image_size", side, above=0.0) for side in image_size)
+    return boxes(
+        formula,
+        input,
+        target,
+        (1.0 / math.hypot(height, width),),
+        box_format=box_format,
+        mask=mask,
+        sample_weight=sample_weight,
+        normalizer=normalizer,
+        reduction=reduction,
+    )

@@ -1,0 +1,93 @@
+"""WIoU loss, version 1: IoU loss that grows with the distance of the centres."""
+
+from torch import Tensor
+
+from losskit.contract.boxes import BoxFormat, boxes
+from losskit.contract.checks import Reduction
+from losskit.contract.reduction import Normalizer
+from losskit.contract.registry import loss
+from losskit.engines.language import exp
+from losskit.losses.detection.diou import apart
+from losskit.losses.detection.iou import closed, extents, measured
+
+
+def formula(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1):
+    _, lost = measured(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1)
+    ex, ey = extents(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1)
+    share, _, _, by_mx, by_my = apart(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, ex, ey)
+    factor = exp(share)
+    value = factor * lost
+    return closed(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, value, -factor, 0.0, 0.0, 0.0, value * by_mx, value * by_my, 0.0, 0.0, 0.0, 0.0)
+
+
+def textbook(mp, x, t):
+    width, height = (max(min(x[i + 2], t[i + 2]) - max(x[i], t[i]), 0) for i in (0, 1))
+    both = width * height
+    union = (x[2] - x[0]) * (x[3] - x[1]) + (t[2] - t[0]) * (t[3] - t[1]) - both
+    iou = both / union if union else int(list(x) == list(t))
+    distance = sum(((x[i] + x[i + 2]) - (t[i] + t[i + 2])) ** 2 for i in (0, 1)) / 4
+    diagonal = sum((max(x[i + 2], t[i + 2]) - min(x[i], t[i])) ** 2 for i in (0, 1))
+    return mp.exp(distance / diagonal if diagonal else 0) * (1 - iou)
+
+
+@loss(
+    textbook=textbook,
+    module="WIoULoss",
+    task="detection",
+    pattern="boxes",
+    formula="exp(d^2 / c^2) (1 - IoU),  c held constant",
+    arguments=({},),
+    tolerance=4e-6,
+    chinese="""
+    WIoU(v1)损失：输入与目标都是框，最后一维四个数。1 - IoU 乘以 exp(中心距离的平方 / 外接框对角线的平方)，求导时对角线视为常数。
+    何时用：标注质量参差时，希望距离只是放大 IoU 损失，而不像 DIoU、CIoU 那样另加惩罚项。
+    边界：中心重合时就是 IoU 损失；值在 0 与 e 之间；外接框的对角线没有梯度，因而不会靠拉大框来降低损失。
+    """,
+)
+def wiou_loss(
+    input: Tensor,
+    target: Tensor,
+    *,
+    box_format: BoxFormat = "xyxy",
+    mask: Tensor | None = None,
+    sample_weight: Tensor | None = None,
+    normalizer: Normalizer | None = None,
+    reduction: Reduction = "mean",
+) -> Tensor:
+    """WIoU loss (Wise-IoU, version 1) of boxes against the boxes they should be: 1 - IoU times exp of the squared distance of the centres in diagonals.
+
+    Formula:
+        R (1 - IoU), R = exp(d^2 / c^2) with d between the centres and c the diagonal of the smallest box around both. c is constant in the derivatives, so that
+        no box grows to lower its loss: they are -R by IoU, and R (1 - IoU) 2 m / c^2 by m, the difference of the centres.
+
+    Args:
+        input: predicted boxes, (..., 4), one box along the last axis.
+        target: the boxes they should be, the same shape; receives a gradient if it requires one.
+        box_format: "xyxy", "xywh" or "cxcywh", of both, as in `iou_loss`.
+        mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`; an item is one pair of boxes, so they have the shape (...).
+
+    Returns:
+        A scalar, or with reduction="none" the shape (...); in [0, e) for boxes in order.
+
+    Raises:
+        TypeError: `input` or `target` is not floating point. ValueError: shapes differ or do not end in 4, `box_format` or `reduction` is
+        unknown, weights are not finite.
+
+    When to use:
+        Labels of mixed quality: distance makes IoU's own loss larger, and adds no penalty to boxes that overlap well.
+
+    Edge cases:
+        With one centre it is `iou_loss`. Identical boxes, zero area, boxes out of order: as there. The second derivative is that of the gradient as it is.
+
+    Differs from the paper:
+        This is its version 1, without state; versions 2 and 3 weigh boxes by a running mean of the loss.
+
+    Reference:
+        Tong et al., Wise-IoU: Bounding Box Regression Loss with Dynamic Focusing Mechanism, 2023.
+
+    Example:
+        >>> import torch
+        >>> wiou_loss(torch.tensor([[0.0, 0.0, 2.0, 1.0]]), torch.tensor([[1.0, 0.0, 2.0, 2.0]]))
+        tensor(0.7097)
+    """
+    return boxes(formula, input, target, box_format=box_format, mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction)

@@ -1,0 +1,83 @@
+"""The kernel of the boxes pattern becomes machine code for NVIDIA and AMD GPUs, on a machine that has none, in the way of test_triton_compile.py."""
+
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from test_triton_compile import TARGETS, caught
+
+
+def test_the_variants_compile():
+    """One process for all targets: half of what each would take is the start."""
+    pytest.importorskip("triton")
+    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    done = subprocess.run([sys.executable, "-W", "error", __file__], env=environment, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stdout + done.stderr
+    built = {name: int(kernels) for name, kernels in map(str.split, done.stdout.splitlines())}
+    assert built.keys() == TARGETS.keys() and all(kernels >= (10 if name == "sm_90" else 4) for name, kernels in built.items()), built
+
+
+def calls() -> list[Any]:
+    """Every formula that the registry's settings reach, as the loss calls it."""
+    import torch
+
+    from losskit.contract.registry import LOSSES
+    from losskit.engines.dispatch import use_engine
+    from losskit.engines.torch import boxes as plain
+
+    seen: dict[Any, Any] = {}
+    total = plain.total
+
+    def note(call: Any, *rest: Any) -> torch.Tensor:
+        seen.setdefault(call.formula, call)
+        return total(call, *rest)
+
+    plain.total = note
+    try:
+        with use_engine("torch"):
+            for loss in LOSSES.of("boxes").values():
+                for settings in loss.arguments:
+                    loss.function(torch.zeros(1, 4), torch.ones(1, 4), **settings)
+    finally:
+        plain.total = total
+    return list(seen.values())
+
+
+def main(name: str) -> int:
+    """Compiles the variants for one target; the number of kernels built."""
+    import torch
+    from triton.backends.compiler import GPUTarget
+
+    from losskit.engines.triton import boxes as engine
+    from losskit.engines.triton import elementwise
+    from losskit.losses.detection import ciou, iou
+
+    def data(boxes: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+        return torch.zeros((boxes, 4), dtype=dtype)
+
+    every = calls()
+    log, full = (next(call for call in every if call.formula is formula) for formula in (iou.logarithm, ciou.formula))
+    n = 4096
+    with caught((engine.boxwise, elementwise.finish), GPUTarget(*TARGETS[name])) as built:
+        engine.run(full, data(n), data(n), scale=1 / n, grad_input=True)  # and `finish`
+        masked = log._replace(form="cxcywh", factor=torch.ones(n, dtype=torch.bool))
+        engine.run(masked, data(n, torch.bfloat16), data(n), scale=torch.ones(()), grad_input=True, grad_target=True)
+        if name == "sm_90":
+            for call in every:
+                if call.formula not in (full.formula, log.formula):
+                    engine.run(call, data(n), data(n), each=True, grad_input=True)
+            wide = data(n, torch.float64)
+            engine.run(full._replace(form="xywh"), wide, wide, incoming=torch.rand(n), grad_input=True, grad_target=True)  # the angle is another polynomial
+            x, t = data(1, torch.float16), data(1, torch.float16)  # Triton treats sizes of 1 and of multiples of 16 apart
+            gradients = torch.empty_like(x), None
+            engine.rescaled(gradients, torch.ones(()), log, x, t, torch.ones(()), True, False)
+    code = "cubin" if TARGETS[name][0] == "cuda" else "hsaco"
+    assert all(len(kernel.asm[code]) > 1000 for kernel in built)
+    return len(built)
+
+
+if __name__ == "__main__":
+    for name in TARGETS:
+        print(name, main(name), flush=True)
