@@ -221,7 +221,7 @@ def atan2(y, x):
     """Of the first quadrant, by the smaller over the larger: r + r^3 times a polynomial of r^2, relative error 2.4e-9 before rounding."""
     steep = y > x
     small, large = (x, y) if steep else (y, x)
-    r = small / (large if large > ZERO else ONE)
+    r = small / (ONE if large == ZERO else large)  # NaN stays NaN
     z = r * r
     z2 = z * z
     low = (f32(-0.3333328364164552) + z * f32(0.19998266040189627)) + z2 * (f32(-0.1426193309190256) + z * f32(0.10942030591506761))
