@@ -94,7 +94,7 @@ OWN = [
     ("dice_focal_loss", (B, BT), {**ONE, "gamma": -2.0}, ValueError, "gamma must be >= 0, got -2.0"),
     ("dice_focal_loss", ([1.0], BT), {**MANY, "alpha": 0.5}, TypeError, "input must be a torch.Tensor, got list"),
 ]
-BAD += [(LOSSES[name].function, *rest) for name, *rest in OWN if name in LOSSES]  # type: ignore[misc]
+BAD += [(LOSSES[name].function, *rest) for name, *rest in OWN]  # type: ignore[misc]
 
 
 def copied(x: Any) -> Any:

@@ -45,41 +45,41 @@ CASES = (
 MATRIX = 6  # the case whose memory is looked at
 
 
-def overlap(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """IoU, union and sides of the enclosing box, as they are commonly written."""
-    both = (torch.min(a[:, 2:], b[:, 2:]) - torch.max(a[:, :2], b[:, :2])).clamp(min=0).prod(1)
-    union = (a[:, 2:] - a[:, :2]).prod(1) + (b[:, 2:] - b[:, :2]).prod(1) - both
-    return both / union, union, torch.max(a[:, 2:], b[:, 2:]) - torch.min(a[:, :2], b[:, :2])
+def measured(a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
+    """IoU, union, sides of the enclosing box, distance of the centres, sides of both: column by column, which the compiler fuses best."""
+    ax0, ay0, ax1, ay1 = a.unbind(1)
+    bx0, by0, bx1, by1 = b.unbind(1)
+    both = (torch.min(ax1, bx1) - torch.max(ax0, bx0)).clamp(min=0) * (torch.min(ay1, by1) - torch.max(ay0, by0)).clamp(min=0)
+    aw, ah, bw, bh = ax1 - ax0, ay1 - ay0, bx1 - bx0, by1 - by0
+    union = aw * ah + bw * bh - both
+    hull = torch.max(ax1, bx1) - torch.min(ax0, bx0), torch.max(ay1, by1) - torch.min(ay0, by0)
+    return both / union, union, *hull, (ax0 + ax1 - bx0 - bx1) / 2, (ay0 + ay1 - by0 - by1) / 2, aw, ah, bw, bh
 
 
 def iou(a: Tensor, b: Tensor) -> Tensor:
     """1 - IoU."""
-    return (1 - overlap(a, b)[0]).mean()
+    return (1 - measured(a, b)[0]).mean()
 
 
 def giou(a: Tensor, b: Tensor) -> Tensor:
     """1 - GIoU."""
-    shared, union, hull = overlap(a, b)
-    area = hull.prod(1)
+    shared, union, width, height, *_ = measured(a, b)
+    area = width * height
     return (1 - shared + (area - union) / area).mean()
 
 
 def diou(a: Tensor, b: Tensor) -> Tensor:
     """1 - DIoU."""
-    shared, _, hull = overlap(a, b)
-    off = (a[:, :2] + a[:, 2:] - b[:, :2] - b[:, 2:]) / 2
-    return (1 - shared + off.pow(2).sum(1) / hull.pow(2).sum(1)).mean()
+    shared, _, width, height, x, y, *_ = measured(a, b)
+    return (1 - shared + (x * x + y * y) / (width * width + height * height)).mean()
 
 
 def ciou(a: Tensor, b: Tensor) -> Tensor:
     """1 - CIoU, alpha held constant."""
-    shared, _, hull = overlap(a, b)
-    off = (a[:, :2] + a[:, 2:] - b[:, :2] - b[:, 2:]) / 2
-    mine, theirs = a[:, 2:] - a[:, :2], b[:, 2:] - b[:, :2]
-    v = 4 / torch.pi**2 * (torch.atan(theirs[:, 0] / theirs[:, 1]) - torch.atan(mine[:, 0] / mine[:, 1])).pow(2)
-    with torch.no_grad():
-        alpha = v / (1 - shared + v)
-    return (1 - shared + off.pow(2).sum(1) / hull.pow(2).sum(1) + alpha * v).mean()
+    shared, _, width, height, x, y, aw, ah, bw, bh = measured(a, b)
+    v = 4 / torch.pi**2 * (torch.atan(bw / bh) - torch.atan(aw / ah)).pow(2)
+    alpha = (v / (1 - shared + v)).detach()
+    return (1 - shared + (x * x + y * y) / (width * width + height * height) + alpha * v).mean()
 
 
 COMPOSITES: dict[str, Side] = {"iou": iou, "giou": giou, "diou": diou, "ciou": ciou}

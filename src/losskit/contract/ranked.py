@@ -8,7 +8,7 @@ from torch import Tensor
 from losskit.contract import checks, labels
 from losskit.contract.overlap import Prepared, Task, prepare, refuse_outside
 from losskit.contract.reduction import Normalizer
-from losskit.contract.scores import Over, inverse
+from losskit.contract.scores import Over, counting, inverse, numbers
 from losskit.engines import dispatch
 from losskit.engines import ranked as fused
 from losskit.engines.call import Ranked, real_dtype
@@ -32,11 +32,8 @@ def finish(how: Averaging, sums: Tensor) -> tuple[Tensor, Tensor]:
     """From `RANKED`, (N or 1, C, 3), to the loss, and what multiplies the gradient of each sample's (or the batch's) class but for the incoming one."""
     losses, targets, items = sums.unbind(2)
     counts = (items > 0) & (targets > 0) if how.present else items > 0
-    kept = counts.to(losses.dtype)
-    if how.weight is not None:
-        kept = kept * how.weight.detach().to(kept)
-    if how.average == "nested":
-        kept = kept * inverse(torch, kept.sum(1, keepdim=True))
+    weight = None if how.weight is None else numbers(torch, how.weight, losses)
+    kept = counting(torch, counts, torch.ones_like(losses), weight, how.average == "nested")
     losses = torch.where(kept != 0, losses, 0.0)
     if how.average == "none":
         return losses[0] if how.joint else losses, (kept != 0).to(kept.dtype)

@@ -62,7 +62,7 @@ class Finished(NamedTuple):
 
 
 def finish(how: Scoring, sums: Any, derive: bool) -> Finished:
-    """From the sums to the loss: a few numbers, as a tensor that autograd may follow, or, where nobody needs to, as a NumPy array, at a third of the cost.
+    """From the sums to the loss: a few numbers, as a tensor that autograd may follow, or, where nobody needs to, as a NumPy array, which costs less.
 
     `derive` asks for the derivatives by the sums, which are the formula's own.
     """
@@ -86,11 +86,7 @@ def finish(how: Scoring, sums: Any, derive: bool) -> Finished:
         by_i, by_t = xp.where(absent, 0.0, by_i), xp.where(absent, 0.0, by_t)
     if how.score:
         loss = 1.0 - loss
-    kept = xp.where(counts, settled(t) if how.average == "weighted" else xp.ones_like(k), 0.0)
-    if weight is not None and not micro:
-        kept = kept * weight
-    if how.average == "nested":
-        kept = kept * inverse(xp, kept.sum(1))[:, None]
+    kept = counting(xp, counts, settled(t) if how.average == "weighted" else xp.ones_like(k), None if micro else weight, how.average == "nested")
     loss = xp.where(kept != 0, loss, 0.0)
     if how.average == "none":
         value, share = loss[0] if how.over == "batch" else loss, (kept != 0) * 1.0
@@ -120,6 +116,14 @@ def finish(how: Scoring, sums: Any, derive: bool) -> Finished:
     if by_extra is not None:
         by[..., EXTRA] = by_extra
     return Finished(value, by, parts)
+
+
+def counting(xp: Any, counts: Any, mass: Any, weight: Any, nested: bool) -> Any:
+    """How much each sample's class counts in an average: its mass, times its weight; `nested`: the classes of a sample together as much as those of any other."""
+    kept = xp.where(counts, mass, 0.0)
+    if weight is not None:
+        kept = kept * weight
+    return kept * inverse(xp, kept.sum(1))[:, None] if nested else kept
 
 
 def same(x: Any) -> Any:

@@ -74,7 +74,7 @@ def expm1_product(a: float, b: float) -> float:
 
 def atan2(y: float, x: float) -> float:
     """The angle of a point of the first quadrant, 0 to pi/2; 0 at the origin."""
-    return math.atan2(y, x)
+    return math.atan2(y, x + 0.0)  # of -0.0 it would be pi
 
 
 def log1p(x: float) -> float:

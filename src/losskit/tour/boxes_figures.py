@@ -35,7 +35,7 @@ def strokes(names: Iterable[str]) -> dict[str, dict[str, Any]]:
 def curves(found: Findings) -> tuple[str, ...]:
     """Error against steps, on a plain and on a logarithmic axis."""
     words = (Text("step", "步数"), ERROR)
-    panels = []
+    panels, many = [], len(found.courses) > 8
     for logarithmic in (False, True):
 
         def draw(axes: Any, logarithmic: bool = logarithmic) -> None:
@@ -49,9 +49,15 @@ def curves(found: Findings) -> tuple[str, ...]:
                 axes.set_ylim(bottom=1e-3)
             else:
                 axes.set_ylim(bottom=0)
-                axes.legend(loc="upper right", fontsize=8, ncols=1 + (len(found.courses) > 8), bbox_to_anchor=(1.0, 0.86))
+            if many:  # more names than a plot has room for: half of them below each
+                half = (len(axes.lines) + 1) // 2
+                axes.legend(
+                    handles=axes.lines[half:] if logarithmic else axes.lines[:half], loc="upper center", fontsize=8, ncols=2, bbox_to_anchor=(0.5, -0.16)
+                )
+            elif not logarithmic:
+                axes.legend(loc="upper right", fontsize=8, bbox_to_anchor=(1.0, 0.86))
 
-        panels.append(panel(draw, words, height=3.8))
+        panels.append(panel(draw, words, height=4.8 if many else 3.8))
     return tuple(panels)
 
 

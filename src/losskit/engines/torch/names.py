@@ -32,7 +32,7 @@ def maximum(a: Tensor, b: float) -> Tensor:
 
 
 def atan2(y: Tensor, x: Tensor) -> Tensor:
-    return torch.atan2(y, x)
+    return torch.atan2(y, x + 0.0)  # of -0.0 it would be pi
 
 
 def exp_neg(a: Tensor) -> Tensor:
