@@ -15,7 +15,7 @@ from losskit.testing.boxes import combinations, exact_pair, in_order, ordinary
 
 FOLDER = "losskit.losses.detection"
 # name of the file, in the order in which they take parts from each other: the loss, its formulas with the settings they stand for, their parameters
-FILES = {"iou": ("iou_loss", {"linear": {}, "square": {"mode": "square"}, "logarithm": {"mode": "log"}}, ())} | {
+FILES = {"plane": ("", {}, ()), "iou": ("iou_loss", {"linear": {}, "square": {"mode": "square"}, "logarithm": {"mode": "log"}}, ())} | {
     name: (f"{name}_loss", {"formula": settings}, params)
     for name, settings, params in (
         ("giou", {}, ()),
@@ -124,25 +124,25 @@ def test_unbroken_formulas_pass():
 
 
 MUTATIONS = [
-    ("no half steps", "iou", "where(a > b, 1.0, where(a < b, 0.0, 0.5))", "where(a > b, 1.0, 0.0)"),
-    ("sorted corners", "iou", "middle = 0.5 * a0 + 0.5 * a1", "middle = a1"),
-    ("no price", "iou", "return value + (penalty_x + penalty_y), gax0", "return value, gax0"),
-    ("price of one axis", "iou", "(penalty_x + penalty_y), gax0", "(penalty_x + penalty_x), gax0"),
-    ("price leads away", "iou", "where(turned, both + by_wrong, gl), where(turned, both - by_wrong, gh)", "where(turned, both - by_wrong, gl), where(turned, both + by_wrong, gh)"),
-    ("price has no gradient", "iou", "return share, size * inverse * inverse, -share * inverse", "return share, 0.0 * size, -share * inverse"),
-    ("middle has no gradient", "iou", "both = 0.5 * (gl + gh)", "both = 0.0 * (gl + gh)"),
-    ("extent is the overlap", "iou", "extent = where(j > v, j, v)", "extent = where(j < v, j, v)"),
-    ("gap for overlap", "iou", "where(overlap < 0.0, -overlap, 0.0)", "where(overlap < 0.0, 0.0, overlap)"),
-    ("alone from the wrong end", "iou", "(low - i) + (j - high)", "(low - i) + (high - j)"),
-    ("intersection twice", "iou", "union = ix * iy + rest", "union = 2.0 * ix * iy + rest"),
-    ("one side left out", "iou", "+ (bx * sx * qy + ix * (by * sy))", "+ bx * sx * qy"),
-    ("1 / IoU of one", "iou", "return where(none, where(same, 1.0, 0.0)", "return where(none, where(same, 0.0, 1.0)"),
-    ("sizes of the target", "iou", "by_area * qy * sx + by_vx", "by_area * py * sx + by_vx"),
-    ("derivative by the union", "iou", "by_area = by_union - by_iou", "by_area = by_union + by_iou"),
-    ("derivative by the overlap", "iou", "by_iou * (1.0 + iou) * inverse", "by_iou * (1.0 - iou) * inverse"),
-    ("derivative of apart boxes", "iou", "meets = where(overlap >= 0.0, by_o, 0.0)", "meets = by_o + where(overlap < 0.0, 1.0, 0.0)"),
-    ("extent of C forgotten", "iou", "by_ey - by_union * union * sy", "by_ey"),
-    ("centre of one box", "iou", "gu = -centre - by_v", "gu = centre - by_v"),
+    ("no half steps", "plane", "where(a > b, 1.0, where(a < b, 0.0, 0.5))", "where(a > b, 1.0, 0.0)"),
+    ("sorted corners", "plane", "middle = 0.5 * a0 + 0.5 * a1", "middle = a1"),
+    ("no price", "plane", "return value + (penalty_x + penalty_y), gax0", "return value, gax0"),
+    ("price of one axis", "plane", "(penalty_x + penalty_y), gax0", "(penalty_x + penalty_x), gax0"),
+    ("price leads away", "plane", "where(turned, both + by_wrong, gl), where(turned, both - by_wrong, gh)", "where(turned, both - by_wrong, gl), where(turned, both + by_wrong, gh)"),
+    ("price has no gradient", "plane", "return share, size * inverse * inverse, -share * inverse", "return share, 0.0 * size, -share * inverse"),
+    ("middle has no gradient", "plane", "both = 0.5 * (gl + gh)", "both = 0.0 * (gl + gh)"),
+    ("extent is the overlap", "plane", "extent = where(j > v, j, v)", "extent = where(j < v, j, v)"),
+    ("gap for overlap", "plane", "where(overlap < 0.0, -overlap, 0.0)", "where(overlap < 0.0, 0.0, overlap)"),
+    ("alone from the wrong end", "plane", "(low - i) + (j - high)", "(low - i) + (high - j)"),
+    ("intersection twice", "plane", "union = ix * iy + rest", "union = 2.0 * ix * iy + rest"),
+    ("one side left out", "plane", "+ (bx * sx * qy + ix * (by * sy))", "+ bx * sx * qy"),
+    ("1 / IoU of one", "plane", "return where(none, where(same, 1.0, 0.0)", "return where(none, where(same, 0.0, 1.0)"),
+    ("sizes of the target", "plane", "by_area * qy * sx + by_vx", "by_area * py * sx + by_vx"),
+    ("derivative by the union", "plane", "by_area = by_union - by_iou", "by_area = by_union + by_iou"),
+    ("derivative by the overlap", "plane", "by_iou * (1.0 + iou) * inverse", "by_iou * (1.0 - iou) * inverse"),
+    ("derivative of apart boxes", "plane", "meets = where(overlap >= 0.0, by_o, 0.0)", "meets = by_o + where(overlap < 0.0, 1.0, 0.0)"),
+    ("extent of C forgotten", "plane", "by_ey - by_union * union * sy", "by_ey"),
+    ("centre of one box", "plane", "gu = -centre - by_v", "gu = centre - by_v"),
     ("square", "iou", "lost * (1.0 + iou), -2.0 * iou", "lost * (1.0 + iou), -2.0"),
     ("logarithm", "iou", "-log1p(-lost)", "log1p(lost)"),
     ("empty corner", "giou", "ax * by + bx * ay", "ax * by"),
@@ -162,7 +162,7 @@ MUTATIONS = [
     ("angle of the middle", "ciou", "where(ax0 > ax1, ax0 - ax1, wx)", "wx"),
     ("size of the picture", "eiou", "dx, dy = dx * sx, dy * sy", "dx, dy = dx * sx, dy * sx"),
     ("extent in the size's term", "eiou", "by_ey - dy * by_wy", "by_ey"),
-    ("digits of the sizes", "iou", "(hx - vx) - (lx - ux)", "(hx - vx) + (lx - ux)"),
+    ("digits of the sizes", "plane", "(hx - vx) - (lx - ux)", "(hx - vx) + (lx - ux)"),
     ("weight not constant", "focal_eiou", "k * value, -k, 0.0", "k * value, -k - k * value, 0.0"),
     ("weight of the box as it comes", "focal_eiou", "where(ax0 > ax1, ax1, ax0), where(ax0 > ax1, ax0, ax1)", "ax0, ax1"),
     ("apart counts", "focal_eiou", "exp_product(gamma, log), nothing)", "exp_product(gamma, log), 1.0)"),

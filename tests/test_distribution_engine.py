@@ -19,6 +19,7 @@ for shape in ((8, 5), (2, 40), (2, 5, 20)):
     x = torch.randn(shape, requires_grad=True)
     losskit.kl_divergence(x, torch.randn(shape).softmax(1)).backward()
     losskit.focal_loss(x, torch.zeros(shape[:1] + shape[2:], dtype=torch.long), task="multiclass", label_smoothing=0.1)
+    losskit.distribution_focal_loss(x, torch.rand(shape[:1] + shape[2:])).backward()
     losskit.entropy(x)
 print("numba" in sys.modules)
 """
@@ -29,7 +30,13 @@ LOSSES = {
     "entropy": (lambda x, t, **options: losskit.entropy(x, **options), {}),
     "cross_entropy": (losskit.cross_entropy, {"z_loss": 0.01, "label_smoothing": 0.1}),
     "focal_loss": (lambda x, t, **options: losskit.focal_loss(x, t.argmax(1), task="multiclass", label_smoothing=0.1, **options), {}),
+    "distribution_focal_loss": (lambda x, t, **options: losskit.distribution_focal_loss(x, mean_of(t), **options), {}),
 }
+
+
+def mean_of(t):
+    """A position of each distribution."""
+    return t.detach().movedim(1, -1) @ torch.arange(t.shape[1], dtype=t.dtype)
 
 
 def batch(shape, seed=0):
@@ -50,7 +57,7 @@ def passes(loss, x, t, options, incoming=None):
 
 
 def test_every_loop_is_stored(tmp_path):
-    """Tiles of rows and of planes, and rows, with a distribution, a label and nothing for a target: a second process compiles nothing."""
+    """Tiles of rows and of planes, and rows, with a distribution, a label, a position and nothing for a target: a second process compiles nothing."""
     environment = os.environ | {"LOSSKIT_CACHE_DIR": str(tmp_path)}
     printed = [subprocess.run([sys.executable, "-c", SECOND_PROCESS], env=environment, capture_output=True, text=True, check=True).stdout for _ in range(2)]
     assert printed == ["True\n", "False\n"]
@@ -61,6 +68,7 @@ def test_engine_for():
     for loss, options in ((losskit.kl_divergence, {}), (losskit.js_divergence, {}), (losskit.cross_entropy, {})):
         assert losskit.engine_for(loss, x, t, **options).engine == "cpu"
     assert losskit.engine_for(losskit.entropy, x).engine == "cpu"
+    assert losskit.engine_for(losskit.distribution_focal_loss, x, mean_of(t)).engine == "cpu"
     assert losskit.engine_for(losskit.focal_loss, x, t.argmax(1), task="multiclass", label_smoothing=0.1).engine == "cpu"
     assert losskit.engine_for(losskit.kl_divergence, x, t, sample_weight=torch.ones(4, requires_grad=True)).engine == "torch"
 
@@ -71,7 +79,7 @@ SIZES += [(3, (2, 515)), (5, (3, 7, 11)), (19, (2, 1, 433)), (256, (2, 33)), (25
 
 
 @pytest.mark.parametrize(("classes", "items"), SIZES)
-@pytest.mark.parametrize("name", ["kl_divergence", "cross_entropy"])
+@pytest.mark.parametrize("name", ["kl_divergence", "cross_entropy", "distribution_focal_loss"])
 def test_sizes_around_tiles_and_blocks(name, classes, items):
     loss, options = LOSSES[name]
     x, t = batch((items[0], classes, *items[1:]), classes)

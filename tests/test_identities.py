@@ -48,6 +48,47 @@ def test_focal_forms_for_gamma_2_agree():
     torch.testing.assert_close(a, b, rtol=2e-6, atol=1e-30)
 
 
+@pytest.mark.parametrize("reduction", ["none", "mean"])
+def test_quality_focal_with_beta_0_is_cross_entropy_bit_for_bit(reduction):
+    x, t = torch.randn(200) * 4, torch.rand(200)
+    a = value_and_gradient(losskit.quality_focal_loss, x, t, beta=0.0, reduction=reduction)
+    b = value_and_gradient(losskit.binary_cross_entropy, x, t, reduction=reduction)
+    assert torch.equal(a[0], b[0]) and torch.equal(a[1], b[1])
+
+
+@pytest.mark.parametrize("beta", [1.0, 2.0, 3.5])
+def test_quality_focal_of_labels_is_focal(beta):
+    x, t = unit_pair()
+    a = value_and_gradient(losskit.quality_focal_loss, x, t, beta=beta, reduction="none")
+    torch.testing.assert_close(a, value_and_gradient(losskit.focal_loss, x, t, gamma=beta, reduction="none"), rtol=1e-5, atol=1e-30)
+
+
+def test_quality_focal_forms_for_beta_2_agree():
+    x, t = torch.randn(200) * 4, torch.rand(200)
+    a = value_and_gradient(losskit.quality_focal_loss, x, t, beta=2.0, reduction="none")
+    b = value_and_gradient(losskit.quality_focal_loss, x, t, beta=2.0 + 1e-12, reduction="none")  # the general form, which is another formula
+    torch.testing.assert_close(a, b, rtol=4e-6, atol=1e-30)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
+def test_varifocal_is_focal_for_the_background_and_weighted_cross_entropy_for_objects(gamma):
+    x, none = torch.randn(200) * 4, torch.zeros(200)
+    background = value_and_gradient(losskit.varifocal_loss, x, none, alpha=0.75, gamma=gamma, reduction="none")
+    torch.testing.assert_close(background, value_and_gradient(losskit.focal_loss, x, none, alpha=0.25, gamma=gamma, reduction="none"), rtol=1e-6, atol=1e-30)
+    t = torch.rand(200) * 0.99 + 0.01
+    for weighted, weight in ((True, t), (False, torch.ones(200))):
+        objects = value_and_gradient(losskit.varifocal_loss, x, t, gamma=gamma, iou_weighted=weighted, reduction="none")
+        entropy = value_and_gradient(losskit.binary_cross_entropy, x, t, sample_weight=weight, reduction="none")
+        torch.testing.assert_close(objects, entropy, rtol=1e-6, atol=1e-7)  # a slope is a difference, of p and t
+
+
+def test_varifocal_forms_for_gamma_2_agree():
+    x, none = torch.randn(200) * 4, torch.zeros(200)
+    a = value_and_gradient(losskit.varifocal_loss, x, none, gamma=2.0, reduction="none")
+    b = value_and_gradient(losskit.varifocal_loss, x, none, gamma=2.0 + 1e-12, reduction="none")
+    torch.testing.assert_close(a, b, rtol=2e-6, atol=1e-30)
+
+
 @pytest.mark.parametrize("beta", [0.3, 1.0, 7.0])
 def test_huber_is_beta_times_smooth_l1(beta):
     x, t = real_pair()

@@ -225,6 +225,9 @@ def test_stubs_declare_the_attributes(loss):
 
 BAD = [
     ("SmoothL1Loss", {"beta": -1.0}, ValueError, "beta must be >= 0"),
+    ("QualityFocalLoss", {"beta": 0.5}, ValueError, "beta must be 0 or at least 1, got 0.5"),
+    ("VarifocalLoss", {"alpha": -1.0}, ValueError, "alpha must be >= 0"),
+    ("VarifocalLoss", {"iou_weighted": 1}, TypeError, "iou_weighted must be True or False"),
     ("FocalLoss", {"gamma": -1.0}, ValueError, "gamma must be >= 0"),
     ("FocalLoss", {"alpha": 2.0}, ValueError, "alpha must be"),
     ("FocalLoss", {"task": "other"}, ValueError, "task must be one of"),

@@ -63,6 +63,23 @@ FORMULAS = [
     ("label smoothing off", "binary_cross_entropy", "tail = (1.0, 1.0 - smoothing, 0.5 * smoothing)", "tail = (1.0, 1.0, 0.0)", {"label_smoothing": 0.1}),
     ("alpha swapped", "focal_loss", "params: tuple[float, ...] = (positive, negative, gamma)", "params = (negative, positive, gamma)", {"alpha": 0.25}),
     ("gamma plus 1", "focal_loss", 'gamma = checks.number("gamma", gamma, low=0.0)', 'gamma = checks.number("gamma", gamma, low=0.0) + 1.0', {"gamma": 0.5}),
+    ("quality focal: factor held constant", "quality_focal_loss", "r * factor + steep * (rest * (1.0 - rest))", "r * factor", {"beta": 2.0}),
+    ("quality focal: derivative of the power", "quality_focal_loss", "beta * sign(r) * steep", "sign(r) * steep", {"beta": 1.5}),
+    ("quality focal: sign of the difference", "quality_focal_loss", "beta * sign(r) * steep", "beta * steep", {"beta": 1.0}),
+    ("quality focal: cancellation of confident logits", "quality_focal_loss", "rest = e / (1.0 + e)", "rest = 1.0 - 1.0 / (1.0 + e)", {"beta": 2.0}),
+    ("quality focal: target's gradient without its factor", "quality_focal_loss", "where(up, -steep, steep) - where", "0.0 * steep - where", {"beta": 2.0}),
+    ("varifocal: objects of one weight", "varifocal_loss", "flat + share * t)", "flat + share)", {}),
+    ("varifocal: objects of their own weight", "varifocal_loss", "(0.0, 1.0) if iou_weighted else (1.0, 0.0)", "(0.0, 1.0)", {"iou_weighted": False}),
+    ("varifocal: background's factor held constant", "varifocal_loss", "(where(up, r, -r) + fading)", "where(up, r, -r)", {}),
+    (
+        "varifocal: alpha for objects too",
+        "varifocal_loss",
+        "where(nothing, alpha * power, flat + share * t)",
+        "alpha * where(nothing, power, flat + share * t)",
+        {},
+    ),
+    ("varifocal: power of the other side", "varifocal_loss", "where(x > 0.0, 1.0, e)", "where(x > 0.0, e, 1.0)", {}),
+    ("varifocal: weight held constant to the target", "varifocal_loss", "share * (1.0 - t - t) - flat", "-share * t - flat", {}),
     ("cancellation at small errors", "log_cosh_loss", "near = a < 1.0", "near = a < 0.0", {}),
 ]
 

@@ -337,8 +337,6 @@ def test_engines():
     a, b = boxes(3), boxes(2)
     assert losskit.engine_for(pairwise_iou, a, b)[0] == "cpu"
     assert pairwise_iou(a.to("meta"), b.to("meta")).shape == (3, 2) and best_match(a.to("meta"), b.to("meta")).value.shape == (3,)
-    with losskit.use_engine("triton"), pytest.raises(losskit.EngineError, match="on the CPU only"):
-        pairwise_iou(a, b)
 
 
 def test_loops_are_kept_on_disk():

@@ -33,7 +33,7 @@ def test_residual_losses_are_symmetric_and_not_negative(pairs):
 def test_flipping_logit_and_target_changes_nothing(pairs):
     x, t = (tensor(*z) for z in zip(*pairs, strict=True))
     t = (t * 256).round() / 256  # 1 - t is exact
-    for loss in (losskit.binary_cross_entropy, losskit.focal_loss):
+    for loss in (losskit.binary_cross_entropy, losskit.focal_loss, losskit.quality_focal_loss):
         a, b = x.clone().requires_grad_(), (-x).requires_grad_()
         value, flipped = loss(a, t, reduction="none"), loss(b, 1 - t, reduction="none")
         torch.testing.assert_close(value, flipped, rtol=1e-6, atol=0)

@@ -22,6 +22,7 @@ FORMULA = (
     "shift_invariant",
     "nan_stays",
     "labels_checked",
+    "positions_checked",
     "distributions_checked",
 )
 # about distributions for targets
@@ -54,10 +55,11 @@ CASES = [Case(loss, settings) for loss, settings in LOSSES.cases("rows")]
 ALL = {"label_smoothing": 0.2, "z_loss": 1e-2, "softcap": 30.0, "weight": [1.0, 0.5, 3.0, 1.0]}
 # a kernel costs the CPU engine some three seconds to compile: the walk is tested with the shortest formula and with the one that reads everything
 FEW = [one("cross_entropy"), one("cross_entropy", **ALL)]
-# likewise of distributions: as targets, by labels, none
+# likewise of distributions: as targets, by positions, by labels, none
 FEW_SOFT: list[Any] = [
     (one("kl_divergence"), "cpu"),
     (one("cross_entropy", **ALL), "cpu", "soft"),
+    (one("distribution_focal_loss"), "cpu"),
     (one("focal_loss", task="multiclass", gamma=1.5, label_smoothing=0.1), "cpu"),
     (one("entropy"), "cpu"),
 ]
@@ -71,7 +73,7 @@ PLAIN: list[Any] = [
     (one("focal_loss", task="multiclass", gamma=0.5, alpha=[0.25, 1.0, 0.5]), "torch"),
     (one("focal_loss", task="multiclass", gamma=1.5, label_smoothing=0.1), "torch"),
     (one("focal_loss", task="multiclass", from_logits=False), "torch"),
-    *((case, "torch") for case in CASES if case.loss.target in ("distribution", "none")),
+    *((case, "torch") for case in CASES if case.loss.target in ("position", "distribution", "none")),
 ]
 
 
@@ -138,7 +140,7 @@ def test_soft_targets(law: str, subject: RowSubject) -> None:
     check(law, subject)
 
 
-@pytest.mark.parametrize("case", [FEW[0], one("cross_entropy", label_smoothing=0.1)])
+@pytest.mark.parametrize("case", [FEW[0], one("cross_entropy", label_smoothing=0.1), one("distribution_focal_loss")])
 def test_wide_rows(case: Case) -> None:
     for engine in ("cpu", "torch"):  # the oracle takes seconds, and is asked once
         with losskit.use_engine(engine):
@@ -154,7 +156,7 @@ def test_walk(law: str, subject: RowSubject) -> None:
 
 
 # the torch engine sums with torch.sum, whose last bit depends on the number of threads
-@pytest.mark.parametrize("subject", [*((case, "cpu") for case in FEW), *FEW_SOFT[:2]], indirect=True)
+@pytest.mark.parametrize("subject", [*((case, "cpu") for case in FEW), *FEW_SOFT[:3]], indirect=True)
 def test_deterministic(subject: RowSubject) -> None:
     check("deterministic", subject)
 
@@ -166,7 +168,9 @@ def test_transforms(subject: RowSubject) -> None:
 
 
 @pytest.mark.parametrize(
-    "subject", [(FEW[0], "cpu", torch.float64), (*FEW_SOFT[0], torch.float64), *((case, "torch", torch.float64) for case in FUSED)], indirect=True
+    "subject",
+    [(FEW[0], "cpu", torch.float64), (*FEW_SOFT[0], torch.float64), (*FEW_SOFT[2], torch.float64), *((case, "torch", torch.float64) for case in FUSED)],
+    indirect=True,
 )
 def test_float64(subject: RowSubject) -> None:
     check("error_budget", subject)
@@ -174,7 +178,7 @@ def test_float64(subject: RowSubject) -> None:
 
 @pytest.mark.parametrize(
     "subject",
-    [(case, engine, dtype) for case in (FEW[0], FEW_SOFT[0][0]) for engine in ("cpu", "torch") for dtype in (torch.float16, torch.bfloat16)],
+    [(case, engine, dtype) for case in (FEW[0], FEW_SOFT[0][0], FEW_SOFT[2][0]) for engine in ("cpu", "torch") for dtype in (torch.float16, torch.bfloat16)],
     indirect=True,
 )
 def test_half(subject: RowSubject) -> None:

@@ -124,6 +124,26 @@ def test_broken_pattern_is_noticed(
     assert failures((law,), "cross_entropy", **settings)
 
 
+POSITIONS = [
+    ("all on the lower bin", soft_plain, "mass_of_position", "y - (j - 1), 1.0 - (y - j)", "1.0 + (y.floor() - j), 1.0 - (y.floor() - j)", "textbook"),
+    ("two bins each way", soft_plain, "mass_of_position", "y - (j - 1), 1.0 - (y - j)", "1.0 + (y - j) / 2, 1.0 - (y - j) / 2", "textbook"),
+    ("a small share by subtraction", soft_plain, "mass_of_position", "minimum(y - (j - 1)", "minimum(1.0 + (y - j)", "error_budget"),
+    ("outside not noticed", soft_plain, "prepared", "wrong = ~((t >= -room) & (t <= last + room))", "wrong = t != t", "positions_checked"),
+    ("rounding not forgiven", soft_plain, "prepared", "ROUNDING * classes", "0.0", "positions_checked"),
+    ("a gradient that nobody defines", labels, "positions", "target.requires_grad and", "False and", "positions_checked"),
+    ("nothing refused", labels, "refuse_positions", "if bool(bad.any()):", "if False:", "positions_checked"),
+]
+
+
+@pytest.mark.parametrize(("module", "name", "old", "new", "law"), [m[1:] for m in POSITIONS], ids=[m[0] for m in POSITIONS])
+def test_broken_positions_of_distribution_focal_are_noticed(
+    module: ModuleType, name: str, old: str, new: str, law: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not failures((law,), "distribution_focal_loss")
+    monkeypatch.setattr(module, name, rewritten(module, name, old, new))
+    assert failures((law,), "distribution_focal_loss")
+
+
 def mask_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     original = contract.item_factor
     monkeypatch.setattr(contract, "item_factor", lambda target, mask, *rest: original(target, None, *rest))

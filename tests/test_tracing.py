@@ -12,6 +12,8 @@ KINDS = [
     one("binary_cross_entropy", label_smoothing=0.1),
     one("focal_loss", alpha=0.25, gamma=1.5),
     one("barron_loss", alpha=0.3),
+    one("quality_focal_loss", beta=1.5),
+    one("varifocal_loss"),
 ]
 
 
@@ -52,6 +54,18 @@ def test_compiled_module_with_weights_and_garbage_under_the_mask():
     compiled = torch.compile(module, fullgraph=True)
     assert torch.isfinite(value_and_gradient(compiled, x, t, mask=mask)[1]).all()
     torch.testing.assert_close(value_and_gradient(compiled, x, t, mask=mask), value_and_gradient(module, x, t, mask=mask), rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_compiled_bins():
+    """A position outside is NaN in its item: the compiler looks at no numbers."""
+    compiled = torch.compile(losskit.distribution_focal_loss, fullgraph=True, dynamic=True)
+    for shape in ((6, 5), (8, 9)):
+        x, t, mask = torch.randn(shape), torch.rand(shape[0]) * (shape[1] - 1), torch.rand(shape[0]) < 0.6
+        torch.testing.assert_close(
+            value_and_gradient(compiled, x, t, mask=mask), value_and_gradient(losskit.distribution_focal_loss, x, t, mask=mask), rtol=2e-5, atol=1e-7
+        )
+    assert compiled(x, torch.tensor([1.5, 8.01, -0.01, 8.0, 0.0, 1.0, 2.0, float("nan")]), reduction="none").isnan().nonzero()[:, 0].tolist() == [1, 2, 7]
 
 
 @pytest.mark.filterwarnings("ignore")

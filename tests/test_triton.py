@@ -261,7 +261,7 @@ def test_half_precision_gradients_do_not_underflow_under_loss_scaling():
 def test_extreme_logits():
     x = torch.tensor([INF, 1e38, 1e30, 120.0, 103.5, 88.5, 0.0, -0.0]).repeat(2)
     x[8:] *= -1
-    for name in ("binary_cross_entropy", "focal_loss"):
+    for name in ("binary_cross_entropy", "focal_loss", "quality_focal_loss", "varifocal_loss"):
         for settings in LOSSES[name].arguments:
             if settings.get("from_logits", True):
                 for label in (0.0, 1.0):
@@ -269,7 +269,7 @@ def test_extreme_logits():
 
 
 def test_soft_targets():
-    for name in ("binary_cross_entropy", "focal_loss"):
+    for name in ("binary_cross_entropy", "focal_loss", "quality_focal_loss", "varifocal_loss"):
         for settings in LOSSES[name].arguments:
             x, t = inputs(LOSSES[name], settings, 101, soft=True)
             agree(LOSSES[name], x, t, settings, 1e-5, floor=1e-6, reduction="none")

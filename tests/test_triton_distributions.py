@@ -63,6 +63,10 @@ def crossed(logp, t, weight, lse):
     return -weight * (0.9 * t + 0.1 / t.shape[-1]) * logp + 1e-2 * t * weight * lse**2
 
 
+def shared(logp, t, weight, lse):
+    return -weight * t * logp
+
+
 def focused(logp, t, weight, lse):
     return -weight * (0.8 * t + 0.2 / t.shape[-1]) * (1 - logp.exp()) ** 1.5 * logp
 
@@ -86,6 +90,9 @@ def every(classes):
         "soft labels": Case(
             Distributions(cross_entropy.soft, (0.9, 0.1 / classes), weight, square=1e-2, kind="label"), crossed, lambda t: (t.abs().sum(-1) * 160).long() % classes
         ),
+        "positions": Case(
+            Distributions(cross_entropy.soft, (1.0, 0.0), weight, kind="position"), shared, lambda t: (t.abs().sum(-1) * 160).sin() ** 2 * (classes - 1)
+        ),
         "focal labels": Case(labels, focused, lambda t: (t.abs().sum(-1) * 160).long() % classes),
     }  # fmt: skip
 
@@ -98,6 +105,9 @@ def drawn(case, shape, dtype=torch.float32, seed=0):
     t = case.target(t.movedim(dim, -1))
     if case.call.kind == "distribution":
         t = t.movedim(-1, dim).contiguous().to(dtype)
+    elif case.call.kind == "position":
+        t = t.to(torch.float64 if dtype is torch.float64 else torch.float32)
+        t.view(-1)[::3] = t.view(-1)[::3].round()
     return x.to(dtype), t
 
 
@@ -131,6 +141,9 @@ def exact(case, x, t):
     elif call.kind == "label":
         place = torch.where(alive[..., 0], t.long(), 0)[..., None]
         mass = (torch.arange(rows.shape[-1]) == place).double().requires_grad_()
+    elif call.kind == "position":
+        place = torch.where(alive, t.double()[..., None], 0.0)
+        mass = (1.0 - (torch.arange(rows.shape[-1]) - place).abs()).clamp(min=0.0).requires_grad_()
     else:
         mass = torch.zeros_like(rows).requires_grad_()
     weight = torch.ones(rows.shape[-1], dtype=torch.float64) if call.weight is None else call.weight.double()
@@ -188,7 +201,7 @@ def test_agrees_with_the_textbook(shape):
 
 @by_few
 def test_agrees_with_the_textbook_in_float64(shape):
-    for name in ("kl of logs", "js", "soft", "focal labels"):
+    for name in ("kl of logs", "js", "soft", "positions", "focal labels"):
         case = every(shape[1])[name]
         agree(case, *drawn(case, shape, torch.float64))
 
@@ -206,6 +219,8 @@ def test_absent_items_get_exact_zeros_whatever_they_hold(shape):
         x.movedim(1, -1)[absent] = bad
         if case.call.kind == "distribution":
             t.movedim(1, -1)[absent] = bad
+        elif case.call.kind == "position":
+            t[absent] = bad
         if name == "soft labels":
             t[absent], factor = -7, None
         elif name == "focal labels":
@@ -221,7 +236,7 @@ def test_absent_items_get_exact_zeros_whatever_they_hold(shape):
 
 @by_few
 def test_only_what_is_wanted_is_written(shape):
-    for case in (every(shape[1])[name] for name in ("kl", "soft labels")):
+    for case in (every(shape[1])[name] for name in ("kl", "positions", "soft labels")):
         call, (x, t) = case.call, drawn(case, shape)
         before, soft = x.clone(), call.kind == "distribution"
         full = engine.run(call, x, t, grad_input=True, grad_target=soft, by_products=True)
@@ -249,6 +264,30 @@ def test_labels_out_of_range_are_nan_in_their_item_only(shape):
 
 
 @by_few
+def test_positions_outside_are_nan_in_their_item_only_and_rounding_is_forgiven(shape):
+    case, classes = every(shape[1])["positions"], shape[1]
+    x, t = drawn(case, shape)
+    for wrong, near in ((classes - 1 + 0.01, (classes - 1) * (1 + 2e-7)), (-0.01, -1e-7), (NAN, 0.0), (INF, 0.0), (-INF, 0.0)):
+        t.view(-1)[0], t.view(-1)[-1] = wrong, near
+        bad = torch.zeros(t.shape, dtype=torch.bool)
+        bad.view(-1)[0] = True
+        got, should = found(case.call, x, t), exact(case, x, torch.where(bad, 0.0, t.clamp(0, classes - 1)))
+        assert got.total.isnan() and got.value[bad].isnan().all() and got.by_input.movedim(1, -1)[bad].isnan().all()
+        close(got.value[~bad], should.value[~bad], 2e-6)
+        close(got.by_input.movedim(1, -1)[~bad], should.by_input.movedim(1, -1)[~bad], 2e-6)
+        close(got.lse, should.lse, 2e-6)
+
+
+def test_a_small_share_of_a_bin_keeps_its_digits():
+    """A position of 1e-10 beside a sure bin costs 1e-10 times the distance of the scores."""
+    x = torch.zeros(1, 3)
+    x[:, 0] = 60.0
+    got = found(Distributions(cross_entropy.soft, (1.0, 0.0), kind="position"), x, torch.tensor([1e-10]))
+    assert got.value.item() == pytest.approx(60e-10, rel=1e-6)
+    assert got.by_input[0, 1].item() == pytest.approx(-1e-10, rel=1e-6)
+
+
+@by_few
 def test_nan_shows_in_its_item_only(shape):
     for case in (every(shape[1])[name] for name in ("js", "soft labels")):
         x, t = drawn(case, shape)
@@ -264,7 +303,7 @@ def test_a_score_of_minus_infinity_deletes_its_class(shape):
     gone = torch.arange(classes) % 3 == 1
     gone[: classes // 2] = True  # also nothing but such classes for a while
     for name, case in every(classes).items():
-        if name.endswith("labels"):
+        if case.call.kind in ("label", "position"):
             continue
         call = case.call._replace(weight=None, square=0.0, link=case.call.link if case.call.shift else None)
         if name == "soft":
@@ -340,7 +379,7 @@ LAYOUTS = {
 def test_layouts(name):
     make, dim = LAYOUTS[name]
     like = make()
-    for case in (every(like.shape[dim])[name] for name in ("soft", "soft labels", "entropy")):
+    for case in (every(like.shape[dim])[name] for name in ("soft", "soft labels", "positions", "entropy")):
         case = case._replace(call=case.call._replace(dim=dim))
         x, t = drawn(case, tuple(like.shape))
         lying = like.copy_(x)
@@ -357,7 +396,7 @@ def test_layouts(name):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @by_few
 def test_half_precision(shape, dtype):
-    for case in (every(shape[1])[name] for name in ("kl", "js", "focal labels")):
+    for case in (every(shape[1])[name] for name in ("kl", "js", "positions", "focal labels")):
         x, t = drawn(case, shape, dtype)
         agree(case, x, t, rounded=torch.finfo(dtype).eps)  # the interpreter cuts bfloat16 off
 

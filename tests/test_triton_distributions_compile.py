@@ -14,7 +14,7 @@ def test_the_variants_compile(name):
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     done = subprocess.run([sys.executable, "-W", "error", __file__, name], env=environment, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout.split()[-1]) == (11 if name == "sm_90" else 4)
+    assert int(done.stdout.split()[-1]) == (13 if name == "sm_90" else 4)
 
 
 def main(name: str) -> int:
@@ -36,6 +36,7 @@ def main(name: str) -> int:
     distilled = Distributions(kl_divergence.formula, (4.0,), None, kl_divergence.scaled, 2.0, shift=True)
     jensen, alone = Distributions(js_divergence.formula), Distributions(entropy.formula, kind="none")
     focused = Distributions(focal.multiclass_soft, (2.0, 0.9, 0.1), kind="label")
+    beside = Distributions(cross_entropy.soft, (1.0, 0.0), kind="position")
     labels = torch.zeros(32, dtype=torch.int64)
     with caught((engine.classwise, elementwise.finish), GPUTarget(*TARGETS[name])) as built:
         x = scores(4096, 1000)
@@ -47,6 +48,8 @@ def main(name: str) -> int:
             items = torch.ones(32, dtype=torch.bool)
             engine.run(focused._replace(factor=items), scores(32, 10), labels, incoming=torch.rand(32), grad_input=True)
             engine.run(focused, scores(32, 1), labels.bool(), each=True)  # Triton treats sizes of 1 apart
+            engine.run(beside, scores(32, 17, dtype=torch.float16), scores(32), each=True, grad_input=True)
+            engine.run(beside, scores(32, 5000), scores(32, dtype=torch.float64), each=True, grad_input=True)
             engine.run(alone, scores(32, 5000), scores(0), scale=torch.ones(()), each=True, grad_input=True)
             x = scores(32, 10, dtype=torch.float64)
             engine.run(jensen, x, x.bfloat16(), each=True, grad_target=True)

@@ -16,6 +16,7 @@ from losskit.engines.dispatch import EngineError, use_engine
 from losskit.pairs import BoxMatch, best_match, pairwise_iou
 from losskit.presets import like
 from losskit.sums import OverlapSums, overlap_sums
+from losskit.wise import WIoUv3Loss
 
 __version__ = "0.1.0"
 
@@ -26,6 +27,7 @@ __all__ = [
     "Loss",
     "LossModule",
     "OverlapSums",
+    "WIoUv3Loss",
     "best_match",
     "degenerate_boxes",
     "engine_for",

@@ -19,6 +19,7 @@ from losskit.pairs import pairwise_iou as pairwise_iou
 from losskit.presets import like as like
 from losskit.sums import OverlapSums as OverlapSums
 from losskit.sums import overlap_sums as overlap_sums
+from losskit.wise import WIoUv3Loss as WIoUv3Loss
 from losskit.losses.classification.binary_cross_entropy import binary_cross_entropy as binary_cross_entropy
 from losskit.losses.classification.cross_entropy import cross_entropy as cross_entropy
 from losskit.losses.classification.entropy import entropy as entropy
@@ -34,6 +35,7 @@ from losskit.losses.detection.ciou import ciou as ciou
 from losskit.losses.detection.ciou import ciou_loss as ciou_loss
 from losskit.losses.detection.diou import diou as diou
 from losskit.losses.detection.diou import diou_loss as diou_loss
+from losskit.losses.detection.distribution_focal import distribution_focal_loss as distribution_focal_loss
 from losskit.losses.detection.eiou import eiou_loss as eiou_loss
 from losskit.losses.detection.focal_eiou import focal_eiou_loss as focal_eiou_loss
 from losskit.losses.detection.giou import giou as giou
@@ -43,7 +45,9 @@ from losskit.losses.detection.iou import iou as iou
 from losskit.losses.detection.iou import iou_loss as iou_loss
 from losskit.losses.detection.mpdiou import mpdiou_loss as mpdiou_loss
 from losskit.losses.detection.nwd import nwd_loss as nwd_loss
+from losskit.losses.detection.quality_focal import quality_focal_loss as quality_focal_loss
 from losskit.losses.detection.siou import siou_loss as siou_loss
+from losskit.losses.detection.varifocal import varifocal_loss as varifocal_loss
 from losskit.losses.detection.wiou import wiou_loss as wiou_loss
 from losskit.losses.regression.barron import barron_loss as barron_loss
 from losskit.losses.regression.charbonnier import charbonnier_loss as charbonnier_loss
@@ -213,6 +217,14 @@ class DiceLoss(LossModule):
     process_group: torch.distributed.distributed_c10d.ProcessGroup | None
 
     def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | None | collections.abc.Sequence[float] = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | None = None) -> None: ...
+
+class DistributionFocalLoss(LossModule):
+    """Distribution focal loss (DFL) of logits over bins 0, 1, ..., n - 1 against a real number between them: cross-entropy with its two nearest bins."""
+
+    dim: int
+    reduction: Literal["none", "mean", "sum"]
+
+    def __init__(self, *, dim: int = 1, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class EIoULoss(LossModule):
     """EIoU loss (efficient IoU) of boxes against the boxes they should be: DIoU loss, and the differences of width and height."""
@@ -491,6 +503,14 @@ class PolyLoss(LossModule):
 
     def __init__(self, *, epsilon: float = 1.0, weight: torch.Tensor | None | collections.abc.Sequence[float] = None, ignore_index: int = -100, dim: int = 1, return_parts: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
+class QualityFocalLoss(LossModule):
+    """Quality focal loss (QFL) of logits against qualities in [0, 1]: binary cross-entropy that fades as the score comes near the quality."""
+
+    beta: float
+    reduction: Literal["none", "mean", "sum"]
+
+    def __init__(self, *, beta: float = 2.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+
 class QuantileLoss(LossModule):
     """Quantile (pinball) loss between real values `input` and `target`: the best constant input is the quantile of the targets."""
 
@@ -549,6 +569,16 @@ class TverskyLoss(LossModule):
     process_group: torch.distributed.distributed_c10d.ProcessGroup | None
 
     def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], alpha: float = 0.5, beta: float = 0.5, smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | None | collections.abc.Sequence[float] = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | None = None) -> None: ...
+
+class VarifocalLoss(LossModule):
+    """Varifocal loss (VFL) of logits against qualities in [0, 1]: cross-entropy weighted by the quality for objects, focal loss for the background."""
+
+    alpha: float
+    gamma: float
+    iou_weighted: bool
+    reduction: Literal["none", "mean", "sum"]
+
+    def __init__(self, *, alpha: float = 0.75, gamma: float = 2.0, iou_weighted: bool = True, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class WIoULoss(LossModule):
     """WIoU loss (Wise-IoU, version 1) of boxes against the boxes they should be: 1 - IoU times exp of the squared distance of the centres in diagonals."""

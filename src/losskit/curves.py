@@ -12,6 +12,7 @@ from losskit.contract.registry import Loss
 
 MASK = (0, 0, 1, 1, 1, 0, 0, 0, 0, 0)  # a picture of ten pixels, for the losses of masks
 DISTANCES = (2.0, 1.0, -1.0, -2.0, -1.0, 1.0, 2.0, 3.0, 4.0, 5.0)  # of its boundary
+QUALITY, POSITION = 0.7, 0.25  # the targets that a detector's scores and bins are drawn against
 DISTINCT = 0.03  # two curves closer than this share of the height of the picture look the same in it
 
 
@@ -62,6 +63,8 @@ def domain(loss: Loss, settings: Mapping[str, Any]) -> Axis:
     if loss.pattern == "elementwise":
         if loss.input == "real":
             return Axis("error", -4.0, 4.0)
+        if loss.task == "detection":
+            return Axis("score's logit", -6.0, 6.0)
         return Axis("probability", 0.005, 0.995) if probability else Axis("logit", -6.0, 6.0)
     if loss.pattern == "boxes":
         return Axis("box's offset", -3.0, 3.0)
@@ -71,6 +74,8 @@ def domain(loss: Loss, settings: Mapping[str, Any]) -> Axis:
     others = len(next(listed, range(4))) - 1  # one number of classes for all curves of a loss
     if loss.target == "none":
         return Axis("row's logit", -6.0, 6.0, others)
+    if loss.target == "position":
+        return Axis("bin's logit", -6.0, 6.0, others)
     if loss.input == "log-probability" or settings.get("log_input"):
         return Axis("row's log-probability", -6.0, -0.005, others)
     return Axis("row's probability", 0.005, 0.995, others) if probability else Axis("row's right logit", -6.0, 6.0, others)
@@ -96,9 +101,10 @@ def sample(loss: Loss, settings: Mapping[str, Any] | None = None, *, points: int
 
 
 def arguments(loss: Loss, settings: Mapping[str, Any], x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Input and target at points of the axis: errors against 0, logits or probabilities of the label 1, or rows whose first class is the target's."""
+    """Input and target at points of the axis: errors against 0, logits or probabilities of the label 1 or of a quality, or rows whose first class is the target's."""
     if loss.pattern == "elementwise":
-        return x, torch.full_like(x, 0.0 if loss.target == "real" else 1.0, requires_grad=False)
+        target = 0.0 if loss.target == "real" else QUALITY if loss.task == "detection" else 1.0
+        return x, torch.full_like(x, target, requires_grad=False)
     if loss.pattern == "boxes":
         zero, one = torch.zeros_like(x), torch.ones_like(x)
         return torch.stack((x, zero, x + 1.5, one), -1), torch.stack((zero, zero, one, one), -1).detach()
@@ -115,6 +121,8 @@ def arguments(loss: Loss, settings: Mapping[str, Any], x: torch.Tensor) -> tuple
     rows = torch.cat([x[:, None], rest.detach()[:, None].expand(-1, axis.others)], 1)
     if loss.target == "none":
         return (rows,)
+    if loss.target == "position":
+        return rows, torch.full_like(x, POSITION, requires_grad=False)
     labels = torch.zeros(len(x), dtype=torch.long)
     if loss.target == "label":
         return rows, labels
@@ -162,6 +170,8 @@ PARTS = {"value": ("value", "损失值"), "derivative": ("derivative", "导数")
 AXES = {
     "error": ("error x - t", "误差 x - t"),
     "logit": ("logit x, target 1", "logit x(目标为 1)"),
+    "score's logit": (f"logit x, quality {QUALITY}", f"logit x(质量为 {QUALITY})"),
+    "bin's logit": (f"logit of bin 0, the other {{others}} at 0, position {POSITION}", f"第 0 格的 logit(其余 {{others}} 格为 0，目标为 {POSITION})"),
     "probability": ("probability p, target 1", "概率 p(目标为 1)"),
     "row's logit": ("logit of one class, the other {others} at 0", "一个类别的 logit(其余 {others} 类为 0)"),
     "row's right logit": ("logit of the right class, the other {others} at 0", "正确类别的 logit(其余 {others} 类为 0)"),

@@ -17,7 +17,7 @@ from losskit.engines.torch.elementwise import bound
 from losskit.losses.detection.ciou import formula as ciou_loss
 from losskit.losses.detection.diou import formula as diou_loss
 from losskit.losses.detection.giou import formula as giou_loss
-from losskit.losses.detection.iou import closed, measured
+from losskit.losses.detection.plane import closed, measured
 
 Kind = Literal["iou", "giou", "diou", "ciou"]
 
@@ -63,7 +63,7 @@ class BoxMatch(NamedTuple):
 def pairwise_iou(a: Tensor, b: Tensor, kind: Kind = "iou", box_format: BoxFormat = "xyxy") -> Tensor:
     """Similarity of every box of a with every box of b: IoU, GIoU, DIoU or CIoU, differentiable in both.
 
-    On the CPU the matrix is written once and nothing else is: no tensor of overlaps or corners, and none is kept for the backward, which reads what comes in
+    On fused engines the matrix is written once and nothing else is: no tensor of overlaps or corners, and none is kept for the backward, which reads what comes in
     and the boxes, and passes over stretches of the matrix to which nothing comes in.
 
     Formula:
@@ -203,9 +203,7 @@ def prepared(a: Tensor, b: Tensor, kind: Kind, box_format: BoxFormat) -> tuple[T
     check_sides(a, b)
     if real_dtype(a.dtype) is not real_dtype(b.dtype):
         a, b = a.double(), b.double()
-    engine, _ = dispatch.choice((a, b), plain=None if a.is_cpu else "pairs of boxes have a fused pass on the CPU only")
-    if engine == "triton":
-        raise dispatch.EngineError("use_engine('triton') cannot run this: pairs of boxes have a fused pass on the CPU only. Leave use_engine out")
+    engine, _ = dispatch.choice((a, b))
     return a, b, Boxes(FORMULAS[kind], (), box_format), engine
 
 

@@ -28,11 +28,21 @@ def options(name: str, description: str | None) -> argparse.Namespace:
     return parser.parse_args()
 
 
-def measured(name: str, dtype: torch.dtype, steps: Steps, targets: Mapping[str, float], quick: bool) -> dict[str, Any]:
-    """The medians of a case; targets (at most this share of another side's time) are for float32."""
-    seconds = medians(dict(steps), lambda: None, 0.5 if quick else 3.0)
+def measured(name: str, dtype: torch.dtype, steps: Steps, targets: Mapping[str, float], quick: bool, at_a_time: int = 1) -> dict[str, Any]:
+    """The medians of a case, of so many calls of each side at a time; targets (at most this share of another side's time) are for float32."""
+    seconds = medians({side: repeated(step, at_a_time) for side, step in steps.items()}, lambda: None, 0.5 if quick else 3.0)
     console.print(name, dtype, {k: f"{v * 1e3:.2f} ms" for k, v in seconds.items()}, soft_wrap=True)
     return {"case": name, "dtype": str(dtype)[6:], "seconds": seconds, "targets": dict(targets) if dtype is torch.float32 else {}}
+
+
+def repeated(step: Callable[[], object], times: int) -> Callable[[], object]:
+    """The step, so many times. Of a small call taken in turns with others, all code has left the caches each time; of many in a row, none."""
+
+    def steps() -> None:
+        for _ in range(times):
+            step()
+
+    return step if times == 1 else steps
 
 
 def extra_memory(steps: Steps, unit: int) -> dict[str, float]:

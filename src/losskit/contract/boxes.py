@@ -1,4 +1,4 @@
-"""The contract for boxes: four numbers along the last axis, one loss a pair."""
+"""The contract for boxes: four numbers along the last axis, or six in space, one loss a pair."""
 
 from collections.abc import Callable
 from typing import Any, Literal, get_args
@@ -24,20 +24,23 @@ def boxes(
     target: Tensor,
     params: tuple[float, ...] = (),
     *,
+    space: Callable[..., Any] | None = None,
     box_format: BoxFormat,
     mask: Tensor | None,
     sample_weight: Tensor | None,
     normalizer: Normalizer | None,
     reduction: Reduction,
 ) -> Tensor:
-    """A loss of aligned boxes under the contract."""
+    """A loss of aligned boxes under the contract; `space` is the formula in space, of losses that have one."""
     if reduction not in REDUCTIONS:
         checks.one_of("reduction", reduction, REDUCTIONS)
     checks.one_of("box_format", box_format, get_args(BoxFormat))
-    check_pair(input, target)
+    check_pair(input, target, space is not None)
+    if input.shape[-1] == 6 and space is not None:
+        formula = space
     one = input.select(-1, 0)
     for name, x in (("mask", mask), ("sample_weight", sample_weight)):
-        check_whole(name, x, one)
+        check_whole(name, x, one, input.shape[-1])
     factor = item_factor(one, mask, sample_weight, real_dtype(input.dtype))
     if normalizer is not None and reduction != "mean":
         raise ValueError(f'normalizer replaces the denominator of reduction="mean", but reduction is {reduction!r}: divide the result instead')
@@ -64,28 +67,31 @@ def boxes(
     return result
 
 
-def check_whole(name: str, x: Tensor | None, one: Tensor) -> None:
+def check_whole(name: str, x: Tensor | None, one: Tensor, numbers: int) -> None:
     """A mask or weight is of boxes, not of their coordinates."""
-    if isinstance(x, Tensor) and x.dim() == one.dim() + 1 and x.shape[-1] in (1, 4) and x.shape[:-1] == one.shape:
+    if isinstance(x, Tensor) and x.dim() == one.dim() + 1 and x.shape[-1] in (1, numbers) and x.shape[:-1] == one.shape:
         raise ValueError(f"{name} has shape {checks.shown(x.shape)}, but takes one value a box, shape {checks.shown(one.shape)}: try {name}[..., 0]")
 
 
-def check_pair(input: Tensor, target: Tensor) -> None:
-    """Boxes of one shape (..., 4)."""
+def check_pair(input: Tensor, target: Tensor, space: bool) -> None:
+    """Boxes of one shape (..., 4), or (..., 6)."""
     checks.pair(input, target)
-    check_boxes("input", input)
+    check_boxes("input", input, space)
     if not target.is_floating_point():
         raise TypeError(f"target must be boxes of a floating-point dtype, got {target.dtype}: try target.float()")
 
 
-def check_boxes(name: str, x: Tensor) -> None:
-    """Four numbers along the last axis."""
-    if x.dim() == 0 or x.shape[-1] != 4:
-        raise ValueError(f"{name} must hold boxes along the last axis, shape (..., 4), got shape {checks.shown(x.shape)}")
+def check_boxes(name: str, x: Tensor, space: bool) -> None:
+    """Four numbers along the last axis, or six."""
+    if x.dim() and (x.shape[-1] == 4 or (space and x.shape[-1] == 6)):
+        return
+    shapes = "(..., 4), or in space (..., 6)" if space else "(..., 4)"
+    only = ". Boxes in space have iou_loss, giou_loss and diou_loss" if not space and x.dim() and x.shape[-1] == 6 else ""
+    raise ValueError(f"{name} must hold boxes along the last axis, shape {shapes}, got shape {checks.shown(x.shape)}{only}")
 
 
 def degenerate_boxes(boxes: Tensor, *, box_format: BoxFormat = "xyxy") -> Tensor:
-    """How many boxes have no area, their corners being out of order, on one line, or NaN: a 0-d integer tensor, for logging; no device is waited for.
+    """How many boxes have no area (in space: no volume), their corners being out of order, on one line, or NaN: a 0-d integer tensor, for logging; no device is waited for.
 
     Losses of boxes take them as they come (see `iou_loss`). Many of them among predictions say that a model is badly initialised or its rate too high; any
     among targets, that data are wrong.
@@ -97,8 +103,7 @@ def degenerate_boxes(boxes: Tensor, *, box_format: BoxFormat = "xyxy") -> Tensor
     if not isinstance(boxes, Tensor):
         raise TypeError(f"boxes must be a torch.Tensor, got {type(boxes).__name__}: try torch.as_tensor(boxes)")
     checks.one_of("box_format", box_format, get_args(BoxFormat))
-    check_boxes("boxes", boxes)
-    given = boxes.detach()
-    first, second = given[..., :2], given[..., 2:]
+    check_boxes("boxes", boxes, True)
+    first, second = boxes.detach().chunk(2, -1)
     positive = second > (first if box_format == "xyxy" else 0)
     return (~positive.all(-1)).sum()

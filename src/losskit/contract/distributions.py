@@ -1,5 +1,6 @@
 """The contract for rows whose targets are distributions, and for inputs that are distributions already."""
 
+import math
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -16,7 +17,7 @@ from losskit.engines.torch import distributions as plain
 from losskit.engines.torch import elementwise
 from losskit.engines.torch.elementwise import combined
 
-TargetIs = Literal["probabilities", "log_probabilities", "labels", "numbers"]  # numbers: any, unchecked
+TargetIs = Literal["probabilities", "log_probabilities", "labels", "positions", "numbers"]  # numbers: any, unchecked
 
 SUM_TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-4, torch.bfloat16: 2e-2, torch.float16: 2e-3}  # how far from 1 a row may sum by rounding
 
@@ -79,7 +80,7 @@ def distributions(
     ignore_index: int = -100,
     return_parts: bool = False,
 ) -> Any:
-    """A loss of scores against a distribution each (labels: all mass on one class), or of scores alone (no target).
+    """A loss of scores against a distribution each (labels: all mass on one class; positions: on the two beside it), or of scores alone (no target).
 
     `square` multiplies the squared log-sum-exp, weighted like the item, which is added. `shift` takes the largest input from all of them before the link: no
     digits are lost to a large common part, and no loss depends on it.
@@ -87,11 +88,13 @@ def distributions(
     if reduction not in REDUCTIONS:
         checks.one_of("reduction", reduction, REDUCTIONS)
     if target is None:
-        kind: Literal["distribution", "label", "none"] = "none"
+        kind: Literal["distribution", "label", "position", "none"] = "none"
         axis, target = check_pair(input, input, dim), torch.empty(0, dtype=input.dtype, device=input.device)
     elif target_is == "labels":
         kind, axis = "label", labels.pair(input, target, dim)
         labels.index(ignore_index)
+    elif target_is == "positions":
+        kind, axis = "position", labels.positions(input, target, dim)
     else:
         kind, axis = "distribution", check_pair(input, target, dim)
     if weight is not None:
@@ -112,7 +115,10 @@ def distributions(
         if factor is not None:
             items = factor.count_nonzero()  # (a sum of bools would first widen them to int64)
             mass = items if factor.dtype is torch.bool else combined((factor,), real_dtype(input.dtype)).sum()
-    return reduced("distributions", engine, call, input, target, mass, items, normalizer, reduction, False, return_parts)
+    result = reduced("distributions", engine, call, input, target, mass, items, normalizer, reduction, False, return_parts)
+    if kind == "position" and (engine == "cpu" or checks.readable(input)) and math.isnan(result.detach().sum().item()):
+        labels.refuse_positions(target, input.shape[axis], factor)  # looked for when a NaN has been seen, as what is outside an elementwise loss's domain
+    return result
 
 
 def total(engine: dispatch.EngineName, each: Tensor, factor: Tensor | None, input: Tensor, normalizer: Normalizer | None, reduction: Reduction) -> Tensor:

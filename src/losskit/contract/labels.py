@@ -1,11 +1,13 @@
-"""Checks of class labels, and the messages when they are wrong."""
+"""Checks of class labels, and of positions between classes, and the messages when they are wrong."""
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from losskit.contract.checks import dense, readable, shown
+from losskit.contract.checks import dense, readable, shown, values
+from losskit.engines.language import ROUNDING
 
 PART = 1 << 24  # labels looked at together: a volume of them is never copied whole
 
@@ -32,6 +34,24 @@ def class_axis(input: Tensor, dim: int) -> int:
 
 def pair(input: Tensor, target: Tensor, dim: int) -> int:
     """Scores and labels: the target has the input's shape without the class axis, which is returned."""
+    axis = aligned(input, target, dim, "labels")
+    if target.is_floating_point() or target.is_complex():
+        raise TypeError(f"target must be class labels of an integer dtype, got {target.dtype}: try target.long(). Probabilities have the input's shape")
+    return axis
+
+
+def positions(input: Tensor, target: Tensor, dim: int) -> int:
+    """Scores and positions between the classes, likewise; no gradient goes to them."""
+    axis = aligned(input, target, dim, "positions")
+    if target.is_complex():
+        raise TypeError(f"target must be a real tensor, got {target.dtype}")
+    if target.requires_grad and torch.is_grad_enabled():
+        raise ValueError("target must not require a gradient, none is defined for a position: try target.detach()")
+    return axis
+
+
+def aligned(input: Tensor, target: Tensor, dim: int, what: Literal["labels", "positions"]) -> int:
+    """Scores and one number an item."""
     axis = class_axis(input, dim)
     if not isinstance(target, Tensor):
         raise TypeError(f"target must be a torch.Tensor, got {type(target).__name__}: try torch.as_tensor(target)")
@@ -44,20 +64,20 @@ def pair(input: Tensor, target: Tensor, dim: int) -> int:
     shape = (*input.shape[:axis], *input.shape[axis + 1 :])
     if target.shape != shape:
         raise ValueError(
-            f"target has shape {shown(target.shape)}, but labels for an input of shape {shown(input.shape)} with its {input.shape[axis]} classes along "
-            f"dim={dim} have shape {shown(shape)}. {_shape_fix(input, target, axis, shape)}"
+            f"target has shape {shown(target.shape)}, but {what} for an input of shape {shown(input.shape)} with its {input.shape[axis]} classes along "
+            f"dim={dim} have shape {shown(shape)}. {_shape_fix(input, target, axis, shape, what)}"
         )
-    if target.is_floating_point() or target.is_complex():
-        raise TypeError(f"target must be class labels of an integer dtype, got {target.dtype}: try target.long(). Probabilities have the input's shape")
     if input.device != target.device:
         raise ValueError(f"target is on {target.device} but input is on {input.device}: try target.to(input.device)")
     return axis
 
 
-def _shape_fix(input: Tensor, target: Tensor, axis: int, shape: tuple[int, ...]) -> str:
-    if target.shape == input.shape and target.is_floating_point():
+def _shape_fix(input: Tensor, target: Tensor, axis: int, shape: tuple[int, ...], what: Literal["labels", "positions"]) -> str:
+    if what == "positions" and target.dim() == input.dim() and 1 < (sides := target.shape[axis]) < input.shape[axis] and input.shape[axis] % sides == 0:
+        return f"If {sides} sides of {input.shape[axis] // sides} bins lie in that axis, try input.unflatten({axis}, ({sides}, -1)) and dim={axis + 1}"
+    if what == "labels" and target.shape == input.shape and target.is_floating_point():
         return f"This loss takes labels only: try target.argmax({axis}). cross_entropy takes probabilities"
-    if target.shape == input.shape:
+    if what == "labels" and target.shape == input.shape:
         return f"For one-hot labels, try target.argmax({axis}); for probabilities, target.float()"
     if target.dim() == input.dim() and target.shape[axis] == 1 and (*target.shape[:axis], *target.shape[axis + 1 :]) == shape:
         return f"Try target.squeeze({axis})"
@@ -131,3 +151,18 @@ def refuse(target: Tensor, classes: int, ignore_index: int, counts: Tensor | Non
     raise ValueError(
         f"target must hold labels from 0 to {classes - 1} (the input has {classes} classes) or ignore_index={ignore_index}, got {value}{where}. {fix}"
     )
+
+
+def refuse_positions(target: Tensor, classes: int, counts: Tensor | None) -> None:
+    """Raises for the first position among the items that count that lies outside the classes; called only after a NaN has been seen."""
+    y = values(target).double()
+    bad = ~((y >= -ROUNDING * classes) & (y <= classes - 1 + ROUNDING * classes))
+    if counts is not None:
+        bad = bad & (counts != 0)
+    if bool(bad.any()):
+        place = tuple(bad.nonzero()[0].tolist())
+        where = f" at index {place}" if place else ""
+        raise ValueError(
+            f"target must hold positions from 0 to {classes - 1} (the input has {classes} bins), got {y[place].item():.7g}{where}. "
+            f"Try target.clamp(0, {classes - 1}), or leave such items out with mask= (True = counts)"
+        )

@@ -31,7 +31,7 @@ class Loss:
     task: Task
     formula: str  # in text, as people write it
     input: Literal["real", "logit", "probability", "log-probability"]
-    target: Literal["real", "unit", "label", "distribution", "none"]
+    target: Literal["real", "unit", "label", "position", "distribution", "none"]
     torch: str | None  # torch.nn.functional's name for the same thing
     arguments: tuple[Mapping[str, Any], ...]  # settings that together reach every branch; the first is the one to show
     tolerance: float  # relative error of value and gradient in float32 (error budget)
@@ -120,7 +120,7 @@ def loss(
     formula: str,
     chinese: str,
     input: Literal["real", "logit", "probability", "log-probability"] = "real",
-    target: Literal["real", "unit", "label", "distribution", "none"] = "real",
+    target: Literal["real", "unit", "label", "position", "distribution", "none"] = "real",
     torch: str | None = None,
     arguments: tuple[Mapping[str, Any], ...] = ({},),
     tolerance: float = 1e-6,

@@ -34,6 +34,7 @@ from losskit.pairs import pairwise_iou as pairwise_iou
 from losskit.presets import like as like
 from losskit.sums import OverlapSums as OverlapSums
 from losskit.sums import overlap_sums as overlap_sums
+from losskit.wise import WIoUv3Loss as WIoUv3Loss
 '''
 
 

@@ -60,8 +60,9 @@ class Rows(NamedTuple):
 
 class Distributions(NamedTuple):
     """One loss of rows of class scores and a distribution each, ready to run on an `input` with its classes along `dim` and a `target`: of the input's
-    shape (`kind="distribution"`), labels of the other dimensions (`kind="label"`: all mass on that class), or no target (`kind="none"`: the formula reads
-    t = 0; the tensor handed over is empty and never looked at).
+    shape (`kind="distribution"`), labels of the other dimensions (`kind="label"`: all mass on that class), positions of the other dimensions
+    (`kind="position"`: a real number y from 0 to the last class, whose mass of class j is max(0, 1 - |j - y|)), or no target (`kind="none"`: the formula
+    reads t = 0; the tensor handed over is empty and never looked at).
 
     `formula` takes a class's (log p, p, 1 - p, t, weight, *params) and returns the value and its derivatives by log p and by t. `link` (score, slope) stands
     between input and scores. An item is absent if its label is `ignore` or its factor is 0.
@@ -74,7 +75,7 @@ class Distributions(NamedTuple):
     link_parameter: float = 0.0
     shift: bool = False  # take the row's largest input from all of them before the link
     square: float = 0.0  # times sum_j(t_j weight_j) lse^2, which is added to the row's loss
-    kind: Literal["distribution", "label", "none"] = "distribution"
+    kind: Literal["distribution", "label", "position", "none"] = "distribution"
     ignore: int = -100
     dim: int = 1
     factor: Tensor | None = None  # the shape without the classes
@@ -152,10 +153,10 @@ class Ranked(NamedTuple):
 
 
 class Boxes(NamedTuple):
-    """One loss of boxes, ready to run on an `input` and a `target` of one shape (..., 4), a box each.
+    """One loss of boxes, ready to run on an `input` and a `target` of one shape (..., 4), or in space (..., 6), a box each.
 
-    `formula` takes the corners of both, (ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, *params), and returns the value and its derivatives by the eight. `form` is
-    how boxes are written: corners, or corner or centre and size. A box whose factor is 0 is absent.
+    `formula` takes the corners of both, (ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, *params), and returns the value and its derivatives by the eight; in space
+    there are twelve, (ax0, ay0, az0, ax1, ...). `form` is how boxes are written: corners, or corner or centre and size. A box whose factor is 0 is absent.
     """
 
     formula: Callable[..., Any]

@@ -146,8 +146,9 @@ def bind(
     names: Mapping[str, Any],
     compiled: Callable[[FunctionType], Any] = lambda f: f,
     literal: Callable[[float], Any] | None = None,
+    helper: Callable[[FunctionType], Any] | None = None,
 ) -> Any:
-    """The formula's code over another table of names, helper formulas included.
+    """The formula's code over another table of names, helper formulas included: bound by `helper`, where they are to be shared, else anew.
 
     `literal` types the float constants: to Numba they are float64, and one of them silently turns a float32 formula into a slower, different one.
     """
@@ -160,7 +161,7 @@ def bind(
         if name in names:
             scope[name] = names[name]
         elif isinstance(origin, FunctionType):
-            scope[name] = bind(origin, names, compiled, literal)
+            scope[name] = helper(origin) if helper else bind(origin, names, compiled, literal)
         else:
             raise FormulaError(f"formula {formula.__name__} uses {name!r}, which is neither a formula nor in the language: {', '.join(sorted(PRIMITIVES))}")
     if formula.__code__.co_freevars:

@@ -47,7 +47,7 @@ def _against_oracle(s: Subject, x: Tensor, t: Tensor, *, to_target: bool = False
         checks = [("gradient", grads[0], *by_input), ("gradient to the target", grads[1], [e.grad_target for e in exact], [e.scale_target for e in exact])]
     else:  # the gradient of the sum: the pass that training runs
         total = s(a, t, reduction="sum") if s.offers("reduction") else s.each(a, t)
-        checks = [("value", s.each(x, t), [e.value for e in exact], None), ("gradient", gradient(total, a)[0], *by_input)]
+        checks = [("value", s.each(x, t), [e.value for e in exact], [e.scale_value for e in exact]), ("gradient", gradient(total, a)[0], *by_input)]
     for what, got, expected, scale in checks:
         allowed = max(s.tolerance if tolerance is None else tolerance, 0.51 * torch.finfo(got.dtype).eps)
         worst = oracles.worst_error(got, expected, scale)

@@ -6,7 +6,7 @@ they were computed from (`Traced`), and the chain rule is followed back to all o
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import mpmath
@@ -14,17 +14,20 @@ import torch
 from torch import Tensor
 
 from losskit.contract.registry import HANDLING, Loss
+from losskit.engines.call import real_dtype
 from losskit.testing.inputs import full_settings
 
 Number = Any  # mpmath.mpf
+ROUNDINGS = 8  # that the steps of a formula may add up to
 FAR = (60, 120)  # powers of ten that stand in for infinity: a limit is finite where they agree
 
 
 class Exact(NamedTuple):
     """One number an item. A derivative is None at a kink.
 
-    `scale` is what an error of the derivative is measured against: the derivative itself, but for soft targets the sum of the sizes of its two terms
-    (that of the positive and that of the negative label), since the derivative passes through 0 where the two are equal.
+    `scale` is what an error is measured against: the number itself, but for soft targets that of the derivative is the sum of the sizes of its two terms
+    (that of the positive and that of the negative label), since the derivative passes through 0 where the two are equal. A loss that is not the expected one
+    over the two labels compares the target with the prediction, and may itself pass through 0 where they meet: there, see `felt`.
     """
 
     value: Number
@@ -32,6 +35,7 @@ class Exact(NamedTuple):
     grad_target: Number | None
     scale_input: Number
     scale_target: Number
+    scale_value: Number
 
 
 def context(dtype: torch.dtype) -> tuple[Any, int]:
@@ -187,7 +191,25 @@ def _exact(
 
     loss = LOSSES[loss_name]
     mp, power = context(dtype)
-    return [exact_point(mp, loss, number_settings(mp, loss, dict(settings)), mp.mpf(x), mp.mpf(t), power, to_target) for x, t in zip(xs, ts, strict=True)]
+    numbers = number_settings(mp, loss, dict(settings))
+    shaken = ROUNDINGS * torch.finfo(real_dtype(dtype)).eps if loss.target == "unit" and not expected_over_labels(mp, loss, numbers) else 0.0
+    return [exact_point(mp, loss, numbers, mp.mpf(x), mp.mpf(t), power, to_target, shaken) for x, t in zip(xs, ts, strict=True)]
+
+
+def expected_over_labels(mp: Any, loss: Loss, settings: Mapping[str, Any]) -> bool:
+    """Whether the loss for a soft target is the expected one, as cross-entropy is: then it has two terms, one a label."""
+    x, t = mp.mpf("0.7"), mp.mpf("0.3")
+    no, soft, yes = (loss.textbook(mp, x, label, **settings) for label in (mp.mpf(0), t, mp.mpf(1)))
+    return bool(abs(soft - t * yes - (1 - t) * no) < mp.mpf("1e-12"))
+
+
+def felt(f: Callable[[Number], Number], t: Number, shaken: Number) -> Number:
+    """How much `f` feels a rounding of a soft target, or of what it leaves to 1, whichever is smaller: its change by a few of them, over their size.
+
+    Nothing that rounds its steps can be expected to be nearer. A finite step, not a derivative: beside a kink it sees the other side.
+    """
+    step = shaken * min(t, 1 - t)
+    return max(abs(f(t + step) - f(t)), abs(f(t - step) - f(t))) / shaken
 
 
 def size(x: Number | None) -> Number:
@@ -195,26 +217,31 @@ def size(x: Number | None) -> Number:
     return 0 if x is None else abs(x)
 
 
-def exact_point(mp: Any, loss: Loss, settings: Mapping[str, Any], x: Number, t: Number, power: int, to_target: bool) -> Exact:
-    """Value and derivatives at one point."""
+def exact_point(mp: Any, loss: Loss, settings: Mapping[str, Any], x: Number, t: Number, power: int, to_target: bool, shaken: float = 0.0) -> Exact:
+    """Value and derivatives at one point; `shaken` is the relative step of `felt`, for a loss that needs it."""
 
     def f(x: Number, t: Number, **other: Any) -> Number:
         return loss.textbook(mp, x, t, **(dict(settings) | other))
 
     grad_x = derivative(mp, lambda x: f(x, t), x, power)
     grad_t = derivative(mp, lambda t: f(x, t), t, power) if to_target else None
-    scale_x, scale_t = size(grad_x), size(grad_t)
+    value = f(x, t)
+    scale, scale_x, scale_t = abs(value), size(grad_x), size(grad_t)
     if loss.target == "unit":
         smoothing = settings.get("label_smoothing") or mp.mpf(0)
         soft = t * (1 - smoothing) + smoothing / 2
         plain = {"label_smoothing": mp.mpf(0)} if "label_smoothing" in settings else {}
         no, yes = mp.mpf(0), mp.mpf(1)
-        if 0 < soft < 1:
+        if shaken and 0 < t < 1:
+            scale += felt(partial(f, x), t, shaken)
+            scale_x += felt(lambda t: derivative(mp, lambda x: f(x, t), x, power) or 0, t, shaken)
+        elif 0 < soft < 1:
             by_label = [size(derivative(mp, lambda x, label=label: f(x, label, **plain), x, power)) for label in (no, yes)]
             scale_x = (1 - soft) * by_label[0] + soft * by_label[1]
         if to_target:
-            scale_t = (1 - smoothing) * (abs(f(x, no, **plain)) + abs(f(x, yes, **plain)))
-    return Exact(f(x, t), grad_x, grad_t, scale_x, scale_t)
+            by_target = felt(lambda t: derivative(mp, lambda u: f(x, u), t, power) or 0, t, shaken) if shaken and 0 < t < 1 else 0
+            scale_t = max((1 - smoothing) * (abs(f(x, no, **plain)) + abs(f(x, yes, **plain))), scale_t + by_target)
+    return Exact(value, grad_x, grad_t, scale_x, scale_t, scale)
 
 
 def exact(loss: Loss, settings: Mapping[str, Any], x: Tensor, t: Tensor, *, to_target: bool = False) -> list[Exact]:

@@ -59,8 +59,8 @@ def wide_rows(s: RowSubject) -> None:
     """A long row is read in blocks, whose maximum moves on."""
     if listed(s.settings):
         raise NotOffered("a setting gives a number for each of few classes")
-    if s.form != "logit" or s.kind != "label":
-        raise NotOffered("only for labels and logits")
+    if s.form != "logit" or s.kind not in ("label", "position"):
+        raise NotOffered("only for logits, and labels or positions")
     rows.require_exact(s, rows.extreme(s, rows.WIDE))
 
 
@@ -101,6 +101,7 @@ def ruled_out(s: RowSubject) -> None:
         u = t[:, rest].log_softmax(1) if logs_in_target(s.settings) else t[:, rest] / t[:, rest].sum(1, keepdim=True)
         t = torch.full_like(t, -math.inf if logs_in_target(s.settings) else 0.0).index_copy(1, torch.tensor(rest), u)
     else:
+        t = t.round()  # a position beside the class would move
         t = torch.where(t == 1, 0, t)
         u = torch.where(t > 1, t - 1, t)
     got, expected = s.each(a, t), fewer.each(b, u)
@@ -170,14 +171,14 @@ WRONG_LABELS = (99, -7, 1 << 20, -100)
 
 
 def spoil(s: RowSubject, x: Tensor, t: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
-    """Garbage where nothing counts: scores and distributions that are NaN or infinite, labels that are no class."""
+    """Garbage where nothing counts: scores, positions and distributions that are NaN or infinite, labels that are no class."""
 
     def junk(z: Tensor, values: tuple[float, ...]) -> Tensor:
         return torch.tensor(values).repeat(z.numel() // len(values) + 1)[: z.numel()].reshape(z.shape).to(z.dtype)
 
     wide = keep.unsqueeze(1)
     return torch.where(wide, x, junk(x, GARBAGE)), torch.where(wide, t, junk(t, GARBAGE)) if s.kind == "distribution" else torch.where(
-        keep, t, junk(t, WRONG_LABELS)
+        keep, t, junk(t, GARBAGE if s.kind == "position" else WRONG_LABELS)
     )
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from losskit.contract.registry import Loss
 from losskit.testing.oracles import Number, Traced, book_settings, slopes
 
-Target = int | tuple[float, ...] | None  # of one row: a label, a distribution, nothing
+Target = float | tuple[float, ...] | None  # of one row: a label or a position, a distribution, nothing
 RULED_OUT = -(10**9)  # stands for a score of minus infinity: exp of it is below anything
 DIGITS = {torch.float64: 800}  # 80 otherwise: 1 - p is as small as 1e-45, or a squared loss 1e-38
 
@@ -48,7 +48,8 @@ class Row:
     def __init__(self, loss: Loss, settings: Mapping[str, Any], x: Sequence[float], t: Target, digits: int) -> None:
         mp = mpmath.mp.clone()
         mp.dps = digits
-        self.mp, self.loss, self.t = mp, loss, t
+        self.mp, self.loss = mp, loss
+        self.t: Any = mp.mpf(t) if loss.target == "position" else t
         self.x = [mp.mpf(RULED_OUT) if v == -math.inf else mp.mpf(v) for v in x]
         self.numbers = {k: self.number(v) for k, v in book_settings(loss, settings).items()}
         self.plain = {k: mp.mpf(0) for k in ("label_smoothing", "z_loss") if k in self.numbers}
@@ -127,6 +128,8 @@ class Row:
         if not isinstance(self.t, tuple):
             found = slopes(mp, lambda mp, x: self.book(mp, x, self.t), self.x)
             scale = [abs(g) for g in found.by] if self.t is not None else self.uncertain()
+            if self.loss.target == "position":
+                _, scale = self.terms([max(mp.mpf(0), 1 - abs(k - self.t)) for k in range(n)])
             if self.smoothing or self.square:
                 label = self.t
                 assert label is not None

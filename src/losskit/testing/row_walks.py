@@ -309,6 +309,21 @@ def labels_checked(s: RowSubject) -> None:
     _require_message(lambda: s(x.long(), t), "scores of int64")
 
 
+@law("positions outside the classes are refused, and the message shows them")
+def positions_checked(s: RowSubject) -> None:
+    """Too large, negative, NaN; rounding just outside is forgiven."""
+    s.needs("position")
+    x, t = s.batch((4, 3))
+    last = s.classes - 1.0
+    for wrong in (last + 0.01, -0.01, 1e30, math.inf, math.nan):
+        shown = f"{torch.tensor(wrong, dtype=t.dtype).item():.7g}"
+        _require_message(partial(s, x, torch.where(torch.arange(12).reshape(4, 3) == 5, wrong, t)), f"the position {wrong}", shown, "(1, 2)")
+    for edge, near in ((last, last * (1 + 1e-6)), (0.0, -1e-7)):
+        require_close(s.each(x, torch.full_like(t, near)), s.each(x, torch.full_like(t, edge)), 1e-5, f"loss at {near}")
+    _require_message(lambda: s(x, leaf(t)), "a position that requires a gradient", "detach")
+    _require_message(lambda: s(x.long(), t), "scores of int64")
+
+
 @law("what is no distribution is refused, and the message says what it sums to")
 def distributions_checked(s: RowSubject) -> None:
     """Scores taken for probabilities train, wrongly."""

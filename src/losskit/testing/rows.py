@@ -18,6 +18,7 @@ from losskit.testing.subject import LawBroken, NotOffered, Subject, gradient, le
 
 SMALL = 1e-3  # losses below, and gradients, may be off by 1e-5
 WIDTHS = (2, 3, 10)
+OFF = (0.25, 0.0, 1e-10, 0.9, 0.5)  # of a position from the label
 WIDE = (40, 300, 5000)  # rows that the CPU engine takes one at a time; the last one in blocks
 
 
@@ -40,10 +41,10 @@ class RowSubject(Subject):
     soft: bool = False
 
     @property
-    def kind(self) -> Literal["label", "distribution", "none"]:
+    def kind(self) -> Literal["label", "position", "distribution", "none"]:
         """What a target is."""
-        if self.loss.target == "none":
-            return "none"
+        if self.loss.target in ("none", "position"):
+            return self.loss.target
         return "distribution" if self.soft or self.loss.target == "distribution" else "label"
 
     @property
@@ -93,6 +94,9 @@ class RowSubject(Subject):
         if self.form != "logit":
             x = x.softmax(-1) if self.form == "probability" else x.log_softmax(-1)
         x = self.classes_first(x).to(dtype or self.dtype)
+        if self.kind == "position":  # a third of them on a class
+            y = torch.rand(shape, generator=draw, dtype=torch.float64) * (self.classes - 1)
+            return x, torch.where(torch.rand(shape, generator=draw) < 0.3, t, y).to(real_dtype(x.dtype))
         if self.kind != "distribution":
             return x, t
         soft = torch.randn((*shape, self.classes), generator=draw, dtype=torch.float64).softmax(-1)
@@ -141,6 +145,9 @@ def extreme(s: RowSubject, widths: Sequence[int] = WIDTHS) -> list[tuple[Tensor,
         if s.kind == "distribution":
             t = torch.from_numpy(np.stack([soft_row(n, y, x[i].numpy(), i, draw) for i, y in enumerate(labels)]))
             t = (t.log() if logs_in_target(s.settings) else t).to(s.dtype)
+        elif s.kind == "position":  # beside the label, little and much; not where a class is ruled out
+            off = torch.tensor(OFF, dtype=torch.float64).repeat(len(t) // len(OFF) + 1)[: len(t)] * (1 - 2 * (t == n - 1).double())
+            t = torch.where(x.isinf().any(1), t, t + off).to(s.real)
         found.append((x.to(s.dtype), t))
     return found
 

@@ -8,42 +8,49 @@ import torch
 
 from losskit.engines.call import real_dtype
 from losskit.engines.cpu import box_loops, loops
-from losskit.engines.cpu.compiler import LOOP, NUMPY_REAL, STORED, SUMS, compiled, instance, reader, shared_names, stack_memory, writer
-from losskit.engines.cpu.math import NAMES, scalar
+from losskit.engines.cpu.compiler import LOOP, NUMPY_REAL, STORED, SUMS, bound, compiled, instance, reader, shared_names, stack_memory, writer
 from losskit.engines.cpu.store import Code
-from losskit.engines.language import bind
 
 FORMS = {
-    "xyxy": (box_loops.from_corners, box_loops.to_corners),
-    "xywh": (box_loops.from_corner, box_loops.to_corner),
-    "cxcywh": (box_loops.from_centre, box_loops.to_centre),
+    4: {
+        "xyxy": (box_loops.as_they_are, box_loops.as_they_are),
+        "xywh": (box_loops.from_corner4, box_loops.to_corner4),
+        "cxcywh": (box_loops.from_centre4, box_loops.to_centre4),
+    },
+    6: {
+        "xyxy": (box_loops.as_they_are, box_loops.as_they_are),
+        "xywh": (box_loops.from_corner6, box_loops.to_corner6),
+        "cxcywh": (box_loops.from_centre6, box_loops.to_centre6),
+    },
 }
+WALKS = {4: (box_loops.parts4, box_loops.load4, box_loops.store4), 6: (box_loops.parts6, box_loops.load6, box_loops.store6)}
 
 
 def boxes(
     formula: Callable[..., Any],
     params: int,
+    numbers: int,
     form: str,
-    factored: bool,
-    forward: bool,
-    each: bool,
-    grad_input: bool,
-    grad_target: bool,
+    gradients: int,
     input: torch.dtype,
     target: torch.dtype,
-    factor: torch.dtype,
+    factor: torch.dtype | None,
 ) -> Code:
-    """`box_loops.boxes` for one formula, one way to write boxes, one set of dtypes and outputs."""
+    """`box_loops.boxes` for one formula, boxes of so many numbers written in one way, one set of dtypes, none to two gradients."""
     real = NUMPY_REAL[real_dtype(input)]
     names = shared_names(real) | {name: value for name, value in vars(box_loops).items() if name.isupper() and isinstance(value, int)}
-    names |= dict(
-        ZERO=real(0), HALF=real(0.5), REAL_ITEM=np.dtype(real).itemsize, FACTORED=factored, FORWARD=forward, EACH=each, OUT_X=grad_input, OUT_T=grad_target
-    )
-    names |= dict(STORED=STORED[input][0], ITEM=input.itemsize, read=reader(input, real), write=writer(input))
-    names |= dict(STORED_T=STORED[target][0], T_ITEM=target.itemsize, read_t=reader(target, real), write_t=writer(target))
-    names |= dict(FACTOR_TYPE=STORED[factor][0], FACTOR_ITEM=factor.itemsize, read_factor=reader(factor, real))
-    names["formula"] = bind(formula, NAMES[np.dtype(real).name], scalar, literal=real)
-    names |= zip(("corners", "given"), (instance(part, names) for part in FORMS[form]), strict=True)
+    names |= dict(ZERO=real(0), ONE=real(1), HALF=real(0.5), REAL_ITEM=np.dtype(real).itemsize, NUMBERS=numbers, GRADIENTS=gradients)
+    names |= dict(STORED=STORED[input][0], ITEM=input.itemsize, STORED_T=STORED[target][0], T_ITEM=target.itemsize)
+    names["corners"], names["given"] = (instance(part, names) for part in FORMS[numbers][form])
+    parts, load, store = WALKS[numbers]
+    names["parts"] = instance(parts, names)
+    for side, dtype in (("x", input), ("t", target)):
+        names[f"load_{side}"] = instance(load, {**names, "read": reader(dtype, real)})
+        names[f"store_{side}"] = instance(store, {**names, "write": writer(dtype)})
+    weights = factor or torch.bool
+    names |= dict(FACTOR_TYPE=STORED[weights][0], FACTOR_ITEM=weights.itemsize)
+    names["factor"] = instance(box_loops.weighed if factor else box_loops.counted, {**names, "read": reader(weights, real)})
+    names["formula"] = bound(formula, real)
     names["params"] = instance(loops.PARAMETERS[params], names)
     names["block_sum"] = instance(loops.block_sum, names, SUMS)
     names["stack"] = stack_memory(box_loops.BLOCK * names["REAL_ITEM"])

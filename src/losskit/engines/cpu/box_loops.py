@@ -1,4 +1,7 @@
-"""The loop of the boxes pattern: a template, as in `loops.py`. Boxes lie as four numbers in a row; LLVM takes them apart by shuffles, not by gathers."""
+"""The loop of the boxes pattern: a template, as in `loops.py`. Boxes lie as four numbers in a row (in space six); LLVM takes them apart by shuffles, not by gathers.
+
+How many numbers a box has is told by the functions put in: those named 4 or 6.
+"""
 
 CHUNK = 1 << 14  # boxes a task
 BLOCK = 1 << 9  # boxes of scratch
@@ -7,39 +10,103 @@ X, T, V, GX, GT, PARTS, OUT, N, FACTOR, FACTOR_STEP, SPARE, SCALE, PARAMS = rang
 PLACES = PARAMS + MAX_PARAMS
 
 
-def from_corners(a, b, c, d):
-    """Corners as they are."""
-    return a, b, c, d
+def as_they_are(b):
+    """Two corners, and gradients by them."""
+    return b
 
 
-def from_corner(a, b, c, d):
-    """Corner and size."""
-    return a, b, a + c, b + d
+def from_corner4(b):
+    """Corner and size, as corners."""
+    return b[0], b[1], b[0] + b[2], b[1] + b[3]
 
 
-def from_centre(a, b, c, d):
-    """Centre and size."""
-    left, top = a - HALF * c, b - HALF * d
-    return left, top, left + c, top + d
+def from_corner6(b):
+    """As `from_corner4`, in space."""
+    return b[0], b[1], b[2], b[0] + b[3], b[1] + b[4], b[2] + b[5]
 
 
-def to_corners(a, b, c, d):
-    """Gradients by corners as they are."""
-    return a, b, c, d
+def from_centre4(b):
+    """Centre and size, as corners."""
+    left, top = b[0] - HALF * b[2], b[1] - HALF * b[3]
+    return left, top, left + b[2], top + b[3]
 
 
-def to_corner(a, b, c, d):
-    """... by corner and size."""
-    return a + c, b + d, c, d
+def from_centre6(b):
+    """As `from_centre4`, in space."""
+    left, top, front = b[0] - HALF * b[3], b[1] - HALF * b[4], b[2] - HALF * b[5]
+    return left, top, front, left + b[3], top + b[4], front + b[5]
 
 
-def to_centre(a, b, c, d):
-    """... by centre and size."""
-    return a + c, b + d, HALF * (c - a), HALF * (d - b)
+def to_corner4(g):
+    """Gradients by corners, as gradients by corner and size."""
+    return g[0] + g[2], g[1] + g[3], g[2], g[3]
+
+
+def to_corner6(g):
+    """As `to_corner4`, in space."""
+    return g[0] + g[3], g[1] + g[4], g[2] + g[5], g[3], g[4], g[5]
+
+
+def to_centre4(g):
+    """... as gradients by centre and size."""
+    return g[0] + g[2], g[1] + g[3], HALF * (g[2] - g[0]), HALF * (g[3] - g[1])
+
+
+def to_centre6(g):
+    """As `to_centre4`, in space."""
+    return g[0] + g[3], g[1] + g[4], g[2] + g[5], HALF * (g[3] - g[0]), HALF * (g[4] - g[1]), HALF * (g[5] - g[2])
+
+
+def load4(z, k):
+    """The numbers of a box."""
+    return read(z[k]), read(z[k + 1]), read(z[k + 2]), read(z[k + 3])
+
+
+def load6(z, k):
+    """As `load4`, in space."""
+    return read(z[k]), read(z[k + 1]), read(z[k + 2]), read(z[k + 3]), read(z[k + 4]), read(z[k + 5])
+
+
+def store4(z, k, g, absent, w):
+    """A gradient by corners times w, as one by what was given; 0 if absent, whatever it is."""
+    a, b, c, d = given((g[0] * w, g[1] * w, g[2] * w, g[3] * w))
+    z[k], z[k + 1], z[k + 2], z[k + 3] = (
+        write(ZERO if absent else a), write(ZERO if absent else b), write(ZERO if absent else c), write(ZERO if absent else d),
+    )  # fmt: skip
+
+
+def store6(z, k, g, absent, w):
+    """As `store4`, in space."""
+    a, b, c, d, e, f = given((g[0] * w, g[1] * w, g[2] * w, g[3] * w, g[4] * w, g[5] * w))
+    z[k], z[k + 1], z[k + 2], z[k + 3], z[k + 4], z[k + 5] = (
+        write(ZERO if absent else a), write(ZERO if absent else b), write(ZERO if absent else c),
+        write(ZERO if absent else d), write(ZERO if absent else e), write(ZERO if absent else f),
+    )  # fmt: skip
+
+
+def parts4(found):
+    """What a formula returns: value, derivatives by both boxes."""
+    return found[0], found[1:5], found[5:9]
+
+
+def parts6(found):
+    """As `parts4`, in space."""
+    return found[0], found[1:7], found[7:13]
+
+
+def counted(fs, i):
+    """Every box counts once."""
+    return False, ONE
+
+
+def weighed(fs, i):
+    """Whether a box is absent, and its factor."""
+    f = read(fs[i])
+    return f == ZERO, f
 
 
 def boxes(lo, hi, context):
-    """Chunks lo .. hi."""
+    """Chunks lo .. hi. Gradients are written by the first GRADIENTS boxes: none, the input's, or both; the losses of each pair where there is an address for them."""
     c = view(context, PLACES, int64)
     n = c[N]
     scale = REAL(real_of(c[SCALE]))
@@ -51,34 +118,21 @@ def boxes(lo, hi, context):
         for number in range((stop - j * CHUNK + BLOCK - 1) // BLOCK):
             first = j * CHUNK + number * BLOCK
             m = min(BLOCK, stop - first)
-            xs, ts = view(c[X] + first * 4 * ITEM, 4 * m, STORED), view(c[T] + first * 4 * T_ITEM, 4 * m, STORED_T)
+            xs, ts = view(c[X] + first * NUMBERS * ITEM, NUMBERS * m, STORED), view(c[T] + first * NUMBERS * T_ITEM, NUMBERS * m, STORED_T)
             fs = view(c[FACTOR] + first * c[FACTOR_STEP] * FACTOR_ITEM, m, FACTOR_TYPE)
-            gxs, gts = view(c[GX] + first * 4 * ITEM, 4 * m, STORED), view(c[GT] + first * 4 * T_ITEM, 4 * m, STORED_T)
-            vs = view(c[V] + first * REAL_ITEM if EACH else base, m, REAL)
+            gxs, gts = view(c[GX] + first * NUMBERS * ITEM, NUMBERS * m, STORED), view(c[GT] + first * NUMBERS * T_ITEM, NUMBERS * m, STORED_T)
+            vs = view(c[V] + first * REAL_ITEM if c[V] != 0 else base, m, REAL)
             for i in range(m):
-                k = 4 * i
-                a0, a1, a2, a3 = corners(read(xs[k]), read(xs[k + 1]), read(xs[k + 2]), read(xs[k + 3]))
-                b0, b1, b2, b3 = corners(read_t(ts[k]), read_t(ts[k + 1]), read_t(ts[k + 2]), read_t(ts[k + 3]))
-                value, ga0, ga1, ga2, ga3, gb0, gb1, gb2, gb3 = formula(a0, a1, a2, a3, b0, b1, b2, b3, *p)
-                w = scale
-                if FACTORED:
-                    f = read_factor(fs[i])
-                    absent = f == ZERO
-                    w = f * scale
-                    value = ZERO if absent else value * f
-                    ga0, ga1, ga2, ga3 = ZERO if absent else ga0, ZERO if absent else ga1, ZERO if absent else ga2, ZERO if absent else ga3
-                    gb0, gb1, gb2, gb3 = ZERO if absent else gb0, ZERO if absent else gb1, ZERO if absent else gb2, ZERO if absent else gb3
-                if FORWARD:
-                    vs[i] = value
-                if OUT_X:
-                    g0, g1, g2, g3 = given(ga0 * w, ga1 * w, ga2 * w, ga3 * w)
-                    gxs[k], gxs[k + 1], gxs[k + 2], gxs[k + 3] = write(g0), write(g1), write(g2), write(g3)
-                if OUT_T:
-                    g0, g1, g2, g3 = given(gb0 * w, gb1 * w, gb2 * w, gb3 * w)
-                    gts[k], gts[k + 1], gts[k + 2], gts[k + 3] = write_t(g0), write_t(g1), write_t(g2), write_t(g3)
-            if FORWARD:
-                total += block_sum(vs, m)
+                k = NUMBERS * i
+                value, by_x, by_t = parts(formula(*(corners(load_x(xs, k)) + corners(load_t(ts, k)) + p)))
+                absent, f = factor(fs, i)
+                vs[i] = ZERO if absent else value * f
+                if GRADIENTS > 0:
+                    store_x(gxs, k, by_x, absent, f * scale)
+                if GRADIENTS > 1:
+                    store_t(gts, k, by_t, absent, f * scale)
+            total += block_sum(vs, m)
         if c[PARTS] != 0:
             view(c[PARTS], hi, float64)[j] = total
-        elif FORWARD:
+        else:
             view(c[OUT], 1, REAL)[0] = REAL(total * float64(scale) if scale != ZERO else 0.0)

@@ -1,6 +1,6 @@
 """The boxes pattern on the CPU: one pass reads both boxes, sums the loss and writes the gradient.
 
-Floor: the bytes of both boxes, eight numbers, and of the gradient, four, each once. Every sum has a fixed order: the same bits for any number of threads.
+Floor: the bytes of both boxes, eight numbers (in space twelve), and of the gradient, four (six), each once. Every sum has a fixed order: the same bits for any number of threads.
 """
 
 import struct
@@ -21,7 +21,6 @@ from losskit.engines.language import fingerprint
 
 CONTEXT = struct.Struct(f"=11q{1 + MAX_PARAMS}d")
 PADDING = tuple((0.0,) * (MAX_PARAMS - k) for k in range(MAX_PARAMS + 1))
-ONE = torch.ones(1, dtype=torch.bool)
 
 
 @cache
@@ -50,33 +49,32 @@ def run(
 ) -> Results:
     """One pass: the sum of the losses times `scale`, the loss of `each` pair if asked, and gradients (times `incoming` if given: then no values)."""
     formula, params, form, factor = call
-    real, forward = real_dtype(x.dtype), incoming is None
+    real, numbers = real_dtype(x.dtype), x.shape[-1]
     if incoming is not None:
         factor = incoming if factor is None else torch.where(factor != 0, factor * incoming, 0.0)
     x, t = x.contiguous(), t.contiguous()
-    factor = ONE if factor is None else factor.contiguous()
-    gx = empty_like(x, x.dtype) if grad_input else None
+    factor = None if factor is None else factor.contiguous()
+    gx = empty_like(x, x.dtype) if grad_input or grad_target else None  # the kernel for both serves the target alone, too
     gt = empty_like(t, t.dtype) if grad_target else None
     value = torch.empty(x.shape[:-1], dtype=real, device="cpu") if each else None
     total = torch.empty_like(SCALARS[real])
-    n = x.numel() // 4
+    n = x.numel() // numbers
     chunks = (n + CHUNK - 1) // CHUNK
     parts = torch.empty(chunks, dtype=torch.float64, device="cpu") if chunks > 1 else None
     context = CONTEXT.pack(
         x.data_ptr(), t.data_ptr(), 0 if value is None else value.data_ptr(), 0 if gx is None else gx.data_ptr(), 0 if gt is None else gt.data_ptr(),
-        0 if parts is None else parts.data_ptr(), total.data_ptr(), n, factor.data_ptr(), int(factor is not ONE), 0,
+        0 if parts is None else parts.data_ptr(), total.data_ptr(), n, 0 if factor is None else factor.data_ptr(), int(factor is not None), 0,
         scale, *params, *PADDING[len(params)],
     )  # fmt: skip
-    run_loop = kernel(formula, len(params), form, factor is not ONE, forward, each, grad_input, grad_target, x.dtype, t.dtype, factor.dtype)
+    run_loop = kernel(formula, len(params), numbers, form, (gx is not None) + (gt is not None), x.dtype, t.dtype, None if factor is None else factor.dtype)
     if parts is None:
         run_loop(0, 1, context)  # of no boxes, too: the sum is 0
     else:
         parallel_for(0, chunks, 1, run_loop, context)
-        if forward:
-            finish_kernel(real)(0, chunks, context)
+        finish_kernel(real)(0, chunks, context)
     if scale == 0.0:
         gradients.zero(gx, gt)
-    return Results(total if forward else None, value, gx, gt)
+    return Results(total if incoming is None else None, value, gx if grad_input else None, gt)
 
 
 rescaled = partial(gradients.rescaled, run)

@@ -3,8 +3,10 @@
 Each instance of a loop is the same code object over its own table of names: the formula, how elements are read and written, and constants.
 """
 
+import gc
 import re
 from collections.abc import Callable
+from functools import cache, partial
 from types import FunctionType
 from typing import Any
 
@@ -26,7 +28,7 @@ from losskit.engines.cpu.lines import prefetch, settle, stream_line
 from losskit.engines.cpu.math import EXACT, NAMES, bitcast, inlined, scalar
 from losskit.engines.cpu.store import C_LIBRARY, UNUSED, Code
 from losskit.engines.cpu.transpose import turn_square
-from losskit.engines.language import bind, identity
+from losskit.engines.language import ROUNDING, bind, identity
 
 SUMS = EXACT | {"reassoc"}  # only for loops that accumulate; their formulas keep the flags they were compiled with
 
@@ -124,6 +126,12 @@ def stack_memory(size: int) -> Any:
     return address
 
 
+@cache
+def bound(formula: FunctionType, real: Any) -> Any:
+    """A formula on numbers of that type, for Numba to inline; once a process, so that what formulas share is compiled once."""
+    return bind(formula, NAMES[np.dtype(real).name], scalar, literal=real, helper=partial(bound, real=real))
+
+
 LOOP = types.void(*[types.int64] * 3)
 GATHER = types.void(*[types.int64] * 4)
 
@@ -138,7 +146,13 @@ def compiled(loop: Callable[..., Any], names: dict[str, Any], signature: Any) ->
     """A loop over its table of names, as a C function."""
     assert isinstance(loop, FunctionType)
     bound = FunctionType(loop.__code__, names | {"__name__": __name__}, loop.__name__)
-    callback = nb.cfunc(signature, fastmath=SUMS, error_model="numpy", _nrt=False)(bound)
+    collects = gc.isenabled()
+    gc.disable()  # Numba leaves little garbage, and looking for it takes a seventh of the time
+    try:
+        callback = nb.cfunc(signature, fastmath=SUMS, error_model="numpy", _nrt=False)(bound)
+    finally:
+        if collects:
+            gc.enable()
     library = callback._library
     text = library.get_llvm_str()
     called = set(re.findall(r'^declare .*@"?([^\s"(]+)', text, re.MULTILINE))
@@ -194,7 +208,7 @@ def elementwise(
     names["SPLIT"] = parts is not None
     head, tail = parts or (formula, formula)
     for name, part, late in (("head", head, False), ("point", tail, parts is not None)):
-        names[name] = instance(loops.point, reads | dict(formula=bind(part, NAMES[np.dtype(real).name], scalar, literal=real), AHEAD=late))
+        names[name] = instance(loops.point, reads | dict(formula=bound(part, real), AHEAD=late))
     names["params"] = instance(loops.PARAMETERS[params], names)
     names["gather_blocks"] = instance(loops.gather_blocks, names)
     names["block_sum"] = instance(loops.block_sum, names, SUMS)
@@ -255,9 +269,9 @@ def row_names(
         write=writer(input),
     )
     names |= dict(ZERO=real(0), ONE=real(1), INFINITY=real(np.inf), LARGEST=np.finfo(real).max, key=KEYS[dtype][0], from_key=KEYS[dtype][1])
-    names |= dict(exp_neg=table["exp_neg"], log1p=table["log1p"], formula=bind(formula, table, scalar, literal=real))
+    names |= dict(exp_neg=table["exp_neg"], log1p=table["log1p"], formula=bound(formula, real))
     names |= dict(prefetch=prefetch, stream=stream_line(real), settle=settle)
-    names["bound"] = bind(link or identity, table, scalar, literal=real)
+    names["bound"] = bound(link or identity, real)
     names["params"] = instance(loops.PARAMETERS[params], names)
     for part in (
         row_loops.link,
@@ -334,12 +348,14 @@ def distribution_names(
     names |= {name: value for name, value in vars(walk).items() if name.isupper() and isinstance(value, int)}
     real = names["REAL"]
     names |= dict(STORED_T=STORED[target][0], T_ITEM=target.itemsize, read_t=reader(target, real), write_t=writer(target))
-    names |= dict(ROW=walk.MAX_WIDTH * names["REAL_ITEM"], TWO=real(2))
+    names |= dict(ROW=walk.MAX_WIDTH * names["REAL_ITEM"], TWO=real(2), NAN=real(np.nan), ROUNDING=real(ROUNDING))
+    names["PLACE"] = real if kind == "position" else np.int32
     given = kind == "distribution"
     names["shift"] = instance(walk.shifted if shift else walk.unshifted, names)
-    names["mass"] = instance({"distribution": walk.mass_given, "label": walk.mass_of_label, "none": walk.no_mass}[kind], names)
+    masses = {"distribution": walk.mass_given, "label": walk.mass_of_label, "position": walk.mass_of_position, "none": walk.no_mass}
+    names["mass"] = instance(masses[kind], names)
     names["keep_by_target"] = instance(walk.keep if given else walk.drop, names)
-    for part in (walk.apart, walk.levels, walk.log_chance, walk.slope):
+    for part in (walk.apart, walk.levels, walk.log_chance, walk.slope, walk.placed):
         names[part.__name__] = instance(part, names)
     names |= dict(params=instance(loops.PARAMETERS[params], names), give=instance(row_loops.give, names, SUMS))
     return names
@@ -349,7 +365,8 @@ def distribution_rows(kind: str, shift: bool, *variant: Any) -> Code:
     """`distribution_loops.row_walk` for one formula, kind of target and triple of dtypes."""
     walk, names, given = distribution_loops, distribution_names(kind, shift, *variant), kind == "distribution"
     names |= dict(
-        label_of=instance(walk.row_label if kind == "label" else walk.no_row_label, names),
+        label_of=instance({"label": walk.row_label, "position": walk.row_position}.get(kind, walk.no_row_label), names),
+        within=instance(walk.position_within if kind == "position" else walk.label_within, names),
         base_of=instance(walk.row_base if shift else walk.no_row_base, names),
         load_target=instance(walk.load_row if given else walk.no_load_row, names),
         store_target=instance(walk.store_row if given else walk.no_store_row, names),
@@ -385,8 +402,9 @@ def distribution_tiles(planes: bool, kind: str, shift: bool, *variant: Any) -> C
         (walk.load_planes, walk.store_planes, walk.store_target_planes) if planes else (walk.load_rows, walk.store_rows, walk.store_target_rows)
     )
     numbers = 3 * row_loops.TILE + distribution_loops.SIDES * distribution_loops.MAX_WIDTH + row_loops.FLAT
+    names["factors_of"] = instance(walk.factors_of, names)
     names |= dict(
-        items_of=instance(row_loops.labels_of if kind == "label" else walk.factors_of, names),
+        items_of=instance({"label": row_loops.labels_of, "position": walk.positions_of}.get(kind, walk.factors_of), names),
         base_of=instance(walk.tile_base if shift else walk.no_tile_base, names),
         load_tile=instance(load, names),
         store_tile=instance(store, names),

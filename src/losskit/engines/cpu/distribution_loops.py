@@ -6,7 +6,7 @@ With m the largest score of a row, E_j = exp(s_j - m) and R the sum of E_j witho
 
 The formula is called once a class. What it gives back as derivatives by log p is added up apart for the classes whose E is 1 (`own`, mostly one class) and
 for the others (`rest`), whose sum that class's gradient needs: by_log q - p (rest + own - by_log), so a sure item keeps its digits. Elsewhere the gradient
-is by_log - p (rest + own). No class is looked for by its place. What a target is (a distribution, a label, nothing), whether a row's largest input is taken
+is by_log - p (rest + own). No class is looked for by its place. What a target is (a distribution, a label, a position, nothing), whether a row's largest input is taken
 out before the link, and how a tile lies in memory are functions put in when an instance is compiled. What is not wanted is a null address.
 """
 
@@ -32,6 +32,13 @@ def mass_given(t, y, j):
 def mass_of_label(t, y, j):
     """All on the label."""
     return ONE if y == j else ZERO
+
+
+def mass_of_position(t, y, j):
+    """Shared by the two classes that a position lies between, max(0, 1 - |j - y|): the upper one's is y - (j - 1), so that a small share keeps its digits."""
+    below, here = y - (REAL(j) - ONE), ONE - (y - REAL(j))
+    least = below if below < here else here
+    return ZERO if least < ZERO else least
 
 
 def no_mass(t, y, j):
@@ -67,9 +74,31 @@ def row_label(c, i):
     return -1 if y == c[IGNORE] else y
 
 
+def row_position(c, i):
+    """The position of a row."""
+    return placed(read_t(view(c[T], c[ITEMS], STORED_T)[i]), c[CLASSES])
+
+
 def no_row_label(c, i):
     """Nothing to ignore."""
     return 0
+
+
+def placed(y, n):
+    """A position among n classes: put back if outside by rounding, NaN if further out."""
+    last, room = REAL(n - 1), ROUNDING * REAL(n)
+    held = ZERO if y < ZERO else (last if y > last else y)
+    return held if y >= -room and y <= last + room else NAN
+
+
+def label_within(y, b):
+    """The label as seen from class b, where a block starts."""
+    return int32(y - b)
+
+
+def position_within(y, b):
+    """The position as seen from there: exact where the block holds any of its mass."""
+    return y - REAL(b)
 
 
 def row_base(xs):
@@ -256,8 +285,8 @@ def row_walk(lo, hi, context):
                             exponentials(s, e, m)
                         load_target(c, i * n + b, k, ts)
                         if square != ZERO and turn == 0:
-                            weighed += masses_of_row(ts, ws, int32(y - b), k)
-                        found = classes_of_row(s, e, ts, ws, m, level, inverse, miss, int32(y - b), int32(k), p)
+                            weighed += masses_of_row(ts, ws, within(y, b), k)
+                        found = classes_of_row(s, e, ts, ws, m, level, inverse, miss, within(y, b), int32(k), p)
                         if turn == 0:
                             sum_, rest, own = sum_ + found[0], rest + found[1], own + found[2]
                         if wanted and (turn == 1 or not long):

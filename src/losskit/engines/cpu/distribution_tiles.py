@@ -14,6 +14,14 @@ def factors_of(c, item, ys, f, k):
             f[i] = read_factor(factors[i])
 
 
+def positions_of(c, item, ys, f, k):
+    """Positions and factors of a tile's items."""
+    factors_of(c, item, ys, f, k)
+    given = view(c[T] + item * T_ITEM, k, STORED_T)
+    for i in range(k):
+        ys[i] = placed(read_t(given[i]), c[CLASSES])
+
+
 def tile_base(tile, base, n, pitch):
     """The largest input of each item."""
     for i in range(base.size):
@@ -219,7 +227,7 @@ def tile_walk(lo, hi, context):
             f, base, m = view(side, padded, REAL), view(side + ROW, padded, REAL), view(side + 2 * ROW, padded, REAL)
             miss, level, inverse = view(side + 3 * ROW, padded, REAL), view(side + 4 * ROW, padded, REAL), view(side + 5 * ROW, padded, REAL)
             value, rest, own = view(side + 6 * ROW, padded, REAL), view(side + 7 * ROW, padded, REAL), view(side + 8 * ROW, padded, REAL)
-            weighed, ys = view(side + 9 * ROW, padded, REAL), view(side + 10 * ROW, padded, int32)
+            weighed, ys = view(side + 9 * ROW, padded, REAL), view(side + 10 * ROW, padded, PLACE)
             items_of(c, item, ys, f, k)
             load_tile(c[X] + origin * ITEM, scores, flat, n, k, pitch, c[X_CLASS])
             load_target(c[T] + origin * T_ITEM, targets, flat, n, k, pitch, c[X_CLASS])

@@ -14,6 +14,7 @@ from losskit.engines.cpu.compiler import (
     NUMPY_REAL,
     STORED,
     SUMS,
+    bound,
     compiled,
     instance,
     key_64,
@@ -26,9 +27,7 @@ from losskit.engines.cpu.compiler import (
     view,
     writer,
 )
-from losskit.engines.cpu.math import NAMES, scalar
 from losskit.engines.cpu.store import Code
-from losskit.engines.language import bind
 
 
 def shared(form: str, apart: torch.dtype, one: torch.dtype) -> dict[str, Any]:
@@ -41,7 +40,7 @@ def shared(form: str, apart: torch.dtype, one: torch.dtype) -> dict[str, Any]:
     names |= dict(STORED_ONE=STORED[one][0], ITEM_ONE=one.itemsize, read_one=reader(one, real))
     to_integer, of_integer, integer = (key_of, of_key, np.int32) if real is np.float32 else (key_64, of_key_64, np.int64)
     names |= dict(to_integer=to_integer, of_integer=of_integer, INTEGER=integer)
-    names |= zip(("corners", "given"), (instance(part, names) for part in FORMS[form]), strict=True)
+    names |= zip(("corners", "given"), (instance(part, names) for part in FORMS[4][form]), strict=True)
     for part in (pair_loops.corners_apart, pair_loops.corners_of, pair_loops.tile_of, pair_loops.shares):
         names[part.__name__] = instance(part, names)
     names["stack"] = stack_memory(pair_loops.WIDTH * pair_loops.BLOCK * names["REAL_ITEM"])
@@ -52,7 +51,7 @@ def pairs(loop: str, formula: Callable[..., Any], form: str, grad_a: bool, grad_
     """`pair_loops.matrix`, `gradients` or `best` for one formula, one way to write boxes, one pair of dtypes."""
     names = shared(form, a, b) if loop == "best" else shared(form, b, a)
     names |= dict(OUT_A=grad_a, OUT_B=grad_b)
-    names["formula"] = bind(formula, NAMES[np.dtype(names["REAL"]).name], scalar, literal=names["REAL"])
+    names["formula"] = bound(formula, names["REAL"])
     names["block_sum"] = instance(loops.block_sum, names, SUMS)
     return compiled(getattr(pair_loops, loop), names, LOOP)
 

@@ -24,7 +24,7 @@ def corners_apart(base, address, k, padded):
     z = view(base, 4 * BLOCK, REAL)
     for j in range(k):
         p = 4 * j
-        z[j], z[BLOCK + j], z[2 * BLOCK + j], z[3 * BLOCK + j] = corners(read(boxes[p]), read(boxes[p + 1]), read(boxes[p + 2]), read(boxes[p + 3]))
+        z[j], z[BLOCK + j], z[2 * BLOCK + j], z[3 * BLOCK + j] = corners((read(boxes[p]), read(boxes[p + 1]), read(boxes[p + 2]), read(boxes[p + 3])))
     for j in range(k, padded):
         z[j], z[BLOCK + j], z[2 * BLOCK + j], z[3 * BLOCK + j] = ZERO, ZERO, ZERO, ZERO
 
@@ -32,7 +32,7 @@ def corners_apart(base, address, k, padded):
 def corners_of(address):
     """The corners of one box, of the side that is not taken apart."""
     box = view(address, 4, STORED_ONE)
-    return corners(read_one(box[0]), read_one(box[1]), read_one(box[2]), read_one(box[3]))
+    return corners((read_one(box[0]), read_one(box[1]), read_one(box[2]), read_one(box[3])))
 
 
 def tile_of(c, task):
@@ -165,7 +165,7 @@ def finish(lo, hi, context):
                 g2 += partial[p + 2 * count]
                 g3 += partial[p + 3 * count]
             out = view(c[GRADIENT] + e * 4 * ITEM, 4, STORED)
-            g0, g1, g2, g3 = given(g0, g1, g2, g3)
+            g0, g1, g2, g3 = given((g0, g1, g2, g3))
             out[0], out[1], out[2], out[3] = write(REAL(g0)), write(REAL(g1)), write(REAL(g2)), write(REAL(g3))
 
 

@@ -17,7 +17,7 @@ def corners(x: Tensor, form: str) -> Tensor:
     """Boxes as two corners."""
     if form == "xyxy":
         return x
-    place, size = x[..., :2], x[..., 2:]
+    place, size = x.chunk(2, -1)
     if form == "cxcywh":
         place = place - 0.5 * size
     return torch.cat((place, place + size), -1)
@@ -66,7 +66,8 @@ def slopes(formula: Callable[..., Any], params: tuple[float, ...], a: Tensor, b:
     _, *by = formula(*a.unbind(-1), *b.unbind(-1), *params)
     zero = torch.zeros_like(a[..., 0])
     by = [g + zero for g in by]
-    return torch.stack(by[:4], -1), torch.stack(by[4:], -1)
+    numbers = a.shape[-1]
+    return torch.stack(by[:numbers], -1), torch.stack(by[numbers:], -1)
 
 
 def prepared(call: Boxes, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -77,7 +78,7 @@ def prepared(call: Boxes, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor 
         return a, b, None
     factor = call.factor.to(real)
     counts = (factor != 0)[..., None]
-    safe = torch.tensor([0.0, 0.0, 1.0, 1.0], dtype=real, device=x.device)
+    safe = (torch.arange(x.shape[-1], device=x.device) >= x.shape[-1] // 2).to(real)
     return torch.where(counts, a, safe), torch.where(counts, b, safe), factor
 
 
@@ -106,7 +107,7 @@ def back(g: Tensor, form: str) -> Tensor:
     """Gradients by corners to gradients by what was given."""
     if form == "xyxy":
         return g
-    first, second = g[..., :2], g[..., 2:]
+    first, second = g.chunk(2, -1)
     return torch.cat((first + second, second if form == "xywh" else 0.5 * (second - first)), -1)
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from losskit.engines.call import Distributions, Results, real_dtype
-from losskit.engines.language import identity
+from losskit.engines.language import ROUNDING, identity
 from losskit.engines.torch.elementwise import bound, scaled_sum
 from losskit.engines.torch.rows import with_scale
 
@@ -109,8 +109,14 @@ class RowwiseForwardMode(Rowwise):
         return total
 
 
+def mass_of_position(y: Tensor, classes: int) -> Tensor:
+    """max(0, 1 - |j - y|) for each class j along a new last axis. A small share of the upper class keeps its digits: it is y - (j - 1), not 1 - (j - y)."""
+    y, j = y[..., None], torch.arange(classes, device=y.device)
+    return torch.minimum(y - (j - 1), 1.0 - (y - j)).clamp(min=0.0)
+
+
 class Prepared(NamedTuple):
-    """Rows with the class axis last and harmless where absent; what multiplies each, if anything does; whether its label is no class, if it has one."""
+    """Rows with the class axis last and harmless where absent; what multiplies each, if anything does; whether its label is no class, or its position outside."""
 
     x: Tensor
     t: Tensor
@@ -133,6 +139,10 @@ def prepared(call: Distributions, x: Tensor, t: Tensor) -> Prepared:
         factor = counts.to(real) if factor is None else torch.where(counts, factor, 0.0)
         wrong = (factor != 0) & ((t < 0) | (t >= classes))
         t = (torch.arange(classes, device=x.device) == t[..., None]).to(real)
+    elif call.kind == "position":
+        t, last, room = t.to(real), classes - 1, ROUNDING * classes
+        wrong = ~((t >= -room) & (t <= last + room))
+        t = mass_of_position(t.clamp(0.0, last), classes)
     elif call.kind == "none":
         t = torch.zeros_like(x)
     else:
@@ -146,7 +156,7 @@ def prepared(call: Distributions, x: Tensor, t: Tensor) -> Prepared:
 
 
 def weighed(row: Prepared, value: Tensor) -> Tensor:
-    """Values times their factors, 0 where absent, NaN where the label is no class."""
+    """Values times their factors, 0 where absent, NaN where the label is no class or the position outside."""
     if row.wrong is not None:
         value = torch.where(row.wrong, math.nan, value)
     return value if row.factor is None else torch.where(row.factor != 0, value * row.factor, 0.0)

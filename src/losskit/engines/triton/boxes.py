@@ -1,10 +1,8 @@
 """The boxes pattern on a GPU: one pass reads both boxes, sums the loss and writes the gradient. Sums, scales and incoming gradients as in `elementwise.py`.
 
-Floor: the bytes of both boxes, eight numbers, and of the gradient, four, each once. A coordinate is read with stride 4, but the four of a box lie in one
-sector of memory: what the first read fetches, the others find in the cache.
+Floor: the bytes of both boxes, eight numbers (in space twelve), and of the gradient, four (six), each once. A coordinate is read with stride 4, but the four of
+a box lie in one sector of memory: what the first read fetches, the others find in the cache.
 """
-
-from contextlib import nullcontext
 
 import torch
 import triton
@@ -12,7 +10,7 @@ import triton.language as tl
 from torch import Tensor
 
 from losskit.engines.call import Boxes, Results, real_dtype
-from losskit.engines.triton.elementwise import OPTIONS, REAL, add, bound, finish, scaling
+from losskit.engines.triton.elementwise import OPTIONS, REAL, add, at_home, bound, finish, scaling
 from losskit.engines.triton.rows import multiplied, readable
 
 BLOCK = 256  # boxes a program: two a thread, for a formula holds some forty numbers at once. Not yet measured on a GPU
@@ -21,47 +19,54 @@ MAX_PARAMS = 4
 
 
 @triton.jit
-def corners(BOXES, first, live, REAL: tl.constexpr, FORM: tl.constexpr):  # type: ignore[no-untyped-def]
-    """The corners of the boxes whose numbers begin at `first`."""
-    a = tl.load(BOXES + first, live, other=0).to(REAL)
-    b = tl.load(BOXES + first + 1, live, other=0).to(REAL)
-    c = tl.load(BOXES + first + 2, live, other=0).to(REAL)
-    d = tl.load(BOXES + first + 3, live, other=0).to(REAL)
+def place_and_size(BOXES, at, live, REAL: tl.constexpr, FORM: tl.constexpr, AXES: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Both corners of boxes along one axis, whose first number lies `at`."""
+    low = tl.load(BOXES + at, live, other=0).to(REAL)
+    high = tl.load(BOXES + at + AXES, live, other=0).to(REAL)
     if FORM == "cxcywh":
-        a -= 0.5 * c
-        b -= 0.5 * d
+        low -= 0.5 * high
     if FORM != "xyxy":
-        c += a
-        d += b
-    return a, b, c, d
+        high += low
+    return low, high
 
 
 @triton.jit
-def store_gradient(GRAD, first, live, w, a, b, c, d, FORM: tl.constexpr):  # type: ignore[no-untyped-def]
-    """The derivatives by the corners, times `w`, as those by what was given; 0 where w is, whatever they are."""
-    a = tl.where(w == 0.0, 0.0, a * w)
-    b = tl.where(w == 0.0, 0.0, b * w)
-    c = tl.where(w == 0.0, 0.0, c * w)
-    d = tl.where(w == 0.0, 0.0, d * w)
+def corners_2(BOXES, first, live, REAL: tl.constexpr, FORM: tl.constexpr):  # type: ignore[no-untyped-def]
+    """The corners of the boxes whose numbers begin at `first`."""
+    x0, x1 = place_and_size(BOXES, first, live, REAL, FORM, 2)
+    y0, y1 = place_and_size(BOXES, first + 1, live, REAL, FORM, 2)
+    return x0, y0, x1, y1
+
+
+@triton.jit
+def corners_3(BOXES, first, live, REAL: tl.constexpr, FORM: tl.constexpr):  # type: ignore[no-untyped-def]
+    """As `corners_2`, in space."""
+    x0, x1 = place_and_size(BOXES, first, live, REAL, FORM, 3)
+    y0, y1 = place_and_size(BOXES, first + 1, live, REAL, FORM, 3)
+    z0, z1 = place_and_size(BOXES, first + 2, live, REAL, FORM, 3)
+    return x0, y0, z0, x1, y1, z1
+
+
+@triton.jit
+def store_gradient(GRAD, at, live, w, low, high, FORM: tl.constexpr, AXES: tl.constexpr):  # type: ignore[no-untyped-def]
+    """The derivatives by both corners along one axis, times `w`, as those by what was given; 0 where w is, whatever they are."""
+    low = tl.where(w == 0.0, 0.0, low * w)
+    high = tl.where(w == 0.0, 0.0, high * w)
     if FORM == "xyxy":
-        tl.store(GRAD + first, a, live)
-        tl.store(GRAD + first + 1, b, live)
-        tl.store(GRAD + first + 2, c, live)
-        tl.store(GRAD + first + 3, d, live)
+        tl.store(GRAD + at, low, live)
+        tl.store(GRAD + at + AXES, high, live)
     else:
-        tl.store(GRAD + first, a + c, live)
-        tl.store(GRAD + first + 1, b + d, live)
-        tl.store(GRAD + first + 2, c if FORM == "xywh" else 0.5 * (c - a), live)
-        tl.store(GRAD + first + 3, d if FORM == "xywh" else 0.5 * (d - b), live)
+        tl.store(GRAD + at, low + high, live)
+        tl.store(GRAD + at + AXES, high if FORM == "xywh" else 0.5 * (high - low), live)
 
 
 @triton.jit
 def boxwise(  # type: ignore[no-untyped-def]  # typed by Triton
     X, T, FACTOR, SCALE, INCOMING, VALUE, GRAD_X, GRAD_T, PARTS, TOTAL,
     n: tl.int64, scale: tl.float64, p0: tl.float64, p1: tl.float64, p2: tl.float64, p3: tl.float64,
-    FORMULA: tl.constexpr, PARAMS: tl.constexpr, FORM: tl.constexpr, REAL: tl.constexpr, BLOCK: tl.constexpr,
+    FORMULA: tl.constexpr, PARAMS: tl.constexpr, FORM: tl.constexpr, CORNERS: tl.constexpr, AXES: tl.constexpr, REAL: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """One block of boxes. Pointers are None for what is not there or not wanted, and what hangs on them is not compiled.
+    """One block of boxes, in the plane or in space. Pointers are None for what is not there or not wanted, and what hangs on them is not compiled.
 
     With INCOMING, the gradients were written before, for an incoming gradient of 1: they are written again if it is anything else.
     """
@@ -73,11 +78,10 @@ def boxwise(  # type: ignore[no-untyped-def]  # typed by Triton
         weight *= incoming.to(tl.float64)
     i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     live = i < n
-    first = 4 * i
-    ax0, ay0, ax1, ay1 = corners(X, first, live, REAL, FORM)
-    bx0, by0, bx1, by1 = corners(T, first, live, REAL, FORM)
+    first = 2 * AXES * i
     p = (tl.full((), p0, REAL), tl.full((), p1, REAL), tl.full((), p2, REAL), tl.full((), p3, REAL))
-    value, gax0, gay0, gax1, gay1, gbx0, gby0, gbx1, gby1 = FORMULA(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, *p[:PARAMS])
+    found = FORMULA(*CORNERS(X, first, live, REAL, FORM), *CORNERS(T, first, live, REAL, FORM), *p[:PARAMS])
+    value = found[0]
     w = weight.to(REAL)
     if FACTOR is not None:
         factor = tl.load(FACTOR + i, live, other=0).to(REAL)
@@ -85,12 +89,16 @@ def boxwise(  # type: ignore[no-untyped-def]  # typed by Triton
         w = factor * w
     if VALUE is not None:
         tl.store(VALUE + i, value, live)
-    if GRAD_X is not None:
-        store_gradient(GRAD_X, first, live, w, gax0, gay0, gax1, gay1, FORM)
-    if GRAD_T is not None:
-        store_gradient(GRAD_T, first, live, w, gbx0, gby0, gbx1, gby1, FORM)
+    for axis in tl.static_range(AXES):
+        if GRAD_X is not None:
+            store_gradient(GRAD_X, first + axis, live, w, found[1 + axis], found[1 + AXES + axis], FORM, AXES)
+        if GRAD_T is not None:
+            store_gradient(GRAD_T, first + axis, live, w, found[1 + 2 * AXES + axis], found[1 + 3 * AXES + axis], FORM, AXES)
     if PARTS is not None:
         add(tl.where(live, value, 0.0), weight, PARTS, TOTAL)
+
+
+CORNERS = {2: corners_2, 3: corners_3}
 
 
 def launch(
@@ -106,7 +114,8 @@ def launch(
     total: Tensor | None = None,
 ) -> None:
     """Runs the kernel for the outputs given, which are contiguous."""
-    n = x.numel() // 4
+    axes = x.shape[-1] // 2
+    n = x.numel() // (2 * axes)
     if n == 0:
         if total is not None:
             total.zero_()
@@ -114,11 +123,12 @@ def launch(
     number, pointer = (1.0, scale) if isinstance(scale, Tensor) else (scale, None)
     blocks = triton.cdiv(n, BLOCK)
     parts = None if total is None else torch.empty(blocks, dtype=torch.float64, device=x.device)
-    with torch.cuda.device(x.device) if x.is_cuda else nullcontext():
+    with at_home(x):
         boxwise[(blocks,)](
             x.contiguous(), t.contiguous(), readable(call.factor), pointer, incoming, value, grad_x, grad_t, parts, total,
             n, number, *call.params, *(0.0,) * (MAX_PARAMS - len(call.params)),
-            FORMULA=bound(call.formula), PARAMS=len(call.params), FORM=call.form, REAL=REAL[real_dtype(x.dtype)], BLOCK=BLOCK, **OPTIONS,
+            FORMULA=bound(call.formula), PARAMS=len(call.params), FORM=call.form, CORNERS=CORNERS[axes], AXES=axes, REAL=REAL[real_dtype(x.dtype)],
+            BLOCK=BLOCK, **OPTIONS,
         )  # fmt: skip
         if total is not None and blocks > 1:
             finish[(1,)](parts, pointer, total, blocks, number, BLOCK=FINISH_BLOCK, **OPTIONS)

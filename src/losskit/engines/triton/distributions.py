@@ -5,19 +5,19 @@ the program walks over it three times: for its largest score and the sum of expo
 shifted before the link it looks for the largest input first. Nothing but the results is written; exponentials and formula are computed again.
 """
 
-from contextlib import nullcontext
-
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from losskit.engines.call import Distributions, Results, real_dtype
+from losskit.engines.language import ROUNDING
 from losskit.engines.triton import elementwise
-from losskit.engines.triton.elementwise import BLOCK, MAX_PARAMS, OPTIONS, REAL, add, bound, finish, scaling
+from losskit.engines.triton.elementwise import BLOCK, MAX_PARAMS, OPTIONS, REAL, add, at_home, bound, finish, scaling
 from losskit.engines.triton.math import INF, exp_neg, log1p
 from losskit.engines.triton.rows import Layout, below, block, clipped, counted, items, laid_out, multiplied, origins, readable, scores
 
+ROOM = tl.constexpr(ROUNDING)
 WARP = 256  # scores a warp: 8 a thread; 16, as in `rows.py`, take up to 190 of its registers, for masses and derivatives too. Not yet measured on a GPU
 
 
@@ -52,8 +52,29 @@ def joined(m, others, m_next, others_next):
 
 
 @triton.jit
+def placed(POSITIONS, item, live, classes, REAL: tl.constexpr):  # type: ignore[no-untyped-def]
+    """The items' positions, put back if outside by rounding, and which of them lie further out."""
+    y = tl.load(POSITIONS + item, live, other=0).to(REAL)
+    room = tl.full((), classes, REAL) * ROOM
+    last = tl.full((), classes, REAL) - 1.0
+    wrong = ~((y >= -room) & (y <= last + room))
+    y = tl.where(y > last, last, y)
+    return tl.where(y > 0.0, y, 0.0), wrong
+
+
+@triton.jit
+def mass_of_position(y, j, REAL: tl.constexpr):  # type: ignore[no-untyped-def]
+    """max(0, 1 - |j - y|): the upper class's share is y - (j - 1), so that a small one keeps its digits."""
+    place = j[None, :].to(REAL)
+    below = y[:, None] - (place - 1.0)
+    here = 1.0 - (y[:, None] - place)
+    least = tl.where(below < here, below, here)
+    return tl.where(least > 0.0, least, 0.0)
+
+
+@triton.jit
 def evaluated(  # type: ignore[no-untyped-def]
-    x, present, T, LABELS, WEIGHT, first, step, j, y, classes, row, parameter, p, FORMULA: tl.constexpr, LINK: tl.constexpr, REAL: tl.constexpr
+    x, present, T, LABELS, POSITIONS, WEIGHT, first, step, j, y, classes, row, parameter, p, FORMULA: tl.constexpr, LINK: tl.constexpr, REAL: tl.constexpr
 ):  # fmt: skip
     """Of a block of classes: which is the row's largest, p, 1 - p, weight, mass, and what the formula returns; 0 for what is not present."""
     m, top, others, level, inverse = row
@@ -66,6 +87,8 @@ def evaluated(  # type: ignore[no-untyped-def]
         t = tl.load(T + (first[:, None] + (j * step)[None, :]), present, other=0).to(REAL)
     if LABELS is not None:
         t = (present & (j[None, :] == y[:, None])).to(REAL)
+    if POSITIONS is not None:
+        t = tl.where(present, mass_of_position(y, j, REAL), 0.0)
     weight = tl.full((1, 1), 1.0, REAL)
     if WEIGHT is not None:
         weight = tl.load(WEIGHT + j, j < classes, other=0).to(REAL)[None, :]
@@ -105,13 +128,13 @@ def store_gradients(  # type: ignore[no-untyped-def]
 
 @triton.jit
 def classwise(  # type: ignore[no-untyped-def]  # typed by Triton
-    X, T, LABELS, FACTOR, WEIGHT, SCALE, INCOMING, VALUE, LSE, GRAD_X, GRAD_T, PARTS, TOTAL,
+    X, T, LABELS, POSITIONS, FACTOR, WEIGHT, SCALE, INCOMING, VALUE, LSE, GRAD_X, GRAD_T, PARTS, TOTAL,
     classes: tl.int64, inner: tl.int64, ignore: tl.int64, scale: tl.float64, link: tl.float64, square: tl.float64,
     p0: tl.float64, p1: tl.float64, p2: tl.float64, p3: tl.float64, p4: tl.float64,
     FORMULA: tl.constexpr, LINK: tl.constexpr, PARAMS: tl.constexpr, SHIFT: tl.constexpr, SQUARE: tl.constexpr, REAL: tl.constexpr, PLANES: tl.constexpr,
     WHOLE: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    """ROWS items, COLUMNS of their classes at a time: all of them if WHOLE. None pointers, INCOMING and PLANES as in `rowwise`. Neither T nor LABELS: t = 0."""
+    """ROWS items, COLUMNS of their classes at a time: all of them if WHOLE. None pointers, INCOMING and PLANES as in `rowwise`. No T, LABELS, POSITIONS: t = 0."""
     weight = scaling(scale, SCALE)
     if INCOMING is not None:
         incoming = tl.load(INCOMING)
@@ -120,6 +143,8 @@ def classwise(  # type: ignore[no-untyped-def]  # typed by Triton
         weight *= incoming.to(tl.float64)
     outer, i, live, item = items(inner, ROWS)
     counts, f, wrong, y = counted(LABELS, FACTOR, item, live, ignore, classes, REAL, ROWS)
+    if POSITIONS is not None:
+        y, wrong = placed(POSITIONS, item, live, classes, REAL)
     first, step, wanted = origins(outer, i, item, live, counts, classes, inner, PLANES)
     columns = tl.arange(0, COLUMNS)
     length = classes * tl.max(counts.to(tl.int64), 0)
@@ -155,7 +180,7 @@ def classwise(  # type: ignore[no-untyped-def]  # typed by Triton
     lse = m + level
 
     if WHOLE:
-        here = evaluated(x, present, T, LABELS, WEIGHT, first, step, columns, y, classes, row, parameter, p[:PARAMS], FORMULA, LINK, REAL)
+        here = evaluated(x, present, T, LABELS, POSITIONS, WEIGHT, first, step, columns, y, classes, row, parameter, p[:PARAMS], FORMULA, LINK, REAL)
         value, own, rest, mass = summed(here)
     else:
         values = tl.zeros((ROWS,), tl.float64)
@@ -166,7 +191,7 @@ def classwise(  # type: ignore[no-untyped-def]  # typed by Triton
             j = (start + columns).to(tl.int32)
             x, present = block(X, first, wanted, j, step, classes, REAL)
             x = shifted(x, peak, SHIFT)
-            here = evaluated(x, present, T, LABELS, WEIGHT, first, step, j, y, classes, row, parameter, p[:PARAMS], FORMULA, LINK, REAL)
+            here = evaluated(x, present, T, LABELS, POSITIONS, WEIGHT, first, step, j, y, classes, row, parameter, p[:PARAMS], FORMULA, LINK, REAL)
             value, own, rest, mass = summed(here)
             values += value
             owns += own
@@ -203,7 +228,7 @@ def classwise(  # type: ignore[no-untyped-def]  # typed by Triton
                 j = (start + columns).to(tl.int32)
                 x, present = block(X, first, wanted, j, step, classes, REAL)
                 x = shifted(x, peak, SHIFT)
-                here = evaluated(x, present, T, LABELS, WEIGHT, first, step, j, y, classes, row, parameter, p[:PARAMS], FORMULA, LINK, REAL)
+                here = evaluated(x, present, T, LABELS, POSITIONS, WEIGHT, first, step, j, y, classes, row, parameter, p[:PARAMS], FORMULA, LINK, REAL)
                 store_gradients(GRAD_X, GRAD_T, x, here, own, rest, pull, push, w, counts, live, first, step, j, classes, parameter, LINK, SQUARE)
 
 
@@ -231,10 +256,10 @@ def launch(
     programs = where.outer * triton.cdiv(where.inner, rows)
     parts = None if total is None else torch.empty(programs, dtype=torch.float64, device=x.device)
     options = OPTIONS | {"num_warps": min(max(rows * columns // WARP, 1), 16)}
-    with torch.cuda.device(x.device) if x.is_cuda else nullcontext():
+    with at_home(x):
         classwise[(programs,)](
             x, elementwise.laid_out(t, x) if call.kind == "distribution" else None, readable(t) if call.kind == "label" else None,
-            readable(call.factor), readable(call.weight), pointer, incoming, value, lse, grad_x, grad_t, parts, total,
+            readable(t) if call.kind == "position" else None, readable(call.factor), readable(call.weight), pointer, incoming, value, lse, grad_x, grad_t, parts, total,
             where.classes, where.inner, call.ignore, number, call.link_parameter, call.square, *call.params, *(0.0,) * (MAX_PARAMS - len(call.params)),
             FORMULA=bound(call.formula), LINK=None if call.link is None else bound(call.link), PARAMS=len(call.params), SHIFT=call.shift,
             SQUARE=call.square != 0.0, REAL=REAL[real_dtype(x.dtype)], PLANES=where.planes, WHOLE=columns >= where.classes, ROWS=rows, COLUMNS=columns,

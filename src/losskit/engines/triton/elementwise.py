@@ -107,6 +107,11 @@ def finish(PARTS, SCALE, TOTAL, parts: tl.int64, scale: tl.float64, BLOCK: tl.co
     tl.store(TOTAL, scaled(tl.sum(sums), scaling(scale, SCALE)))
 
 
+def at_home(x: Tensor) -> Any:
+    """Kernels start on the tensor's own device; the interpreter needs none."""
+    return torch.cuda.device(x.device) if x.is_cuda else nullcontext()
+
+
 @cache
 def bound(formula: Callable[..., Any]) -> Any:
     """The formula as a Triton function: (value, derivative by input, derivative by target)."""
@@ -151,7 +156,7 @@ def launch(
         factor = call.factors[0] if len(call.factors) == 1 else combined(call.factors, real)
     blocks = triton.cdiv(n, BLOCK)
     parts = None if total is None else torch.empty(blocks, dtype=torch.float64, device=x.device)
-    with torch.cuda.device(x.device) if x.is_cuda else nullcontext():
+    with at_home(x):
         pointwise[(blocks,)](
             laid_out(x, out) if reads_x else None, laid_out(t, out) if reads_t else None, laid_out(call.field, out), laid_out(factor, out),
             pointer, incoming, value, grad_x, grad_t, parts, total,

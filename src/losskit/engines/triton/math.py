@@ -166,11 +166,11 @@ def log1p(u):
     x = 1.0 + u
     if u.dtype == tl.float64:
         value = tl.where(x == 1.0, u, tl.log(x) * (u / (x - 1.0)))  # Goldberg
-        least = LOG_SMALLEST_64
+        value = tl.where(u > -1.0, value, LOG_SMALLEST_64)  # not by way of a local variable, which would hold the constant in float32
     else:
         value = log_positive(x, 0.0) + (u - (x - 1.0)) / x
-        least = LOG_SMALLEST
-    return tl.where(tl.abs(u) < INF, tl.where(u > -1.0, value, least), u)
+        value = tl.where(u > -1.0, value, LOG_SMALLEST)
+    return tl.where(tl.abs(u) < INF, value, u)
 
 
 @triton.jit

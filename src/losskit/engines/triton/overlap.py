@@ -5,7 +5,6 @@ order: the same bits every time, no atomics, and no step waits for the device. T
 block holds, each pass first walks over the classes for what a softmax needs of all of them.
 """
 
-from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from losskit.engines.call import SUMS, Overlap, real_dtype
 from losskit.engines.triton import elementwise, rows
-from losskit.engines.triton.elementwise import MAX_PARAMS, OPTIONS, REAL, bound
+from losskit.engines.triton.elementwise import MAX_PARAMS, OPTIONS, REAL, at_home, bound
 from losskit.engines.triton.overlap_kernels import levels, point_gradients, softmax_gradients, totals
 from losskit.engines.triton.rows import Layout, readable
 
@@ -73,7 +72,7 @@ def sums(call: Overlap, x: Tensor, t: Tensor) -> Tensor:
     spans = triton.cdiv(where.inner, span)
     parts = torch.empty((samples, w.planes * spans, classes, len(SUMS)), dtype=torch.float64, device=x.device)
     level: tuple[Tensor | None, ...] = (None, None, None)
-    with torch.cuda.device(x.device) if x.is_cuda else nullcontext():
+    with at_home(x):
         if call.link == "softmax" and not w.whole:
             level = torch.empty((3, where.outer * where.inner), dtype=real_dtype(x.dtype), device=x.device).unbind()
             levels[(where.outer * tiles,)](w.x, w.labels, w.factor, *level, classes, where.inner, call.ignore, *w.params, **w.options)
@@ -94,7 +93,7 @@ def gradients(call: Overlap, x: Tensor, t: Tensor, by_sums: Any, wants_x: bool, 
     grad_t = torch.empty_like(w.x, dtype=t.dtype, requires_grad=False) if wants_t else None
     arguments = w.x, w.t, w.labels, w.factor, by, grad_x, grad_t, where.classes, where.inner, w.planes, call.ignore, *w.params
     programs = where.outer * triton.cdiv(where.inner, w.rows)
-    with torch.cuda.device(x.device) if x.is_cuda else nullcontext():
+    with at_home(x):
         if call.link == "softmax":
             softmax_gradients[(programs,)](*arguments, SQUARED=call.squared, WHOLE=w.whole, **w.options)
         else:

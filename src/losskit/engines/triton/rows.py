@@ -6,7 +6,6 @@ whose exponentials it computes again. As in the elementwise pattern: sums in flo
 """
 
 import math
-from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
@@ -15,7 +14,7 @@ import triton.language as tl
 from torch import Tensor
 
 from losskit.engines.call import Results, Rows, real_dtype
-from losskit.engines.triton.elementwise import BLOCK, MAX_PARAMS, OPTIONS, REAL, add, bound, finish, scaling
+from losskit.engines.triton.elementwise import BLOCK, MAX_PARAMS, OPTIONS, REAL, add, at_home, bound, finish, scaling
 from losskit.engines.triton.math import INF, LARGEST, LARGEST_64, exp_neg, log1p
 
 TILE = 4096  # scores a program: a row of as many classes is read once. Not yet measured on a GPU
@@ -320,7 +319,7 @@ def launch(
     programs = where.outer * triton.cdiv(where.inner, rows)
     parts = None if total is None else torch.empty(programs, dtype=torch.float64, device=x.device)
     options = OPTIONS | {"num_warps": min(max(rows * columns // WARP, 1), 8)}
-    with torch.cuda.device(x.device) if x.is_cuda else nullcontext():
+    with at_home(x):
         rowwise[(programs,)](
             x, readable(t), readable(call.factor), readable(call.weight), readable(call.shares), pointer, incoming, value, lse, readable(right), grad, parts, total,
             where.classes, where.inner, call.ignore, number, call.link_parameter, *call.params, *(0.0,) * (MAX_PARAMS - len(call.params)),

@@ -8,7 +8,7 @@ from losskit.contract.checks import Reduction
 from losskit.contract.reduction import Normalizer
 from losskit.contract.registry import loss
 from losskit.engines.language import exp_product, expm1_product, log1p, log_floored, maximum, where
-from losskit.losses.detection.iou import closed, extents, measured, steepest
+from losskit.losses.detection.plane import closed, extents, measured, steepest
 
 
 def formula(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, power, less):

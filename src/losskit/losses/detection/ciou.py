@@ -9,7 +9,7 @@ from losskit.contract.reduction import Normalizer
 from losskit.contract.registry import loss
 from losskit.engines.language import atan2, where
 from losskit.losses.detection.diou import apart
-from losskit.losses.detection.iou import closed, extents, inverse_of, measured, sizes
+from losskit.losses.detection.plane import closed, extents, inverse_of, measured, sizes
 
 
 def angle(w, h):

@@ -7,7 +7,8 @@ from losskit.contract.checks import Reduction
 from losskit.contract.reduction import Normalizer
 from losskit.contract.registry import loss
 from losskit.engines.language import where
-from losskit.losses.detection.iou import axis, closed, extents, inverse_of, measured
+from losskit.losses.detection import space
+from losskit.losses.detection.plane import axis, closed, extents, inverse_of, measured
 
 
 def apart(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, ex, ey):
@@ -32,12 +33,15 @@ def formula(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1):
 
 
 def textbook(mp, x, t):
-    width, height = (max(min(x[i + 2], t[i + 2]) - max(x[i], t[i]), 0) for i in (0, 1))
-    both = width * height
-    union = (x[2] - x[0]) * (x[3] - x[1]) + (t[2] - t[0]) * (t[3] - t[1]) - both
+    n = len(x) // 2
+    both, mine, theirs = 1, 1, 1
+    for i in range(n):
+        both *= max(min(x[i + n], t[i + n]) - max(x[i], t[i]), 0)
+        mine, theirs = mine * (x[i + n] - x[i]), theirs * (t[i + n] - t[i])
+    union = mine + theirs - both
     iou = both / union if union else int(list(x) == list(t))
-    distance = sum(((x[i] + x[i + 2]) - (t[i] + t[i + 2])) ** 2 for i in (0, 1)) / 4
-    diagonal = sum((max(x[i + 2], t[i + 2]) - min(x[i], t[i])) ** 2 for i in (0, 1))
+    distance = sum(((x[i] + x[i + n]) - (t[i] + t[i + n])) ** 2 for i in range(n)) / 4
+    diagonal = sum((max(x[i + n], t[i + n]) - min(x[i], t[i])) ** 2 for i in range(n))
     return 1 - iou + (distance / diagonal if diagonal else 0)
 
 
@@ -83,7 +87,7 @@ def diou_loss(
         Besides those of IoU, the derivatives are 2 m / c^2 by m and -2 e d^2 / c^4 by e.
 
     Args:
-        input: predicted boxes, (..., 4), one box along the last axis.
+        input: predicted boxes, (..., 4), one box along the last axis; or boxes in space, (..., 6), as in `iou_loss`.
         target: the boxes they should be, the same shape; receives a gradient if it requires one.
         box_format: "xyxy", "xywh" or "cxcywh", of both, as in `iou_loss`.
         mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`; an item is one pair of boxes, so they have the shape (...).
@@ -92,7 +96,7 @@ def diou_loss(
         A scalar, or with reduction="none" the shape (...); in [0, 2) for boxes in order.
 
     Raises:
-        TypeError: `input` or `target` is not floating point. ValueError: shapes differ or do not end in 4, `box_format` or `reduction` is unknown, weights are
+        TypeError: `input` or `target` is not floating point. ValueError: shapes differ or do not end in 4 or 6, `box_format` or `reduction` is unknown, weights are
         not finite.
 
     When to use:
@@ -113,4 +117,6 @@ def diou_loss(
         >>> diou_loss(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.tensor([[3.0, 0.0, 4.0, 1.0]]))
         tensor(1.5294)
     """
-    return boxes(formula, input, target, box_format=box_format, mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction)
+    return boxes(
+        formula, input, target, space=space.diou, box_format=box_format, mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction
+    )  # fmt: skip

@@ -7,7 +7,7 @@ from losskit.contract.checks import Reduction
 from losskit.contract.reduction import Normalizer
 from losskit.contract.registry import loss
 from losskit.losses.detection.diou import apart
-from losskit.losses.detection.iou import closed, extents, inverse_of, measured, unlike
+from losskit.losses.detection.plane import closed, extents, inverse_of, measured, unlike
 
 
 def terms(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1):

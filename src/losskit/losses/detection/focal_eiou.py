@@ -9,7 +9,7 @@ from losskit.contract.reduction import Normalizer
 from losskit.contract.registry import loss
 from losskit.engines.language import exp_product, log1p, log_floored, maximum, where
 from losskit.losses.detection.eiou import terms
-from losskit.losses.detection.iou import closed, measured
+from losskit.losses.detection.plane import closed, measured
 
 
 def quality(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, gamma, nothing):

@@ -7,7 +7,8 @@ from losskit.contract.checks import Reduction
 from losskit.contract.reduction import Normalizer
 from losskit.contract.registry import loss
 from losskit.engines.language import maximum
-from losskit.losses.detection.iou import alone, axis, closed, inverse_of, measured
+from losskit.losses.detection import space
+from losskit.losses.detection.plane import alone, axis, closed, inverse_of, measured
 
 
 def outside(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1):
@@ -28,10 +29,13 @@ def formula(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1):
 
 
 def textbook(mp, x, t):
-    width, height = (max(min(x[i + 2], t[i + 2]) - max(x[i], t[i]), 0) for i in (0, 1))
-    both = width * height
-    union = (x[2] - x[0]) * (x[3] - x[1]) + (t[2] - t[0]) * (t[3] - t[1]) - both
-    hull = (max(x[2], t[2]) - min(x[0], t[0])) * (max(x[3], t[3]) - min(x[1], t[1]))
+    n = len(x) // 2
+    both, mine, theirs, hull = 1, 1, 1, 1
+    for i in range(n):
+        both *= max(min(x[i + n], t[i + n]) - max(x[i], t[i]), 0)
+        mine, theirs = mine * (x[i + n] - x[i]), theirs * (t[i + n] - t[i])
+        hull *= max(x[i + n], t[i + n]) - min(x[i], t[i])
+    union = mine + theirs - both
     iou = both / union if union else int(list(x) == list(t))
     return 1 - iou + ((hull - union) / hull if hull else 0)
 
@@ -78,7 +82,7 @@ def giou_loss(
         union, and U / (|C| e) by each extent e of C.
 
     Args:
-        input: predicted boxes, (..., 4), one box along the last axis.
+        input: predicted boxes, (..., 4), one box along the last axis; or boxes in space, (..., 6), as in `iou_loss`.
         target: the boxes they should be, the same shape; receives a gradient if it requires one.
         box_format: "xyxy", "xywh" or "cxcywh", of both, as in `iou_loss`.
         mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`; an item is one pair of boxes, so they have the shape (...).
@@ -87,7 +91,7 @@ def giou_loss(
         A scalar, or with reduction="none" the shape (...); in [0, 2) for boxes in order.
 
     Raises:
-        TypeError: `input` or `target` is not floating point. ValueError: shapes differ or do not end in 4, `box_format` or `reduction` is unknown, weights are
+        TypeError: `input` or `target` is not floating point. ValueError: shapes differ or do not end in 4 or 6, `box_format` or `reduction` is unknown, weights are
         not finite.
 
     When to use:
@@ -109,4 +113,6 @@ def giou_loss(
         >>> giou_loss(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.tensor([[3.0, 0.0, 4.0, 1.0]]))
         tensor(1.5000)
     """
-    return boxes(formula, input, target, box_format=box_format, mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction)
+    return boxes(
+        formula, input, target, space=space.giou, box_format=box_format, mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction
+    )  # fmt: skip

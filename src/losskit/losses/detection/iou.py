@@ -1,4 +1,4 @@
-"""IoU loss and score: the overlap of two boxes over their union. What all losses of boxes share stands here, too."""
+"""IoU loss and score: the overlap of two boxes over their union."""
 
 from typing import Literal
 
@@ -10,139 +10,8 @@ from losskit.contract.checks import Reduction
 from losskit.contract.reduction import Normalizer
 from losskit.contract.registry import loss
 from losskit.engines.language import log1p, log_floored, maximum, where
-
-
-def step(a, b):
-    """1 where a is larger, 1/2 at a tie: identical boxes, where the loss has its minimum, thus have the gradient 0."""
-    return where(a > b, 1.0, where(a < b, 0.0, 0.5))
-
-
-def axis(a0, a1, b0, b1):
-    """One axis of two boxes: ends of both, in order, their overlap (negative: the gap), their extent together, how far the corners of a are out of order.
-
-    A box out of order counts as nothing but its middle; the price of that is `disorder`.
-    """
-    turned = a0 > a1
-    middle = 0.5 * a0 + 0.5 * a1
-    i = where(turned, middle, a0)
-    j = where(turned, middle, a1)
-    u = where(b0 > b1, b1, b0)
-    v = where(b0 > b1, b0, b1)
-    overlap = where(j < v, j, v) - where(i > u, i, u)
-    extent = where(j > v, j, v) - where(i < u, i, u)
-    return i, j, u, v, overlap, extent, where(turned, a0 - a1, 0.0)
-
-
-def disorder(wrong, size):
-    """What corners out of order cost: w / (w + size of the target), and its derivatives by both. It only falls on the way to order, and nothing else pushes the two corners apart."""
-    inverse = where(wrong > 0.0, inverse_of(wrong + size), 0.0)
-    share = wrong * inverse
-    return share, size * inverse * inverse, -share * inverse
-
-
-def inverse_of(x):
-    """1 / x; 0 where there is nothing to divide by: a length below 1e-37 is none, for its inverse, which gradients are made of, would leave float32."""
-    return where(x > 1e-37, 1.0 / where(x > 1e-37, x, 1.0), 0.0 * x)
-
-
-def alone(i, j, u, v, overlap):
-    """Of both boxes on one axis: the length outside their overlap, as sums of distances of neighbouring ends, so that nearly equal boxes keep the digits; and the gap."""
-    low = where(i > u, i, u)
-    high = where(j < v, j, v)
-    meets = overlap > 0.0
-    return where(meets, (low - i) + (j - high), j - i), where(meets, (low - u) + (v - high), v - u), where(overlap < 0.0, -overlap, 0.0)
-
-
-def shared(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1):
-    """Of two boxes, in units of the box around both, so that no size overflows: sizes of the overlap and of both boxes, their areas alone, union, its inverse; whether they are the same.
-
-    A union below 1e-30 of the box around both is none: an overlap is then at most 4e-30 of it.
-    """
-    lx, hx, ux, vx, ox, ex, tx = axis(ax0, ax1, bx0, bx1)
-    ly, hy, uy, vy, oy, ey, ty = axis(ay0, ay1, by0, by1)
-    sx, sy = inverse_of(ex), inverse_of(ey)
-    ax, bx, gx = alone(lx, hx, ux, vx, ox)
-    ay, by, gy = alone(ly, hy, uy, vy, oy)
-    ix, iy = maximum(ox, 0.0) * sx, maximum(oy, 0.0) * sy
-    px, py, qx, qy = (hx - lx) * sx, (hy - ly) * sy, (vx - ux) * sx, (vy - uy) * sy
-    rest = ax * sx * py + ix * (ay * sy) + (bx * sx * qy + ix * (by * sy))
-    union = ix * iy + rest
-    inverse = inverse_of(where(union < 1e-30, 0.0, union))
-    same = ax + ay + (bx + by) + (gx + gy) + (tx + ty) == 0.0
-    return ix, iy, px, py, qx, qy, rest, union, inverse, same
-
-
-def measured(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1):
-    """IoU, and 1 - IoU, which is no difference. IoU of identical boxes is 1, whatever their size."""
-    ix, iy, _, _, _, _, rest, union, inverse, same = shared(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1)
-    none = union < 1e-30
-    return where(none, where(same, 1.0, 0.0), ix * iy * inverse), where(none, where(same, 0.0, 1.0), rest * inverse)
-
-
-def extents(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1):
-    """Width and height of the box around both."""
-    _, _, _, _, _, ex, _ = axis(ax0, ax1, bx0, bx1)
-    _, _, _, _, _, ey, _ = axis(ay0, ay1, by0, by1)
-    return ex, ey
-
-
-def sizes(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1):
-    """Widths and heights of both; 0 where a is out of order."""
-    lx, hx, ux, vx, _, _, _ = axis(ax0, ax1, bx0, bx1)
-    ly, hy, uy, vy, _, _, _ = axis(ay0, ay1, by0, by1)
-    return hx - lx, hy - ly, vx - ux, vy - uy
-
-
-def unlike(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1):
-    """How much wider and taller a is than b: where they overlap, from the differences of their ends, which keep the digits of sizes nearly equal."""
-    lx, hx, ux, vx, ox, _, _ = axis(ax0, ax1, bx0, bx1)
-    ly, hy, uy, vy, oy, _, _ = axis(ay0, ay1, by0, by1)
-    return (
-        where(ox > 0.0, (hx - vx) - (lx - ux), (hx - lx) - (vx - ux)),
-        where(oy > 0.0, (hy - vy) - (ly - uy), (hy - ly) - (vy - uy)),
-    )
-
-
-def along(a0, a1, b0, b1, by_o, by_w, by_v, by_e, by_m):
-    """From derivatives by overlap, sizes of both, extent and distance of the centres on one axis to those by the four coordinates, disorder included."""
-    i, j, u, v, overlap, _, wrong = axis(a0, a1, b0, b1)
-    meets = where(overlap >= 0.0, by_o, 0.0)
-    centre = 0.5 * by_m
-    gl = centre - by_w - meets * step(i, u) - by_e * step(u, i)
-    gh = centre + by_w + meets * step(v, j) + by_e * step(j, v)
-    gu = -centre - by_v - meets * step(u, i) - by_e * step(i, u)
-    gv = -centre + by_v + meets * step(j, v) + by_e * step(v, j)
-    _, by_wrong, by_size = disorder(wrong, v - u)
-    turned = a0 > a1
-    both = 0.5 * (gl + gh)
-    gu = gu - by_size
-    gv = gv + by_size
-    swapped = b0 > b1
-    return where(turned, both + by_wrong, gl), where(turned, both - by_wrong, gh), where(swapped, gv, gu), where(swapped, gu, gv)
-
-
-def closed(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, value, by_iou, by_union, by_ex, by_ey, by_mx, by_my, by_wx, by_wy, by_vx, by_vy):
-    """A loss of two boxes from its value and its derivatives by IoU, union (in units of the box around both), extents, distances of the centres, and sizes.
-
-    Identical boxes have no derivative by IoU and union: there the loss has its minimum, and rounding would leave a rest of one.
-    """
-    _, _, ux, vx, _, ex, tx = axis(ax0, ax1, bx0, bx1)
-    _, _, uy, vy, _, ey, ty = axis(ay0, ay1, by0, by1)
-    sx, sy = inverse_of(ex), inverse_of(ey)
-    ix, iy, px, py, qx, qy, _, union, inverse, same = shared(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1)
-    by_iou, by_union = where(same, 0.0, by_iou), where(same, 0.0, by_union)
-    iou = ix * iy * inverse
-    by_area = by_union - by_iou * iou * inverse
-    by_i = by_iou * (1.0 + iou) * inverse - by_union
-    gax0, gax1, gbx0, gbx1 = along(
-        ax0, ax1, bx0, bx1, by_i * iy * sx, by_area * py * sx + by_wx, by_area * qy * sx + by_vx, by_ex - by_union * union * sx, by_mx
-    )
-    gay0, gay1, gby0, gby1 = along(
-        ay0, ay1, by0, by1, by_i * ix * sy, by_area * px * sy + by_wy, by_area * qx * sy + by_vy, by_ey - by_union * union * sy, by_my
-    )
-    penalty_x, _, _ = disorder(tx, vx - ux)
-    penalty_y, _, _ = disorder(ty, vy - uy)
-    return value + (penalty_x + penalty_y), gax0, gay0, gax1, gay1, gbx0, gby0, gbx1, gby1
+from losskit.losses.detection import space
+from losskit.losses.detection.plane import closed, extents, measured, steepest
 
 
 def linear(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1):
@@ -155,12 +24,6 @@ def square(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1):
     return closed(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, lost * (1.0 + iou), -2.0 * iou, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
-def steepest(slope, ex, ey):
-    """A derivative by IoU, held where that by the coordinates would leave float32."""
-    limit = 1e36 * where(ex < ey, ex, ey)
-    return where(slope > limit, limit, slope)
-
-
 def logarithm(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1):
     iou, lost = measured(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1)
     ex, ey = extents(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1)
@@ -171,12 +34,16 @@ def logarithm(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1):
 
 
 FORMULAS = {"linear": linear, "square": square, "log": logarithm}
+IN_SPACE = {"linear": space.linear, "square": space.square, "log": space.logarithm}
 
 
 def textbook(mp, x, t, mode):
-    width, height = (max(min(x[i + 2], t[i + 2]) - max(x[i], t[i]), 0) for i in (0, 1))
-    both = width * height
-    union = (x[2] - x[0]) * (x[3] - x[1]) + (t[2] - t[0]) * (t[3] - t[1]) - both
+    n = len(x) // 2
+    both, mine, theirs = 1, 1, 1
+    for i in range(n):
+        both *= max(min(x[i + n], t[i + n]) - max(x[i], t[i]), 0)
+        mine, theirs = mine * (x[i + n] - x[i]), theirs * (t[i + n] - t[i])
+    union = mine + theirs - both
     value = both / union if union else int(list(x) == list(t))
     if mode == "log":
         return -mp.log(max(value, mp.mpf(10) ** -18))
@@ -229,17 +96,18 @@ def iou_loss(
         IoU: -1, -2 IoU, -1 / IoU; of IoU by an area, -IoU / U; by the overlap I, (1 + IoU) / U, with U the union.
 
     Args:
-        input: predicted boxes, (..., 4), one box along the last axis.
+        input: predicted boxes, (..., 4), one box along the last axis; or boxes in space, (..., 6).
         target: the boxes they should be, the same shape; receives a gradient if it requires one.
         mode: "linear", "square" or "log".
-        box_format: "xyxy" (x1, y1, x2, y2), "xywh" (x1, y1, width, height) or "cxcywh" (centre, width, height), of both.
+        box_format: "xyxy" (x1, y1, x2, y2), "xywh" (x1, y1, width, height) or "cxcywh" (centre, width, height), of both. In space, by the same names: both
+            corners (x1, y1, z1, x2, y2, z2), or corner or centre and the three sizes.
         mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`; an item is one pair of boxes, so they have the shape (...).
 
     Returns:
         A scalar, or with reduction="none" the shape (...). Of boxes in order: linear and square in [0, 1], log in [0, 41.5].
 
     Raises:
-        TypeError: `input` or `target` is not floating point. ValueError: shapes differ or do not end in 4, `mode`, `box_format` or `reduction` is unknown,
+        TypeError: `input` or `target` is not floating point. ValueError: shapes differ or do not end in 4 or 6, `mode`, `box_format` or `reduction` is unknown,
         weights are not finite.
 
     When to use:
@@ -251,7 +119,8 @@ def iou_loss(
         boxes have loss 0 and gradient 0 exactly, at any size, also without area; no epsilon is added anywhere. Two different boxes without area cost 1.
         A predicted box out of order (x2 < x1) counts as nothing but the middle of its corners, and costs w / (w + target's size) for each axis with w = x1 - x2:
         never less than the box in order, and the gradient leads the corners back into order. A target out of order is read as the box it spans.
-        "log" is held, and flat, at an IoU of 1e-18. Lengths below 1e-37 count as 0.
+        "log" is held, and flat, at an IoU of 1e-18. Lengths below 1e-37 count as 0. In space volumes take the place of areas, and nothing else changes. Boxes
+        turned by an angle are not taken.
 
     Differs from torchvision:
         torchvision has no aligned IoU loss; its GIoU, DIoU and CIoU losses add 1e-7 to every denominator, which small normalised boxes feel.
@@ -264,8 +133,11 @@ def iou_loss(
         >>> boxes = torch.tensor([[0.0, 0.0, 2.0, 2.0], [0.0, 0.0, 1.0, 1.0]])
         >>> iou_loss(boxes, torch.tensor([[1.0, 0.0, 3.0, 2.0], [0.0, 0.0, 1.0, 1.0]]), reduction="none")
         tensor([0.6667, 0.0000])
+        >>> iou_loss(torch.tensor([0.0, 0.0, 0.0, 1.0, 1.0, 1.0]), torch.tensor([0.0, 0.0, 0.0, 1.0, 1.0, 2.0]))  # in space
+        tensor(0.5000)
     """
     checks.one_of("mode", mode, tuple(FORMULAS))
     return boxes(
-        FORMULAS[mode], input, target, box_format=box_format, mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction
+        FORMULAS[mode], input, target, space=IN_SPACE[mode], box_format=box_format, mask=mask, sample_weight=sample_weight, normalizer=normalizer,
+        reduction=reduction,
     )  # fmt: skip

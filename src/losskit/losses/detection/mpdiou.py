@@ -10,7 +10,8 @@ from losskit.contract.checks import Reduction
 from losskit.contract.reduction import Normalizer
 from losskit.contract.registry import loss
 from losskit.engines.language import where
-from losskit.losses.detection.iou import axis, linear
+from losskit.losses.detection.iou import linear
+from losskit.losses.detection.plane import axis
 
 
 def formula(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, unit):

@@ -10,7 +10,7 @@ from losskit.contract.checks import Reduction
 from losskit.contract.reduction import Normalizer
 from losskit.contract.registry import loss
 from losskit.engines.language import absolute, exp_neg, expm1, sqrt, where
-from losskit.losses.detection.iou import axis, inverse_of
+from losskit.losses.detection.plane import axis, inverse_of
 
 
 def formula(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, unit):

@@ -8,7 +8,7 @@ from losskit.contract.checks import Reduction
 from losskit.contract.reduction import Normalizer
 from losskit.contract.registry import loss
 from losskit.engines.language import absolute, exp_neg, exp_product, expm1, log_floored, sign, where
-from losskit.losses.detection.iou import axis, closed, extents, inverse_of, measured, sizes, unlike
+from losskit.losses.detection.plane import axis, closed, extents, inverse_of, measured, sizes, unlike
 
 
 def shape(w, v, difference, theta, less):

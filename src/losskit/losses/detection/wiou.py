@@ -8,7 +8,7 @@ from losskit.contract.reduction import Normalizer
 from losskit.contract.registry import loss
 from losskit.engines.language import exp
 from losskit.losses.detection.diou import apart
-from losskit.losses.detection.iou import closed, extents, measured
+from losskit.losses.detection.plane import closed, extents, measured
 
 
 def formula(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1):
@@ -80,7 +80,7 @@ def wiou_loss(
         With one centre it is `iou_loss`. Identical boxes, zero area, boxes out of order: as there. The second derivative is that of the gradient as it is.
 
     Differs from the paper:
-        This is its version 1, without state; versions 2 and 3 weigh boxes by a running mean of the loss.
+        This is its version 1, without state; version 3, which weighs boxes by a running mean of the loss, is `WIoUv3Loss`. Version 2 is left out.
 
     Reference:
         Tong et al., Wise-IoU: Bounding Box Regression Loss with Dynamic Focusing Mechanism, 2023.

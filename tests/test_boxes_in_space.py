@@ -1,0 +1,269 @@
+"""IoU, GIoU and DIoU losses of boxes in space: against the textbook, the plane, and the promises of all losses of boxes; broken on purpose, too."""
+
+import inspect
+import math
+import os
+from types import ModuleType
+
+import mpmath
+import numpy as np
+import pytest
+import torch
+
+import losskit
+from losskit import LOSSES
+from losskit.losses.detection import space
+from losskit.testing.boxes import combinations, ordinary
+
+os.environ.setdefault("TRITON_INTERPRET", "0" if torch.cuda.is_available() else "1")  # read when Triton is imported
+
+CASES = [("iou_loss", {"mode": mode}, formula) for mode, formula in (("linear", space.linear), ("square", space.square), ("log", space.logarithm))]
+CASES += [("giou_loss", {}, space.giou), ("diou_loss", {}, space.diou)]
+IDS = ["linear", "square", "log", "giou", "diou"]
+every_case = pytest.mark.parametrize(("name", "settings", "formula"), CASES, ids=IDS)
+AXES = (0, 1, 2)
+
+
+def raised(across, along):
+    """Boxes in space from boxes in the plane and, for the third axis, the first axis of others."""
+    place = torch.stack((across[..., 0], across[..., 1], along[..., 0]), -1)
+    return torch.cat((place, torch.stack((across[..., 2], across[..., 3], along[..., 2]), -1)), -1)
+
+
+def some(n, seed=0, dtype=torch.float32):
+    """As `ordinary`."""
+    (a, b), (c, d) = ordinary(n, seed, dtype), ordinary(n, seed + 50, dtype)
+    return raised(a, c), raised(b, d)
+
+
+def every_way():
+    """As `combinations`: in space the third axis takes its ways in other orders."""
+    a, b = (box.repeat(4, 1) for box in combinations([0.0, 1.0, 1.5, 4.0], [0.0, 0.01, 3.0, 4.0]))
+    c, d = (torch.cat(boxes) for boxes in zip(*(combinations([0.0, 0.5, 2.0, 3.0], [0.0, 1.0], seed) for seed in range(1, 5)), strict=True))
+    return raised(a, c), raised(b, d)
+
+
+def exact(name, settings, a, b):
+    """Value and gradient of a pair, to many digits; at a kink half the sum of the derivatives of both sides."""
+    mp = mpmath.mp.clone()
+    mp.dps = 60
+    here, step = [mp.mpf(v) for v in (*a, *b)], mp.mpf(10) ** -20
+
+    def book(numbers):
+        return LOSSES[name].textbook(mp, numbers[:6], numbers[6:], **settings)
+
+    def moved(i, by):
+        return book([v + by * (k == i) for k, v in enumerate(here)])
+
+    return book(here), [(moved(i, step) - moved(i, -step)) / (2 * step) for i in range(12)]
+
+
+def call(name, settings, a, b, **options):
+    return getattr(losskit, name)(a, b, **settings, **options)
+
+
+def gradients(value, *leaves, incoming=None):
+    return torch.autograd.grad(value, leaves, torch.ones_like(value) if incoming is None else incoming)
+
+
+def leaves(*tensors):
+    return [x.detach().clone().requires_grad_() for x in tensors]
+
+
+@pytest.mark.parametrize("engine", ["cpu", "torch", "triton"])
+@every_case
+def test_values_and_gradients_are_the_textbooks(name, settings, formula, engine):
+    if engine == "triton":
+        pytest.importorskip("triton")
+    if engine == "triton" and torch.cuda.is_available():
+        pytest.skip("with a GPU, Triton is tested there: test_triton_boxes.py")
+    a, b = some(24)
+    pairs = [exact(name, settings, p, q) for p, q in zip(a.tolist(), b.tolist(), strict=True)]
+    incoming = torch.linspace(-2, 3, 24)
+    for dtype, allowed in ((torch.float64, 1e-13), (torch.float32, 2e-6)):
+        x, t = leaves(a.to(dtype), b.to(dtype))
+        with losskit.use_engine(engine), np.errstate(all="ignore"):  # Triton's interpreter is NumPy
+            each = call(name, settings, x, t, reduction="none")
+            by = torch.cat(gradients(each, x, t, incoming=incoming.to(dtype)), -1)
+        for i, (value, slopes) in enumerate(pairs):
+            assert abs(each[i].item() - value) <= allowed * value
+            largest = max(abs(s) for s in slopes)
+            for got, wanted in zip(by[i].tolist(), slopes, strict=True):
+                assert abs(got - wanted * incoming[i].item()) <= 2 * allowed * largest * abs(incoming[i].item())
+
+
+@every_case
+def test_slabs_of_one_thickness_are_boxes_in_the_plane(name, settings, formula):
+    a, b = ordinary(300, dtype=torch.float64)
+    slab = torch.tensor([[0.0, 0.0, 3.0, 0.0]]).double().expand(300, 4)
+    flat, solid = leaves(a, b), leaves(raised(a, slab), raised(b, slab))
+    if name == "diou_loss":  # the diagonal has a third axis, the rest has none
+        iou = 1 - losskit.iou_loss(*solid, reduction="none") - (1 - losskit.iou_loss(*flat, reduction="none"))
+        assert iou.abs().max() < 1e-12
+        plane = losskit.diou_loss(*flat, reduction="none") - losskit.iou_loss(*flat, reduction="none")
+        extent = (torch.maximum(a[:, 2:], b[:, 2:]) - torch.minimum(a[:, :2], b[:, :2])).square().sum(-1)
+        wanted = plane * extent / (extent + 9)
+        torch.testing.assert_close(losskit.diou_loss(*solid, reduction="none") - losskit.iou_loss(*solid, reduction="none"), wanted, rtol=1e-9, atol=1e-12)
+        return
+    found, wanted = call(name, settings, *solid, reduction="none"), call(name, settings, *flat, reduction="none")
+    torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-14)
+    incoming = torch.rand(300, dtype=torch.float64)
+    for got, expected in zip(gradients(found, *solid, incoming=incoming), gradients(wanted, *flat, incoming=incoming), strict=True):
+        torch.testing.assert_close(got[:, [0, 1, 3, 4]], expected, rtol=1e-10, atol=1e-12)
+
+
+@every_case
+def test_no_axis_is_special(name, settings, formula):
+    a, b = some(100, seed=3, dtype=torch.float64)
+    turn = [2, 0, 1, 5, 3, 4]
+    x, t = leaves(a, b)
+    y, u = leaves(a[:, turn], b[:, turn])
+    value, turned = call(name, settings, x, t, reduction="none"), call(name, settings, y, u, reduction="none")
+    torch.testing.assert_close(value, turned, rtol=1e-12, atol=0)
+    for got, wanted in zip(gradients(turned, y, u), gradients(value, x, t), strict=True):
+        torch.testing.assert_close(got, wanted[:, turn], rtol=1e-10, atol=1e-13)
+
+
+@every_case
+def test_every_way_to_lie_has_a_value_a_gradient_and_a_way_back(name, settings, formula):
+    a, b = every_way()
+    for scale in (1.0, 1e-6, 1e6, 1e18):
+        x, t = leaves(a * scale, b * scale)
+        value = call(name, settings, x, t, reduction="none")
+        by_x, by_t = gradients(value, x, t)
+        assert value.isfinite().all() and by_x.isfinite().all() and by_t.isfinite().all() and (value >= 0).all()
+        assert (call(name, settings, in_order_in_space(a) * scale, b * scale, reduction="none") <= value + 1e-6).all()
+        wrong = (a[:, :3] > a[:, 3:]) & (b[:, :3] != b[:, 3:])
+        assert wrong.any() and (by_x[:, :3] > by_x[:, 3:])[wrong].all()  # descent moves the first corner down and the second up
+        same = in_order_in_space(b) * scale
+        x, t = leaves(same, same)
+        value = call(name, settings, x, t, reduction="none")
+        assert not value.any() and not any(g.any() for g in gradients(value, x, t))
+    assert (same[:, 0] == same[:, 3]).any() and (same[:, 0] < same[:, 3]).any()
+
+
+def in_order_in_space(box):
+    return torch.cat((torch.minimum(box[:, :3], box[:, 3:]), torch.maximum(box[:, :3], box[:, 3:])), -1)
+
+
+@pytest.mark.parametrize("form", ["xywh", "cxcywh"])
+def test_formats(form):
+    a, b = some(50, dtype=torch.float64)
+    size = a[:, 3:] - a[:, :3], b[:, 3:] - b[:, :3]
+    places = (a[:, :3], b[:, :3]) if form == "xywh" else (a[:, :3] + size[0] / 2, b[:, :3] + size[1] / 2)
+    x, t = leaves(*(torch.cat(pair, -1) for pair in zip(places, size, strict=True)))
+    half = 0.0 if form == "xywh" else 0.5
+    incoming = torch.rand(50, dtype=torch.float64)
+    with losskit.use_engine("torch"):
+        wanted = losskit.giou_loss(*(torch.cat((z[:, :3] - half * z[:, 3:], z[:, :3] + (1 - half) * z[:, 3:]), -1) for z in (x, t)), reduction="none")
+    by = gradients(wanted, x, t, incoming=incoming)
+    for engine in ("cpu", "torch"):
+        with losskit.use_engine(engine):
+            found = losskit.giou_loss(x, t, box_format=form, reduction="none")
+            torch.testing.assert_close(found, wanted, rtol=1e-11, atol=1e-12)
+            for got, expected in zip(gradients(found, x, t, incoming=incoming), by, strict=True):
+                torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("engine", ["cpu", "torch"])
+def test_the_contract_holds(engine):
+    a, b = some(40, seed=2)
+    mask = torch.arange(40) % 3 > 0
+    weight = torch.rand(40)
+    a[~mask], b[~mask] = math.nan, math.inf
+    with losskit.use_engine(engine):
+        for extra, kept in (({}, {}), ({"sample_weight": weight}, {"sample_weight": weight[mask]})):
+            x, t = leaves(a, b)
+            y, u = leaves(a[mask], b[mask])
+            value, wanted = losskit.giou_loss(x, t, mask=mask, **extra), losskit.giou_loss(y, u, **kept)
+            torch.testing.assert_close(value, wanted, rtol=1e-6, atol=0)
+            for got, expected in zip(gradients(value, x, t, incoming=torch.tensor(-2.0)), gradients(wanted, y, u), strict=True):
+                torch.testing.assert_close(got[mask], -2 * expected, rtol=1e-6, atol=1e-9)
+                assert not got[~mask].any()
+        x, t = leaves(torch.empty(0, 6), torch.empty(0, 6))
+        value = losskit.giou_loss(x, t)
+        assert value == 0 and all(g.shape == (0, 6) for g in gradients(value, x, t))
+        p, q = (box[mask].bfloat16() for box in (a, b))
+        assert torch.equal(losskit.giou_loss(p, q, reduction="none"), losskit.giou_loss(p.float(), q.float(), reduction="none"))
+    p, q = some(3, seed=4, dtype=torch.float64)
+    assert torch.autograd.gradcheck(losskit.diou_loss, leaves(p, q)) and torch.autograd.gradgradcheck(losskit.diou_loss, leaves(p, q))
+    torch.testing.assert_close(torch.func.vmap(losskit.giou_loss)(p, q), losskit.giou_loss(p, q, reduction="none"))
+
+
+def test_what_is_wrong_is_said():
+    box = torch.zeros(5, 6)
+    with pytest.raises(ValueError, match=r"input must hold boxes along the last axis, shape \(..., 4\), or in space \(..., 6\), got shape \(5, 5\)"):
+        losskit.giou_loss(box[:, :5], box[:, :5])
+    with pytest.raises(ValueError, match=r"shape \(..., 4\), got shape \(5, 6\). Boxes in space have iou_loss, giou_loss and diou_loss"):
+        losskit.ciou_loss(box, box)
+    with pytest.raises(ValueError, match=r"mask has shape \(5, 6\), but takes one value a box, shape \(5,\): try mask\[..., 0\]"):
+        losskit.iou_loss(box, box, mask=box == 0)
+    assert losskit.degenerate_boxes(torch.tensor([[0.0, 0, 0, 1, 1, 1], [0, 0, 0, 1, 1, 0]])) == 1
+    assert losskit.iou(box, box).tolist() == [1.0] * 5 and losskit.GIoULoss()(box, box) == 0
+
+
+ORDINARY = [x + t for x, t in zip(*(boxes.tolist() for boxes in some(6)), strict=True)]
+ORDINARY += [[0.0, 0, 0, 1, 2, 1, 5, 3, 0.5, 6, 7, 2], [0.0, 1, 5, 1, 2, 6, 0.5, 0, 1, 3, 4, 2]]  # apart along two axes, along the third
+EXACT = [[exact(name, settings, p[:6], p[6:]) for p in ORDINARY] for name, settings, _ in CASES]
+A, B = every_way()
+WAYS = [(p, q) for p, q in zip(A.tolist(), B.tolist(), strict=True) if all(p[i] <= p[i + 3] for i in AXES)][:60]
+WAYS += [([0.0, 0, 0, 1, 1, 0], [0.0, 0, 0, 1, 1, 0]), ([0.0, 0, 0, 1, 1, 0], [3.0, 0, 0, 4, 1, 0])]  # flat: identical, apart
+BROKEN = (
+    ("iz = maximum(ox, 0.0) * sx, maximum(oy, 0.0) * sy, maximum(oz, 0.0) * sz", "iz = maximum(ox, 0.0) * sx, maximum(oy, 0.0) * sy, oz * sz"),
+    ("ix * (ay * sy * pz + iy * (az * sz))", "ix * (ay * sy * pz + py * (az * sz))"),
+    ("theirs = bx * sx * qy * qz", "theirs = bx * sx * qy * pz"),
+    ("(gx + gy + gz) + (tx + ty + tz) == 0.0", "(gx + gy) + (tx + ty + tz) == 0.0"),
+    ("where(none, where(same, 0.0, 1.0)", "where(none, where(same, 1.0, 1.0)"),
+    ("not_a = (by + gy) * whole_z", "not_a = by * whole_z"),
+    ("not_b = (ay + gy) * whole_z + (by + iy)", "not_b = (ay + gy) * whole_z + (ay + iy)"),
+    ("iy * gz + gy * whole_z", "gy * whole_z"),
+    ("gx * whole_y * whole_z", "gx * whole_y"),
+    ("dx * dx + dy * dy + dz * dz", "dx * dx + dy * dy + dz"),
+    ("-share * dz * double, mx", "share * dz * double, mx"),
+    ("by_volume = by_union - by_iou * iou * inverse", "by_volume = by_union + by_iou * iou * inverse"),
+    ("by_i * ix * iy * sz", "by_i * ix * iz * sz"),
+    ("by_volume * qx * qy * sz", "by_volume * px * qy * sz"),
+    ("by_ez - by_union * union * sz", "by_ez"),
+    ("(penalty_x + penalty_y + penalty_z)", "(penalty_x + penalty_y)"),
+    ("lost * (1.0 + iou), -2.0 * iou", "lost * (1.0 + iou), -iou"),
+    ("-log1p(-lost)", "-log1p(lost)"),
+)  # fmt: skip
+
+
+def complaints(module):
+    """What is wrong with the formulas of a module like `space`."""
+    told = set()
+    for (name, settings, formula), wanted in zip(CASES, EXACT, strict=True):
+        formula = getattr(module, formula.__name__)
+        for p, (value, slopes) in zip(ORDINARY, wanted, strict=True):
+            found, *by = formula(*p)
+            told |= {"value"} if abs(found - value) > 1e-12 * value else set()
+            told |= {"gradient"} if any(abs(s - e) > 1e-9 for s, e in zip(by, slopes, strict=True)) else set()
+        for p, q in WAYS:
+            with mpmath.workdps(30):
+                value = LOSSES[name].textbook(mpmath.mp, [mpmath.mpf(v) for v in p], [mpmath.mpf(v) for v in in_order_of(q)], **settings)
+            told |= {"value of a degenerate pair"} if abs(formula(*p, *q)[0] - value) > 1e-9 * (1 + value) else set()
+        turned = [0.0, 0.0, 2.0, 1.0, 1.0, 1.0]
+        told |= (
+            {"disorder is free"}
+            if not formula(*turned, 0.0, 0.0, 0.0, 1.0, 1.0, 3.0)[0] > formula(0.0, 0.0, 1.5, 1.0, 1.0, 1.5, 0.0, 0.0, 0.0, 1.0, 1.0, 3.0)[0]
+            else set()
+        )
+    return told
+
+
+def in_order_of(box):
+    return [min(box[i], box[i + 3]) for i in AXES] + [max(box[i], box[i + 3]) for i in AXES]
+
+
+def test_the_formulas_as_they_are_give_no_cause_for_complaint():
+    assert not complaints(space)
+
+
+@pytest.mark.parametrize(("old", "new"), BROKEN, ids=[old for old, _ in BROKEN])
+def test_a_broken_formula_is_noticed(old, new):
+    source = inspect.getsource(space)
+    assert source.count(old) == 1
+    module = ModuleType("broken")
+    exec(compile(source.replace(old, new), "space.py", "exec"), module.__dict__)
+    assert complaints(module)
