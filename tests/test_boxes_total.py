@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 
 import losskit
 from losskit import LOSSES
+from losskit.testing import BoxSubject
+from losskit.testing.box_laws import outcome, require_total
 from losskit.testing.boxes import combinations, in_order, ordinary
 
 CASES = [Case(loss, arguments) for loss in LOSSES.of("boxes").values() for arguments in loss.arguments]
 UNBOUNDED = ("mpdiou_loss",)  # the square of a distance in pixels is beyond float32 from 1e19 on
-# of tiny boxes far away, the scaled ends are rounded to nothing of their sizes, and the direction between two centres that all but coincide to any angle
-ROUNDED = ("inner_iou_loss", "siou_loss")
-PAIRS = int(os.environ.get("LOSSKIT_BOX_PAIRS", "10000"))
+PAIRS = int(os.environ.get("LOSSKIT_BOX_PAIRS", "5000"))
 ENDS = 5  # numbers an axis: 5^4 pairs an example
 MARKS = (0.0, 1.0, 0.5, 2.0, 1e-6, 1e6, 1e6 + 0.0625, 1e-20, 1e-30, 1e-37, 1e-38, 1e-45, 1e12, 1e18, 1e30)
 
@@ -43,14 +43,6 @@ def ends(draw):
     while len(numbers) < ENDS:
         numbers.append(stored(draw(NUMBERS) if draw(st.booleans()) else numbers[-1] * draw(NEIGHBOURS)))
     return numbers
-
-
-def outcome(case, a, b, engine):
-    """Values and both gradients."""
-    a, b = a.clone().requires_grad_(), b.clone().requires_grad_()
-    with losskit.use_engine(engine):
-        value = case.loss.function(a, b, reduction="none", **case.settings)
-        return value.detach(), *torch.autograd.grad(value.sum(), (a, b))
 
 
 def first(wrong, *shown):
@@ -76,17 +68,23 @@ def test_fuzz(case):
     run()
 
 
+def direction_unsure(centres, extent):
+    """How much of SIoU hangs on the direction between two centres, which is known to the rounding of the sides: of a needle's, to nothing."""
+    shares = (centres / extent).square().sum(1).nan_to_num(0.0)
+    return shares * (2.0**-22 * extent.amax(1) / centres.norm(dim=1)).nan_to_num(1.0).clamp(max=1.0)
+
+
 def total_on(case, a, b):
-    found = {engine: outcome(case, a, b, engine) for engine in ("cpu", "torch")}
-    for engine, (value, by_a, by_b) in found.items():
-        finite = value.isfinite() & by_a.isfinite().all(1) & by_b.isfinite().all(1)
-        if case.loss.name not in UNBOUNDED:
-            assert finite.all(), (engine, *first(~finite, a, b, value, by_a, by_b))
+    def found(engine, a, b, look=outcome):
+        with losskit.use_engine(engine):
+            return look(BoxSubject(case.loss.function, case.loss, case.settings, a.dtype, engine), a, b)
+
+    results = {engine: found(engine, a, b, outcome if case.loss.name in UNBOUNDED else require_total) for engine in ("cpu", "torch")}
+    for engine, (value, by_a, by_b) in results.items():
         assert (value >= 0).all(), (engine, *first(~(value >= 0), a, b, value))
         same = ((a == b) & (in_order(a) == a)).all(1)
         still = (value == 0) & (by_a == 0).all(1) & (by_b == 0).all(1)
         assert still[same].all(), (engine, *first(same & ~still, a, b, value, by_a, by_b))
-    value = found["torch"][0]
     p, q = in_order(a).double(), in_order(b).double()
     extent = torch.maximum(p, q)[:, 2:] - torch.minimum(p, q)[:, :2]
     turned = a[:, :2] > a[:, 2:]
@@ -94,42 +92,17 @@ def total_on(case, a, b):
     inner = torch.where(turned, torch.maximum(middle, q[:, 2:]) - torch.minimum(middle, q[:, :2]), extent)
     lengths = torch.cat((extent, inner, q[:, 2:] - q[:, :2]), 1)
     large = ((lengths == 0) | (lengths > 2e-37)).all(1)  # a smaller length counts as none
-    ordered = outcome(case, in_order(a), b, "torch")[0]
+    value, ordered = results["torch"].value, found("torch", in_order(a), b).value
     kind = (value < ordered * (1 - 1e-5)) & large & exact_middles(a)
     assert not kind.any(), first(kind, a, b, value, ordered)
-    exact, _, _ = outcome(case, a.double(), b.double(), "torch")
+    exact = found("torch", a.double(), b.double()).value
     both = (torch.minimum(p, q)[:, 2:] - torch.maximum(p, q)[:, :2]).clamp(min=0).prod(1)
     hardly = (both > 0) & (both < 4e-18 * ((p[:, 2:] - p[:, :2]).prod(1) + (q[:, 2:] - q[:, :2]).prod(1)))  # about where an overlap counts as none
     sure = exact_middles(a) & large & ~hardly & exact.float().isfinite()
-    for engine, (value, _, _) in found.items():
-        if case.loss.name in ROUNDED:
-            break
-        off = (value - exact).abs() > 2 * case.loss.tolerance * exact + 1e-30
+    unsure = direction_unsure((p - q).unflatten(1, (2, 2)).mean(1), inner) if case.loss.name == "siou_loss" else 0.0
+    for engine, (value, _, _) in results.items():
+        off = (value - exact).abs() > 2 * case.loss.tolerance * exact + unsure + 1e-30
         assert not (off & sure).any(), (engine, *first(off & sure, a, b, value, exact))
-
-
-@pytest.mark.parametrize("engine", ["cpu", "torch"])
-@pytest.mark.parametrize("case", CASES, ids=str)
-def test_identical_boxes_cost_nothing_at_any_size(case, engine):
-    draw = torch.Generator().manual_seed(0)
-    place = (torch.rand(4000, 2, generator=draw) - 0.5) * 10 ** (60 * torch.rand(4000, 1, generator=draw) - 30)
-    size = torch.rand(4000, 2, generator=draw) * 10 ** (60 * torch.rand(4000, 1, generator=draw) - 30)
-    size[:300, 0] = 0
-    size[200:500, 1] = 0
-    a = torch.cat((place, place + size), -1)
-    value, by_a, by_b = outcome(case, a, a, engine)
-    assert not value.any() and not by_a.any() and not by_b.any()
-
-
-@pytest.mark.parametrize("engine", ["cpu", "torch"])
-@pytest.mark.parametrize("case", CASES, ids=str)
-def test_no_number_hides_a_nan(case, engine):
-    for i in range(4):
-        for which in (0, 1):
-            pair = [torch.tensor([[0.0, 0.0, 2.0, 1.0]]), torch.tensor([[1.0, 0.0, 4.0, 3.0]])]
-            pair[which][0, i] = math.nan
-            value, *grads = outcome(case, *pair, engine)
-            assert value.isnan().all() and grads[which].isnan().any(), (which, i, value, grads)
 
 
 def out_of_order(n, seed=0):
@@ -146,6 +119,7 @@ def test_descent_leads_back_into_order_and_onto_the_target(name):
     a, b = out_of_order(90)
     assert losskit.degenerate_boxes(a) == 90
     a.requires_grad_()
+    b.requires_grad_()  # the pass that gives both gradients is compiled already
     steps = 1500
     optimizer = torch.optim.Adam([a], lr=0.05)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, steps)
@@ -156,16 +130,6 @@ def test_descent_leads_back_into_order_and_onto_the_target(name):
         schedule.step()
     assert losskit.degenerate_boxes(a) == 0
     assert losskit.iou(a, b).min() > 0.99
-
-
-@pytest.mark.parametrize("case", CASES, ids=str)
-def test_the_price_of_disorder_falls_on_the_way_to_order(case):
-    _, b = out_of_order(300)
-    a, _ = out_of_order(300, seed=1)
-    _, by_a, _ = outcome(case, a, b, "torch")
-    turned = a[:, :2] > a[:, 2:]
-    apart = by_a[:, :2] - by_a[:, 2:]  # a step against it brings the corners together
-    assert (apart[turned] > 0).all()
 
 
 def test_a_point_in_order_costs_no_price():

@@ -26,7 +26,7 @@ def iou(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1):  # type: ignore[no-untyped-def]
     """IoU less the price of disorder; from 1 - IoU where that is small, so that boxes that coincide have 1 and boxes apart have 0."""
     found, lost = measured(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1)  # type: ignore[no-untyped-call]
     cost = -where(lost < 0.5, 1.0 - lost, found)
-    value, d0, d1, d2, d3, e0, e1, e2, e3 = closed(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, cost, -1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)  # type: ignore[no-untyped-call]
+    value, d0, d1, d2, d3, e0, e1, e2, e3 = closed(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, cost, -1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)  # type: ignore[no-untyped-call]
     return 0.0 - value, -d0, -d1, -d2, -d3, -e0, -e1, -e2, -e3
 
 

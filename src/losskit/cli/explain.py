@@ -21,6 +21,9 @@ OTHER_NAMES = {
     "pseudo_huber": "charbonnier_loss",
     "cauchy": "barron_loss",
     "welsch": "barron_loss",
+    "qfl": "quality_focal_loss",
+    "vfl": "varifocal_loss",
+    "dfl": "distribution_focal_loss",
 }
 CHINESE_TASKS = {"regression": "回归", "binary classification": "二分类", "classification": "多分类", "segmentation": "分割", "detection": "检测"}
 SHOWN = ("When to use", "Edge cases", "Differs from", "Reference")

@@ -12,6 +12,8 @@
 """
 
 from losskit.testing.audit import AuditResult, Finding, audit, examine
+from losskit.testing.box_walks import BOX_LAWS
+from losskit.testing.boxes import BoxSubject
 from losskit.testing.laws import LAWS
 from losskit.testing.overlap import OverlapSubject
 from losskit.testing.overlap_walks import OVERLAP_LAWS
@@ -20,10 +22,12 @@ from losskit.testing.rows import RowSubject
 from losskit.testing.subject import LawBroken, NotOffered, Subject
 
 __all__ = [
+    "BOX_LAWS",
     "LAWS",
     "OVERLAP_LAWS",
     "ROW_LAWS",
     "AuditResult",
+    "BoxSubject",
     "Finding",
     "LawBroken",
     "NotOffered",

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from losskit.contract.registry import LOSSES
+from losskit.testing.box_walks import BOX_LAWS
+from losskit.testing.boxes import BoxSubject, is_boxes
 from losskit.testing.laws import LAWS
 from losskit.testing.overlap import OverlapSubject, is_overlap
 from losskit.testing.overlap_walks import OVERLAP_LAWS
@@ -16,7 +18,12 @@ from losskit.testing.row_walks import ROW_LAWS
 from losskit.testing.rows import RowSubject, is_rows
 from losskit.testing.subject import LawBroken, NotOffered, Subject
 
-KINDS: tuple[tuple[type[Subject], Mapping[str, Any]], ...] = ((OverlapSubject, OVERLAP_LAWS), (RowSubject, ROW_LAWS), (Subject, LAWS))
+KINDS: tuple[tuple[type[Subject], Mapping[str, Any]], ...] = (
+    (BoxSubject, BOX_LAWS),
+    (OverlapSubject, OVERLAP_LAWS),
+    (RowSubject, ROW_LAWS),
+    (Subject, LAWS),
+)
 
 Verdict = Literal["holds", "fails", "not offered"]
 
@@ -95,14 +102,15 @@ def audit(
 
     Arguments are settings of that loss (`alpha=0.25`, `from_logits=False`, ...): they choose the textbook's formula, and those that the callable takes are
     handed to it. What it does not take (mask, sample_weight, normalizer, reduction, ...) is reported as "not offered", not as a failure. The laws are those of
-    the loss's kind: of elements (`LAWS`), of rows of class scores (`ROW_LAWS`: `cross_entropy`, `focal_loss` with task="multiclass", ...), or of the overlap of
-    samples and classes (`OVERLAP_LAWS`: `dice_loss`, ...; they need `task=`, and a `function` that has no such argument is asked as if that were its task).
+    the loss's kind: of elements (`LAWS`), of rows of class scores (`ROW_LAWS`: `cross_entropy`, `focal_loss` with task="multiclass", ...), of the overlap of
+    samples and classes (`OVERLAP_LAWS`: `dice_loss`, ...; they need `task=`, and a `function` that has no such argument is asked as if that were its task), or
+    of boxes (`BOX_LAWS`: `giou_loss`, ...; input and target are corners, (N, 4)).
 
     Args:
         function: a function or a module; input and target come by position.
         like: a name in `losskit.LOSSES`.
         dtype: the dtype of inputs for laws that do not bring their own.
-        laws: names out of `losskit.testing.LAWS`, `ROW_LAWS` or `OVERLAP_LAWS`; all by default.
+        laws: names out of `losskit.testing.LAWS`, `ROW_LAWS`, `OVERLAP_LAWS` or `BOX_LAWS`; all by default.
         show: print the table.
         arguments: settings, as the loss `like` names them.
     """
@@ -121,7 +129,7 @@ def audit(
     missing = [name for name in loss.required if name not in arguments]
     if missing:
         raise TypeError(f"{like} needs {missing[0]}=: audit(..., like={like!r}, {missing[0]}=...)")
-    kind = OverlapSubject if is_overlap(loss) else RowSubject if is_rows(loss, arguments) else Subject
+    kind = BoxSubject if is_boxes(loss) else OverlapSubject if is_overlap(loss) else RowSubject if is_rows(loss, arguments) else Subject
     table = dict(KINDS)[kind]
     if isinstance(laws, str) or not set(laws or ()) <= set(table):
         raise ValueError(f"laws must be a list out of {', '.join(table)}; got {laws!r}")

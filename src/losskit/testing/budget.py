@@ -2,7 +2,7 @@
 
 `python -m losskit.testing.budget` prints it as a Markdown table. An error is relative to the exact result wherever that is a normal number of the dtype;
 for soft targets that of the gradient is relative to the summed sizes of its two terms, for the gradient itself passes through 0 (`oracles.Exact`; of rows of
-class scores, `rows.ExactRow`; of overlap, `overlap_oracle.ExactOverlap`, whose losses and gradients are differences of sums). A second table shows what confident rows are left with.
+class scores, `rows.ExactRow`; of overlap, `overlap_oracle.ExactOverlap`, whose losses and gradients are differences of sums; of boxes, `boxes.judged`). A second table shows what confident rows are left with.
 `inf` stands for an infinity, a NaN or a wrong 0.
 """
 
@@ -18,8 +18,9 @@ from torch import Tensor
 
 from losskit.contract.registry import LOSSES, Loss
 from losskit.engines.dispatch import EngineError, EngineName, use_engine
-from losskit.testing import inputs, oracles, overlap
+from losskit.testing import boxes, inputs, oracles, overlap
 from losskit.testing import rows as class_rows
+from losskit.testing.boxes import BoxSubject
 from losskit.testing.row_oracle import exact_rows
 from losskit.testing.rows import RowSubject
 
@@ -64,7 +65,7 @@ def measure(function: Callable[[Tensor, Tensor], Tensor], exact: list[oracles.Ex
     value = function(a, t)
     (grad,) = torch.autograd.grad(value, a, torch.ones_like(value))
     return (
-        oracles.worst_error(value, [e.value for e in exact]),
+        oracles.worst_error(value, [e.value for e in exact], [e.scale_value for e in exact]),
         oracles.worst_error(grad, [e.grad_input for e in exact], [e.scale_input for e in exact]),
     )
 
@@ -106,7 +107,8 @@ def of_rows(
     engines: tuple[EngineName, ...] = ("cpu", "torch"), dtypes: tuple[torch.dtype, ...] = (torch.float32,), losses: tuple[str, ...] = ()
 ) -> Iterator[Row]:
     """The budget of losses of rows of class scores; what has no fused pass runs in the torch engine."""
-    for loss, settings in LOSSES.cases("rows"):
+    alone = [(loss, settings) for loss in LOSSES.of("rows").values() if loss.target == "none" for settings in loss.arguments]
+    for loss, settings in LOSSES.cases("rows") + alone:
         if losses and loss.name not in losses:
             continue
         for dtype in dtypes:
@@ -157,6 +159,38 @@ def of_overlap(
                     yield Row(loss.name, shown, str(dtype).removeprefix("torch."), f"losskit, {engine}", *errors, s.exactness, value.row, grad.row)
 
 
+def box_peers(loss: Loss, settings: Mapping[str, Any]) -> dict[str, Callable[..., Tensor]]:
+    """As `peers`, of losses of boxes."""
+    name = {"giou_loss": "generalized_box_iou_loss", "diou_loss": "distance_box_iou_loss", "ciou_loss": "complete_box_iou_loss"}.get(loss.name)
+    from losskit.bench.sides import torchvision_focal
+
+    if name is None or settings.get("alpha_gradient") or torchvision_focal() is None:  # not installed
+        return {}
+    import torchvision.ops
+
+    return {"torchvision": getattr(torchvision.ops, name)}
+
+
+def of_boxes(
+    engines: tuple[EngineName, ...] = ("cpu", "torch"), dtypes: tuple[torch.dtype, ...] = (torch.float32,), losses: tuple[str, ...] = (), each: int = 20
+) -> Iterator[Row]:
+    """The budget of losses of boxes, `each` pairs of every kind of `boxes.extreme`; the gradient is that to both boxes."""
+    for loss, settings in LOSSES.cases("boxes"):
+        if losses and loss.name not in losses:
+            continue
+        for dtype in dtypes:
+            x, t = boxes.extreme(dtype, each)
+            runs: list[tuple[str, EngineName | None, Callable[..., Tensor]]] = [(f"losskit, {engine}", engine, loss.function) for engine in engines]
+            runs += [(who, None, function) for who, function in box_peers(loss, settings).items()]
+            for who, engine, function in runs:
+                with use_engine(engine or "torch"):
+                    value, *grads = boxes.errors(BoxSubject(function, loss, settings, dtype), x, t)
+                grad = max(grads, key=lambda e: e.worst.error)
+                shown = ", ".join(f"{k}={v}" for k, v in settings.items())
+                errors, allowed = (value.worst.error, grad.worst.error), loss.tolerance if engine else None
+                yield Row(loss.name, shown, str(dtype).removeprefix("torch."), who, *errors, allowed, value.row, grad.row)
+
+
 GAPS = (5.0, 10.0, 15.0, 20.0, 40.0, 80.0)
 
 
@@ -191,19 +225,37 @@ def markdown(table: Iterator[Row] | list[Row]) -> Iterator[str]:
         yield f"| {r.loss} | {r.settings} | {r.dtype} | {r.who} | {shown(r.value)} | {shown(r.gradient)} | {worst} |"
 
 
+def by_dtype(table: list[Row]) -> Iterator[str]:
+    """The lines of a Markdown table with the dtypes side by side: value and gradient of each."""
+    dtypes = list(dict.fromkeys(r.dtype for r in table))
+    yield f"| loss | settings | who | {' | '.join(f'{dtype}: value | gradient' for dtype in dtypes)} |"
+    yield "|---" * (3 + 2 * len(dtypes)) + "|"
+    lines: dict[tuple[str, str, str], dict[str, Row]] = {}
+    for r in table:
+        lines.setdefault((r.loss, r.settings, r.who), {})[r.dtype] = r
+    for names, found in lines.items():
+        yield f"| {' | '.join(names)} | {' | '.join(f'{shown(found[d].value)} | {shown(found[d].gradient)}' for d in dtypes)} |"
+
+
 def main() -> None:
-    """Print the table."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(prog="python -m losskit.testing.budget", description="worst relative errors of value and gradient, as Markdown")
     parser.add_argument("losses", nargs="*", help="names out of losskit.LOSSES; all by default")
-    parser.add_argument("--dtype", default="float32", choices=["float32", "float64"])
+    parser.add_argument("--dtype", action="append", choices=["float32", "float64", "float16", "bfloat16"], help="several times if need be; half of boxes only")
     parser.add_argument("--engine", action="append", choices=["cpu", "torch", "triton"], help="may be given several times; cpu and torch by default")
     options = parser.parse_args()
     unknown = [name for name in options.losses if name not in LOSSES]
     if unknown:
         parser.error(f"no such loss: {', '.join(unknown)}; there are {', '.join(LOSSES)}")
-    chosen = tuple(options.engine or ("cpu", "torch")), (getattr(torch, options.dtype),), tuple(options.losses)
-    for line in markdown(chain(rows(*chosen), of_rows(*chosen), of_overlap(*chosen))):
-        print(line, flush=True)
+    engines, losses = tuple(options.engine or ("cpu", "torch")), tuple(options.losses)
+    dtypes = tuple(getattr(torch, name) for name in options.dtype or ["float32"])
+    chosen = engines, tuple(dtype for dtype in dtypes if dtype.itemsize > 2), losses
+    if not losses or any(LOSSES[name].pattern != "boxes" for name in losses):
+        for line in markdown(chain(rows(*chosen), of_rows(*chosen), of_overlap(*chosen))):
+            print(line, flush=True)
+    pairs = list(of_boxes(engines, dtypes, losses))
+    if pairs:
+        print(*by_dtype(pairs), sep="\n")
     if not options.losses or "cross_entropy" in options.losses:
         print()
         for line in confident():

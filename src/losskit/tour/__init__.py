@@ -6,11 +6,11 @@ A chapter is a module with `work()` and `build(seed, effort, advance)`; adding o
 from pathlib import Path
 from typing import NamedTuple
 
-from losskit.tour import boxes, digits, imbalance, regression, report, segmentation, speed
+from losskit.tour import boxes, coins, digits, imbalance, regression, report, segmentation, speed
 from losskit.tour.chapter import FULL, QUICK, Advance, Chapter, ChapterModule, Effort
 from losskit.tour.train import one_thread
 
-CHAPTERS: tuple[ChapterModule, ...] = (regression, imbalance, digits, segmentation, boxes)
+CHAPTERS: tuple[ChapterModule, ...] = (regression, imbalance, digits, segmentation, boxes, coins)
 
 
 class Outcome(NamedTuple):

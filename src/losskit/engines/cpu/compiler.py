@@ -49,6 +49,7 @@ def view(typing_context: Any, address: Any, count: Any, number: Any) -> Any:
     return array(types.int64, types.int64, number), generate
 
 
+@cache
 def converter(real: Any) -> Callable[..., Any]:
     """Any number to the dtype computed in."""
 
@@ -59,6 +60,7 @@ def converter(real: Any) -> Callable[..., Any]:
     return convert  # type: ignore[no-any-return]
 
 
+@cache
 def truth(real: Any) -> Callable[..., Any]:
     """Any byte but 0 is 1, as to PyTorch."""
     one, zero = real(1), real(0)
@@ -110,6 +112,7 @@ def call_gather(typing_context: Any, kernel: Any, operand: Any, start: Any, coun
     return types.void(*[types.int64] * 5), generate
 
 
+@cache
 def stack_memory(size: int) -> Any:
     """The address of that many bytes on the stack: a loop that asked Numba for an array could not be kept on disk without Numba."""
 
@@ -132,14 +135,19 @@ def bound(formula: FunctionType, real: Any) -> Any:
     return bind(formula, NAMES[np.dtype(real).name], scalar, literal=real, helper=partial(bound, real=real))
 
 
+PARTS: dict[Any, Any] = {}
 LOOP = types.void(*[types.int64] * 3)
 GATHER = types.void(*[types.int64] * 4)
 
 
 def instance(function: Callable[..., Any], names: dict[str, Any], flags: set[str] = EXACT) -> Any:
-    """A part of a loop over its table of names, for Numba to inline."""
+    """A part of a loop over its table of names, for Numba to inline; once a process for each choice of what it uses of the table: loops share most of their parts."""
     assert isinstance(function, FunctionType)
-    return inlined(flags)(FunctionType(function.__code__, names | {"__name__": __name__}, function.__name__))
+    used = tuple((name, type(names[name]), names[name]) for name in function.__code__.co_names if name in names)
+    found = PARTS.get(key := (function.__code__, frozenset(flags), used))
+    if found is None:
+        found = PARTS[key] = inlined(flags)(FunctionType(function.__code__, names | {"__name__": __name__}, function.__name__))
+    return found
 
 
 def compiled(loop: Callable[..., Any], names: dict[str, Any], signature: Any) -> Code:

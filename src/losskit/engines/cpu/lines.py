@@ -1,5 +1,6 @@
 """Lines of memory: asked for ahead, and written past the caches."""
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ def prefetch(typing_context: Any, address: Any) -> Any:
     return types.void(types.int64), generate
 
 
+@cache
 def stream_line(real: Any) -> Any:
     """(source, destination): one line, past the caches; the destination starts a line."""
     item = np.dtype(real).itemsize

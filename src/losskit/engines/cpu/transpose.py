@@ -1,5 +1,6 @@
 """Squares of numbers transposed in registers: as many rows as a vector has lanes, by two-source shuffles."""
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from numba.extending import intrinsic
 from losskit.engines.cpu.row_loops import LINE
 
 
+@cache
 def turn_square(real: Any) -> Any:
     """(source, step, destination, step) in bytes: reads a square of `real` numbers, writes its transpose. Both may lie anywhere; all is read before a write.
 

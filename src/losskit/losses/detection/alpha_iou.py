@@ -18,7 +18,7 @@ def formula(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, power, less):
     overlapping = iou > 1e-18
     value = where(overlapping, -expm1_product(power, log), 1.0 + 0.0 * iou)
     slope = where(overlapping, steepest(power * exp_product(less, log), ex, ey), 0.0 * iou)
-    return closed(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, value, -slope, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    return closed(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, value, -slope, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 def textbook(mp, x, t, power):

@@ -36,7 +36,7 @@ def formula(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, full):
     by_off = 0.8105694691387022 * off * by_v
     return closed(
         ax0, ay0, ax1, ay1, bx0, by0, bx1, by1,
-        lost + share + alpha * v, -1.0 + full * alpha * alpha, 0.0, by_ex, by_ey, by_mx, by_my, by_off * by_wx, by_off * by_wy, -by_off * by_vx, -by_off * by_vy,
+        lost + share + alpha * v, -1.0 + full * alpha * alpha, 0.0, 0.0, by_ex, by_ey, by_mx, by_my, by_off * by_wx, by_off * by_wy, -by_off * by_vx, -by_off * by_vy,
     )  # fmt: skip
 
 
@@ -70,7 +70,6 @@ def ciou(input: Tensor, target: Tensor, *, box_format: BoxFormat = "xyxy") -> Te
     pattern="boxes",
     formula="1 - IoU + d^2 / c^2 + alpha v,  v = (4 / pi^2) (atan(w / h) - atan(w* / h*))^2,  alpha = v / (1 - IoU + v)",
     arguments=({"alpha_gradient": False}, {"alpha_gradient": True}),
-    tolerance=4e-6,
     scores=(ciou,),
     chinese="""
     CIoU 损失：输入与目标都是框，最后一维四个数。在 DIoU 损失之上，再加宽高比之差的一项 alpha v。

@@ -29,7 +29,7 @@ def formula(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1):
     _, lost = measured(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1)
     ex, ey = extents(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1)
     share, by_ex, by_ey, by_mx, by_my = apart(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, ex, ey)
-    return closed(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, lost + share, -1.0, 0.0, by_ex, by_ey, by_mx, by_my, 0.0, 0.0, 0.0, 0.0)
+    return closed(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, lost + share, -1.0, 0.0, 0.0, by_ex, by_ey, by_mx, by_my, 0.0, 0.0, 0.0, 0.0)
 
 
 def textbook(mp, x, t):
@@ -62,7 +62,6 @@ def diou(input: Tensor, target: Tensor, *, box_format: BoxFormat = "xyxy") -> Te
     pattern="boxes",
     formula="1 - IoU + d^2 / c^2,  d between the centres, c the diagonal of the box around both",
     arguments=({},),
-    tolerance=4e-6,
     scores=(diou,),
     chinese="""
     DIoU 损失：输入与目标都是框，最后一维四个数。在 1 - IoU 之上，再加两框中心距离的平方除以外接框对角线的平方。

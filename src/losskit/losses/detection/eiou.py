@@ -24,7 +24,7 @@ def terms(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1):
 
 def formula(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1):
     value, by_ex, by_ey, by_mx, by_my, by_wx, by_wy = terms(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1)
-    return closed(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, value, -1.0, 0.0, by_ex, by_ey, by_mx, by_my, by_wx, by_wy, -by_wx, -by_wy)
+    return closed(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, value, -1.0, 0.0, 0.0, by_ex, by_ey, by_mx, by_my, by_wx, by_wy, -by_wx, -by_wy)
 
 
 def textbook(mp, x, t):
@@ -46,7 +46,6 @@ def textbook(mp, x, t):
     pattern="boxes",
     formula="1 - IoU + d^2 / c^2 + (w - w*)^2 / c_w^2 + (h - h*)^2 / c_h^2",
     arguments=({},),
-    tolerance=4e-6,
     chinese="""
     EIoU(高效 IoU)损失：输入与目标都是框，最后一维四个数。在 DIoU 损失之上，把宽与高的差分别除以外接框的宽与高，平方后相加。
     何时用：想直接约束宽与高，而不是像 CIoU 那样只约束宽高比时；CIoU 在宽高比相同而大小不同时没有这一项。

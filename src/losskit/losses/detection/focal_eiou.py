@@ -26,7 +26,7 @@ def formula(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, gamma, nothing):
     k = quality(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, gamma, nothing)
     return closed(
         ax0, ay0, ax1, ay1, bx0, by0, bx1, by1,
-        k * value, -k, 0.0, k * by_ex, k * by_ey, k * by_mx, k * by_my, k * by_wx, k * by_wy, -k * by_wx, -k * by_wy,
+        k * value, -k, 0.0, 0.0, k * by_ex, k * by_ey, k * by_mx, k * by_my, k * by_wx, k * by_wy, -k * by_wx, -k * by_wy,
     )  # fmt: skip
 
 

@@ -24,8 +24,8 @@ def outside(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1):
 
 def formula(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1):
     _, lost = measured(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1)
-    value = lost + outside(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1)
-    return closed(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, value, -1.0, -1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    empty = outside(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1)
+    return closed(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, lost + empty, -1.0, 1.0, empty, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 def textbook(mp, x, t):
@@ -57,7 +57,6 @@ def giou(input: Tensor, target: Tensor, *, box_format: BoxFormat = "xyxy") -> Te
     pattern="boxes",
     formula="1 - IoU + (|C| - |A or B|) / |C|,  C the smallest box around both",
     arguments=({},),
-    tolerance=4e-6,
     scores=(giou,),
     chinese="""
     GIoU 损失：输入与目标都是框，最后一维四个数。在 1 - IoU 之上，再加最小外接框中空白部分所占的比例。

@@ -7,30 +7,66 @@ from losskit.contract.boxes import BoxFormat, boxes
 from losskit.contract.checks import Reduction
 from losskit.contract.reduction import Normalizer
 from losskit.contract.registry import loss
-from losskit.engines.language import where
-from losskit.losses.detection.iou import linear
+from losskit.engines.language import absolute, maximum, where
+from losskit.losses.detection.plane import axis, disorder, inverse_of, step
 
 
-def scaled(a0, a1, origin, ratio):
-    """Ends about their middle, seen from an origin near them, so that nothing is rounded at the size of the coordinates."""
-    middle = 0.5 * (a0 - origin) + 0.5 * (a1 - origin)
-    half = ratio * (0.5 * (a1 - a0))
-    return middle - half, middle + half
+def scaled(a0, a1, b0, b1, ratio):
+    """One axis of both boxes about their middles: their sizes, how far the lower and the upper end of a lie above those of b, the overlap (negative: the gap); how far they differ as given.
+
+    All from differences of the ends given, which keep the digits of nearly equal boxes; no scaled end is ever formed.
+    """
+    i, j, u, v, meets, _, _ = axis(a0, a1, b0, b1)
+    low, high = i - u, j - v
+    p, q = ratio * (j - i), ratio * (v - u)
+    middle = 0.5 * low + 0.5 * high
+    grown = 0.5 * ratio * where(meets > 0.0, high - low, (j - i) - (v - u))
+    reach, least = 0.5 * p + 0.5 * q - absolute(middle), where(p < q, p, q)
+    return p, q, middle - grown, middle + grown, where(reach < least, reach, least), absolute(low) + absolute(high)
 
 
-def formula(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, ratio, near, far):
-    """`near` and `far` are (1 + ratio) / 2 and (1 - ratio) / 2: what an end of the scaled box takes of either end."""
-    left, top = where(bx0 > bx1, bx1, bx0), where(by0 > by1, by1, by0)
-    px0, px1 = scaled(ax0, ax1, left, ratio)
-    py0, py1 = scaled(ay0, ay1, top, ratio)
-    qx0, qx1 = scaled(bx0, bx1, left, ratio)
-    qy0, qy1 = scaled(by0, by1, top, ratio)
-    value, gax0, gay0, gax1, gay1, gbx0, gby0, gbx1, gby1 = linear(px0, py0, px1, py1, qx0, qy0, qx1, qy1)
-    return (
-        value,
-        near * gax0 + far * gax1, near * gay0 + far * gay1, far * gax0 + near * gax1, far * gay0 + near * gay1,
-        near * gbx0 + far * gbx1, near * gby0 + far * gby1, far * gbx0 + near * gbx1, far * gby0 + near * gby1,
-    )  # fmt: skip
+def alone(p, q, low, high, overlap):
+    """The lengths of a alone and of b alone."""
+    meets = overlap > 0.0
+    return where(meets, maximum(-low, 0.0) + maximum(high, 0.0), p), where(meets, maximum(low, 0.0) + maximum(-high, 0.0), q)
+
+
+def back(a0, a1, b0, b1, ratio, low, high, overlap, by_o, by_w, by_v):
+    """The price of disorder, and from derivatives by the scaled boxes' overlap and sizes those by the four coordinates: half that by the middle, less and plus that by half the size."""
+    _, _, u, v, _, _, wrong = axis(a0, a1, b0, b1)
+    meets = where(overlap >= 0.0, by_o, 0.0)
+    a_low, a_high = meets * step(low, 0.0), meets * step(0.0, high)
+    b_low, b_high = meets * step(0.0, low), meets * step(high, 0.0)
+    a_middle, b_middle = 0.5 * (a_high - a_low), 0.5 * (b_high - b_low)
+    a_size, b_size = ratio * (by_w + 0.5 * (a_low + a_high)), ratio * (by_v + 0.5 * (b_low + b_high))
+    price, by_wrong, by_size = disorder(wrong, v - u)
+    turned, swapped = a0 > a1, b0 > b1
+    a_size, b_size = where(turned, -by_wrong, a_size), by_size + b_size
+    b_size = where(swapped, -b_size, b_size)
+    return price, a_middle - a_size, a_middle + a_size, b_middle - b_size, b_middle + b_size
+
+
+def formula(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, ratio):
+    px, qx, lx, hx, ox, dx = scaled(ax0, ax1, bx0, bx1, ratio)
+    py, qy, ly, hy, oy, dy = scaled(ay0, ay1, by0, by1, ratio)
+    ax, bx = alone(px, qx, lx, hx, ox)
+    ay, by = alone(py, qy, ly, hy, oy)
+    sx, sy = inverse_of(where(px > qx, px, qx)), inverse_of(where(py > qy, py, qy))  # units in which no size overflows
+    ix, iy, px, py, qx, qy = maximum(ox, 0.0) * sx, maximum(oy, 0.0) * sy, px * sx, py * sy, qx * sx, qy * sy
+    rest = ax * sx * py + ix * (ay * sy) + (bx * sx * qy + ix * (by * sy))
+    both = ix * iy
+    union = both + rest
+    none = union < 1e-30
+    inverse = inverse_of(where(none, 0.0, union))
+    iou = both * inverse
+    turned = where(ax0 > ax1, 1.0, where(ay0 > ay1, 1.0, 0.0))
+    same = dx + dy + turned == 0.0
+    by_i, by_area = where(same, 0.0, -(1.0 + iou) * inverse), where(same, 0.0, iou * inverse)
+    price_x, gax0, gax1, gbx0, gbx1 = back(ax0, ax1, bx0, bx1, ratio, lx, hx, ox, by_i * iy * sx, by_area * py * sx, by_area * qy * sx)
+    price_y, gay0, gay1, gby0, gby1 = back(ay0, ay1, by0, by1, ratio, ly, hy, oy, by_i * ix * sy, by_area * px * sy, by_area * qx * sy)
+    lost = where(both == 0.0, 1.0 + 0.0 * rest, rest * inverse)  # exactly 1 for boxes apart; a NaN stays
+    value = where(none, where(same, 0.0, 1.0), lost) + (price_x + price_y)
+    return value, gax0, gay0, gax1, gay1, gbx0, gby0, gbx1, gby1
 
 
 def textbook(mp, x, t, ratio):
@@ -54,7 +90,6 @@ def textbook(mp, x, t, ratio):
     pattern="boxes",
     formula="1 - IoU of both boxes scaled by ratio about their centres",
     arguments=({"ratio": 0.75}, {"ratio": 1.25}),
-    tolerance=4e-6,
     chinese="""
     Inner-IoU 损失：输入与目标都是框，最后一维四个数。先把两框绕各自中心按 ratio 缩放，再求 1 - IoU。
     何时用：ratio 小于 1 时高 IoU 的框梯度更大，收敛更快；ratio 大于 1 时不太重叠的小框也有梯度；论文取 0.5 到 1.5。
@@ -97,7 +132,7 @@ def inner_iou_loss(
         `ciou_loss(x, t) + inner_iou_loss(x, t) - iou_loss(x, t)`.
 
     Edge cases:
-        ratio = 1 is `iou_loss`. The ends of the scaled boxes are rounded, so that the loss of nearly equal boxes is right to about 1e-7, not to 7 digits. Boxes that lie apart once scaled cost 1 and have no gradient. Identical boxes, zero area, boxes out of order: as `iou_loss`.
+        ratio = 1 is `iou_loss`. Boxes that lie apart once scaled cost 1 and have no gradient. Identical boxes, zero area, boxes out of order: as `iou_loss`.
 
     Differs from the paper:
         Nothing but the totality.
@@ -111,5 +146,6 @@ def inner_iou_loss(
         tensor(0.7899)
     """
     ratio = checks.number("ratio", ratio, above=0.0, high=100.0)
-    params = (ratio, (1.0 + ratio) / 2.0, (1.0 - ratio) / 2.0)
-    return boxes(formula, input, target, params, box_format=box_format, mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction)
+    return boxes(
+        formula, input, target, (ratio,), box_format=box_format, mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction
+    )  # fmt: skip

@@ -16,12 +16,12 @@ from losskit.losses.detection.plane import closed, extents, measured, steepest
 
 def linear(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1):
     _, lost = measured(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1)
-    return closed(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, lost, -1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    return closed(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, lost, -1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 def square(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1):
     iou, lost = measured(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1)
-    return closed(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, lost * (1.0 + iou), -2.0 * iou, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    return closed(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, lost * (1.0 + iou), -2.0 * iou, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 def logarithm(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1):
@@ -30,7 +30,7 @@ def logarithm(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1):
     floored = maximum(iou, 1e-18)
     value = where(lost < 0.5, -log1p(-lost), -log_floored(floored))
     slope = where(iou > 1e-18, steepest(1.0 / floored, ex, ey), 0.0 * iou)  # without overlap the loss is as flat as IoU
-    return closed(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, value, -slope, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    return closed(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, value, -slope, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 FORMULAS = {"linear": linear, "square": square, "log": logarithm}
@@ -69,7 +69,6 @@ def iou(input: Tensor, target: Tensor, *, box_format: BoxFormat = "xyxy") -> Ten
     pattern="boxes",
     formula="1 - IoU  (square: 1 - IoU^2, log: -log IoU),  IoU = |A & B| / |A or B|",
     arguments=({"mode": "linear"}, {"mode": "square"}, {"mode": "log"}),
-    tolerance=4e-6,
     scores=(iou,),
     chinese="""
     IoU 损失：输入与目标都是框，最后一维四个数，默认是左上角与右下角 (x1, y1, x2, y2)。损失为 1 减去交并比。

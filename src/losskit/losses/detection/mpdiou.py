@@ -42,7 +42,6 @@ def textbook(mp, x, t, image_size):
     pattern="boxes",
     formula="1 - IoU + (d_1^2 + d_2^2) / (W^2 + H^2),  d_1, d_2 between the corners, W and H of the picture",
     arguments=({"image_size": (1.0, 1.0)}, {"image_size": (480.0, 640.0)}),
-    tolerance=4e-6,
     chinese="""
     MPDIoU 损失：输入与目标都是框，最后一维四个数。在 1 - IoU 之上，再加左上角与右下角距离的平方和除以图片对角线的平方。
     何时用：想用最简单的一项同时约束中心与大小；框用像素坐标时 image_size 填 (高, 宽)，归一化坐标用默认的 (1, 1)。

@@ -64,10 +64,10 @@ def shared(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1):
 
 
 def measured(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1):
-    """IoU, and 1 - IoU, which is no difference. IoU of identical boxes is 1, whatever their size."""
+    """IoU, and 1 - IoU, which is no difference; exactly 1 for boxes apart. IoU of identical boxes is 1, whatever their size."""
     ix, iy, _, _, _, _, rest, union, inverse, same = shared(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1)
-    none = union < 1e-30
-    return where(none, where(same, 1.0, 0.0), ix * iy * inverse), where(none, where(same, 0.0, 1.0), rest * inverse)
+    none, both = union < 1e-30, ix * iy
+    return where(none, where(same, 1.0, 0.0), both * inverse), where(none, where(same, 0.0, 1.0), where(both == 0.0, 1.0, rest * inverse))
 
 
 def extents(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1):
@@ -94,15 +94,19 @@ def unlike(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1):
     )
 
 
-def along(a0, a1, b0, b1, by_o, by_w, by_v, by_e, by_m):
-    """From derivatives by overlap, sizes of both, extent and distance of the centres on one axis to those by the four coordinates, disorder included."""
+def along(a0, a1, b0, b1, by_o, by_w, by_v, by_e, by_m, a_in, a_out, b_in, b_out):
+    """From derivatives by overlap, sizes of both, extent and distance of the centres on one axis to those by the four coordinates, disorder included.
+
+    The last four are derivatives by the sizes once more: of an end within the box around both, and of one that is an end of that box.
+    """
     i, j, u, v, overlap, _, wrong = axis(a0, a1, b0, b1)
     meets = where(overlap >= 0.0, by_o, 0.0)
     centre = 0.5 * by_m
-    gl = centre - by_w - meets * step(i, u) - by_e * step(u, i)
-    gh = centre + by_w + meets * step(v, j) + by_e * step(j, v)
-    gu = -centre - by_v - meets * step(u, i) - by_e * step(i, u)
-    gv = -centre + by_v + meets * step(j, v) + by_e * step(v, j)
+    first, last = step(u, i), step(j, v)  # how far the ends of a are those of the box around both
+    gl = centre - by_w - meets * (1.0 - first) - by_e * first - (a_in * (1.0 - first) + a_out * first)
+    gh = centre + by_w + meets * (1.0 - last) + by_e * last + (a_in * (1.0 - last) + a_out * last)
+    gu = -centre - by_v - meets * first - by_e * (1.0 - first) - (b_in * first + b_out * (1.0 - first))
+    gv = -centre + by_v + meets * last + by_e * (1.0 - last) + (b_in * last + b_out * (1.0 - last))
     _, by_wrong, by_size = disorder(wrong, v - u)
     turned = a0 > a1
     both = 0.5 * (gl + gh)
@@ -112,25 +116,37 @@ def along(a0, a1, b0, b1, by_o, by_w, by_v, by_e, by_m):
     return where(turned, both + by_wrong, gl), where(turned, both - by_wrong, gh), where(swapped, gv, gu), where(swapped, gu, gv)
 
 
-def closed(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, value, by_iou, by_union, by_ex, by_ey, by_mx, by_my, by_wx, by_wy, by_vx, by_vy):
-    """A loss of two boxes from its value and its derivatives by IoU, union (in units of the box around both), extents, distances of the centres, and sizes.
+def spread(free, filled, empty, union):
+    """How fast the empty share grows with the box around both, whose end an end of a box is: `free` of that box across it, less the share; or what is not empty
+    less what is filled, the same, where those are the smaller numbers."""
+    return where(empty < union, free - empty, union - filled)
 
-    Identical boxes have no derivative by IoU and union: there the loss has its minimum, and rounding would leave a rest of one.
+
+def closed(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, value, by_iou, by_empty, empty, by_ex, by_ey, by_mx, by_my, by_wx, by_wy, by_vx, by_vy):
+    """A loss of two boxes from its value and its derivatives by IoU, by the empty share of the box around both (and that share), extents, distances of the
+    centres, and sizes.
+
+    Identical boxes have no derivative by IoU and empty share: there the loss has its minimum, and rounding would leave a rest of one.
     """
-    _, _, ux, vx, _, ex, tx = axis(ax0, ax1, bx0, bx1)
-    _, _, uy, vy, _, ey, ty = axis(ay0, ay1, by0, by1)
+    lx, hx, ux, vx, ox, ex, tx = axis(ax0, ax1, bx0, bx1)
+    ly, hy, uy, vy, oy, ey, ty = axis(ay0, ay1, by0, by1)
     sx, sy = inverse_of(ex), inverse_of(ey)
     ix, iy, px, py, qx, qy, _, union, inverse, same = shared(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1)
-    by_iou, by_union = where(same, 0.0, by_iou), where(same, 0.0, by_union)
+    by_iou, by_empty = where(same, 0.0, by_iou), where(same, 0.0, by_empty)
     iou = ix * iy * inverse
-    by_area = by_union - by_iou * iou * inverse
-    by_i = by_iou * (1.0 + iou) * inverse - by_union
+    by_area = -by_iou * iou * inverse
+    by_i = by_iou * (1.0 + iou) * inverse + by_empty
+    ax, bx, gx = alone(lx, hx, ux, vx, ox)
+    ay, by, gy = alone(ly, hy, uy, vy, oy)
+    along_x, along_y = by_empty * sx, by_empty * sy
     gax0, gax1, gbx0, gbx1 = along(
-        ax0, ax1, bx0, bx1, by_i * iy * sx, by_area * py * sx + by_wx, by_area * qy * sx + by_vx, by_ex - by_union * union * sx, by_mx
-    )
+        ax0, ax1, bx0, bx1, by_i * iy * sx, by_area * py * sx + by_wx, by_area * qy * sx + by_vx, by_ex, by_mx,
+        -along_x * py, along_x * spread((by + gy) * sy, py, empty, union), -along_x * qy, along_x * spread((ay + gy) * sy, qy, empty, union),
+    )  # fmt: skip
     gay0, gay1, gby0, gby1 = along(
-        ay0, ay1, by0, by1, by_i * ix * sy, by_area * px * sy + by_wy, by_area * qx * sy + by_vy, by_ey - by_union * union * sy, by_my
-    )
+        ay0, ay1, by0, by1, by_i * ix * sy, by_area * px * sy + by_wy, by_area * qx * sy + by_vy, by_ey, by_my,
+        -along_y * px, along_y * spread((bx + gx) * sx, px, empty, union), -along_y * qx, along_y * spread((ax + gx) * sx, qx, empty, union),
+    )  # fmt: skip
     penalty_x, _, _ = disorder(tx, vx - ux)
     penalty_y, _, _ = disorder(ty, vy - uy)
     return value + (penalty_x + penalty_y), gax0, gay0, gax1, gay1, gbx0, gby0, gbx1, gby1

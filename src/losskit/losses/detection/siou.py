@@ -48,7 +48,7 @@ def formula(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, theta, less):
     shape_y, by_wy, by_vy = shape(wy, vy, dy, theta, less)
     return closed(
         ax0, ay0, ax1, ay1, bx0, by0, bx1, by1,
-        lost + 0.5 * (distance + (shape_x + shape_y)), -1.0, 0.0, -by_qx * qx * sx, -by_qy * qy * sy,
+        lost + 0.5 * (distance + (shape_x + shape_y)), -1.0, 0.0, 0.0, -by_qx * qx * sx, -by_qy * qy * sy,
         by_qx * sx - by_gamma * turn * py * sign(mx), by_qy * sy + by_gamma * turn * px * sign(my), 0.5 * by_wx, 0.5 * by_wy, 0.5 * by_vx, 0.5 * by_vy,
     )  # fmt: skip
 
@@ -77,7 +77,6 @@ def textbook(mp, x, t, theta):
     pattern="boxes",
     formula="1 - IoU + (D + S) / 2,  D = sum(1 - exp(-(2 - L) (m / c)^2)),  L = sin 2a,  S = sum((1 - exp(-|w - w*| / max(w, w*)))^theta)",
     arguments=({"theta": 4.0}, {"theta": 1.5}),
-    tolerance=4e-6,
     chinese="""
     SIoU 损失：输入与目标都是框，最后一维四个数。在 1 - IoU 之上，再加与连线角度有关的距离项和形状项，各乘 1/2。
     何时用：想让预测框先沿较近的坐标轴靠近目标时；YOLOv6 等检测器使用；theta 越大，形状项对小差别越宽容，论文建议 2 到 6。

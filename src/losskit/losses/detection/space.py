@@ -1,7 +1,7 @@
 """IoU, GIoU and DIoU losses of boxes in space: `plane.py` and the formulas in the plane with a third axis. Corners come as (x0, y0, z0, x1, y1, z1)."""
 
 from losskit.engines.language import log1p, log_floored, maximum, where
-from losskit.losses.detection.plane import alone, along, axis, disorder, inverse_of, steepest
+from losskit.losses.detection.plane import alone, along, axis, disorder, inverse_of, spread, steepest
 
 
 def shared(ax0, ay0, az0, ax1, ay1, az1, bx0, by0, bz0, bx1, by1, bz1):
@@ -26,8 +26,8 @@ def shared(ax0, ay0, az0, ax1, ay1, az1, bx0, by0, bz0, bx1, by1, bz1):
 def measured(ax0, ay0, az0, ax1, ay1, az1, bx0, by0, bz0, bx1, by1, bz1):
     """IoU, and 1 - IoU, which is no difference."""
     ix, iy, iz, _, _, _, _, _, _, rest, union, inverse, same = shared(ax0, ay0, az0, ax1, ay1, az1, bx0, by0, bz0, bx1, by1, bz1)
-    none = union < 1e-30
-    return where(none, where(same, 1.0, 0.0), ix * iy * iz * inverse), where(none, where(same, 0.0, 1.0), rest * inverse)
+    none, both = union < 1e-30, ix * iy * iz
+    return where(none, where(same, 1.0, 0.0), both * inverse), where(none, where(same, 0.0, 1.0), where(both == 0.0, 1.0, rest * inverse))
 
 
 def extents(ax0, ay0, az0, ax1, ay1, az1, bx0, by0, bz0, bx1, by1, bz1):
@@ -77,27 +77,35 @@ def apart(ax0, ay0, az0, ax1, ay1, az1, bx0, by0, bz0, bx1, by1, bz1, ex, ey, ez
 
 
 def closed(
-    ax0, ay0, az0, ax1, ay1, az1, bx0, by0, bz0, bx1, by1, bz1, value, by_iou, by_union, by_ex, by_ey, by_ez, by_mx, by_my, by_mz
+    ax0, ay0, az0, ax1, ay1, az1, bx0, by0, bz0, bx1, by1, bz1, value, by_iou, by_empty, empty, by_ex, by_ey, by_ez, by_mx, by_my, by_mz
 ):  # fmt: skip
-    """A loss of two boxes from its value and its derivatives by IoU, union (in units of the box around both), extents and distances of the centres."""
-    _, _, ux, vx, _, ex, tx = axis(ax0, ax1, bx0, bx1)
-    _, _, uy, vy, _, ey, ty = axis(ay0, ay1, by0, by1)
-    _, _, uz, vz, _, ez, tz = axis(az0, az1, bz0, bz1)
+    """As in the plane, without sizes. What a box leaves free across an axis is what it leaves free of one of the two others, and of the rest of the second."""
+    lx, hx, ux, vx, ox, ex, tx = axis(ax0, ax1, bx0, bx1)
+    ly, hy, uy, vy, oy, ey, ty = axis(ay0, ay1, by0, by1)
+    lz, hz, uz, vz, oz, ez, tz = axis(az0, az1, bz0, bz1)
     sx, sy, sz = inverse_of(ex), inverse_of(ey), inverse_of(ez)
     ix, iy, iz, px, py, pz, qx, qy, qz, _, union, inverse, same = shared(ax0, ay0, az0, ax1, ay1, az1, bx0, by0, bz0, bx1, by1, bz1)
-    by_iou, by_union = where(same, 0.0, by_iou), where(same, 0.0, by_union)
+    by_iou, by_empty = where(same, 0.0, by_iou), where(same, 0.0, by_empty)
     iou = ix * iy * iz * inverse
-    by_volume = by_union - by_iou * iou * inverse
-    by_i = by_iou * (1.0 + iou) * inverse - by_union
+    by_volume = -by_iou * iou * inverse
+    by_i = by_iou * (1.0 + iou) * inverse + by_empty
+    ax, bx, gx = alone(lx, hx, ux, vx, ox)
+    ay, by, gy = alone(ly, hy, uy, vy, oy)
+    az, bz, gz = alone(lz, hz, uz, vz, oz)
+    fx, fy, fz, hx, hy, hz = (bx + gx) * sx, (by + gy) * sy, (bz + gz) * sz, (ax + gx) * sx, (ay + gy) * sy, (az + gz) * sz  # free of a, of b
+    along_x, along_y, along_z = by_empty * sx, by_empty * sy, by_empty * sz
     gax0, gax1, gbx0, gbx1 = along(
-        ax0, ax1, bx0, bx1, by_i * iy * iz * sx, by_volume * py * pz * sx, by_volume * qy * qz * sx, by_ex - by_union * union * sx, by_mx
-    )
+        ax0, ax1, bx0, bx1, by_i * iy * iz * sx, by_volume * py * pz * sx, by_volume * qy * qz * sx, by_ex, by_mx,
+        -along_x * py * pz, along_x * spread(fy + py * fz, py * pz, empty, union), -along_x * qy * qz, along_x * spread(hy + qy * hz, qy * qz, empty, union),
+    )  # fmt: skip
     gay0, gay1, gby0, gby1 = along(
-        ay0, ay1, by0, by1, by_i * ix * iz * sy, by_volume * px * pz * sy, by_volume * qx * qz * sy, by_ey - by_union * union * sy, by_my
-    )
+        ay0, ay1, by0, by1, by_i * ix * iz * sy, by_volume * px * pz * sy, by_volume * qx * qz * sy, by_ey, by_my,
+        -along_y * px * pz, along_y * spread(fx + px * fz, px * pz, empty, union), -along_y * qx * qz, along_y * spread(hx + qx * hz, qx * qz, empty, union),
+    )  # fmt: skip
     gaz0, gaz1, gbz0, gbz1 = along(
-        az0, az1, bz0, bz1, by_i * ix * iy * sz, by_volume * px * py * sz, by_volume * qx * qy * sz, by_ez - by_union * union * sz, by_mz
-    )
+        az0, az1, bz0, bz1, by_i * ix * iy * sz, by_volume * px * py * sz, by_volume * qx * qy * sz, by_ez, by_mz,
+        -along_z * px * py, along_z * spread(fx + px * fy, px * py, empty, union), -along_z * qx * qy, along_z * spread(hx + qx * hy, qx * qy, empty, union),
+    )  # fmt: skip
     penalty_x, _, _ = disorder(tx, vx - ux)
     penalty_y, _, _ = disorder(ty, vy - uy)
     penalty_z, _, _ = disorder(tz, vz - uz)
@@ -106,12 +114,12 @@ def closed(
 
 def linear(ax0, ay0, az0, ax1, ay1, az1, bx0, by0, bz0, bx1, by1, bz1):
     _, lost = measured(ax0, ay0, az0, ax1, ay1, az1, bx0, by0, bz0, bx1, by1, bz1)
-    return closed(ax0, ay0, az0, ax1, ay1, az1, bx0, by0, bz0, bx1, by1, bz1, lost, -1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    return closed(ax0, ay0, az0, ax1, ay1, az1, bx0, by0, bz0, bx1, by1, bz1, lost, -1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 def square(ax0, ay0, az0, ax1, ay1, az1, bx0, by0, bz0, bx1, by1, bz1):
     iou, lost = measured(ax0, ay0, az0, ax1, ay1, az1, bx0, by0, bz0, bx1, by1, bz1)
-    return closed(ax0, ay0, az0, ax1, ay1, az1, bx0, by0, bz0, bx1, by1, bz1, lost * (1.0 + iou), -2.0 * iou, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    return closed(ax0, ay0, az0, ax1, ay1, az1, bx0, by0, bz0, bx1, by1, bz1, lost * (1.0 + iou), -2.0 * iou, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 def logarithm(ax0, ay0, az0, ax1, ay1, az1, bx0, by0, bz0, bx1, by1, bz1):
@@ -120,38 +128,17 @@ def logarithm(ax0, ay0, az0, ax1, ay1, az1, bx0, by0, bz0, bx1, by1, bz1):
     floored = maximum(iou, 1e-18)
     value = where(lost < 0.5, -log1p(-lost), -log_floored(floored))
     slope = where(iou > 1e-18, steepest(1.0 / floored, where(ex < ey, ex, ey), ez), 0.0 * iou)
-    return closed(ax0, ay0, az0, ax1, ay1, az1, bx0, by0, bz0, bx1, by1, bz1, value, -slope, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    return closed(ax0, ay0, az0, ax1, ay1, az1, bx0, by0, bz0, bx1, by1, bz1, value, -slope, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 def giou(ax0, ay0, az0, ax1, ay1, az1, bx0, by0, bz0, bx1, by1, bz1):
     _, lost = measured(ax0, ay0, az0, ax1, ay1, az1, bx0, by0, bz0, bx1, by1, bz1)
-    return closed(
-        ax0,
-        ay0,
-        az0,
-        ax1,
-        ay1,
-        az1,
-        bx0,
-        by0,
-        bz0,
-        bx1,
-        by1,
-        bz1,
-        lost + outside(ax0, ay0, az0, ax1, ay1, az1, bx0, by0, bz0, bx1, by1, bz1),
-        -1.0,
-        -1.0,
-        0.0,
-        0.0,
-        0.0,
-        0.0,
-        0.0,
-        0.0,
-    )
+    empty = outside(ax0, ay0, az0, ax1, ay1, az1, bx0, by0, bz0, bx1, by1, bz1)
+    return closed(ax0, ay0, az0, ax1, ay1, az1, bx0, by0, bz0, bx1, by1, bz1, lost + empty, -1.0, 1.0, empty, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 def diou(ax0, ay0, az0, ax1, ay1, az1, bx0, by0, bz0, bx1, by1, bz1):
     _, lost = measured(ax0, ay0, az0, ax1, ay1, az1, bx0, by0, bz0, bx1, by1, bz1)
     ex, ey, ez = extents(ax0, ay0, az0, ax1, ay1, az1, bx0, by0, bz0, bx1, by1, bz1)
     share, by_ex, by_ey, by_ez, by_mx, by_my, by_mz = apart(ax0, ay0, az0, ax1, ay1, az1, bx0, by0, bz0, bx1, by1, bz1, ex, ey, ez)
-    return closed(ax0, ay0, az0, ax1, ay1, az1, bx0, by0, bz0, bx1, by1, bz1, lost + share, -1.0, 0.0, by_ex, by_ey, by_ez, by_mx, by_my, by_mz)
+    return closed(ax0, ay0, az0, ax1, ay1, az1, bx0, by0, bz0, bx1, by1, bz1, lost + share, -1.0, 0.0, 0.0, by_ex, by_ey, by_ez, by_mx, by_my, by_mz)

@@ -17,7 +17,7 @@ def formula(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1):
     share, _, _, by_mx, by_my = apart(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, ex, ey)
     factor = exp(share)
     value = factor * lost
-    return closed(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, value, -factor, 0.0, 0.0, 0.0, value * by_mx, value * by_my, 0.0, 0.0, 0.0, 0.0)
+    return closed(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, value, -factor, 0.0, 0.0, 0.0, 0.0, value * by_mx, value * by_my, 0.0, 0.0, 0.0, 0.0)
 
 
 def textbook(mp, x, t):
@@ -37,7 +37,6 @@ def textbook(mp, x, t):
     pattern="boxes",
     formula="exp(d^2 / c^2) (1 - IoU),  c held constant",
     arguments=({},),
-    tolerance=4e-6,
     chinese="""
     WIoU(v1)损失：输入与目标都是框，最后一维四个数。1 - IoU 乘以 exp(中心距离的平方 / 外接框对角线的平方)，求导时对角线视为常数。
     何时用：标注质量参差时，希望距离只是放大 IoU 损失，而不像 DIoU、CIoU 那样另加惩罚项。
