@@ -125,3 +125,14 @@ def test_modules(case):
         assert torch.equal(module(a, b, mask=mask), wanted)
         for twin in (copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
             assert repr(twin) == repr(module) and torch.equal(twin(a, b, mask=mask), wanted)
+
+
+@pytest.mark.parametrize("engine", ["cpu", "torch"])
+def test_boxes_apart_have_an_iou_of_exactly_nothing(engine):
+    """Not what rounding leaves of 1 - 1."""
+    a, b = ordinary(3000, seed=11)
+    b = b + torch.tensor([30.0, 0.0, 30.0, 0.0])
+    with losskit.use_engine(engine):
+        assert not losskit.iou(a, b).any() and (losskit.iou_loss(a, b, reduction="none") == 1).all()
+        a[7, 2] = math.nan
+        assert losskit.iou(a, b)[7].isnan()

@@ -122,7 +122,10 @@ def test_what_comes_out(found):
     held = {c.name.en: (c.held, c.held_published) for c in boxes_claims.claims(found)}
     assert held["IoU moves only what overlaps"] == held["the larger basin of GIoU"] == held["DIoU before IoU"] == held["CIoU before DIoU"] == (True, True)
     assert held["the cross of GIoU"] == held["DIoU before GIoU"] == held["DIoU on the axes"] == (False, True)
-    assert found.courses["iou_loss"].moved == 0.0 < found.courses["giou_loss"].moved and 0.5 < found.apart < 0.9
+    assert found.courses["iou_loss"].moved == 0.0 < found.courses["giou_loss"].moved
+    given = boxes_simulation.problem(POINTS, 0)
+    meets = iou(given.start.reshape(-1, 4).double(), given.target.reshape(-1, 4).double()) > 0
+    assert 0.5 < found.apart == pytest.approx(1 - meets.double().mean().item(), abs=2e-4)
     assert [c.published is None for c in boxes_claims.claims(found)].count(True) == 3
 
 

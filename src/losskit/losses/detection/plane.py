@@ -64,10 +64,11 @@ def shared(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1):
 
 
 def measured(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1):
-    """IoU, and 1 - IoU, which is no difference; exactly 1 for boxes apart. IoU of identical boxes is 1, whatever their size."""
+    """IoU, and 1 - IoU, which is no difference; exactly 1 for boxes apart (or NaN, where the rest is). IoU of identical boxes is 1, whatever their size."""
     ix, iy, _, _, _, _, rest, union, inverse, same = shared(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1)
     none, both = union < 1e-30, ix * iy
-    return where(none, where(same, 1.0, 0.0), both * inverse), where(none, where(same, 0.0, 1.0), where(both == 0.0, 1.0, rest * inverse))
+    lost = where(both == 0.0, where(rest == rest, 1.0, rest), rest * inverse)  # a NaN stays
+    return where(none, where(same, 1.0, 0.0), both * inverse), where(none, where(same, 0.0, 1.0), lost)
 
 
 def extents(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1):

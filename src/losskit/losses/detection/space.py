@@ -27,7 +27,8 @@ def measured(ax0, ay0, az0, ax1, ay1, az1, bx0, by0, bz0, bx1, by1, bz1):
     """IoU, and 1 - IoU, which is no difference."""
     ix, iy, iz, _, _, _, _, _, _, rest, union, inverse, same = shared(ax0, ay0, az0, ax1, ay1, az1, bx0, by0, bz0, bx1, by1, bz1)
     none, both = union < 1e-30, ix * iy * iz
-    return where(none, where(same, 1.0, 0.0), both * inverse), where(none, where(same, 0.0, 1.0), where(both == 0.0, 1.0, rest * inverse))
+    lost = where(both == 0.0, where(rest == rest, 1.0, rest), rest * inverse)  # a NaN stays
+    return where(none, where(same, 1.0, 0.0), both * inverse), where(none, where(same, 0.0, 1.0), lost)
 
 
 def extents(ax0, ay0, az0, ax1, ay1, az1, bx0, by0, bz0, bx1, by1, bz1):
