@@ -1,7 +1,8 @@
 """What is being examined: a callable, the loss it claims to be, and how to call it."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -22,6 +23,15 @@ class LawBroken(AssertionError):
 
 class NotOffered(Exception):
     """The callable lacks what the law speaks of."""
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """What PyTorch says when a transform cannot go through the callable breaks the law."""
+    try:
+        yield
+    except (RuntimeError, NotImplementedError) as error:
+        raise LawBroken(str(error).strip().splitlines()[0]) from None
 
 
 @dataclass(frozen=True)

@@ -61,9 +61,9 @@ def by_hand() -> tuple[Block, ...]:
             Text(
                 "IoU says 1 of every box that does not overlap, whatever its size: no slope, no step. DIoU and CIoU add d² / c², and there are two ways to make that smaller: come closer, or grow, for c grows along. "
                 f"Once the box holds the target, of area A, its IoU is A / s² and its penalty d² / 2s²: to grow gives up the one and saves the other, and pays for ever where d² is more than 2 A, here {apart:g} against {2 * area:g}. The slope becomes tiny, but AdamW divides its size out and goes on. Where steps are as small as the slope, as in chapter 5, "
-                "a box may well come back (tried once, with seed 0 and 200 steps: stochastic gradient descent, rate 0.3, momentum 0.9, takes DIoU from apart to a mean IoU of 0.67). GIoU's loss is smallest at a certain size (which does not always save it, see below), EIoU also counts how far widths and heights are apart, WIoU holds c constant in its gradient.",
+                "a box may well come back. GIoU's loss is smallest at a certain size (which does not always save it, see below), EIoU also counts how far widths and heights are apart, WIoU holds c constant in its gradient.",
                 f"只要不相交，无论多大，IoU 损失都是 1：没有斜率，就没有脚步。DIoU 与 CIoU 加上 d² / c²，要减小它有两条路：靠近，或者长大，因为 c 跟着变大。一旦框住目标(面积为 A)，IoU 为 A / s²，惩罚为 d² / 2s²：再长大，放弃前者、省下后者，只要 d² 大于 2A(这里 {apart:g} 比 {2 * area:g})就永远划算。"
-                "斜率会变得极小，但 AdamW 会除掉它的大小，继续走。步长与斜率成正比时(如第 5 章)，框可能自己回来(只试过一次，种子 0、200 步：随机梯度下降，步长 0.3，动量 0.9，DIoU 从远处出发的平均 IoU 为 0.67)。GIoU 的损失在某个大小处最小(也并非总能得救，见下文)，EIoU 还要算宽高差多少，WIoU 求导时把 c 当作常数。",
+                "斜率会变得极小，但 AdamW 会除掉它的大小，继续走。步长与斜率成正比时(如第 5 章)，框可能自己回来。GIoU 的损失在某个大小处最小(也并非总能得救，见下文)，EIoU 还要算宽高差多少，WIoU 求导时把 c 当作常数。",
             )
         ),
     )

@@ -104,14 +104,21 @@ def load(learned: Crops, tested: Crops, held_out: NDArray[np.int64], count: int,
     return Data(learned.pixels.flatten(0, 1), learned.box.flatten(0, 1), torch.as_tensor(order), test_x, test_box)
 
 
-def fit(entry: Entry, start: tuple[float, ...], data: Data, seed: int) -> Tensor:
+def drawn(seed: int, count: int) -> tuple[Crops, Crops, NDArray[np.int64], Data]:
+    """The crops of training and of test, the coins that each fold holds out, and what `count` steps learn from."""
+    learned, tested = (crops(n, np.random.default_rng([seed, n]), turn=turn) for n, turn in ((LEARNED, True), (TESTED, False)))
+    held_out = folds(seed)
+    return learned, tested, held_out, load(learned, tested, held_out, count, seed)
+
+
+def fit(entry: Entry, start: tuple[float, ...], data: Data, seed: int, warm: float = WARM) -> Tensor:
     """Train, and answer the test crops before, on the way and at the end: (looks, crops of a fold, FOLDS, 4)."""
     networks, loss = Networks(start, seed), module(LOSSES[entry.loss], {})
     count = len(data.order)
     looks, path = set(points(count)), []
 
     def rate(step: int) -> float:
-        return min(1.0, (step + 1) / (WARM * count)) * 0.5 * (1.0 + math.cos(math.pi * step / count))
+        return min(1.0, (step + 1) / max(warm * count, 1.0)) * 0.5 * (1.0 + math.cos(math.pi * step / count))
 
     adam = torch.optim.AdamW(networks.parameters(), lr=RATE, eps=1e-15, weight_decay=0.0, fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(adam, rate)
@@ -168,9 +175,8 @@ class Findings(NamedTuple):
 
 def run(seed: int, effort: Effort, advance: Advance) -> Findings:
     """Train with every loss from both starts, holding out every coin once; two losses at a time, each on one thread."""
-    learned, tested = (crops(n, np.random.default_rng([seed, n]), turn=turn) for n, turn in ((LEARNED, True), (TESTED, False)))
-    held_out, count = folds(seed), steps(effort)
-    data = load(learned, tested, held_out, count, seed)
+    count = steps(effort)
+    learned, tested, held_out, data = drawn(seed, count)
 
     def by_fold(x: Tensor) -> Tensor:  # (..., crops of a fold, FOLDS, n) to (..., crops, n)
         return x.transpose(-3, -2).flatten(-3, -2)

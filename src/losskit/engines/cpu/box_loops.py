@@ -106,7 +106,7 @@ def weighed(fs, i):
 
 
 def boxes(lo, hi, context):
-    """Chunks lo .. hi. Gradients are written by the first GRADIENTS boxes: none, the input's, or both; the losses of each pair where there is an address for them."""
+    """Chunks lo .. hi. GRADIENTS says how many are written, none, the input's or both; the losses of each pair are, where there is an address for them."""
     c = view(context, PLACES, int64)
     n = c[N]
     scale = REAL(real_of(c[SCALE]))

@@ -33,11 +33,11 @@ def kernel(planes: bool | None, kind: str, shift: bool, formula: Callable[..., A
     """A loop for a formula, as a C function (begin, end, context): over tiles, of planes or not, or over rows (None)."""
 
     def build() -> store.Code:
-        from losskit.engines.cpu import compiler
+        from losskit.engines.cpu import distribution_compiler
 
         if planes is None:
-            return compiler.distribution_rows(kind, shift, formula, params, link, *dtypes)
-        return compiler.distribution_tiles(planes, kind, shift, formula, params, link, *dtypes)
+            return distribution_compiler.rows(kind, shift, formula, params, link, *dtypes)
+        return distribution_compiler.tiles(planes, kind, shift, formula, params, link, *dtypes)
 
     label = f"distributions_{formula.__module__.rpartition('.')[2]}_{formula.__name__}"
     variant = repr((planes, kind, shift, params, dtypes)).encode() + (fingerprint(link) if link is not None else b"")
@@ -49,9 +49,9 @@ def look_kernel(planes: bool, logs: bool, *dtypes: torch.dtype) -> Any:
     """The loop that looks whether numbers are distributions."""
 
     def build() -> store.Code:
-        from losskit.engines.cpu import compiler
+        from losskit.engines.cpu import distribution_compiler
 
-        return compiler.look(planes, logs, *dtypes)
+        return distribution_compiler.look(planes, logs, *dtypes)
 
     label = f"look_{int(planes)}{int(logs)}_" + "_".join(str(dtype)[6:] for dtype in dtypes)
     return BODY(store.function(label, label.encode(), build))

@@ -93,19 +93,26 @@ def closed(
     ax, bx, gx = alone(lx, hx, ux, vx, ox)
     ay, by, gy = alone(ly, hy, uy, vy, oy)
     az, bz, gz = alone(lz, hz, uz, vz, oz)
-    fx, fy, fz, hx, hy, hz = (bx + gx) * sx, (by + gy) * sy, (bz + gz) * sz, (ax + gx) * sx, (ay + gy) * sy, (az + gz) * sz  # free of a, of b
+    fx, fy, fz, rx, ry, rz = (
+        (bx + gx) * sx,
+        (by + gy) * sy,
+        (bz + gz) * sz,
+        (ax + gx) * sx,
+        (ay + gy) * sy,
+        (az + gz) * sz,
+    )  # of the extents, what a leaves free, and b
     along_x, along_y, along_z = by_empty * sx, by_empty * sy, by_empty * sz
     gax0, gax1, gbx0, gbx1 = along(
         ax0, ax1, bx0, bx1, by_i * iy * iz * sx, by_volume * py * pz * sx, by_volume * qy * qz * sx, by_ex, by_mx,
-        -along_x * py * pz, along_x * spread(fy + py * fz, py * pz, empty, union), -along_x * qy * qz, along_x * spread(hy + qy * hz, qy * qz, empty, union),
+        -along_x * py * pz, along_x * spread(fy + py * fz, py * pz, empty, union), -along_x * qy * qz, along_x * spread(ry + qy * rz, qy * qz, empty, union),
     )  # fmt: skip
     gay0, gay1, gby0, gby1 = along(
         ay0, ay1, by0, by1, by_i * ix * iz * sy, by_volume * px * pz * sy, by_volume * qx * qz * sy, by_ey, by_my,
-        -along_y * px * pz, along_y * spread(fx + px * fz, px * pz, empty, union), -along_y * qx * qz, along_y * spread(hx + qx * hz, qx * qz, empty, union),
+        -along_y * px * pz, along_y * spread(fx + px * fz, px * pz, empty, union), -along_y * qx * qz, along_y * spread(rx + qx * rz, qx * qz, empty, union),
     )  # fmt: skip
     gaz0, gaz1, gbz0, gbz1 = along(
         az0, az1, bz0, bz1, by_i * ix * iy * sz, by_volume * px * py * sz, by_volume * qx * qy * sz, by_ez, by_mz,
-        -along_z * px * py, along_z * spread(fx + px * fy, px * py, empty, union), -along_z * qx * qy, along_z * spread(hx + qx * hy, qx * qy, empty, union),
+        -along_z * px * py, along_z * spread(fx + px * fy, px * py, empty, union), -along_z * qx * qy, along_z * spread(rx + qx * ry, qx * qy, empty, union),
     )  # fmt: skip
     penalty_x, _, _ = disorder(tx, vx - ux)
     penalty_y, _, _ = disorder(ty, vy - uy)

@@ -1,0 +1,126 @@
+"""Compiling the loops of rows with distributions (`compiler.py`)."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from losskit.engines.call import real_dtype
+from losskit.engines.cpu import distribution_loops, loops, row_loops
+from losskit.engines.cpu import distribution_tiles as tiles_of_distributions
+from losskit.engines.cpu.compiler import (
+    LOOP,
+    NUMPY_REAL,
+    STORED,
+    SUMS,
+    compiled,
+    converter,
+    instance,
+    reader,
+    row_names,
+    shared_names,
+    stack_memory,
+    writer,
+)
+from losskit.engines.cpu.math import NAMES
+from losskit.engines.cpu.store import Code
+from losskit.engines.cpu.transpose import turn_square
+from losskit.engines.language import ROUNDING
+
+
+def shared(
+    kind: str,
+    shift: bool,
+    formula: Callable[..., Any],
+    params: int,
+    link: Callable[..., Any] | None,
+    input: torch.dtype,
+    target: torch.dtype,
+    factor: torch.dtype,
+) -> dict[str, Any]:
+    """The names of the loops of rows with distributions: those of rows, and what stands for the kind of target."""
+    walk = distribution_loops
+    names = row_names(formula, params, link, input, target if kind == "label" else torch.int64, factor)
+    names |= {name: value for name, value in vars(walk).items() if name.isupper() and isinstance(value, int)}
+    real = names["REAL"]
+    names |= dict(STORED_T=STORED[target][0], T_ITEM=target.itemsize, read_t=reader(target, real), write_t=writer(target))
+    names |= dict(ROW=walk.MAX_WIDTH * names["REAL_ITEM"], TWO=real(2), NAN=real(np.nan), ROUNDING=real(ROUNDING))
+    names["PLACE"] = real if kind == "position" else np.int32
+    given = kind == "distribution"
+    names["shift"] = instance(walk.shifted if shift else walk.unshifted, names)
+    masses = {"distribution": walk.mass_given, "label": walk.mass_of_label, "position": walk.mass_of_position, "none": walk.no_mass}
+    names["mass"] = instance(masses[kind], names)
+    names["keep_by_target"] = instance(walk.keep if given else walk.drop, names)
+    for part in (walk.apart, walk.levels, walk.log_chance, walk.slope, walk.placed):
+        names[part.__name__] = instance(part, names)
+    names |= dict(params=instance(loops.PARAMETERS[params], names), give=instance(row_loops.give, names, SUMS))
+    return names
+
+
+def rows(kind: str, shift: bool, *variant: Any) -> Code:
+    """`distribution_loops.row_walk` for one formula, kind of target and triple of dtypes."""
+    walk, names, given = distribution_loops, shared(kind, shift, *variant), kind == "distribution"
+    names |= dict(
+        label_of=instance({"label": walk.row_label, "position": walk.row_position}.get(kind, walk.no_row_label), names),
+        within=instance(walk.position_within if kind == "position" else walk.label_within, names),
+        base_of=instance(walk.row_base if shift else walk.no_row_base, names),
+        load_target=instance(walk.load_row if given else walk.no_load_row, names),
+        store_target=instance(walk.store_row if given else walk.no_store_row, names),
+        exponentials=instance(walk.exponentials, names, SUMS),
+        classes_of_row=instance(walk.classes_of_row, names, SUMS),
+        masses_of_row=instance(walk.masses_of_row, names, SUMS),
+    )
+    for part in (walk.clear_row, walk.fill, walk.without_one, walk.slopes):
+        names[part.__name__] = instance(part, names)
+    names["stack"] = stack_memory(3 * walk.BLOCK * names["REAL_ITEM"])
+    return compiled(walk.row_walk, names, LOOP)
+
+
+def tiles(planes: bool, kind: str, shift: bool, *variant: Any) -> Code:
+    """`distribution_tiles.tile_walk`, with classes apart in memory (`planes`) or next to each other."""
+    walk, names, given = tiles_of_distributions, shared(kind, shift, *variant), kind == "distribution"
+    names |= dict(turn_square=turn_square(names["REAL"]), SQUARE=row_loops.LINE // names["REAL_ITEM"])
+    names["bend_rows"] = instance(walk.bend_shifted_rows if shift else walk.bend_rows, names)
+    for part in (
+        walk.arrive,
+        walk.exponentials_of_class,
+        walk.levels_of_tile,
+        walk.class_of_tile,
+        walk.masses_of_class,
+        walk.sums,
+        walk.leave,
+        walk.leave_target,
+        walk.turn_back,
+    ):
+        names[part.__name__] = instance(part, names)
+    of_target = names | dict(read=names["read_t"], write=names["write_t"], ITEM=names["T_ITEM"], STORED=names["STORED_T"])
+    load, store, store_t = (
+        (walk.load_planes, walk.store_planes, walk.store_target_planes) if planes else (walk.load_rows, walk.store_rows, walk.store_target_rows)
+    )
+    numbers = 3 * row_loops.TILE + distribution_loops.SIDES * distribution_loops.MAX_WIDTH + row_loops.FLAT
+    names["factors_of"] = instance(walk.factors_of, names)
+    names |= dict(
+        items_of=instance({"label": row_loops.labels_of, "position": walk.positions_of}.get(kind, walk.factors_of), names),
+        base_of=instance(walk.tile_base if shift else walk.no_tile_base, names),
+        load_tile=instance(load, names),
+        store_tile=instance(store, names),
+        load_target=instance(load if given else walk.no_load_target, of_target),
+        store_target=instance(store_t if given else walk.no_store_target, of_target),
+        stack=stack_memory(numbers * names["REAL_ITEM"]),
+    )
+    return compiled(walk.tile_walk, names, LOOP)
+
+
+def look(planes: bool, logs: bool, input: torch.dtype, factor: torch.dtype) -> Code:
+    """`distribution_loops.look_at_planes` or `look_at_rows` for one pair of dtypes; of the numbers, or of their exponentials."""
+    walk, real = distribution_loops, NUMPY_REAL[real_dtype(input)]
+    names = shared_names(real) | {name: value for name, value in vars(walk).items() if name.isupper() and isinstance(value, int)}
+    names |= dict(
+        abs=abs, ITEM=input.itemsize, STORED=STORED[input][0], FACTOR_TYPE=STORED[factor][0], read=reader(input, real), read_factor=reader(factor, real)
+    )
+    names |= dict(ZERO=real(0), EDGE=real(1 + 1e-6), INFINITY=real(np.inf), stack=stack_memory(8 * walk.MAX_WIDTH))
+    names["chance"] = NAMES[np.dtype(real).name]["exp"] if logs else converter(real)
+    names["checked"] = instance(walk.checked, names)
+    names["summed"] = instance(walk.summed, names, SUMS)
+    return compiled(walk.look_at_planes if planes else walk.look_at_rows, names, LOOP)
