@@ -101,7 +101,7 @@ class BinaryCrossEntropyLoss(LossModule):
     from_logits: bool
     reduction: Literal["none", "mean", "sum"]
 
-    def __init__(self, *, weight: torch.Tensor | None | collections.abc.Sequence[float] = None, pos_weight: torch.Tensor | None | collections.abc.Sequence[float] = None, label_smoothing: float = 0.0, from_logits: bool = True, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, pos_weight: torch.Tensor | collections.abc.Sequence[float] | None = None, label_smoothing: float = 0.0, from_logits: bool = True, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class BoundaryLoss(LossModule):
     """Boundary loss of logits (default) or, with from_logits=False, of probabilities: probability times signed distance to the target's boundary."""
@@ -146,7 +146,7 @@ class CrossEntropyLoss(LossModule):
     return_parts: bool
     reduction: Literal["none", "mean", "sum"]
 
-    def __init__(self, *, weight: torch.Tensor | None | collections.abc.Sequence[float] = None, ignore_index: int = -100, label_smoothing: float = 0.0, z_loss: float = 0.0, softcap: float | None = None, dim: int = 1, from_logits: bool = True, log_input: bool = False, inplace: bool = False, return_parts: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, label_smoothing: float = 0.0, z_loss: float = 0.0, softcap: float | None = None, dim: int = 1, from_logits: bool = True, log_input: bool = False, inplace: bool = False, return_parts: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class DIoULoss(LossModule):
     """DIoU loss of boxes against the boxes they should be: 1 - IoU + the squared distance of the centres over the squared diagonal of the box around both."""
@@ -175,7 +175,7 @@ class DiceCELoss(LossModule):
     process_group: torch.distributed.distributed_c10d.ProcessGroup | None
     return_parts: bool
 
-    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], dice_weight: float = 1.0, ce_weight: float = 1.0, smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | None | collections.abc.Sequence[float] = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | None = None, return_parts: bool = False) -> None: ...
+    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], dice_weight: float = 1.0, ce_weight: float = 1.0, smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | None = None, return_parts: bool = False) -> None: ...
 
 class DiceFocalLoss(LossModule):
     """Dice loss plus focal loss of logits (default) or, with from_logits=False, of probabilities, from one pass over the logits."""
@@ -198,7 +198,7 @@ class DiceFocalLoss(LossModule):
     process_group: torch.distributed.distributed_c10d.ProcessGroup | None
     return_parts: bool
 
-    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], dice_weight: float = 1.0, focal_weight: float = 1.0, gamma: float = 2.0, alpha: float | torch.Tensor | None | collections.abc.Sequence[float] = None, smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | None | collections.abc.Sequence[float] = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | None = None, return_parts: bool = False) -> None: ...
+    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], dice_weight: float = 1.0, focal_weight: float = 1.0, gamma: float = 2.0, alpha: float | torch.Tensor | collections.abc.Sequence[float] | None = None, smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | None = None, return_parts: bool = False) -> None: ...
 
 class DiceLoss(LossModule):
     """Dice loss of logits (default) or, with from_logits=False, of probabilities: 1 minus twice the overlap over the two masses."""
@@ -216,7 +216,7 @@ class DiceLoss(LossModule):
     dim: int
     process_group: torch.distributed.distributed_c10d.ProcessGroup | None
 
-    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | None | collections.abc.Sequence[float] = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | None = None) -> None: ...
+    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | None = None) -> None: ...
 
 class DistributionFocalLoss(LossModule):
     """Distribution focal loss (DFL) of logits over bins 0, 1, ..., n - 1 against a real number between them: cross-entropy with its two nearest bins."""
@@ -263,7 +263,7 @@ class FocalLoss(LossModule):
     ignore_index: int
     reduction: Literal["none", "mean", "sum"]
 
-    def __init__(self, *, task: Literal["binary", "multilabel", "multiclass"] = "binary", alpha: float | torch.Tensor | None | collections.abc.Sequence[float] = None, gamma: float = 2.0, from_logits: bool = True, label_smoothing: float = 0.0, dim: int = 1, ignore_index: int = -100, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, task: Literal["binary", "multilabel", "multiclass"] = "binary", alpha: float | torch.Tensor | collections.abc.Sequence[float] | None = None, gamma: float = 2.0, from_logits: bool = True, label_smoothing: float = 0.0, dim: int = 1, ignore_index: int = -100, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class FocalTverskyLoss(LossModule):
     """Focal Tversky loss of logits (default) or, with from_logits=False, of probabilities: the Tversky loss of each class to a power."""
@@ -284,7 +284,7 @@ class FocalTverskyLoss(LossModule):
     dim: int
     process_group: torch.distributed.distributed_c10d.ProcessGroup | None
 
-    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], gamma: float = 0.75, alpha: float = 0.3, beta: float = 0.7, smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | None | collections.abc.Sequence[float] = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | None = None) -> None: ...
+    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], gamma: float = 0.75, alpha: float = 0.3, beta: float = 0.7, smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | None = None) -> None: ...
 
 class GIoULoss(LossModule):
     """GIoU loss of boxes against the boxes they should be: 1 - IoU + the empty share of the smallest box around both."""
@@ -304,7 +304,7 @@ class GeneralizedCrossEntropyLoss(LossModule):
     return_parts: bool
     reduction: Literal["none", "mean", "sum"]
 
-    def __init__(self, *, q: float = 0.7, weight: torch.Tensor | None | collections.abc.Sequence[float] = None, ignore_index: int = -100, dim: int = 1, return_parts: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, q: float = 0.7, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class GeneralizedDiceLoss(LossModule):
     """Generalized Dice loss of logits (default) or, with from_logits=False, of probabilities: one Dice loss of all classes, weighted by inverse volume."""
@@ -322,7 +322,7 @@ class GeneralizedDiceLoss(LossModule):
     dim: int
     process_group: torch.distributed.distributed_c10d.ProcessGroup | None
 
-    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], volume_weight: Literal["square", "simple", "uniform"] = "square", smooth: float | tuple[float, float] = 0.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | None | collections.abc.Sequence[float] = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | None = None) -> None: ...
+    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], volume_weight: Literal["square", "simple", "uniform"] = "square", smooth: float | tuple[float, float] = 0.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | None = None) -> None: ...
 
 class HuberLoss(LossModule):
     """Huber loss between real values `input` and `target`: half the square within `delta`, linear beyond."""
@@ -374,7 +374,7 @@ class JaccardLoss(LossModule):
     dim: int
     process_group: torch.distributed.distributed_c10d.ProcessGroup | None
 
-    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | None | collections.abc.Sequence[float] = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | None = None) -> None: ...
+    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | None = None) -> None: ...
 
 class KLDivergence(LossModule):
     """Kullback-Leibler divergence KL(target || softmax(input / temperature)) of class logits against probabilities."""
@@ -416,7 +416,7 @@ class LogCoshDiceLoss(LossModule):
     dim: int
     process_group: torch.distributed.distributed_c10d.ProcessGroup | None
 
-    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | None | collections.abc.Sequence[float] = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | None = None) -> None: ...
+    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | None = None) -> None: ...
 
 class LogCoshLoss(LossModule):
     """Log-cosh loss between real values `input` and `target`: about r^2 / 2 near 0 and |r| - log 2 far out, smooth everywhere."""
@@ -437,7 +437,7 @@ class LovaszLoss(LossModule):
     ignore_index: int
     dim: int
 
-    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], classes: Literal["auto", "present", "all"] = "auto", from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["nested", "macro", "none"] = "nested", weight: torch.Tensor | None | collections.abc.Sequence[float] = None, ignore_index: int = -100, dim: int = 1) -> None: ...
+    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], classes: Literal["auto", "present", "all"] = "auto", from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["nested", "macro", "none"] = "nested", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1) -> None: ...
 
 class MCCLoss(LossModule):
     """Matthews correlation loss of logits (default) or, with from_logits=False, of probabilities: 1 minus the correlation with the target."""
@@ -454,7 +454,7 @@ class MCCLoss(LossModule):
     dim: int
     process_group: torch.distributed.distributed_c10d.ProcessGroup | None
 
-    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], smooth: float | tuple[float, float] = 0.0, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | None | collections.abc.Sequence[float] = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | None = None) -> None: ...
+    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], smooth: float | tuple[float, float] = 0.0, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | None = None) -> None: ...
 
 class MPDIoULoss(LossModule):
     """MPDIoU loss of boxes against the boxes they should be: 1 - IoU + the squared distances of two corners over the picture's squared diagonal."""
@@ -480,7 +480,7 @@ class NLLLoss(LossModule):
     dim: int
     reduction: Literal["none", "mean", "sum"]
 
-    def __init__(self, *, weight: torch.Tensor | None | collections.abc.Sequence[float] = None, ignore_index: int = -100, dim: int = 1, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class NWDLoss(LossModule):
     """NWD loss of boxes against the boxes they should be: 1 - exp of minus the Wasserstein distance of the Gaussians that they stand for."""
@@ -501,7 +501,7 @@ class PolyLoss(LossModule):
     return_parts: bool
     reduction: Literal["none", "mean", "sum"]
 
-    def __init__(self, *, epsilon: float = 1.0, weight: torch.Tensor | None | collections.abc.Sequence[float] = None, ignore_index: int = -100, dim: int = 1, return_parts: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, epsilon: float = 1.0, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class QualityFocalLoss(LossModule):
     """Quality focal loss (QFL) of logits against qualities in [0, 1]: binary cross-entropy that fades as the score comes near the quality."""
@@ -548,7 +548,7 @@ class SymmetricCrossEntropyLoss(LossModule):
     return_parts: bool
     reduction: Literal["none", "mean", "sum"]
 
-    def __init__(self, *, alpha: float = 0.1, beta: float = 1.0, log_zero: float = -4.0, weight: torch.Tensor | None | collections.abc.Sequence[float] = None, ignore_index: int = -100, dim: int = 1, return_parts: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, alpha: float = 0.1, beta: float = 1.0, log_zero: float = -4.0, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class TverskyLoss(LossModule):
     """Tversky loss of logits (default) or, with from_logits=False, of probabilities: overlap with a price for false alarms and another for misses."""
@@ -568,7 +568,7 @@ class TverskyLoss(LossModule):
     dim: int
     process_group: torch.distributed.distributed_c10d.ProcessGroup | None
 
-    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], alpha: float = 0.5, beta: float = 0.5, smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | None | collections.abc.Sequence[float] = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | None = None) -> None: ...
+    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], alpha: float = 0.5, beta: float = 0.5, smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | None = None) -> None: ...
 
 class VarifocalLoss(LossModule):
     """Varifocal loss (VFL) of logits against qualities in [0, 1]: cross-entropy weighted by the quality for objects, focal loss for the background."""

@@ -1,6 +1,7 @@
 """Argument checks. Each message names the argument, shows what came and what was expected, and where it can be said, the one-line fix."""
 
 import math
+import reprlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -12,6 +13,7 @@ from torch import Tensor
 
 Reduction = Literal["none", "mean", "sum"]
 REDUCTIONS: tuple[Reduction, ...] = get_args(Reduction)
+Numbers = Tensor | Sequence[float]  # weights: a tensor, or a list that becomes one
 
 SPARSE = frozenset({torch.sparse_coo, torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc})
 ONE_A_CLASS = ("pos_weight",)  # these vary along the last dimension only: one value a sample would be a sample weight
@@ -169,6 +171,17 @@ def broadcastable(name: str, x: Tensor, input: Tensor, to: str = "input") -> Non
         if x.dim() == 1 and len(shape) > 1 and x.shape[0] == shape[0]:
             fix = f". For one value a sample, try {name}.reshape(-1{', 1' * (len(shape) - 1)})"
         raise ValueError(f"{name} has shape {shown(x.shape)}, which does not broadcast to the {to}'s shape {shown(shape)}{fix}")
+
+
+def numbers(name: str, value: object, dtype: torch.dtype, device: torch.device | None, allowed: str = "a tensor") -> Tensor:
+    """Weights as a tensor: one as it is; a list, or whatever else holds numbers in a row, as one of this dtype on this device."""
+    if isinstance(value, Tensor):
+        return value
+    try:
+        return torch.tensor(value if hasattr(value, "__array__") else list(value), dtype=dtype, device=device)  # type: ignore[call-overload]
+    except (TypeError, ValueError, RuntimeError) as error:
+        kind = ValueError if isinstance(value, (list, tuple)) else TypeError
+        raise kind(f"{name} must be {allowed} or a list of numbers, got {type(value).__name__}: {reprlib.repr(value)} ({error})") from None
 
 
 def mask(x: Tensor, input: Tensor, to: str = "input") -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from losskit.contract import checks, labels
-from losskit.contract.checks import REDUCTIONS, Reduction
+from losskit.contract.checks import REDUCTIONS, Numbers, Reduction
 from losskit.contract.reduction import Normalizer, scale_of
 from losskit.contract.rows import census, item_factor, reduced
 from losskit.engines import dispatch
@@ -72,7 +72,7 @@ def distributions(
     sample_weight: Tensor | None,
     normalizer: Normalizer | None,
     reduction: Reduction,
-    weight: Tensor | None = None,
+    weight: Numbers | None = None,
     link: tuple[Callable[..., Any], float] | None = None,
     shift: bool = False,
     square: float = 0.0,
@@ -97,12 +97,11 @@ def distributions(
         kind, axis = "position", labels.positions(input, target, dim)
     else:
         kind, axis = "distribution", check_pair(input, target, dim)
-    if weight is not None:
-        labels.class_weights(weight, input, input.shape[axis])
+    own = None if weight is None else labels.class_weights(weight, input, input.shape[axis])
     one_class = input.select(axis, 0)
     factor = item_factor(one_class, mask, sample_weight, real_dtype(input.dtype))
     function, parameter = link or (None, 0.0)
-    call = Distributions(formula, params, weight, function, parameter, shift, square, kind, ignore_index, axis, factor)
+    call = Distributions(formula, params, own, function, parameter, shift, square, kind, ignore_index, axis, factor)
     engine, _ = dispatch.choice((input, target, *call.tensors()))
     mass: float | Tensor
     items: int | Tensor
@@ -147,7 +146,7 @@ def from_distributions(
     *,
     logs: bool,
     dim: int,
-    weight: Tensor | None,
+    weight: Numbers | None,
     ignore_index: int,
     label_smoothing: float,
     mask: Tensor | None,
@@ -162,12 +161,10 @@ def from_distributions(
     soft = labels.soft(input, target)
     axis = check_pair(input, target, dim) if soft else labels.pair(input, target, dim)
     classes = input.shape[axis]
-    if weight is not None:
-        labels.class_weights(weight, input, classes)
     real = real_dtype(input.dtype)
     factor = item_factor(input.select(axis, 0), mask, sample_weight, real)
     engine, _ = dispatch.choice((input, target), plain="from_logits=False reads one number an item and needs no fused pass")
-    own = torch.ones(classes, dtype=real, device=input.device) if weight is None else weight.to(real)
+    own = torch.ones(classes, dtype=real, device=input.device) if weight is None else labels.class_weights(weight, input, classes).to(real)
     counts = torch.ones((), dtype=real, device=input.device) if factor is None else factor.to(real)
     if soft:
         check_distribution("target", target, axis, factor)

@@ -6,7 +6,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from losskit.contract.checks import dense, readable, shown, values
+from losskit.contract.checks import Numbers, dense, numbers, readable, shown, values
+from losskit.engines.call import real_dtype
 from losskit.engines.language import ROUNDING
 
 PART = 1 << 24  # labels looked at together: a volume of them is never copied whole
@@ -89,10 +90,9 @@ def _shape_fix(input: Tensor, target: Tensor, axis: int, shape: tuple[int, ...],
     return "Check that both come from the same batch"
 
 
-def class_weights(weight: Tensor, input: Tensor, classes: int, name: str = "weight") -> None:
-    """A finite number a class."""
-    if not isinstance(weight, Tensor):
-        raise TypeError(f"{name} must be a torch.Tensor, got {type(weight).__name__}: try torch.tensor({name})")
+def class_weights(weight: Numbers, input: Tensor, classes: int, name: str = "weight") -> Tensor:
+    """A finite number a class, as a tensor beside the input."""
+    weight = numbers(name, weight, real_dtype(input.dtype), input.device)
     if weight.shape != (classes,):
         raise ValueError(f"{name} has shape {shown(weight.shape)}, expected one number for each of the {classes} classes: {shown((classes,))}")
     if weight.is_complex():
@@ -104,6 +104,7 @@ def class_weights(weight: Tensor, input: Tensor, classes: int, name: str = "weig
     if readable(weight) and not bool(torch.isfinite(weight).all()):
         place = int((~torch.isfinite(weight)).nonzero()[0])
         raise ValueError(f"{name} must be finite, got {weight[place].item()} for class {place}. To leave a class out, give it weight 0")
+    return weight
 
 
 def index(ignore_index: int) -> int:

@@ -1,7 +1,6 @@
 """nn.Module classes made from loss functions: the keyword arguments go to the constructor, the tensors to `forward`, the docstring comes along."""
 
 import inspect
-import reprlib
 from collections.abc import Mapping
 from numbers import Real
 from typing import TYPE_CHECKING, Any, get_args
@@ -72,12 +71,7 @@ class LossModule(nn.Module):
         if value is None or Tensor not in kinds or (float in kinds and isinstance(value, Real)):
             return value
         if not isinstance(value, Tensor):
-            try:
-                value = torch.tensor(value, dtype=torch.get_default_dtype())
-            except (TypeError, ValueError, RuntimeError) as error:
-                kind = ValueError if isinstance(value, (list, tuple)) else TypeError
-                allowed = "a number, a tensor" if float in kinds else "a tensor"
-                raise kind(f"{name} must be {allowed} or a list of numbers, got {type(value).__name__}: {reprlib.repr(value)} ({error})") from None
+            value = checks.numbers(name, value, torch.get_default_dtype(), None, "a number, a tensor" if float in kinds else "a tensor")
         checks.finite(name, value)
         return value
 

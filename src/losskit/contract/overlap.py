@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.distributed import ProcessGroup
 
 from losskit.contract import checks, labels
+from losskit.contract.checks import Numbers
 from losskit.contract.reduction import Normalizer
 from losskit.contract.rows import census
 from losskit.contract.scores import Average, Empty, Extra, Finished, Over, Scoring, Volume, finish, finish_here, spread
@@ -135,7 +136,7 @@ def scoring(
     average: Average,
     background: bool,
     empty: Empty,
-    weight: Tensor | None,
+    weight: Numbers | None,
     normalizer: Normalizer | None,
     process_group: ProcessGroup | None,
     power: int = 1,
@@ -160,10 +161,16 @@ def scoring(
         if average == "none":
             raise ValueError('normalizer replaces the denominator of an average, but average is "none": divide the result instead')
         normalizer = checks.normalizer(normalizer, input)
-    if weight is not None:
-        axis = labels.class_axis(input, dim if task != "binary" else -1)  # before anything else is asked of the input
-        labels.class_weights(weight, input, 1 if task == "binary" else input.shape[axis])
-    return Scoring(formula, params, over, average, power == 2, background, empty, weight, volume, normalizer, process_group, score, extra)
+    own = one_a_class("weight", weight, input, task, dim)
+    return Scoring(formula, params, over, average, power == 2, background, empty, own, volume, normalizer, process_group, score, extra)
+
+
+def one_a_class(name: str, weight: Numbers | None, input: Tensor, task: Task, dim: int) -> Tensor | None:
+    """The checked weights of classes, as a tensor."""
+    if weight is None:
+        return None
+    axis = labels.class_axis(input, dim if task != "binary" else -1)  # before anything else is asked of the input
+    return labels.class_weights(weight, input, 1 if task == "binary" else input.shape[axis], name)
 
 
 def overlap(how: Scoring, input: Tensor, target: Tensor, *, task: Task, from_logits: bool, dim: int, ignore_index: int, mask: Tensor | None) -> Finished:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from losskit.contract import checks, labels
+from losskit.contract.checks import Numbers
 from losskit.contract.overlap import Prepared, Task, prepare, refuse_outside
 from losskit.contract.reduction import Normalizer
 from losskit.contract.scores import Over, counting, inverse, numbers
@@ -50,7 +51,7 @@ def ranked_loss(
     from_logits: bool,
     over: Over,
     average: Average,
-    weight: Tensor | None,
+    weight: Numbers | None,
     ignore_index: int,
     dim: int,
     mask: Tensor | None,
@@ -74,10 +75,9 @@ def ranked_loss(
         if average == "none":
             raise ValueError('normalizer replaces the denominator of an average, but average is "none": divide the result instead')
         normalizer = checks.normalizer(normalizer, input)
-    if weight is not None:
-        labels.class_weights(weight, input, x.shape[overlap.dim])
+    own = None if weight is None else labels.class_weights(weight, input, x.shape[overlap.dim])
     present = classes == "present" or (classes == "auto" and task == "multiclass")
-    how = Averaging(present, over == "batch", average, weight, normalizer)
+    how = Averaging(present, over == "batch", average, own, normalizer)
     link: Literal["softmax", "hinge", "identity"] = "hinge" if overlap.link == "sigmoid" else overlap.link
     call = Ranked(link, overlap.kind, how.joint, ignore_index, overlap.dim, overlap.factor)
     real = real_dtype(x.dtype)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from losskit.contract import checks
-from losskit.contract.checks import REDUCTIONS, Reduction
+from losskit.contract.checks import REDUCTIONS, Numbers, Reduction
 from losskit.engines import dispatch, fused
 from losskit.engines.call import Call, real_dtype
 from losskit.engines.dispatch import EngineName
@@ -27,8 +27,8 @@ def elementwise(
     sample_weight: Tensor | None,
     normalizer: Normalizer | None,
     reduction: Reduction,
-    weight: Tensor | None = None,
-    field: tuple[str, Tensor] | None = None,
+    weight: Numbers | None = None,
+    field: tuple[str, Numbers] | None = None,
     unit: tuple[str, ...] = (),
     mass: bool = False,
 ) -> Tensor:
@@ -42,11 +42,11 @@ def elementwise(
         checks.one_of("reduction", reduction, REDUCTIONS)
     checks.pair(input, target)
     factors: tuple[Tensor, ...] = ()
+    variable: Tensor | None = None
     if mask is not None or sample_weight is not None or weight is not None or field is not None:
-        factors = _factors(input, mask, sample_weight, weight, field)
+        factors, variable = _factors(input, mask, sample_weight, weight, field)
     if (normalizer is not None or mass) and reduction != "mean":
         raise ValueError(f'normalizer replaces the denominator of reduction="mean", but reduction is {reduction!r}: divide the result instead')
-    variable = field[1] if field is not None else None
     engine, _ = dispatch.choice((input, target, *factors) if variable is None else (input, target, variable, *factors))
     call = Call(formula, params, variable, factors)
     if reduction == "none":
@@ -63,19 +63,24 @@ def elementwise(
     return result
 
 
-def _factors(input: Tensor, mask: Tensor | None, sample_weight: Tensor | None, weight: Tensor | None, field: tuple[str, Tensor] | None) -> tuple[Tensor, ...]:
-    """The checked factors, the mask first."""
+def _factors(
+    input: Tensor, mask: Tensor | None, sample_weight: Tensor | None, weight: Numbers | None, field: tuple[str, Numbers] | None
+) -> tuple[tuple[Tensor, ...], Tensor | None]:
+    """The checked factors, the mask first, and the parameter that varies."""
     if mask is not None:
         checks.mask(mask, input)
-    named = (("sample_weight", sample_weight), ("weight", weight), field or ("", None))
+    real = real_dtype(input.dtype)
+    own = None if weight is None else checks.numbers("weight", weight, real, input.device)
+    variable = None if field is None else checks.numbers(*field, real, input.device)
+    named = (("sample_weight", sample_weight), ("weight", own), ("" if field is None else field[0], variable))
     for name, x in named:
         if x is not None:
             checks.weights(name, x, input, mask)
             if x.dtype is torch.float64 and input.dtype is not torch.float64:
                 _check_range(name, x)
-    if field is not None and field[1].requires_grad and torch.is_grad_enabled():
+    if field is not None and variable is not None and variable.requires_grad and torch.is_grad_enabled():
         raise ValueError(f"{field[0]} must not require a gradient, none is defined for it: try {field[0]}.detach()")
-    return tuple(x for x in (mask, sample_weight, weight) if x is not None)
+    return tuple(x for x in (mask, sample_weight, own) if x is not None), variable
 
 
 def _check_range(name: str, x: Tensor) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from losskit.contract import checks, labels
-from losskit.contract.checks import REDUCTIONS, Reduction
+from losskit.contract.checks import REDUCTIONS, Numbers, Reduction
 from losskit.contract.reduction import Normalizer, scale_of
 from losskit.engines import dispatch, fused
 from losskit.engines.call import Distributions, Results, Rows, real_dtype
@@ -47,7 +47,7 @@ def rows(
     *,
     dim: int,
     ignore_index: int,
-    weight: Tensor | None,
+    weight: Numbers | None,
     mask: Tensor | None,
     sample_weight: Tensor | None,
     normalizer: Normalizer | None,
@@ -61,15 +61,14 @@ def rows(
     axis = labels.pair(input, target, dim)
     labels.index(ignore_index)
     classes = input.shape[axis]
-    if weight is not None:
-        labels.class_weights(weight, input, classes)
+    own = None if weight is None else labels.class_weights(weight, input, classes)
     real = real_dtype(input.dtype)
     factor = item_factor(target, mask, sample_weight, real)
     shares = None
     if loss.share:
-        shares = torch.full((classes,), loss.share, dtype=real, device=input.device) if weight is None else weight.detach().to(real) * loss.share
+        shares = torch.full((classes,), loss.share, dtype=real, device=input.device) if own is None else own.detach().to(real) * loss.share
     function, parameter = loss.link or (None, 0.0)
-    call = Rows(loss.formula, loss.params, weight, shares, function, parameter, ignore_index, axis, factor)
+    call = Rows(loss.formula, loss.params, own, shares, function, parameter, ignore_index, axis, factor)
     engine, _ = dispatch.choice((input, target, *call.tensors()))
     if inplace:
         _check_inplace(engine, input, target, axis, reduction)

@@ -5,6 +5,8 @@
 
 import inspect
 from collections.abc import Sequence
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import Any, get_args
 
@@ -39,14 +41,16 @@ from losskit.wise import WIoUv3Loss as WIoUv3Loss
 
 
 def body(loss: Loss) -> str:
-    """The module's attributes and constructor: the function's settings; the constructor takes weights also as plain lists."""
+    """The module's attributes and constructor: the function's settings; weights given as plain lists are held as tensors."""
     attributes, parameters = [], []
     for p in inspect.signature(loss.function).parameters.values():
         if p.name in loss.settings:
-            attributes.append(f"    {p.name}: {annotation(p.annotation)}\n")
-            given = p.annotation | Sequence[float] if Tensor in get_args(p.annotation) else p.annotation
+            given = p.annotation
+            kinds = get_args(given)
+            held = reduce(or_, (kind for kind in kinds if kind != Sequence[float])) if Tensor in kinds else given
+            attributes.append(f"    {p.name}: {annotation(held)}\n")
             default = "" if p.default is p.empty else f" = {p.default!r}"
-            parameters.append(f"{p.name}: {annotation(given)}{default}".replace("'", '"'))
+            parameters.append(f"{p.name}: {annotation(p.annotation)}{default}".replace("'", '"'))
     return "".join(attributes) + f"\n    def __init__(self, *, {', '.join(parameters)}) -> None: ...\n"
 
 

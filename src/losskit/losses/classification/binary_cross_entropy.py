@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from losskit.contract import checks
-from losskit.contract.checks import Reduction
+from losskit.contract.checks import Numbers, Reduction
 from losskit.contract.reduction import Normalizer, elementwise
 from losskit.contract.registry import loss
 from losskit.engines.language import absolute, exp_neg, log1m_floored, log1p_unit, log_floored, maximum, minimum, reciprocal, unit, where
@@ -89,8 +89,8 @@ def binary_cross_entropy(
     input: Tensor,
     target: Tensor,
     *,
-    weight: Tensor | None = None,
-    pos_weight: Tensor | None = None,
+    weight: Numbers | None = None,
+    pos_weight: Numbers | None = None,
     label_smoothing: float = 0.0,
     from_logits: bool = True,
     mask: Tensor | None = None,

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from losskit.contract import checks, labels
-from losskit.contract.checks import Reduction
+from losskit.contract.checks import Numbers, Reduction
 from losskit.contract.distributions import distributions, from_distributions
 from losskit.contract.reduction import Normalizer
 from losskit.contract.registry import loss
@@ -91,7 +91,7 @@ def cross_entropy(
     input: Tensor,
     target: Tensor,
     *,
-    weight: Tensor | None = None,
+    weight: Numbers | None = None,
     ignore_index: int = -100,
     label_smoothing: float = 0.0,
     z_loss: float = 0.0,

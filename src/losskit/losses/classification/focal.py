@@ -1,13 +1,14 @@
 """Focal loss: cross-entropy that looks away from what is already right; binary, multi-label and multi-class."""
 
 from collections.abc import Callable
+from numbers import Real
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from losskit.contract import checks, labels
-from losskit.contract.checks import Reduction
+from losskit.contract.checks import Numbers, Reduction
 from losskit.contract.distributions import distributions, from_distributions
 from losskit.contract.reduction import Normalizer, elementwise
 from losskit.contract.registry import loss
@@ -162,7 +163,7 @@ def focal_loss(
     target: Tensor,
     *,
     task: FocalTask = "binary",
-    alpha: float | Tensor | None = None,
+    alpha: float | Numbers | None = None,
     gamma: float = 2.0,
     from_logits: bool = True,
     label_smoothing: float = 0.0,
@@ -233,13 +234,13 @@ def focal_loss(
             input, target, alpha, gamma, smoothing, from_logits, ignore_index,
             dict(dim=dim, mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction),
         )  # fmt: skip
-    if isinstance(alpha, Tensor):
-        raise TypeError(f'alpha must be a number for task={task!r}, got a tensor: one number a class needs task="multiclass"')
+    if not (alpha is None or isinstance(alpha, Real)):
+        raise TypeError(f'alpha must be a number for task={task!r}, got {type(alpha).__name__}: one number a class needs task="multiclass"')
     if smoothing:
         raise ValueError(
             f'label_smoothing needs task="multiclass", got {smoothing!r} with task={task!r}: smooth the targets, which may be any number in [0, 1]'
         )
-    positive = 1.0 if alpha is None else checks.number("alpha", alpha, low=0.0, high=1.0)
+    positive = 1.0 if alpha is None else checks.number("alpha", alpha, low=0.0, high=1.0)  # type: ignore[arg-type]
     negative = 1.0 if alpha is None else 1.0 - positive
     if task == "multilabel" and isinstance(input, Tensor) and input.dim() < 2:
         raise ValueError(f'task="multilabel" needs an input of shape (N, C, ...), got {checks.shown(input.shape)}: try task="binary"')
@@ -272,17 +273,16 @@ def focal_loss(
 
 
 def _multiclass(
-    input: Tensor, target: Tensor, alpha: float | Tensor | None, gamma: float, smoothing: float, from_logits: bool, ignore_index: int, common: dict[str, Any]
+    input: Tensor, target: Tensor, alpha: float | Numbers | None, gamma: float, smoothing: float, from_logits: bool, ignore_index: int, common: dict[str, Any]
 ) -> Tensor:
     """task="multiclass"."""
     classes = input.shape[labels.class_axis(input, common["dim"])]
     weight: Tensor | None = None
-    if isinstance(alpha, Tensor):
-        labels.class_weights(alpha, input, classes, "alpha")
-        weight = alpha
-    elif alpha is not None:
+    if isinstance(alpha, Real):
         dtype = torch.promote_types(input.dtype, torch.float32)
         weight = torch.full((classes,), checks.number("alpha", alpha, low=0.0), dtype=dtype, device=input.device)
+    elif alpha is not None:
+        weight = labels.class_weights(alpha, input, classes, "alpha")  # type: ignore[arg-type]
     result: Tensor
     if not from_logits:
         result = from_distributions(

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from losskit.contract.checks import Reduction
+from losskit.contract.checks import Numbers, Reduction
 from losskit.contract.reduction import Normalizer
 from losskit.contract.registry import loss
 from losskit.losses.classification.cross_entropy import cross_entropy
@@ -32,7 +32,7 @@ def nll_loss(
     input: Tensor,
     target: Tensor,
     *,
-    weight: Tensor | None = None,
+    weight: Numbers | None = None,
     ignore_index: int = -100,
     dim: int = 1,
     mask: Tensor | None = None,

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from losskit.contract import checks
-from losskit.contract.checks import Reduction
+from losskit.contract.checks import Numbers, Reduction
 from losskit.contract.reduction import Normalizer
 from losskit.contract.registry import loss
 from losskit.contract.rows import Labelled, rows
@@ -50,7 +50,7 @@ def poly_loss(
     target: Tensor,
     *,
     epsilon: float = 1.0,
-    weight: Tensor | None = None,
+    weight: Numbers | None = None,
     ignore_index: int = -100,
     dim: int = 1,
     return_parts: bool = False,

@@ -3,6 +3,7 @@
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
+from losskit.contract.checks import Numbers
 from losskit.contract.overlap import Smooth, Task, overlap_loss, smoothing
 from losskit.contract.reduction import Normalizer
 from losskit.contract.registry import loss
@@ -33,7 +34,7 @@ def dice_score(
     average: Average = "macro",
     background: bool = True,
     empty: Empty = "smooth",
-    weight: Tensor | None = None,
+    weight: Numbers | None = None,
     ignore_index: int = -100,
     dim: int = 1,
     process_group: ProcessGroup | None = None,
@@ -85,7 +86,7 @@ def dice_loss(
     average: Average = "macro",
     background: bool = True,
     empty: Empty = "smooth",
-    weight: Tensor | None = None,
+    weight: Numbers | None = None,
     ignore_index: int = -100,
     dim: int = 1,
     process_group: ProcessGroup | None = None,

@@ -6,8 +6,9 @@ from torch import Tensor
 from torch.distributed import ProcessGroup
 
 from losskit.contract import checks
+from losskit.contract.checks import Numbers
 from losskit.contract.compound import compound
-from losskit.contract.overlap import Smooth, Task
+from losskit.contract.overlap import Smooth, Task, one_a_class
 from losskit.contract.reduction import Normalizer
 from losskit.contract.registry import loss
 from losskit.contract.scores import Average, Empty, Extra, Over
@@ -60,7 +61,7 @@ def dice_ce_loss(
     average: Average = "macro",
     background: bool = True,
     empty: Empty = "smooth",
-    weight: Tensor | None = None,
+    weight: Numbers | None = None,
     ignore_index: int = -100,
     dim: int = 1,
     process_group: ProcessGroup | None = None,
@@ -114,17 +115,18 @@ def dice_ce_loss(
     """
     checks.flag("return_parts", return_parts)
     first, second = checks.number("dice_weight", dice_weight, low=0.0), checks.number("ce_weight", ce_weight, low=0.0)
+    own = one_a_class("weight", weight, input, task, dim)
 
     def apart(x: Tensor, t: Tensor, counts: Tensor | None, axis: int) -> Tensor:
         if task == "multiclass":
-            return cross_entropy(x, t, weight=weight, ignore_index=ignore_index, dim=axis, from_logits=from_logits, mask=counts, reduction="sum")
-        own = None if weight is None else weight.reshape(-1, *(1,) * (x.dim() - axis - 1))
-        return binary_cross_entropy(x, t, weight=own, from_logits=from_logits, mask=counts, reduction="sum")
+            return cross_entropy(x, t, weight=own, ignore_index=ignore_index, dim=axis, from_logits=from_logits, mask=counts, reduction="sum")
+        along = None if own is None else own.reshape(-1, *(1,) * (x.dim() - axis - 1))
+        return binary_cross_entropy(x, t, weight=along, from_logits=from_logits, mask=counts, reduction="sum")
 
     found = compound(
         formula, parameters(smooth), input, target, apart=apart,
-        extra=Extra(of_labels if task == "multiclass" else from_logits_plain, (), second, first, weight), task=task,
-        power=power, from_logits=from_logits, over=over, average=average, background=background, empty=empty, weight=weight,
+        extra=Extra(of_labels if task == "multiclass" else from_logits_plain, (), second, first, own), task=task,
+        power=power, from_logits=from_logits, over=over, average=average, background=background, empty=empty, weight=own,
         ignore_index=ignore_index, dim=dim, process_group=process_group, mask=mask, normalizer=normalizer,
     )  # fmt: skip
     return (found.value, DiceCEParts(found.overlap, found.second)) if return_parts else found.value

@@ -1,6 +1,7 @@
 """Dice and focal loss together, from one pass over the logits."""
 
 from collections.abc import Callable
+from numbers import Real
 from typing import Any, NamedTuple
 
 import torch
@@ -8,9 +9,10 @@ from torch import Tensor
 from torch.distributed import ProcessGroup
 
 from losskit.contract import checks, labels
+from losskit.contract.checks import Numbers
 from losskit.contract.compound import compound
 from losskit.contract.distributions import distributions
-from losskit.contract.overlap import Smooth, Task
+from losskit.contract.overlap import Smooth, Task, one_a_class
 from losskit.contract.reduction import Normalizer
 from losskit.contract.registry import loss
 from losskit.contract.scores import Average, Empty, Extra, Over
@@ -60,7 +62,7 @@ def dice_focal_loss(
     dice_weight: float = 1.0,
     focal_weight: float = 1.0,
     gamma: float = 2.0,
-    alpha: float | Tensor | None = None,
+    alpha: float | Numbers | None = None,
     smooth: Smooth = 1.0,
     power: int = 1,
     from_logits: bool = True,
@@ -68,7 +70,7 @@ def dice_focal_loss(
     average: Average = "macro",
     background: bool = True,
     empty: Empty = "smooth",
-    weight: Tensor | None = None,
+    weight: Numbers | None = None,
     ignore_index: int = -100,
     dim: int = 1,
     process_group: ProcessGroup | None = None,
@@ -129,7 +131,6 @@ def dice_focal_loss(
 
     def apart(x: Tensor, t: Tensor, counts: Tensor | None, axis: int) -> Tensor:
         if task != "multiclass":
-            assert not isinstance(alpha, Tensor)
             return focal.focal_loss(x, t, alpha=alpha, gamma=gamma, from_logits=from_logits, mask=counts, reduction="sum")
         if from_logits:
             both: dict[str, Any] = dict(sample_weight=None, normalizer=None, reduction="sum")
@@ -147,10 +148,12 @@ def dice_focal_loss(
     return (found.value, DiceFocalParts(found.overlap, found.second)) if return_parts else found.value
 
 
-def item_formula(task: Task, gamma: float, alpha: float | Tensor | None) -> tuple[Callable[..., Any], tuple[float, ...]]:
+def item_formula(task: Task, gamma: float, alpha: float | Numbers | None) -> tuple[Callable[..., Any], tuple[float, ...]]:
     """The focal loss of an item in the pass, and its parameters."""
     if task == "multiclass":
         return (cross_entropy.formula, ()) if gamma == 0.0 else (focal.multiclass_squared if gamma == 2.0 else focal.multiclass, (gamma,))
+    if not (alpha is None or isinstance(alpha, Real)):
+        raise TypeError(f'alpha must be a number for task={task!r}, got {type(alpha).__name__}: one number a class needs task="multiclass"')
     positive = 1.0 if alpha is None else checks.number("alpha", alpha, low=0.0, high=1.0)  # type: ignore[arg-type]
     negative = 1.0 if alpha is None else 1.0 - positive
     if gamma == 0.0:
@@ -158,15 +161,11 @@ def item_formula(task: Task, gamma: float, alpha: float | Tensor | None) -> tupl
     return focal.from_logits_squared if gamma == 2.0 else focal.from_logits_formula, (positive, negative, gamma)
 
 
-def class_alphas(input: Tensor, alpha: float | Tensor | None, task: Task, dim: int) -> Tensor | None:
+def class_alphas(input: Tensor, alpha: float | Numbers | None, task: Task, dim: int) -> Tensor | None:
     """One weight a class of task="multiclass"; None elsewhere, where alpha is a parameter of the formula."""
-    if isinstance(alpha, Tensor) and task != "multiclass":
-        raise TypeError(f'alpha must be a number for task={task!r}, got a tensor: one number a class needs task="multiclass"')
     if alpha is None or task != "multiclass":
         return None
-    axis = labels.class_axis(input, dim)  # which says what is wrong with an input that is none
-    classes = input.shape[axis]
-    if isinstance(alpha, Tensor):
-        labels.class_weights(alpha, input, classes, "alpha")
-        return alpha
-    return torch.full((classes,), checks.number("alpha", alpha, low=0.0), dtype=torch.promote_types(input.dtype, torch.float32), device=input.device)
+    if not isinstance(alpha, Real):
+        return one_a_class("alpha", alpha, input, task, dim)  # type: ignore[arg-type]
+    classes = input.shape[labels.class_axis(input, dim)]  # which says what is wrong with an input that is none
+    return torch.full((classes,), checks.number("alpha", alpha, low=0.0), dtype=torch.promote_types(input.dtype, torch.float32), device=input.device)  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ from torch import Tensor
 from torch.distributed import ProcessGroup
 
 from losskit.contract import checks
+from losskit.contract.checks import Numbers
 from losskit.contract.overlap import Smooth, Task, overlap_loss
 from losskit.contract.reduction import Normalizer
 from losskit.contract.registry import loss
@@ -50,7 +51,7 @@ def generalized_dice_loss(
     over: Over = "sample",
     background: bool = True,
     empty: Empty = "smooth",
-    weight: Tensor | None = None,
+    weight: Numbers | None = None,
     ignore_index: int = -100,
     dim: int = 1,
     process_group: ProcessGroup | None = None,

@@ -3,6 +3,7 @@
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
+from losskit.contract.checks import Numbers
 from losskit.contract.overlap import Smooth, Task, overlap_loss, smoothing
 from losskit.contract.reduction import Normalizer
 from losskit.contract.registry import loss
@@ -32,7 +33,7 @@ def jaccard_score(
     average: Average = "macro",
     background: bool = True,
     empty: Empty = "smooth",
-    weight: Tensor | None = None,
+    weight: Numbers | None = None,
     ignore_index: int = -100,
     dim: int = 1,
     process_group: ProcessGroup | None = None,
@@ -84,7 +85,7 @@ def jaccard_loss(
     average: Average = "macro",
     background: bool = True,
     empty: Empty = "smooth",
-    weight: Tensor | None = None,
+    weight: Numbers | None = None,
     ignore_index: int = -100,
     dim: int = 1,
     process_group: ProcessGroup | None = None,

@@ -3,6 +3,7 @@
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
+from losskit.contract.checks import Numbers
 from losskit.contract.overlap import Smooth, Task, overlap_loss
 from losskit.contract.reduction import Normalizer
 from losskit.contract.registry import loss
@@ -54,7 +55,7 @@ def log_cosh_dice_loss(
     average: Average = "macro",
     background: bool = True,
     empty: Empty = "smooth",
-    weight: Tensor | None = None,
+    weight: Numbers | None = None,
     ignore_index: int = -100,
     dim: int = 1,
     process_group: ProcessGroup | None = None,

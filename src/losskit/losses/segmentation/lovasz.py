@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from losskit.contract.checks import Numbers
 from losskit.contract.overlap import Task
 from losskit.contract.ranked import Average, Classes, ranked_loss
 from losskit.contract.reduction import Normalizer
@@ -54,7 +55,7 @@ def lovasz_loss(
     from_logits: bool = True,
     over: Over = "sample",
     average: Average = "nested",
-    weight: Tensor | None = None,
+    weight: Numbers | None = None,
     ignore_index: int = -100,
     dim: int = 1,
     mask: Tensor | None = None,

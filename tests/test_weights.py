@@ -1,0 +1,77 @@
+"""Weights of classes may be tensors or anything that holds numbers in a row; functions and modules take the same."""
+
+import inspect
+from collections import UserList
+from typing import get_args
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import losskit
+
+WEIGHTED = [
+    (loss, name) for loss in losskit.LOSSES.values() for name, p in inspect.signature(loss.function).parameters.items()
+    if name in loss.settings and Tensor in get_args(p.annotation)
+]  # fmt: skip
+NUMBERS = [0.1, 2.0, 0.7]  # 0.1 and 0.7 are no numbers of float32
+
+
+def batch(loss, dtype=torch.float32):
+    """An input of three classes along axis 1, a target that fits, and the settings that make class weights possible."""
+    torch.manual_seed(3)
+    x = torch.randn(4, 3, 5, dtype=dtype)
+    settings = {"task": "multiclass"} if "task" in loss.settings else {}
+    if loss.name == "nll_loss":
+        x = x.log_softmax(1)
+    if loss.target == "label" or settings:
+        return x, torch.randint(0, 3, (4, 5)), settings
+    return x.movedim(1, -1), torch.rand(4, 5, 3), settings
+
+
+@pytest.mark.parametrize(("loss", "name"), WEIGHTED, ids=[f"{loss.name}-{name}" for loss, name in WEIGHTED])
+def test_every_kind_of_list_is_the_tensor(loss, name):
+    for dtype in (torch.float32, torch.float64, torch.bfloat16):
+        x, t, settings = batch(loss, dtype)
+        real = torch.float64 if dtype is torch.float64 else torch.float32
+        expected = loss.function(x, t, **settings, **{name: torch.tensor(NUMBERS, dtype=real)})
+        for given in (NUMBERS, tuple(NUMBERS), np.array(NUMBERS), UserList(NUMBERS)):
+            assert torch.equal(loss.function(x, t, **settings, **{name: given}), expected), type(given)
+    module = getattr(losskit, loss.module)
+    x, t, settings = batch(loss)
+    for given in (NUMBERS, tuple(NUMBERS), np.array(NUMBERS, np.float32), UserList(NUMBERS)):
+        held = module(**settings, **{name: given})
+        assert set(held.state_dict()) == {name}
+        assert torch.equal(held(x, t), loss.function(x, t, **settings, **{name: NUMBERS})), type(given)
+
+
+@pytest.mark.parametrize(("loss", "name"), WEIGHTED, ids=[f"{loss.name}-{name}" for loss, name in WEIGHTED])
+def test_what_holds_no_numbers_is_refused(loss, name):
+    x, t, settings = batch(loss)
+    for given, error in (("abc", TypeError), (["a", "b", "c"], ValueError), ([1.0, None, 2.0], ValueError), (object(), TypeError)):
+        with pytest.raises(error, match=rf"{name} must be (a number, )?a tensor or a list of numbers, got {type(given).__name__}"):
+            loss.function(x, t, **settings, **{name: given})
+    with pytest.raises(ValueError, match=rf"{name} .*\(2,\)|{name} must hold"):
+        loss.function(x, t, **settings, **{name: NUMBERS[:2]})
+    with pytest.raises(ValueError, match=f"{name} must be finite, got nan"):
+        loss.function(x, t, **settings, **{name: [1.0, float("nan"), 1.0]})
+
+
+def test_a_list_lands_beside_the_input_whatever_the_defaults_are():
+    x, t = torch.randn(4, 3), torch.randint(0, 3, (4,))
+    expected = losskit.cross_entropy(x, t, weight=torch.tensor(NUMBERS))
+    with torch.device("meta"):
+        assert torch.equal(losskit.cross_entropy(x, t, weight=NUMBERS), expected)
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert torch.equal(losskit.cross_entropy(x, t, weight=NUMBERS), expected)
+    finally:
+        torch.set_default_dtype(default)
+
+
+def test_lists_compile():
+    x, t = torch.randn(4, 3), torch.randint(0, 3, (4,))
+    compiled = torch.compile(lambda x, t: losskit.cross_entropy(x, t, weight=NUMBERS), fullgraph=True, backend="eager")
+    assert torch.allclose(compiled(x, t), losskit.cross_entropy(x, t, weight=NUMBERS))
