@@ -19,17 +19,24 @@ from losskit.engines.torch.elementwise import combined
 
 TargetIs = Literal["probabilities", "log_probabilities", "labels", "positions", "numbers"]  # numbers: any, unchecked
 
+# what to do with a single class; {axis} is its axis
+ONE_PROBABILITY = "For one score and a target in [0, 1] an item, try binary_cross_entropy_with_logits(input, target)"
+ONE_LOG = "For one score and the logarithm of a target in [0, 1] an item, try binary_cross_entropy_with_logits(input, target.exp())"
+ONE_ENTROPY = "For the entropy of one score's sigmoid, try torch.cat((torch.zeros_like(input), input), {axis})"
+BOTH = "To give both classes of one number an item theirs, try torch.cat((1 - input, input), {axis})"
+BOTH_LOGS = "To give both classes of one number an item theirs, try torch.cat(((-input.expm1()).log(), input), {axis})"
+BOTH_TARGETS = "torch.cat((1 - target, target), {axis})"
+
 SUM_TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-4, torch.bfloat16: 2e-2, torch.float16: 2e-3}  # how far from 1 a row may sum by rounding
 
 
-def check_pair(input: Tensor, target: Tensor, dim: int) -> int:
-    """Scores and distributions of one shape; the class axis is returned."""
+def check_pair(input: Tensor, target: Tensor, dim: int, fix: str) -> int:
+    """Scores and distributions of one shape; the class axis is returned. `fix` is for a single class."""
     axis = labels.class_axis(input, dim)
     checks.pair(input, target)
     if not target.is_floating_point():
         raise TypeError(f"target must be probabilities of a floating-point dtype, got {target.dtype}: try target.float()")
-    if input.shape[axis] == 0:
-        raise ValueError(f"input has no classes: its shape is {checks.shown(input.shape)} and dim is {dim}")
+    labels.several(input, axis, fix)
     return axis
 
 
@@ -89,14 +96,15 @@ def distributions(
         checks.one_of("reduction", reduction, REDUCTIONS)
     if target is None:
         kind: Literal["distribution", "label", "position", "none"] = "none"
-        axis, target = check_pair(input, input, dim), torch.empty(0, dtype=input.dtype, device=input.device)
+        axis = check_pair(input, input, dim, ONE_ENTROPY)
+        target = torch.empty(0, dtype=input.dtype, device=input.device)
     elif target_is == "labels":
         kind, axis = "label", labels.pair(input, target, dim)
         labels.index(ignore_index)
     elif target_is == "positions":
         kind, axis = "position", labels.positions(input, target, dim)
     else:
-        kind, axis = "distribution", check_pair(input, target, dim)
+        kind, axis = "distribution", check_pair(input, target, dim, ONE_LOG if target_is == "log_probabilities" else ONE_PROBABILITY)
     own = None if weight is None else labels.class_weights(weight, input, input.shape[axis])
     one_class = input.select(axis, 0)
     factor = item_factor(one_class, mask, sample_weight, real_dtype(input.dtype))
@@ -159,7 +167,8 @@ def from_distributions(
     if reduction not in REDUCTIONS:
         checks.one_of("reduction", reduction, REDUCTIONS)
     soft = labels.soft(input, target)
-    axis = check_pair(input, target, dim) if soft else labels.pair(input, target, dim)
+    fix = BOTH_LOGS if logs else BOTH
+    axis = check_pair(input, target, dim, fix + ", " + BOTH_TARGETS) if soft else labels.pair(input, target, dim, fix)
     classes = input.shape[axis]
     real = real_dtype(input.dtype)
     factor = item_factor(input.select(axis, 0), mask, sample_weight, real)

@@ -33,9 +33,27 @@ def class_axis(input: Tensor, dim: int) -> int:
     return dim % input.dim()
 
 
-def pair(input: Tensor, target: Tensor, dim: int) -> int:
-    """Scores and labels: the target has the input's shape without the class axis, which is returned."""
-    axis = aligned(input, target, dim, "labels")
+# what to do with a single class; {axis} is its axis
+ONE_SCORE = "For one score and a label of 0 or 1 an item, try binary_cross_entropy_with_logits(input.squeeze({axis}), target)"
+ONE_CHANNEL = 'For one score an item, try task="binary"'
+ONE_BIN = "A position lies between two bins: try more of them"
+
+
+def several(input: Tensor, axis: int, fix: str) -> int:
+    """How many classes there are: at least two, for a softmax over one is 1 whatever the score, and a loss of it constant."""
+    classes = input.shape[axis]
+    if classes < 2:
+        many = "one class" if classes else "no classes"
+        why = f", and a softmax over one class is 1 everywhere. {fix.format(axis=axis)}" if classes else ""
+        raise ValueError(f"input has {many} along axis {axis}: its shape is {shown(input.shape)}{why}")
+    return classes
+
+
+def pair(input: Tensor, target: Tensor, dim: int, fix: str = ONE_SCORE) -> int:
+    """Scores and labels: the target has the input's shape without the class axis, which is returned. `fix` is for a single class."""
+    axis = class_axis(input, dim)
+    several(input, axis, fix)
+    aligned(input, target, axis, dim, "labels")
     if target.is_floating_point() or target.is_complex():
         raise TypeError(f"target must be class labels of an integer dtype, got {target.dtype}: try target.long(). Probabilities have the input's shape")
     return axis
@@ -43,7 +61,9 @@ def pair(input: Tensor, target: Tensor, dim: int) -> int:
 
 def positions(input: Tensor, target: Tensor, dim: int) -> int:
     """Scores and positions between the classes, likewise; no gradient goes to them."""
-    axis = aligned(input, target, dim, "positions")
+    axis = class_axis(input, dim)
+    several(input, axis, ONE_BIN)
+    aligned(input, target, axis, dim, "positions")
     if target.is_complex():
         raise TypeError(f"target must be a real tensor, got {target.dtype}")
     if target.requires_grad and torch.is_grad_enabled():
@@ -51,15 +71,12 @@ def positions(input: Tensor, target: Tensor, dim: int) -> int:
     return axis
 
 
-def aligned(input: Tensor, target: Tensor, dim: int, what: Literal["labels", "positions"]) -> int:
+def aligned(input: Tensor, target: Tensor, axis: int, dim: int, what: Literal["labels", "positions"]) -> None:
     """Scores and one number an item."""
-    axis = class_axis(input, dim)
     if not isinstance(target, Tensor):
         raise TypeError(f"target must be a torch.Tensor, got {type(target).__name__}: try torch.as_tensor(target)")
     if not input.is_floating_point():
         raise TypeError(f"input must be a floating-point tensor, got {input.dtype}: try input.float()")
-    if input.shape[axis] == 0:
-        raise ValueError(f"input has no classes: its shape is {shown(input.shape)} and dim is {dim}")
     dense("input", input)
     dense("target", target)
     shape = (*input.shape[:axis], *input.shape[axis + 1 :])
@@ -70,7 +87,6 @@ def aligned(input: Tensor, target: Tensor, dim: int, what: Literal["labels", "po
         )
     if input.device != target.device:
         raise ValueError(f"target is on {target.device} but input is on {input.device}: try target.to(input.device)")
-    return axis
 
 
 def _shape_fix(input: Tensor, target: Tensor, axis: int, shape: tuple[int, ...], what: Literal["labels", "positions"]) -> str:

@@ -99,6 +99,11 @@ class LossModule(nn.Module):
             empty = torch.empty((0, *wide), device="meta")
             return empty, empty
         dim = settings.get("dim", 1)
+        single = [name for name, shape in shapes.items() if shape == (1,)]
+        if single and settings.get("task") not in ("binary", "multilabel"):
+            raise ValueError(
+                f"{single[0]} has shape (1,), a number for each class, but a softmax over one class is 1 everywhere: give at least two, or leave it out"
+            )
         classes = 1 if settings.get("task") == "binary" else wide[-1] if shapes else 2
         axes = max(dim + 1, (1 if self.loss.pattern in SUMMED else 0) - dim, 2) if isinstance(dim, int) else 2  # samples may need an axis of their own
         shape = [0] * axes

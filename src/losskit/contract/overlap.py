@@ -108,10 +108,8 @@ def samples_and_classes(input: Tensor, dim: int, task: Task) -> int:
         raise ValueError(
             f"input must be (N, C, ...), samples along axis 0 and classes along dim, got shape {checks.shown(input.shape)} and dim={dim}: try input[None]"
         )
-    if input.shape[axis] == 0:
-        raise ValueError(f"input has no classes: its shape is {checks.shown(input.shape)} and dim is {dim}")
-    if task == "multiclass" and input.shape[axis] == 1:
-        raise ValueError('task="multiclass" needs at least two channels, for a softmax over one is 1 everywhere: try task="binary"')
+    if task == "multiclass" or input.shape[axis] == 0:
+        labels.several(input, axis, labels.ONE_CHANNEL)
     return axis
 
 

@@ -131,7 +131,7 @@ def cross_entropy(
         A scalar, or with reduction="none" the input's shape without the class axis; in [0, inf).
 
     Raises:
-        TypeError: `input` is not floating point, labels are not integers, an argument is not a number. ValueError: shapes do not fit, a label is no class,
+        TypeError: `input` is not floating point, labels are not integers, an argument is not a number. ValueError: shapes do not fit, there is one class only, a label is no class,
         probabilities do not sum to 1, `label_smoothing` outside [0, 1], `z_loss` < 0, `softcap` <= 0, weights are not finite, `reduction` is unknown.
 
     When to use:

@@ -57,7 +57,7 @@ def entropy(
         A scalar, or with reduction="none" the input's shape without the class axis; in [0, log C].
 
     Raises:
-        TypeError: `input` is not floating point. ValueError: `dim` is no axis, weights are not finite, `reduction` is unknown.
+        TypeError: `input` is not floating point. ValueError: `dim` is no axis, there is one class only, weights are not finite, `reduction` is unknown.
 
     When to use:
         Minimised on unlabelled items it makes predictions sharper; maximised it keeps a policy exploring.

@@ -18,6 +18,7 @@ from losskit.losses.classification import binary_cross_entropy, cross_entropy
 
 FocalTask = Literal["binary", "multilabel", "multiclass"]
 TASKS = get_args(FocalTask)
+ONE_CHANNEL = 'For one score and a label of 0 or 1 an item, try input.squeeze({axis}) and task="binary"'
 
 
 def from_logits_formula(x, t, positive, negative, gamma):
@@ -202,7 +203,7 @@ def focal_loss(
 
     Raises:
         TypeError: `input` is not floating point, an argument is not a number, class labels are not integers. ValueError: `gamma` < 0, `alpha` outside [0, 1], a target or probability outside [0, 1],
-        "multilabel" on less than two dimensions, shapes differ, weights are not finite, `task` or `reduction` is unknown.
+        "multilabel" on less than two dimensions, "multiclass" with one class, shapes differ, weights are not finite, `task` or `reduction` is unknown.
 
     When to use:
         Thousands of easy negatives for each positive (one-stage detectors, small lesions). Start with gamma = 2; values are small, that is no fault.
@@ -276,7 +277,7 @@ def _multiclass(
     input: Tensor, target: Tensor, alpha: float | Numbers | None, gamma: float, smoothing: float, from_logits: bool, ignore_index: int, common: dict[str, Any]
 ) -> Tensor:
     """task="multiclass"."""
-    classes = input.shape[labels.class_axis(input, common["dim"])]
+    classes = labels.several(input, labels.class_axis(input, common["dim"]), ONE_CHANNEL)
     weight: Tensor | None = None
     if isinstance(alpha, Real):
         dtype = torch.promote_types(input.dtype, torch.float32)

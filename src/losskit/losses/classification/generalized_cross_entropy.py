@@ -68,7 +68,7 @@ def generalized_cross_entropy(
         A scalar, or with reduction="none" the input's shape without the class axis; in [0, 1/q].
 
     Raises:
-        TypeError: `input` is not floating point, labels are not integers, an argument is not a number. ValueError: shapes do not fit, a label is no class,
+        TypeError: `input` is not floating point, labels are not integers, an argument is not a number. ValueError: shapes do not fit, there is one class only, a label is no class,
         `q` outside (0, 1], weights are not finite, `reduction` is unknown.
 
     When to use:

@@ -70,7 +70,7 @@ def js_divergence(
         A scalar, or with reduction="none" the input's shape without the class axis; in [0, log 2].
 
     Raises:
-        TypeError: `input` or `target` is not floating point. ValueError: shapes differ, a target row does not sum to 1, weights are not finite, `reduction` is unknown.
+        TypeError: `input` or `target` is not floating point. ValueError: shapes differ, there is one class only, a target row does not sum to 1, weights are not finite, `reduction` is unknown.
 
     When to use:
         Consistency between two predictions, where neither is the truth.

@@ -57,7 +57,7 @@ def nll_loss(
         A scalar, or with reduction="none" the input's shape without the class axis; in [0, inf).
 
     Raises:
-        TypeError: `input` is not floating point, labels are not integers. ValueError: shapes do not fit, a label is no class, a row does not sum to 1,
+        TypeError: `input` is not floating point, labels are not integers. ValueError: shapes do not fit, there is one class only, a label is no class, a row does not sum to 1,
         weights are not finite, `reduction` is unknown.
 
     When to use:

@@ -79,7 +79,7 @@ def poly_loss(
         A scalar, or with reduction="none" the input's shape without the class axis; in [0, inf) for epsilon >= -1.
 
     Raises:
-        TypeError: `input` is not floating point, labels are not integers, an argument is not a number. ValueError: shapes do not fit, a label is no class,
+        TypeError: `input` is not floating point, labels are not integers, an argument is not a number. ValueError: shapes do not fit, there is one class only, a label is no class,
         `epsilon` is not finite, weights are not finite, `reduction` is unknown.
 
     When to use:

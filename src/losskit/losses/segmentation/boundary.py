@@ -131,8 +131,7 @@ def boundary_loss(
         unit_arguments = () if from_logits else ("input",)
         return elementwise(from_logits_formula if from_logits else from_probabilities_formula, input, target, (), unit=unit_arguments, **common)
     axis = labels.class_axis(input, dim)
-    if input.shape[axis] == 1:
-        raise ValueError('task="multiclass" needs at least two channels, for a softmax over one is 1 everywhere: try task="binary"')
+    labels.several(input, axis, labels.ONE_CHANNEL)
     if not from_logits:
         return from_probabilities(input, target, axis, 0 if background else 1, **common)
     if isinstance(target, Tensor) and not target.is_floating_point() and not target.is_complex():
