@@ -30,4 +30,4 @@ CASES = cases()
 ENGINES = ("cpu", "torch")
 # each kernel costs the CPU engine a second or two to compile: laws about how tensors are walked need only a few formulas, which differ in what they
 # read (the residual; logits; a parameter that varies by element) and in whether the sign of the input matters
-FEW = [one("smooth_l1_loss", beta=0.5), one("focal_loss", alpha=0.25, gamma=2.0), one("binary_cross_entropy", pos_weight=[3.0])]
+FEW = [one("smooth_l1_loss", beta=0.5), one("focal_loss", alpha=0.25, gamma=2.0), one("binary_cross_entropy_with_logits", pos_weight=[3.0])]

@@ -11,7 +11,7 @@ import losskit
 X, T = torch.zeros(2, 3), torch.ones(2, 3)
 P = torch.full((2, 3), 0.5)
 INF, NAN = math.inf, math.nan
-bce, focal, l1, smooth, huber = losskit.binary_cross_entropy, losskit.focal_loss, losskit.l1_loss, losskit.smooth_l1_loss, losskit.huber_loss
+bce, focal, l1, smooth, huber = losskit.binary_cross_entropy_with_logits, losskit.focal_loss, losskit.l1_loss, losskit.smooth_l1_loss, losskit.huber_loss
 
 BAD = [
     # shapes: the message shows both, and the one-line fix
@@ -70,7 +70,7 @@ BAD = [
     (bce, (X, 2 * T.long()), {}, ValueError, r"target must lie in \[0, 1\].* got 2 at index"),
     (bce, (X, -T), {"reduction": "none"}, ValueError, r"target must lie in \[0, 1\].* got -1"),
     (focal, (X, T + 1e-5), {}, ValueError, r"target must lie in \[0, 1\]"),
-    (bce, (P + 1, T), {"from_logits": False}, ValueError, r"input must lie in \[0, 1\].* got 1.5 .*for logits, leave from_logits=True"),
+    (losskit.binary_cross_entropy, (P + 1, T), {}, ValueError, r"input must lie in \[0, 1\].* got 1.5 .*for logits, call binary_cross_entropy_with_logits"),
     (focal, (P - 1, T), {"from_logits": False}, ValueError, r"input must lie in \[0, 1\].* got -0.5"),
     # numbers
     (smooth, (X, T), {"beta": -1.0}, ValueError, "beta must be >= 0, got -1.0"),
@@ -132,7 +132,7 @@ def test_a_bad_value_is_found_wherever_it_is():
 
 def test_rounding_outside_the_unit_interval_is_read_as_its_end():
     p = torch.tensor([1 + 5e-7, -5e-7], requires_grad=True)
-    value = bce(p, torch.tensor([1.0, 0.0]), from_logits=False, reduction="none")
+    value = losskit.binary_cross_entropy(p, torch.tensor([1.0, 0.0]), reduction="none")
     assert value.tolist() == [0.0, 0.0]
     assert torch.isfinite(torch.autograd.grad(value.sum(), p)[0]).all()
 

@@ -27,7 +27,7 @@ def test_engine_for():
     x = torch.zeros(3)
     assert losskit.engine_for(losskit.mse_loss, x, x) == ("cpu", "plain CPU tensors")
     assert losskit.engine_for(losskit.MSELoss(), x, x).engine == "cpu"
-    assert losskit.engine_for(losskit.BinaryCrossEntropyLoss(pos_weight=[2.0]), x, x, mask=x > 0).engine == "cpu"
+    assert losskit.engine_for(losskit.BCEWithLogitsLoss(pos_weight=[2.0]), x, x, mask=x > 0).engine == "cpu"
     assert losskit.engine_for(losskit.mse_loss, x.to("meta"), x.to("meta")).engine == "torch"
     with losskit.use_engine("torch"):
         assert losskit.engine_for(losskit.mse_loss, x, x) == ("torch", "forced by use_engine")
@@ -85,8 +85,8 @@ def test_gradient_to_the_weights():
         weight = torch.rand(shape, dtype=torch.float64).requires_grad_()
         assert torch.autograd.gradcheck(lambda w: losskit.huber_loss(x.double(), t.double(), sample_weight=w), weight)
     weight = torch.rand(4, requires_grad=True)
-    (grad,) = torch.autograd.grad(losskit.binary_cross_entropy(x, (t > 0).float(), weight=weight, reduction="sum"), weight)
-    torch.testing.assert_close(grad, losskit.binary_cross_entropy(x, (t > 0).float(), reduction="none").sum(0))
+    (grad,) = torch.autograd.grad(losskit.binary_cross_entropy_with_logits(x, (t > 0).float(), weight=weight, reduction="sum"), weight)
+    torch.testing.assert_close(grad, losskit.binary_cross_entropy_with_logits(x, (t > 0).float(), reduction="none").sum(0))
 
 
 # gradients of the fused passes

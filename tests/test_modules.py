@@ -50,24 +50,22 @@ def test_copies_pickles_and_repr(case: Case):
 
 def test_repr_can_be_typed_in_again():
     assert repr(losskit.SmoothL1Loss(beta=0.5)) == "SmoothL1Loss(beta=0.5, reduction='mean')"
-    assert "pos_weight=[1.0, 3.0]" in repr(losskit.BinaryCrossEntropyLoss(pos_weight=[1.0, 3.0]))
+    assert "pos_weight=[1.0, 3.0]" in repr(losskit.BCEWithLogitsLoss(pos_weight=[1.0, 3.0]))
 
 
 def test_weights_are_buffers():
-    module = losskit.BinaryCrossEntropyLoss(pos_weight=[1.0, 3.0], weight=torch.tensor([2.0, 0.5]))
+    module = losskit.BCEWithLogitsLoss(pos_weight=[1.0, 3.0], weight=torch.tensor([2.0, 0.5]))
     assert set(module.state_dict()) == {"pos_weight", "weight"} and not list(module.parameters())
     held = io.BytesIO()
     torch.save(module.state_dict(), held)
     held.seek(0)
-    other = losskit.BinaryCrossEntropyLoss(pos_weight=[9.0, 9.0], weight=[9.0, 9.0])
+    other = losskit.BCEWithLogitsLoss(pos_weight=[9.0, 9.0], weight=[9.0, 9.0])
     other.load_state_dict(torch.load(held))
     x, t = torch.randn(4, 2), torch.ones(4, 2)
     assert torch.equal(other(x, t), module(x, t))
     assert module.to(torch.float64).pos_weight.dtype is torch.float64
     assert module.to("meta").pos_weight.is_meta
-    torch.testing.assert_close(
-        losskit.BinaryCrossEntropyLoss(pos_weight=[1.0, 3.0])(x, t), torch.nn.BCEWithLogitsLoss(pos_weight=torch.tensor([1.0, 3.0]))(x, t)
-    )
+    torch.testing.assert_close(losskit.BCEWithLogitsLoss(pos_weight=[1.0, 3.0])(x, t), torch.nn.BCEWithLogitsLoss(pos_weight=torch.tensor([1.0, 3.0]))(x, t))
 
 
 @pytest.mark.parametrize("loss", losskit.LOSSES.values(), ids=lambda loss: loss.name)
@@ -170,7 +168,7 @@ def test_a_changed_setting_holds_from_the_next_call_on():
 
 
 def test_weights_can_be_set_anew():
-    module = losskit.BinaryCrossEntropyLoss()
+    module = losskit.BCEWithLogitsLoss()
     module.pos_weight = [1, 3]
     assert torch.equal(module.pos_weight, torch.tensor([1.0, 3.0])) and set(module.state_dict()) == {"pos_weight"}
     with pytest.raises(ValueError, match=r"weight has shape \(3,\) and pos_weight has shape \(2,\)"):
@@ -178,11 +176,11 @@ def test_weights_can_be_set_anew():
     assert module.weight is None
     module.load_state_dict({"pos_weight": torch.tensor([2.0, 4.0])}, assign=True)
     x, t = torch.randn(4, 2), torch.ones(4, 2)
-    assert torch.equal(module(x, t), losskit.binary_cross_entropy(x, t, pos_weight=torch.tensor([2.0, 4.0])))
+    assert torch.equal(module(x, t), losskit.binary_cross_entropy_with_logits(x, t, pos_weight=torch.tensor([2.0, 4.0])))
     swapped = torch.func.functional_call(module, {"pos_weight": torch.zeros(2)}, (x, t))
     assert swapped == 0
     module.pos_weight = None
-    assert not module.state_dict() and torch.equal(module(x, t), losskit.binary_cross_entropy(x, t))
+    assert not module.state_dict() and torch.equal(module(x, t), losskit.binary_cross_entropy_with_logits(x, t))
     focal = losskit.FocalLoss(task="multiclass", alpha=[0.5, 2.0])
     assert set(focal.state_dict()) == {"alpha"}
     focal.alpha = 0.5
@@ -203,10 +201,10 @@ def test_a_changed_setting_reaches_the_compiled_module():
 
 
 def test_repr_of_many_weights_and_of_weights_without_values():
-    many = losskit.BinaryCrossEntropyLoss(pos_weight=torch.arange(1000.0))
+    many = losskit.BCEWithLogitsLoss(pos_weight=torch.arange(1000.0))
     assert "pos_weight=[0.0, 1.0, 2.0, ... 1000 in all]," in repr(many) and len(repr(many)) < 160
-    assert "weight=<shape (20, 1000), torch.float32, cpu>" in repr(losskit.BinaryCrossEntropyLoss(weight=torch.ones(20, 1000)))
-    assert "pos_weight=<shape (2,), torch.float32, meta>" in repr(losskit.BinaryCrossEntropyLoss(pos_weight=[1, 2]).to("meta"))
+    assert "weight=<shape (20, 1000), torch.float32, cpu>" in repr(losskit.BCEWithLogitsLoss(weight=torch.ones(20, 1000)))
+    assert "pos_weight=<shape (2,), torch.float32, meta>" in repr(losskit.BCEWithLogitsLoss(pos_weight=[1, 2]).to("meta"))
 
 
 def test_a_loss_without_a_target_takes_none():
@@ -236,14 +234,17 @@ BAD = [
     ("MSELoss", {"mask": torch.ones(2, dtype=torch.bool)}, TypeError, "give it when calling the module"),
     ("HuberLoss", {"delta": "big"}, TypeError, "delta must be a number"),
     ("BarronLoss", {"alpha": [1.0, 2.0]}, TypeError, r"alpha must be a number, got list: \[1.0, 2.0\]"),
-    ("BinaryCrossEntropyLoss", {"pos_weight": "abc"}, TypeError, "pos_weight must be a tensor or a list of numbers, got str: 'abc'"),
-    ("BinaryCrossEntropyLoss", {"pos_weight": [[1, 2], [3]]}, ValueError, r"pos_weight must be a tensor or a list of numbers, got list: \[\[1, 2\], \[3\]\]"),
-    ("BinaryCrossEntropyLoss", {"pos_weight": [1, 2.0], "weight": [1, 2, 3.0]}, ValueError, r"weight has shape \(3,\) and pos_weight has shape \(2,\):"),
-    ("BinaryCrossEntropyLoss", {"pos_weight": [1, math.nan]}, ValueError, r"pos_weight must be finite, got nan at index \(1,\)"),
-    ("BinaryCrossEntropyLoss", {"weight": torch.tensor([math.inf])}, ValueError, r"weight must be finite, got inf at index \(0,\)"),
+    ("BCEWithLogitsLoss", {"pos_weight": "abc"}, TypeError, "pos_weight must be a tensor or a list of numbers, got str: 'abc'"),
+    ("BCEWithLogitsLoss", {"pos_weight": [[1, 2], [3]]}, ValueError, r"pos_weight must be a tensor or a list of numbers, got list: \[\[1, 2\], \[3\]\]"),
+    ("BCEWithLogitsLoss", {"pos_weight": [1, 2.0], "weight": [1, 2, 3.0]}, ValueError, r"weight has shape \(3,\) and pos_weight has shape \(2,\):"),
+    ("BCEWithLogitsLoss", {"pos_weight": [1, math.nan]}, ValueError, r"pos_weight must be finite, got nan at index \(1,\)"),
+    ("BCEWithLogitsLoss", {"weight": torch.tensor([math.inf])}, ValueError, r"weight must be finite, got inf at index \(0,\)"),
     ("CrossEntropyLoss", {"weight": [1, math.nan]}, ValueError, r"weight must be finite, got nan at index \(1,\)"),
     ("FocalLoss", {"task": "multiclass", "alpha": [1, math.nan]}, ValueError, r"alpha must be finite, got nan at index \(1,\)"),
     ("DiceLoss", {"smooth": 1.0}, TypeError, "DiceLoss needs task=: one of"),
+    ("BinaryCrossEntropyLoss", {}, TypeError, "BinaryCrossEntropyLoss needs from_logits=: one of True, False"),
+    ("BinaryCrossEntropyLoss", {"from_logits": "yes"}, TypeError, "from_logits must be True or False"),
+    ("BCELoss", {"from_logits": False}, TypeError, "BCELoss has no argument 'from_logits'"),
     ("DiceLoss", {"task": "softmax"}, ValueError, "task must be one of"),
     ("DiceLoss", {"task": "binary", "smooth": -1.0}, ValueError, "smooth must be >= 0"),
     ("DiceLoss", {"task": "binary", "background": False}, ValueError, "background=False leaves out class 0"),
@@ -254,6 +255,16 @@ BAD = [
     ("BoundaryLoss", {"task": "multilabel", "background": False}, ValueError, "background=False leaves out class 0"),
     ("FocalLoss", {"alpha": "abc"}, TypeError, "alpha must be a number, a tensor or a list of numbers, got str: 'abc'"),
 ]
+
+
+def test_binary_cross_entropy_that_must_be_told():
+    x, t = torch.randn(6, 2), (torch.rand(6, 2) < 0.5).float()
+    settings = dict(weight=torch.rand(6, 2), pos_weight=[1.0, 3.0], label_smoothing=0.1, reduction="none")
+    mask = x > -1
+    for from_logits, module, input in ((True, losskit.BCEWithLogitsLoss, x), (False, losskit.BCELoss, x.sigmoid())):
+        told = losskit.BinaryCrossEntropyLoss(from_logits=from_logits, **settings)
+        assert torch.equal(told(input, t, mask=mask), module(**settings)(input, t, mask=mask))
+        assert f"from_logits={from_logits}" in repr(told) and losskit.engine_for(told, input, t).engine == "cpu"
 
 
 @pytest.mark.parametrize(("module", "arguments", "error", "message"), BAD, ids=[f"{b[0]}-{next(iter(b[1]))}-{i}" for i, b in enumerate(BAD)])

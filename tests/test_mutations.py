@@ -60,7 +60,13 @@ FORMULAS = [
     ("eps not squared", "charbonnier_loss", "1.0 + ratio * ratio", "1.0 + ratio", {"eps": 1.0}),
     ("sides swapped", "quantile_loss", "(q, 1.0 - q)", "(1.0 - q, q)", {"quantile": 0.9}),
     ("exponent of the gradient", "barron_loss", "(alpha - 1.0) / 2.0", "alpha / 2.0", {"alpha": 1.5}),
-    ("label smoothing off", "binary_cross_entropy", "tail = (1.0, 1.0 - smoothing, 0.5 * smoothing)", "tail = (1.0, 1.0, 0.0)", {"label_smoothing": 0.1}),
+    (
+        "label smoothing off",
+        "binary_cross_entropy_with_logits",
+        "tail = (1.0, 1.0 - smoothing, 0.5 * smoothing)",
+        "tail = (1.0, 1.0, 0.0)",
+        {"label_smoothing": 0.1},
+    ),
     ("alpha swapped", "focal_loss", "params: tuple[float, ...] = (positive, negative, gamma)", "params = (negative, positive, gamma)", {"alpha": 0.25}),
     ("gamma plus 1", "focal_loss", 'gamma = checks.number("gamma", gamma, low=0.0)', 'gamma = checks.number("gamma", gamma, low=0.0) + 1.0', {"gamma": 0.5}),
     ("quality focal: factor held constant", "quality_focal_loss", "r * factor + steep * (rest * (1.0 - rest))", "r * factor", {"beta": 2.0}),
@@ -183,7 +189,7 @@ def test_input_written_to_is_noticed() -> None:
     assert "inputs_unchanged" in failures("mse_loss", careless)
 
 
-@pytest.mark.parametrize("case", [one("focal_loss", alpha=0.25), one("barron_loss", alpha=0.3), one("binary_cross_entropy", from_logits=False)], ids=str)
+@pytest.mark.parametrize("case", [one("focal_loss", alpha=0.25), one("barron_loss", alpha=0.3), one("binary_cross_entropy")], ids=str)
 def test_unbroken_losses_pass(case: Any) -> None:
     assert failures(case.loss.name, **case.settings) == set()
 
@@ -201,7 +207,7 @@ def test_a_peer_that_breaks_laws_is_told_with_a_counterexample() -> None:
 def losskit_audit(function: Any) -> Any:
     from losskit.testing import audit
 
-    return audit(function, like="binary_cross_entropy", show=False)
+    return audit(function, like="binary_cross_entropy_with_logits", show=False)
 
 
 def test_audit_prints_a_table(capsys: pytest.CaptureFixture[str]) -> None:

@@ -190,7 +190,7 @@ def apart(name, settings, x, t, task, **more):
         if "weight" in common:
             common["weight"] = common["weight"][:, None]
     if name == "dice_ce_loss":
-        second = losskit.cross_entropy(x, t, **common) if multiclass else losskit.binary_cross_entropy(x, t, **common)
+        second = losskit.cross_entropy(x, t, **common) if multiclass else losskit.binary_cross_entropy_with_logits(x, t, **common)
         return settings.get("dice_weight", 1.0) * first + settings.get("ce_weight", 1.0) * second
     common.pop("weight", None)
     own = {k: settings[k] for k in ("gamma", "alpha") if k in settings}

@@ -33,7 +33,7 @@ def test_residual_losses_are_symmetric_and_not_negative(pairs):
 def test_flipping_logit_and_target_changes_nothing(pairs):
     x, t = (tensor(*z) for z in zip(*pairs, strict=True))
     t = (t * 256).round() / 256  # 1 - t is exact
-    for loss in (losskit.binary_cross_entropy, losskit.focal_loss, losskit.quality_focal_loss):
+    for loss in (losskit.binary_cross_entropy_with_logits, losskit.focal_loss, losskit.quality_focal_loss):
         a, b = x.clone().requires_grad_(), (-x).requires_grad_()
         value, flipped = loss(a, t, reduction="none"), loss(b, 1 - t, reduction="none")
         torch.testing.assert_close(value, flipped, rtol=1e-6, atol=0)
@@ -68,6 +68,6 @@ def test_losses_are_convex_along_a_line(points, q):
 def test_weights_of_0_and_masks_say_the_same(items):
     x, keep, weight = tensor(*(i[0] for i in items)), torch.tensor([i[1] for i in items]), tensor(*(i[2] for i in items))
     t = torch.zeros_like(x)
-    masked = losskit.binary_cross_entropy(x, t, mask=keep, sample_weight=weight)
-    weighted = losskit.binary_cross_entropy(x, t, sample_weight=torch.where(keep, weight, 0.0))
+    masked = losskit.binary_cross_entropy_with_logits(x, t, mask=keep, sample_weight=weight)
+    weighted = losskit.binary_cross_entropy_with_logits(x, t, sample_weight=torch.where(keep, weight, 0.0))
     assert torch.equal(masked, weighted) and not math.isnan(float(masked))

@@ -10,7 +10,7 @@ import losskit.testing
 def test_little_smoothing_is_not_lost_in_rounding():
     for smoothing in (1e-3, 1e-5, 1e-7):
         x = torch.tensor([50.0, -50.0], requires_grad=True)
-        loss = losskit.binary_cross_entropy(x, torch.tensor([1.0, 0.0]), label_smoothing=smoothing, reduction="none")
+        loss = losskit.binary_cross_entropy_with_logits(x, torch.tensor([1.0, 0.0]), label_smoothing=smoothing, reduction="none")
         (grad,) = torch.autograd.grad(loss.sum(), x)
         torch.testing.assert_close(loss.double(), torch.full((2,), 25.0 * smoothing, dtype=torch.float64), rtol=1e-6, atol=0)
         torch.testing.assert_close(grad.double(), torch.tensor([0.5, -0.5], dtype=torch.float64) * smoothing, rtol=1e-6, atol=0)

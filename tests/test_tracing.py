@@ -9,7 +9,7 @@ from losskit.testing import inputs
 
 KINDS = [
     one("smooth_l1_loss", beta=0.5),
-    one("binary_cross_entropy", label_smoothing=0.1),
+    one("binary_cross_entropy_with_logits", label_smoothing=0.1),
     one("focal_loss", alpha=0.25, gamma=1.5),
     one("barron_loss", alpha=0.3),
     one("quality_focal_loss", beta=1.5),
@@ -47,7 +47,7 @@ def test_compiled_is_eager(case: Case):
 
 @pytest.mark.filterwarnings("ignore")
 def test_compiled_module_with_weights_and_garbage_under_the_mask():
-    module = losskit.BinaryCrossEntropyLoss(pos_weight=[1.0, 3.0])
+    module = losskit.BCEWithLogitsLoss(pos_weight=[1.0, 3.0])
     x, t = torch.randn(6, 2), torch.rand(6, 2)
     mask = torch.tensor([True, True, True, True, False, False])[:, None]
     x[4:], t[4:] = float("nan"), 7.0
@@ -91,7 +91,7 @@ def test_fake_and_meta_tensors():
         assert losskit.huber_loss(torch.empty(3, 4), torch.empty(3, 4)).shape == ()
         assert losskit.huber_loss(torch.empty(3, 4), torch.empty(3, 4), reduction="none").shape == (3, 4)
     x = torch.empty(3, 4, device="meta", requires_grad=True)
-    losskit.binary_cross_entropy(x, torch.empty(3, 4, device="meta")).backward()
+    losskit.binary_cross_entropy_with_logits(x, torch.empty(3, 4, device="meta")).backward()
     assert x.grad.shape == (3, 4)
 
 

@@ -23,6 +23,7 @@ from losskit.engines import dispatch, language  # noqa: E402
 from losskit.engines.call import Call  # noqa: E402
 from losskit.engines.triton import elementwise as engine  # noqa: E402
 from losskit.engines.triton.math import NAMES  # noqa: E402
+from losskit.testing.inputs import domain  # noqa: E402
 
 CASES = [pytest.param(loss, settings, id=f"{loss.name}-{settings}") for loss in LOSSES.of("elementwise").values() for settings in loss.arguments]
 INF, NAN = math.inf, math.nan
@@ -177,9 +178,9 @@ def inputs(loss, settings, n, dtype=torch.float32, soft=False, seed=0):
     x = size * torch.randn(n, generator=draw, dtype=torch.float64).sign()
     if loss.input == "logit":
         x = x.clamp(-1e4, 1e4)
-        if not settings.get("from_logits", True):
-            x = torch.rand(n, generator=draw, dtype=torch.float64).clamp(1e-6, 1 - 1e-3)
-            x[: n // 2] = 10.0 ** (-x[: n // 2] * 7)
+    if domain(loss, settings) == "probability":
+        x = torch.rand(n, generator=draw, dtype=torch.float64).clamp(1e-6, 1 - 1e-3)
+        x[: n // 2] = 10.0 ** (-x[: n // 2] * 7)
     t = torch.randn(n, generator=draw, dtype=torch.float64)
     if loss.target == "unit":
         t = torch.rand(n, generator=draw, dtype=torch.float64)
@@ -261,7 +262,7 @@ def test_half_precision_gradients_do_not_underflow_under_loss_scaling():
 def test_extreme_logits():
     x = torch.tensor([INF, 1e38, 1e30, 120.0, 103.5, 88.5, 0.0, -0.0]).repeat(2)
     x[8:] *= -1
-    for name in ("binary_cross_entropy", "focal_loss", "quality_focal_loss", "varifocal_loss"):
+    for name in ("binary_cross_entropy_with_logits", "focal_loss", "quality_focal_loss", "varifocal_loss"):
         for settings in LOSSES[name].arguments:
             if settings.get("from_logits", True):
                 for label in (0.0, 1.0):
@@ -269,7 +270,7 @@ def test_extreme_logits():
 
 
 def test_soft_targets():
-    for name in ("binary_cross_entropy", "focal_loss", "quality_focal_loss", "varifocal_loss"):
+    for name in ("binary_cross_entropy", "binary_cross_entropy_with_logits", "focal_loss", "quality_focal_loss", "varifocal_loss"):
         for settings in LOSSES[name].arguments:
             x, t = inputs(LOSSES[name], settings, 101, soft=True)
             agree(LOSSES[name], x, t, settings, 1e-5, floor=1e-6, reduction="none")
@@ -291,7 +292,7 @@ WEIGHTS = {
 def test_weights(weights, reduction):
     if weights == "normalizer" and reduction != "mean":
         pytest.skip("normalizer is for the mean")
-    loss = LOSSES["binary_cross_entropy"]
+    loss = LOSSES["binary_cross_entropy_with_logits"]
     x, t = (v.reshape(3, 4, 5) for v in inputs(loss, {}, 60))
     keywords = WEIGHTS[weights]()
     incoming = torch.linspace(-1, 2, 60).reshape(3, 4, 5) if reduction == "none" else torch.tensor(-0.5)
@@ -301,7 +302,7 @@ def test_weights(weights, reduction):
 
 
 def test_field():
-    loss = LOSSES["binary_cross_entropy"]
+    loss = LOSSES["binary_cross_entropy_with_logits"]
     x, t = (v.reshape(3, 4, 5) for v in inputs(loss, {}, 60))
     for reduction in ("none", "sum"):
         agree(loss, x, t, {}, 1e-6, reduction=reduction, pos_weight=torch.linspace(0.5, 3, 5))
@@ -347,7 +348,7 @@ def test_nan_shows_in_its_item_only():
 
 @pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16])
 def test_integer_targets(dtype):
-    loss = LOSSES["binary_cross_entropy"]
+    loss = LOSSES["binary_cross_entropy_with_logits"]
     x, t = inputs(loss, {}, 50)
     agree(loss, x, t.to(dtype), {}, 1e-6, reduction="none")
 

@@ -89,7 +89,7 @@ def main(name: str) -> int:
 
     n = 4096
     formulas = calls()
-    parametric = next(f for f in formulas if f.__module__.endswith("binary_cross_entropy") and f.__name__ == "from_logits_formula")
+    parametric = next(f for f in formulas if f.__module__.endswith("binary_cross_entropy_with_logits") and f.__name__ == "formula")
 
     def data(dtype: torch.dtype) -> torch.Tensor:
         return torch.full((n,), 0.5, dtype=dtype)

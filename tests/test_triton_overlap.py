@@ -18,7 +18,7 @@ from losskit.engines import dispatch
 from losskit.engines.call import COUNT, EXTRA, INTERSECTION, PREDICTION, PREDICTION_SQUARED, TARGET, TARGET_SQUARED, Overlap
 from losskit.engines.torch import overlap as plain
 from losskit.engines.triton import overlap as engine
-from losskit.losses.classification import binary_cross_entropy, cross_entropy, focal
+from losskit.losses.classification import binary_cross_entropy_with_logits, cross_entropy, focal
 
 pytestmark = pytest.mark.filterwarnings("ignore:All-NaN slice")  # how NumPy takes the maximum under the interpreter
 INF, NAN = math.inf, math.nan
@@ -34,7 +34,7 @@ CALLS = {
     "softmax, focal": Overlap("softmax", "label", focal.multiclass, (1.5,)),
     "softmax, numbers": Overlap("softmax", "number", squared=True),
     "sigmoid": Overlap("sigmoid", "number"),
-    "sigmoid, cross-entropy": Overlap("sigmoid", "number", binary_cross_entropy.from_logits_plain, squared=True),
+    "sigmoid, cross-entropy": Overlap("sigmoid", "number", binary_cross_entropy_with_logits.plain, squared=True),
     "sigmoid, focal": Overlap("sigmoid", "number", focal.from_logits_formula, (0.3, 0.7, 1.5)),
     "probabilities": Overlap("identity", "number", squared=True),
     "probabilities, labels": Overlap("identity", "label", squared=True),

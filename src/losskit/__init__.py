@@ -7,6 +7,7 @@ tensor(1.3125)
 tensor(0.0087)
 """
 
+from losskit.binary import EITHER
 from losskit.contract.boxes import degenerate_boxes
 from losskit.contract.checks import validate
 from losskit.contract.engine import engine_for
@@ -40,7 +41,7 @@ __all__ = [
 
 _scores = {score.__name__: score for loss in LOSSES.values() for score in loss.scores}
 globals().update({name: loss.function for name, loss in LOSSES.items()} | _scores)
-_modules = {loss.module: loss for loss in LOSSES.values()}
+_modules = {loss.module: loss for loss in (*LOSSES.values(), EITHER)}
 __all__ += sorted([*LOSSES, *_scores, *_modules])
 
 

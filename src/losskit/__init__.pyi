@@ -21,6 +21,7 @@ from losskit.sums import OverlapSums as OverlapSums
 from losskit.sums import overlap_sums as overlap_sums
 from losskit.wise import WIoUv3Loss as WIoUv3Loss
 from losskit.losses.classification.binary_cross_entropy import binary_cross_entropy as binary_cross_entropy
+from losskit.losses.classification.binary_cross_entropy_with_logits import binary_cross_entropy_with_logits as binary_cross_entropy_with_logits
 from losskit.losses.classification.cross_entropy import cross_entropy as cross_entropy
 from losskit.losses.classification.entropy import entropy as entropy
 from losskit.losses.classification.focal import focal_loss as focal_loss
@@ -83,6 +84,26 @@ class AlphaIoULoss(LossModule):
 
     def __init__(self, *, power: float = 3.0, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
+class BCELoss(LossModule):
+    """Binary cross-entropy of probabilities, as torch's function of this name; binary and multi-label."""
+
+    weight: torch.Tensor | None
+    pos_weight: torch.Tensor | None
+    label_smoothing: float
+    reduction: Literal["none", "mean", "sum"]
+
+    def __init__(self, *, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, pos_weight: torch.Tensor | collections.abc.Sequence[float] | None = None, label_smoothing: float = 0.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+
+class BCEWithLogitsLoss(LossModule):
+    """Binary cross-entropy of logits; binary and multi-label."""
+
+    weight: torch.Tensor | None
+    pos_weight: torch.Tensor | None
+    label_smoothing: float
+    reduction: Literal["none", "mean", "sum"]
+
+    def __init__(self, *, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, pos_weight: torch.Tensor | collections.abc.Sequence[float] | None = None, label_smoothing: float = 0.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+
 class BarronLoss(LossModule):
     """Barron's general robust loss between real values `input` and `target`: `alpha` sets how much outliers count."""
 
@@ -93,15 +114,15 @@ class BarronLoss(LossModule):
     def __init__(self, *, alpha: float = 1.0, scale: float = 1.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class BinaryCrossEntropyLoss(LossModule):
-    """Binary cross-entropy of logits (default) or, with from_logits=False, of probabilities; binary and multi-label."""
+    """Binary cross-entropy of logits or of probabilities: which, must be said."""
 
+    from_logits: bool
     weight: torch.Tensor | None
     pos_weight: torch.Tensor | None
     label_smoothing: float
-    from_logits: bool
     reduction: Literal["none", "mean", "sum"]
 
-    def __init__(self, *, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, pos_weight: torch.Tensor | collections.abc.Sequence[float] | None = None, label_smoothing: float = 0.0, from_logits: bool = True, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, from_logits: bool, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, pos_weight: torch.Tensor | collections.abc.Sequence[float] | None = None, label_smoothing: float = 0.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class BoundaryLoss(LossModule):
     """Boundary loss of logits (default) or, with from_logits=False, of probabilities: probability times signed distance to the target's boundary."""

@@ -10,7 +10,7 @@ from losskit.contract import checks
 from losskit.contract.overlap import Prepared, Task, prepare, refuse_outside
 from losskit.engines import dispatch, fused
 from losskit.engines.torch import overlap as plain
-from losskit.losses.classification import binary_cross_entropy, cross_entropy, focal
+from losskit.losses.classification import binary_cross_entropy_with_logits, cross_entropy, focal
 
 ExtraName = Literal["cross_entropy", "focal"]
 
@@ -131,7 +131,7 @@ def summed(ready: Prepared) -> Tensor:
 def item_formula(extra: ExtraName, task: Task, gamma: float) -> tuple[Callable[..., Any], tuple[float, ...]]:
     """The formula of an item's own loss, and its parameters."""
     if extra == "cross_entropy" or gamma == 0.0:
-        return (cross_entropy.formula if task == "multiclass" else binary_cross_entropy.from_logits_plain), ()
+        return (cross_entropy.formula if task == "multiclass" else binary_cross_entropy_with_logits.plain), ()
     if task == "multiclass":
         return focal.multiclass_squared if gamma == 2.0 else focal.multiclass, (gamma,)
     return focal.from_logits_squared if gamma == 2.0 else focal.from_logits_formula, (1.0, 1.0, gamma)

@@ -13,9 +13,9 @@ BIG, SMALL = 1 << 23, 64
 SIMPLE = ("l1_loss", "l2_loss", "mse_loss", "smooth_l1_loss", "huber_loss")
 TARGETS: list[Target] = [
     *[(loss, side, BIG, limit) for loss in SIMPLE for side, limit in (("floor", 1.4), ("torch", 1.0), ("torch.compile", 1.0))],
-    *[("binary_cross_entropy", side, BIG, limit) for side, limit in (("floor", 2.0), ("torch", 1 / 4), ("torch.compile", 1 / 2.5))],
+    *[("binary_cross_entropy_with_logits", side, BIG, limit) for side, limit in (("floor", 2.0), ("torch", 1 / 4), ("torch.compile", 1 / 2.5))],
     *[("focal_loss", side, BIG, limit) for side, limit in (("floor", 2.0), ("torchvision", 1 / 18), ("torch.compile", 1 / 4))],
-    *[(loss, "torch", SMALL, 1.25) for loss in (*SIMPLE, "binary_cross_entropy")],
+    *[(loss, "torch", SMALL, 1.25) for loss in (*SIMPLE, "binary_cross_entropy_with_logits")],
     ("focal_loss", "torchvision", SMALL, 1 / 3),
 ]
 
@@ -42,7 +42,7 @@ def verdicts(results: dict[str, Any]) -> Iterator[tuple[bool, str, str, str]]:
             yield ratio <= limit, what, f"{ratio:.2f}x its time", f"<= {limit:g}x"
         else:
             yield ratio <= limit, what, f"{1 / ratio:.1f}x faster", f">= {1 / limit:g}x"
-    for loss in (*SIMPLE, "binary_cross_entropy", "focal_loss"):
+    for loss in (*SIMPLE, "binary_cross_entropy_with_logits", "focal_loss"):
         single, half = pick(results, loss, "float32", BIG), pick(results, loss, "bfloat16", BIG)
         if single and half:
             ratio = half["losskit"] / single["losskit"]

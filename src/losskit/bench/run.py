@@ -52,6 +52,8 @@ def inputs(loss: Loss, size: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Input (a leaf that wants a gradient) and target; for classification 5 % positives."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(size, generator=generator).mul_(2.0)
+    if loss.input == "probability":
+        x = x.sigmoid_()
     t = torch.rand(size, generator=generator).lt_(0.05) if loss.target == "unit" else torch.randn(size, generator=generator)
     return x.to(dtype).requires_grad_(), t.to(dtype)
 

@@ -15,7 +15,7 @@ from losskit.contract.registry import LOSSES, Loss
 from losskit.curves import PARTS, domain, sample
 
 OTHER_NAMES = {
-    "bce": "binary_cross_entropy",
+    "bce": "binary_cross_entropy_with_logits",
     "mae": "l1_loss",
     "pinball": "quantile_loss",
     "pseudo_huber": "charbonnier_loss",

@@ -2,7 +2,7 @@
 
 import math
 import reprlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from numbers import Real
@@ -16,6 +16,9 @@ REDUCTIONS: tuple[Reduction, ...] = get_args(Reduction)
 Numbers = Tensor | Sequence[float]  # weights: a tensor, or a list that becomes one
 
 SPARSE = frozenset({torch.sparse_coo, torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc})
+# arguments that must lie in [0, 1], and what to do where they do not
+UNIT_INPUT = {"input": "for logits, leave from_logits=True"}
+UNIT_TARGET = {"target": "targets are probabilities or 0/1 labels"}
 ONE_A_CLASS = ("pos_weight",)  # these vary along the last dimension only: one value a sample would be a sample weight
 
 _validating: ContextVar[bool] = ContextVar("losskit_validate", default=False)
@@ -31,7 +34,7 @@ def validate() -> Iterator[None]:
 
     >>> import torch, losskit
     >>> with losskit.validate():
-    ...     losskit.binary_cross_entropy(torch.tensor([0.5]), torch.tensor([1.0]))
+    ...     losskit.binary_cross_entropy_with_logits(torch.tensor([0.5]), torch.tensor([1.0]))
     tensor(0.4741)
     """
     token = _validating.set(True)
@@ -233,14 +236,13 @@ def normalizer(x: float | Tensor, input: Tensor) -> float | Tensor:
     return number("normalizer", x, above=0.0) if x else x
 
 
-def in_unit(names: Sequence[str], tensors: Sequence[Tensor], counts: Tensor | None) -> None:
-    """Raises for the first value outside [0, 1] among the items that count; called only after a NaN has been seen."""
-    for name, tensor in zip(names, tensors, strict=True):
+def in_unit(hints: Mapping[str, str], tensors: Sequence[Tensor], counts: Tensor | None) -> None:
+    """Raises for the first value outside [0, 1] among the items that count, with the argument's hint; called only after a NaN has been seen."""
+    for (name, hint), tensor in zip(hints.items(), tensors, strict=True):
         x = values(tensor)
         bad = (x < -1e-6) | (x > 1 + 1e-6)
         if counts is not None:
             bad = bad & counts
         if bool(bad.any()):
             place = tuple(bad.nonzero()[0].tolist())
-            hint = "for logits, leave from_logits=True" if name == "input" else "targets are probabilities or 0/1 labels"
             raise ValueError(f"{name} must lie in [0, 1] (rounding up to 1e-6 is forgiven), got {x[place].item()} at index {place}: {hint}")

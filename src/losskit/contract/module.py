@@ -36,7 +36,8 @@ class LossModule(nn.Module):
             raise TypeError(f"{self.loss.module} has no argument {', '.join(map(repr, sorted(unknown)))}{hint}; it takes: {fits}")
         missing = [name for name in self.loss.required if name not in settings]
         if missing:
-            known = get_args(self.__signature__.parameters[missing[0]].annotation)
+            kind = self.__signature__.parameters[missing[0]].annotation
+            known = (True, False) if kind is bool else get_args(kind)
             raise TypeError(f"{self.loss.module} needs {missing[0]}=: one of {', '.join(map(repr, known))}")
         self._take(self.loss.settings | settings)
 
@@ -161,8 +162,6 @@ def make_module(loss: Loss) -> type[LossModule]:
     """The module class of a loss."""
     parameters = [p for p in inspect.signature(loss.function).parameters.values() if p.name in loss.settings]
     constructor = inspect.Signature(parameters)
-    docs = (
-        inspect.getdoc(loss.function) or ""
-    ) + f"\n\nThe module form of :func:`losskit.{loss.name}`: keyword arguments to the constructor, tensors to the call."
+    docs = (inspect.getdoc(loss.function) or "") + "\n\nAs a module: keyword arguments go to the constructor, tensors to the call."
     body = {"__doc__": docs, "__module__": "losskit", "loss": loss, "names": tuple(loss.settings), "__signature__": constructor}
     return type(loss.module, (LossModule,), body)

@@ -205,12 +205,12 @@ def refuse_outside(ready: Prepared) -> None:
         if call.link != "softmax":
             kept = labels_kept(t, call.ignore)
             counts = kept if counts is None else counts & kept
-        checks.in_unit(("target",), (t.detach(),), counts)
+        checks.in_unit(checks.UNIT_TARGET, (t.detach(),), counts)
     else:
         kept = labels.kept(t, call.ignore)
         counts = (kept if counts is None else counts & kept).unsqueeze(call.dim)
     if call.link == "identity":
-        checks.in_unit(("input",), (x.detach(),), counts)
+        checks.in_unit(checks.UNIT_INPUT, (x.detach(),), counts)
 
 
 def labels_kept(t: Tensor, ignore: int) -> Tensor:

@@ -1,7 +1,7 @@
 """The one place that knows none / sum / mean, masks, weights, normalizers, and what happens when nothing is left to count."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from losskit.engines.dispatch import EngineName
 from losskit.engines.torch import elementwise as plain
 
 Normalizer = float | Tensor
+NOWHERE: Mapping[str, str] = {}
 
 
 def elementwise(
@@ -29,13 +30,13 @@ def elementwise(
     reduction: Reduction,
     weight: Numbers | None = None,
     field: tuple[str, Numbers] | None = None,
-    unit: tuple[str, ...] = (),
+    unit: Mapping[str, str] = NOWHERE,
     mass: bool = False,
 ) -> Tensor:
     """An elementwise loss under the contract.
 
     `weight` multiplies the losses but not the denominator (as torch's argument of that name); `field` is a named parameter that varies by element;
-    `unit` names the arguments that must lie in [0, 1]: the formula gives NaN for what does not, and only a NaN makes anyone look for the reason.
+    `unit` names the arguments that must lie in [0, 1], with a hint each: the formula gives NaN for what does not, and only a NaN makes anyone look for the reason.
     `mass` makes the sum of the targets, at least 1, the denominator in place of the count.
     """
     if reduction not in REDUCTIONS:

@@ -12,6 +12,7 @@ from typing import Any, get_args
 
 from torch import Tensor
 
+from losskit.binary import EITHER
 from losskit.contract.registry import LOSSES, Loss
 
 PATH = Path(__file__).parent.parent / "__init__.pyi"
@@ -64,7 +65,7 @@ def text() -> str:
     losses = list(LOSSES.values())
     functions = sorted((f for loss in losses for f in (loss.function, *loss.scores)), key=lambda f: (f.__module__, f.__name__))
     imports = [f"from {f.__module__} import {f.__name__} as {f.__name__}\n" for f in functions]
-    classes = [f'\nclass {loss.module}(LossModule):\n    """{loss.summary}"""\n\n{body(loss)}' for loss in sorted(losses, key=lambda x: x.module)]
+    classes = [f'\nclass {loss.module}(LossModule):\n    """{loss.summary}"""\n\n{body(loss)}' for loss in sorted([*losses, EITHER], key=lambda x: x.module)]
     return HEAD + "".join(imports) + "\n__version__: str\n" + "".join(classes)
 
 

@@ -7,6 +7,7 @@ class scores, `rows.ExactRow`; of overlap, `overlap_oracle.ExactOverlap`, whose 
 """
 
 import argparse
+import inspect
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -43,10 +44,10 @@ def peers(loss: Loss, settings: Mapping[str, Any]) -> dict[str, Callable[[Tensor
     """Other libraries' versions that compute the same thing under these settings, unreduced."""
     found: dict[str, Callable[[Tensor, Tensor], Tensor]] = {}
     given = inputs.as_arguments(settings)
-    if loss.torch and given.pop("label_smoothing", 0) == 0:
-        name = loss.torch if given.pop("from_logits", True) else loss.torch.removesuffix("_with_logits")
-        function = getattr(torch.nn.functional, name)
-        found["torch"] = lambda x, t: function(x, t, reduction="none", **given)
+    if loss.torch:
+        function = getattr(torch.nn.functional, loss.torch)
+        if set(given) <= set(inspect.signature(function).parameters):
+            found["torch"] = lambda x, t: function(x, t, reduction="none", **given)
     if loss.name == "focal_loss" and settings.get("from_logits", True) and settings.get("gamma", 2.0) > 0:
         from losskit.bench.sides import torchvision_focal
 
@@ -240,7 +241,7 @@ def by_dtype(table: list[Row]) -> Iterator[str]:
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(prog="python -m losskit.testing.budget", description="worst relative errors of value and gradient, as Markdown")
-    parser.add_argument("losses", nargs="*", help="names out of losskit.LOSSES; all by default")
+    parser.add_argument("--losses", nargs="+", default=[], metavar="LOSS", help="names out of losskit.LOSSES; all by default")
     parser.add_argument("--dtype", action="append", choices=["float32", "float64", "float16", "bfloat16"], help="several times if need be; half of boxes only")
     parser.add_argument("--engine", action="append", choices=["cpu", "torch", "triton"], help="may be given several times; cpu and torch by default")
     options = parser.parse_args()

@@ -221,7 +221,7 @@ def _ranges_panel(scores: dict[str, Scores], measure: str, colour: int) -> str:
 
 def _why_panels() -> tuple[str, ...]:
     """Value and derivative of cross-entropy and focal for the target 1."""
-    shown = [(PLAIN, sample(LOSSES["binary_cross_entropy"], {}))]
+    shown = [(PLAIN, sample(LOSSES["binary_cross_entropy_with_logits"], {}))]
     shown += [(f"focal({label({'gamma': g})})", sample(LOSSES["focal_loss"], {"gamma": g})) for g in (0.5, 1.0, 2.0, 5.0)]
     words = (Text("logit, target 1", "logit，目标为 1"), Text("value", "损失值"), Text("derivative", "导数"))
     panels = []
@@ -245,7 +245,7 @@ def _reliability_panels(probabilities: dict[str, Numbers], data: Data) -> tuple[
     words = (Text("predicted probability", "预测概率"), Text("share malignant", "实际恶性比例"))
     truth, weight = data.truth.ravel(), np.broadcast_to(data.weight, data.truth.shape).ravel()
     panels = []
-    for family in ("binary_cross_entropy", "focal_loss"):
+    for family in ("binary_cross_entropy_with_logits", "focal_loss"):
         names = [PLAIN] * (family == "focal_loss") + [e.name for e in ENTRIES if e.loss == family]
 
         def draw(axes: Any, names: list[str] = names) -> None:

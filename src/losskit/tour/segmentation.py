@@ -267,10 +267,10 @@ def _table(seen: Seen) -> Table:
         tuple(rows),
         Text(
             "On held-out tiles; Dice and IoU of all tiles of a band together, mean ± standard deviation over the four bands; losses by the mean of both pictures. Green: the best Dice of the column, and what cannot be told from it; red: clearly worse. "
-            f"Nearly empty: below {NEARLY_EMPTY:.0%} foreground, galaxies only (the coins have no such tile); mean over these tiles, each alone. A galaxy is found if half of its pixels or more are. BCE: binary_cross_entropy, Dice: dice_loss, "
+            f"Nearly empty: below {NEARLY_EMPTY:.0%} foreground, galaxies only (the coins have no such tile); mean over these tiles, each alone. A galaxy is found if half of its pixels or more are. BCE: binary_cross_entropy_with_logits, Dice: dice_loss, "
             'Dice + BCE: dice_ce_loss, focal: focal_loss, Tversky: tversky_loss(alpha=0.3, beta=0.7); all with task="binary".',
             "留出图块上的结果；Dice 与 IoU 按条带内全部图块合计，取四个条带的均值 ± 标准差；按两幅图的平均排序。绿色：该列最好的 Dice 以及与之无法区分的；红色：明显更差。"
-            f"近空：前景不足 {NEARLY_EMPTY:.0%} 的星系图块(硬币图没有)，逐块计算后取均值。找到：半数以上像素被找到。BCE：binary_cross_entropy；Dice：dice_loss；Dice + BCE：dice_ce_loss；"
+            f"近空：前景不足 {NEARLY_EMPTY:.0%} 的星系图块(硬币图没有)，逐块计算后取均值。找到：半数以上像素被找到。BCE：binary_cross_entropy_with_logits；Dice：dice_loss；Dice + BCE：dice_ce_loss；"
             'focal：focal_loss；Tversky：tversky_loss(alpha=0.3, beta=0.7)；均为 task="binary"。',
         ),
     )

@@ -33,7 +33,7 @@ class Entry(NamedTuple):
 
 
 ENTRIES = (
-    Entry("BCE", "BCE", "binary_cross_entropy", {}),
+    Entry("BCE", "BCE", "binary_cross_entropy_with_logits", {}),
     Entry("Dice", "Dice", "dice_loss", {"task": "binary"}),
     Entry("Dice + BCE", "Dice + BCE", "dice_ce_loss", {"task": "binary"}),
     Entry('Dice(over="batch")', "Dice, batch", "dice_loss", {"task": "binary", "over": "batch"}),

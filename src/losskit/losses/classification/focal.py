@@ -14,7 +14,7 @@ from losskit.contract.reduction import Normalizer, elementwise
 from losskit.contract.registry import loss
 from losskit.contract.rows import Labelled, rows
 from losskit.engines.language import absolute, exp_neg, exp_product, log1m_floored, log1p_unit, log_floored, minimum, reciprocal, unit, where
-from losskit.losses.classification import binary_cross_entropy, cross_entropy
+from losskit.losses.classification import binary_cross_entropy, binary_cross_entropy_with_logits, cross_entropy
 
 FocalTask = Literal["binary", "multilabel", "multiclass"]
 TASKS = get_args(FocalTask)
@@ -209,7 +209,8 @@ def focal_loss(
         Thousands of easy negatives for each positive (one-stage detectors, small lesions). Start with gamma = 2; values are small, that is no fault.
 
     Edge cases:
-        gamma below 1 has a finite gradient at every logit. gamma = 0 is `binary_cross_entropy` to the last bit, weighted by alpha.
+        gamma below 1 has a finite gradient at every logit. gamma = 0 is `binary_cross_entropy_with_logits` (of probabilities, `binary_cross_entropy`) to the last bit, weighted by
+        alpha.
 
     Differs from torchvision:
         `sigmoid_focal_loss` has alpha=0.25 and reduction="none" by default, and -1 to switch alpha off; for soft targets it mixes p_t, here the two cases are averaged.
@@ -250,11 +251,10 @@ def focal_loss(
     params: tuple[float, ...] = (positive, negative, gamma)
     form: Callable[..., Any]
     if gamma == 0.0:
-        module = binary_cross_entropy
-        form = module.from_logits_formula if from_logits else module.from_probabilities_formula
+        form = (binary_cross_entropy_with_logits if from_logits else binary_cross_entropy).formula
         params = (positive, negative, 1.0, 0.0)
         if from_logits and alpha is None:
-            form, params = module.from_logits_plain, ()
+            form, params = binary_cross_entropy_with_logits.plain, ()
     elif from_logits:
         form = from_logits_squared if gamma == 2.0 else from_logits_formula
     else:
@@ -264,7 +264,7 @@ def focal_loss(
         input,
         target,
         params,
-        unit=("target",) if from_logits else ("input", "target"),
+        unit=checks.UNIT_TARGET if from_logits else checks.UNIT_INPUT | checks.UNIT_TARGET,
         mass=isinstance(normalizer, str),
         mask=mask,
         sample_weight=sample_weight,

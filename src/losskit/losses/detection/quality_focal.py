@@ -10,7 +10,7 @@ from losskit.contract.checks import Reduction
 from losskit.contract.reduction import Normalizer, elementwise
 from losskit.contract.registry import loss
 from losskit.engines.language import absolute, exp_neg, exp_product, log1p_unit, log_floored, minimum, sign, unit, where
-from losskit.losses.classification import binary_cross_entropy
+from losskit.losses.classification import binary_cross_entropy_with_logits
 
 
 def formula(x, t, beta, less):
@@ -127,7 +127,7 @@ def quality_focal_loss(
     form: Callable[..., Any] = formula
     params: tuple[float, ...] = (beta, beta - 1.0)
     if beta == 0.0:
-        form, params = binary_cross_entropy.from_logits_plain, ()
+        form, params = binary_cross_entropy_with_logits.plain, ()
     elif beta == 2.0:
         form, params = squared, ()
-    return elementwise(form, input, target, params, unit=("target",), mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction)
+    return elementwise(form, input, target, params, unit=checks.UNIT_TARGET, mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction)

@@ -130,7 +130,7 @@ def varifocal_loss(
         input,
         target,
         (alpha, gamma, flat, share),
-        unit=("target",),
+        unit=checks.UNIT_TARGET,
         mask=mask,
         sample_weight=sample_weight,
         normalizer=normalizer,

@@ -128,8 +128,9 @@ def boundary_loss(
     if task != "multiclass":
         if not background:
             raise ValueError(f'background=False leaves out class 0 of task="multiclass"; with task={task!r} no channel is the background: leave background out')
-        unit_arguments = () if from_logits else ("input",)
-        return elementwise(from_logits_formula if from_logits else from_probabilities_formula, input, target, (), unit=unit_arguments, **common)
+        if from_logits:
+            return elementwise(from_logits_formula, input, target, (), **common)
+        return elementwise(from_probabilities_formula, input, target, (), unit=checks.UNIT_INPUT, **common)
     axis = labels.class_axis(input, dim)
     labels.several(input, axis, labels.ONE_CHANNEL)
     if not from_logits:
@@ -163,7 +164,7 @@ def from_probabilities(
     classes = input.shape[axis] - first
     x, t = input.narrow(axis, first, classes), target.narrow(axis, first, classes)
     value = elementwise(
-        from_probabilities_formula, x, t, (), unit=("input",), mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction
+        from_probabilities_formula, x, t, (), unit=checks.UNIT_INPUT, mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction
     )
     if reduction == "none":
         return value.sum(axis)

@@ -12,7 +12,8 @@ from losskit.contract.overlap import Smooth, Task, one_a_class
 from losskit.contract.reduction import Normalizer
 from losskit.contract.registry import loss
 from losskit.contract.scores import Average, Empty, Extra, Over
-from losskit.losses.classification.binary_cross_entropy import binary_cross_entropy, from_logits_plain
+from losskit.losses.classification.binary_cross_entropy import binary_cross_entropy
+from losskit.losses.classification.binary_cross_entropy_with_logits import binary_cross_entropy_with_logits, plain
 from losskit.losses.classification.cross_entropy import cross_entropy
 from losskit.losses.classification.cross_entropy import formula as of_labels
 from losskit.losses.segmentation.dice import parameters
@@ -73,7 +74,7 @@ def dice_ce_loss(
 
     Formula:
         a D + b C, D as `dice_loss`; C the mean of -log p_y over the items that count (softmax), as `cross_entropy`, or of -(t log p + (1 - t) log(1 - p))
-        over all numbers that count (sigmoid), as `binary_cross_entropy`. Derivative by x_j of an item with label y: a dD/dx_j + b (p_j - [j = y]) / count.
+        over all numbers that count (sigmoid), as `binary_cross_entropy_with_logits`. Derivative by x_j of an item with label y: a dD/dx_j + b (p_j - [j = y]) / count.
 
     Args:
         input: logits or probabilities, (N, C, ...); with task="binary" any shape (N, ...).
@@ -121,11 +122,12 @@ def dice_ce_loss(
         if task == "multiclass":
             return cross_entropy(x, t, weight=own, ignore_index=ignore_index, dim=axis, from_logits=from_logits, mask=counts, reduction="sum")
         along = None if own is None else own.reshape(-1, *(1,) * (x.dim() - axis - 1))
-        return binary_cross_entropy(x, t, weight=along, from_logits=from_logits, mask=counts, reduction="sum")
+        binary = binary_cross_entropy_with_logits if from_logits else binary_cross_entropy
+        return binary(x, t, weight=along, mask=counts, reduction="sum")
 
     found = compound(
         formula, parameters(smooth), input, target, apart=apart,
-        extra=Extra(of_labels if task == "multiclass" else from_logits_plain, (), second, first, own), task=task,
+        extra=Extra(of_labels if task == "multiclass" else plain, (), second, first, own), task=task,
         power=power, from_logits=from_logits, over=over, average=average, background=background, empty=empty, weight=own,
         ignore_index=ignore_index, dim=dim, process_group=process_group, mask=mask, normalizer=normalizer,
     )  # fmt: skip

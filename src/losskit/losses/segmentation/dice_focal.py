@@ -16,7 +16,7 @@ from losskit.contract.overlap import Smooth, Task, one_a_class
 from losskit.contract.reduction import Normalizer
 from losskit.contract.registry import loss
 from losskit.contract.scores import Average, Empty, Extra, Over
-from losskit.losses.classification import binary_cross_entropy, cross_entropy, focal
+from losskit.losses.classification import binary_cross_entropy_with_logits, cross_entropy, focal
 from losskit.losses.segmentation.dice import parameters
 from losskit.losses.segmentation.tversky import formula
 
@@ -157,7 +157,7 @@ def item_formula(task: Task, gamma: float, alpha: float | Numbers | None) -> tup
     positive = 1.0 if alpha is None else checks.number("alpha", alpha, low=0.0, high=1.0)  # type: ignore[arg-type]
     negative = 1.0 if alpha is None else 1.0 - positive
     if gamma == 0.0:
-        return binary_cross_entropy.from_logits_formula, (positive, negative, 1.0, 0.0)
+        return binary_cross_entropy_with_logits.formula, (positive, negative, 1.0, 0.0)
     return focal.from_logits_squared if gamma == 2.0 else focal.from_logits_formula, (positive, negative, gamma)
 
 

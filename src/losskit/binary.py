@@ -1,0 +1,41 @@
+"""Binary cross-entropy as a module for both inputs: the one loss whose users must say which they have, and so a module without a function."""
+
+from dataclasses import replace
+
+from torch import Tensor
+
+from losskit.contract import checks
+from losskit.contract.checks import Numbers, Reduction
+from losskit.contract.reduction import Normalizer
+from losskit.contract.registry import LOSSES
+from losskit.losses.classification.binary_cross_entropy import binary_cross_entropy
+from losskit.losses.classification.binary_cross_entropy_with_logits import binary_cross_entropy_with_logits
+
+
+def either(
+    input: Tensor,
+    target: Tensor,
+    *,
+    from_logits: bool,
+    weight: Numbers | None = None,
+    pos_weight: Numbers | None = None,
+    label_smoothing: float = 0.0,
+    mask: Tensor | None = None,
+    sample_weight: Tensor | None = None,
+    normalizer: Normalizer | None = None,
+    reduction: Reduction = "mean",
+) -> Tensor:
+    """Binary cross-entropy of logits or of probabilities: which, must be said.
+
+    With from_logits=True it is `BCEWithLogitsLoss`, with from_logits=False `BCELoss`; all else stands there. There is no default, for a wrong guess trains all
+    the same, only worse.
+    """
+    checks.flag("from_logits", from_logits)
+    chosen = binary_cross_entropy_with_logits if from_logits else binary_cross_entropy
+    return chosen(
+        input, target, weight=weight, pos_weight=pos_weight, label_smoothing=label_smoothing,
+        mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction,
+    )  # fmt: skip
+
+
+EITHER = replace(LOSSES["binary_cross_entropy_with_logits"], function=either, module="BinaryCrossEntropyLoss")
