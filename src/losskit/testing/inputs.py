@@ -37,7 +37,7 @@ def edges(where: str, dtype: torch.dtype = torch.float32) -> Tensor:
     info = torch.finfo(dtype)
     small = [0.0, -0.0, info.tiny * info.eps, info.tiny / 2, info.tiny, info.eps / 2, info.eps, 1e-3]
     if where == "probability":
-        return rounded([0.0, *small[2:], 0.25, 0.5, 0.75, 1 - info.eps, 1 - info.eps / 2, 1.0], dtype)
+        return rounded([0.0, info.tiny / 4, *small[2:], 0.25, 0.5, 0.75, 1 - info.eps, 1 - info.eps / 2, 1.0], dtype)
     if where == "unit":
         return rounded([0.0, 1.0, 0.5, 0.25, 1 - info.eps / 2, info.eps, info.tiny], dtype)
     end = min(ENDS[where], info.max / 2)

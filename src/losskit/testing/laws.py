@@ -257,10 +257,13 @@ def sure_and_wrong(s: Subject) -> None:
     grad, _ = gradient(value, a, b)
     numbers = oracles.number_settings(oracles.context(s.dtype)[0], s.loss, s.settings)
     alpha, smooth = numbers.get("alpha"), float(numbers.get("label_smoothing") or 0) / 2
-    wrong = [float(alpha) if alpha is not None else 1.0, float(1 - alpha) if alpha is not None else 1.0]
-    expected = torch.tensor([floor * wrong[0] * (1 - smooth), floor * wrong[1] * (1 - smooth), floor * smooth, floor * smooth], dtype=s.real)
+    sides = (float(alpha), float(1 - alpha)) if alpha is not None else (1.0, 1.0)
+    floor *= float(numbers.get("weight") or 1.0)
+    yes, no = floor * sides[0] * float(numbers.get("pos_weight") or 1.0), floor * sides[1]
+    expected = torch.tensor([yes * (1 - smooth), no * (1 - smooth), yes * smooth, no * smooth], dtype=s.real)
     require_close(value, expected, s.tolerance, "value", x, t)
-    if not bool(torch.isfinite(grad).all()):
+    heavy = float(numbers.get("pos_weight") or 1.0) > 1  # it multiplies the largest number there is
+    if not heavy and not bool(torch.isfinite(grad).all()):
         raise LawBroken(f"gradient {grad.tolist()} at probabilities {x.tolist()}, targets {t.tolist()}")
     if not (grad[0] < 0 < grad[1]):
         raise LawBroken(f"gradient {grad.tolist()} does not point away from the wrong side")

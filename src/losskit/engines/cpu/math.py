@@ -89,7 +89,7 @@ def common(real: Any) -> dict[str, Any]:
 
     @scalar
     def reciprocal(p):
-        return largest if p < least else one / p
+        return largest if p <= least else one / p
 
     @scalar
     def unit(p):

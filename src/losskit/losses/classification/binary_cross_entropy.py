@@ -75,7 +75,8 @@ def binary_cross_entropy(
         A model that gives only probabilities. Your own should end in logits: what float32 holds of a probability near 1 is 7 digits, of its logit all.
 
     Edge cases:
-        A probability of exactly 0 or 1 on the wrong side is read as the smallest positive number: it costs 103.28 in float32, with a large but finite gradient.
+        A probability of exactly 0 or 1 on the wrong side is read as the smallest positive number: it costs 103.28 in float32, with a large but finite gradient
+        (weights of any kind multiply it, and above 1 take it to infinity).
 
     Differs from torch:
         A probability or target outside [0, 1] raises with its position; log is not cut off at -100, so that tiny probabilities keep their gradients; works
