@@ -122,3 +122,31 @@ def test_per_sample_gradients():
     for i in range(5):
         w = weight.clone().requires_grad_()
         torch.testing.assert_close(found[i], torch.autograd.grad(loss(w, x[i], t[i]), w)[0])
+
+
+class Called(torch.nn.Module):
+    """A function as a module, which exporters ask for."""
+
+    def __init__(self, function, **settings):
+        super().__init__()
+        self.function, self.settings = function, settings
+
+    def forward(self, x, t):
+        return self.function(x, t, **self.settings)
+
+
+def test_an_onnx_graph_asks_for_no_stable_sort(monkeypatch):
+    """ONNX sorts by TopK, which keeps the order of equals, but the exporter knows no operation that asks for it."""
+    x, t = torch.randn(2, 3, 5).round(), torch.randint(0, 3, (2, 5))
+    for onnx in (False, True):
+        monkeypatch.setattr(torch.onnx, "is_in_onnx_export", lambda onnx=onnx: onnx)
+        graph = torch.export.export(Called(losskit.lovasz_loss, task="multiclass"), (x, t)).graph
+        sorts = [node.target for node in graph.nodes if "sort" in str(node.target)]
+        assert sorts and all((".stable" in str(target)) is not onnx for target in sorts)
+
+
+def test_exported_limits_are_of_one_type():
+    """The ONNX exporter promotes scalars apart, and then finds no clamp between 0.0 and 2."""
+    graph = torch.export.export(Called(losskit.distribution_focal_loss), (torch.randn(4, 3), torch.rand(4))).graph
+    limits = [node.args[1:] for node in graph.nodes if node.target is torch.ops.aten.clamp.default]
+    assert any(len(both) == 2 for both in limits) and all(len({type(end) for end in both if end is not None}) == 1 for both in limits)

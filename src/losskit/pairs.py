@@ -8,6 +8,7 @@ from torch import Tensor
 
 from losskit.contract import checks
 from losskit.contract.boxes import BoxFormat
+from losskit.contract.registry import no_script
 from losskit.engines import dispatch, fused
 from losskit.engines.call import Boxes, real_dtype
 from losskit.engines.language import where
@@ -60,6 +61,7 @@ class BoxMatch(NamedTuple):
     index: Tensor  # type: ignore[assignment]  # (..., N), int64; not the method of tuples
 
 
+@no_script
 def pairwise_iou(a: Tensor, b: Tensor, kind: Kind = "iou", box_format: BoxFormat = "xyxy") -> Tensor:
     """Similarity of every box of a with every box of b: IoU, GIoU, DIoU or CIoU, differentiable in both.
 
@@ -137,6 +139,7 @@ def pairwise_iou(a: Tensor, b: Tensor, kind: Kind = "iou", box_format: BoxFormat
     return result
 
 
+@no_script
 def best_match(a: Tensor, b: Tensor, kind: Kind = "iou", box_format: BoxFormat = "xyxy") -> BoxMatch:
     """For each box of a the box of b most similar to it, and how similar: the row maxima of `pairwise_iou`, without the matrix.
 

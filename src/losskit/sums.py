@@ -8,6 +8,7 @@ from torch import Tensor
 
 from losskit.contract import checks
 from losskit.contract.overlap import Prepared, Task, prepare, refuse_outside
+from losskit.contract.registry import no_script
 from losskit.engines import dispatch, fused
 from losskit.engines.torch import overlap as plain
 from losskit.losses.classification import binary_cross_entropy_with_logits, cross_entropy, focal
@@ -27,6 +28,7 @@ class OverlapSums(NamedTuple):
     extra: Tensor  # the summed cross-entropy or focal loss, of softmax in the column of each item's label; 0 without
 
 
+@no_script
 def overlap_sums(
     input: Tensor,
     target: Tensor,

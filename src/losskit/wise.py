@@ -9,6 +9,7 @@ from losskit.contract import checks
 from losskit.contract.boxes import BoxFormat
 from losskit.contract.checks import Reduction
 from losskit.contract.reduction import Normalizer
+from losskit.contract.registry import refuse_script
 from losskit.losses.detection.iou import iou_loss
 from losskit.losses.detection.wiou import wiou_loss
 
@@ -62,6 +63,7 @@ class WIoUv3Loss(nn.Module):
     """
 
     mean: Tensor
+    __prepare_scriptable__ = refuse_script
 
     def __init__(
         self, *, alpha: float = 1.9, delta: float = 3.0, momentum: float = 1e-4, box_format: BoxFormat = "xyxy", reduction: Reduction = "mean"

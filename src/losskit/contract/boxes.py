@@ -9,6 +9,7 @@ from torch import Tensor
 from losskit.contract import checks
 from losskit.contract.checks import REDUCTIONS, Reduction
 from losskit.contract.reduction import Normalizer, scale_of
+from losskit.contract.registry import no_script
 from losskit.contract.rows import item_factor
 from losskit.engines import dispatch, fused
 from losskit.engines.call import Boxes, real_dtype
@@ -90,6 +91,7 @@ def check_boxes(name: str, x: Tensor, space: bool) -> None:
     raise ValueError(f"{name} must hold boxes along the last axis, shape {shapes}, got shape {checks.shown(x.shape)}{only}")
 
 
+@no_script
 def degenerate_boxes(boxes: Tensor, *, box_format: BoxFormat = "xyxy") -> Tensor:
     """How many boxes have no area (in space: no volume), their corners being out of order, on one line, or NaN: a 0-d integer tensor, for logging; no device is waited for.
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from numbers import Real
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -176,14 +176,24 @@ def broadcastable(name: str, x: Tensor, input: Tensor, to: str = "input") -> Non
         raise ValueError(f"{name} has shape {shown(x.shape)}, which does not broadcast to the {to}'s shape {shown(shape)}{fix}")
 
 
-def numbers(name: str, value: object, dtype: torch.dtype, device: torch.device | None, allowed: str = "a tensor") -> Tensor:
+def listed(value: object) -> bool:
+    """Whether a setting is a list: also one of a library's own, as configurations hold (Hydra's is neither a list nor a tuple)."""
+    return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+
+
+def plain(value: Any) -> Any:
+    """Lists all the way down, as torch takes them."""
+    return [plain(each) for each in value] if listed(value) else value
+
+
+def numbers(name: str, value: Any, dtype: torch.dtype, device: torch.device | None, allowed: str = "a tensor") -> Tensor:
     """Weights as a tensor: one as it is; a list, or whatever else holds numbers in a row, as one of this dtype on this device."""
     if isinstance(value, Tensor):
         return value
     try:
-        return torch.tensor(value if hasattr(value, "__array__") else list(value), dtype=dtype, device=device)  # type: ignore[call-overload]
+        return torch.tensor(value if hasattr(value, "__array__") else [plain(each) for each in value], dtype=dtype, device=device)
     except (TypeError, ValueError, RuntimeError) as error:
-        kind = ValueError if isinstance(value, (list, tuple)) else TypeError
+        kind = ValueError if listed(value) else TypeError
         raise kind(f"{name} must be {allowed} or a list of numbers, got {type(value).__name__}: {reprlib.repr(value)} ({error})") from None
 
 

@@ -1,7 +1,7 @@
 """nn.Module classes made from loss functions: the keyword arguments go to the constructor, the tensors to `forward`, the docstring comes along."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from numbers import Real
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.distributed import ProcessGroup
 
 from losskit.contract import checks
-from losskit.contract.registry import TENSOR_ARGUMENTS, Loss
+from losskit.contract.registry import TENSOR_ARGUMENTS, Loss, refuse_script
 from losskit.engines.dispatch import use_engine
 
 SUMMED = ("overlap", "ranked")  # patterns whose items are summed up before there is a loss
@@ -21,11 +21,12 @@ class LossModule(nn.Module):
     """A loss as a module. Calls are `module(input, target, *, mask=None, sample_weight=None, normalizer=None)`; losses of overlap take no `sample_weight`.
 
     The settings are attributes, as in torch.nn: `module.reduction = "none"` holds from the next call on, and a bad value raises as in the constructor.
+    Weights are buffers, and saved with the model; an `nn.Parameter` is a parameter, where the loss has a gradient for it.
     """
 
     loss: Loss  # set on each subclass
     names: tuple[str, ...]  # of the settings
-    __signature__: inspect.Signature
+    __prepare_scriptable__ = refuse_script
 
     def __init__(self, **settings: Any) -> None:
         super().__init__()
@@ -36,7 +37,7 @@ class LossModule(nn.Module):
             raise TypeError(f"{self.loss.module} has no argument {', '.join(map(repr, sorted(unknown)))}{hint}; it takes: {fits}")
         missing = [name for name in self.loss.required if name not in settings]
         if missing:
-            kind = self.__signature__.parameters[missing[0]].annotation
+            kind = self._kind(missing[0])
             known = (True, False) if kind is bool else get_args(kind)
             raise TypeError(f"{self.loss.module} needs {missing[0]}=: one of {', '.join(map(repr, known))}")
         self._take(self.loss.settings | settings)
@@ -53,22 +54,28 @@ class LossModule(nn.Module):
         """Every setting as the loss function takes it."""
         return {name: getattr(self, name) for name in self.names}
 
+    def _kind(self, name: str) -> Any:
+        """The type of a setting."""
+        return inspect.signature(self.loss.function).parameters[name].annotation
+
     def _take(self, settings: Mapping[str, Any], changed: tuple[str, ...] | None = None) -> None:
-        """Check all settings, then hold those that changed: weights as buffers, the rest as plain attributes."""
+        """Check all settings, then hold those that changed: weights as buffers (as parameters, if they are), the rest as plain attributes."""
         settings = {name: self._converted(name, value) for name, value in settings.items()}
         self._check(settings)
         for name in changed or self.names:
             value = settings[name]
-            self.__dict__.pop(name, None)
-            self._buffers.pop(name, None)
-            if isinstance(value, Tensor):
+            for held in (self.__dict__, self._buffers, self._parameters):
+                held.pop(name, None)
+            if isinstance(value, nn.Parameter):
+                self.register_parameter(name, value)
+            elif isinstance(value, Tensor):
                 self.register_buffer(name, value)
             else:
                 object.__setattr__(self, name, value)
 
     def _converted(self, name: str, value: Any) -> Any:
         """Weights given as numbers become a tensor; they must be finite."""
-        kinds = get_args(self.__signature__.parameters[name].annotation)
+        kinds = get_args(self._kind(name))
         if value is None or Tensor not in kinds or (float in kinds and isinstance(value, Real)):
             return value
         if not isinstance(value, Tensor):
@@ -78,12 +85,14 @@ class LossModule(nn.Module):
 
     def _check(self, settings: Mapping[str, Any]) -> None:
         """Bad settings raise here, at the constructor, not in the first training step: a call on no items, without memory behind it."""
-        weights = {name: value.to("meta") for name, value in settings.items() if isinstance(value, Tensor)}
+        weights = {  # those that require a gradient still do: where none is defined for them, they are refused here
+            name: value.detach().to("meta").requires_grad_(value.requires_grad) for name, value in settings.items() if isinstance(value, Tensor)
+        }
         input, target = self._nothing(settings, {name: w.shape for name, w in weights.items()})
         here: dict[str, Any] = {"inplace": False} if "inplace" in settings else {}  # there is no memory to give away
         if isinstance(settings.get("process_group"), ProcessGroup):
             here["process_group"] = None  # and nothing to send
-        with use_engine("torch"):
+        with use_engine("torch"), torch.enable_grad():
             self.loss.function(*((input,) if self.loss.target == "none" else (input, target)), **{**settings, **weights, **here})
 
     def _nothing(self, settings: Mapping[str, Any], shapes: Mapping[str, torch.Size]) -> tuple[Tensor, Tensor]:
@@ -158,10 +167,23 @@ def in_short(value: object) -> str:
     return f"[{', '.join(map(repr, first[:3]))}, ... {value.numel()} in all]" if value.dim() == 1 else kind
 
 
+def constructor(loss: Loss) -> Callable[..., None]:
+    """`__init__` with the settings as keyword arguments, for whoever reads signatures: `help`, editors' consoles, jsonargparse (LightningCLI), Hydra."""
+
+    def __init__(self: LossModule, **settings: Any) -> None:
+        LossModule.__init__(self, **settings)
+
+    parameters = [p for p in inspect.signature(loss.function).parameters.values() if p.name in loss.settings]
+    own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    signature: Any = inspect.Signature([own, *parameters], return_annotation=None)
+    __init__.__signature__ = signature  # type: ignore[attr-defined]
+    __init__.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": None}
+    __init__.__qualname__, __init__.__module__ = f"{loss.module}.__init__", "losskit"
+    return __init__
+
+
 def make_module(loss: Loss) -> type[LossModule]:
     """The module class of a loss."""
-    parameters = [p for p in inspect.signature(loss.function).parameters.values() if p.name in loss.settings]
-    constructor = inspect.Signature(parameters)
     docs = (inspect.getdoc(loss.function) or "") + "\n\nAs a module: keyword arguments go to the constructor, tensors to the call."
-    body = {"__doc__": docs, "__module__": "losskit", "loss": loss, "names": tuple(loss.settings), "__signature__": constructor}
+    body = {"__doc__": docs, "__module__": "losskit", "loss": loss, "names": tuple(loss.settings), "__init__": constructor(loss)}
     return type(loss.module, (LossModule,), body)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NoReturn, TypeVar
 
 from torch import Tensor
 
@@ -13,7 +13,7 @@ from losskit.engines.torch.elementwise import bound
 
 Task = Literal["regression", "binary classification", "classification", "segmentation", "detection"]
 Pattern = Literal["elementwise", "rows", "overlap", "ranked", "boxes", "operations"]  # operations: none of its own, but those of others
-LossFunction = TypeVar("LossFunction", bound=Callable[..., Tensor])
+LossFunction = TypeVar("LossFunction", bound=Callable[..., Any])
 
 HANDLING = ("reduction", "task", "dim", "ignore_index", "inplace", "return_parts", "box_format")  # settings that leave an item's loss as it is
 # the same for losses of overlap, whose formula sees sums only
@@ -103,6 +103,17 @@ class Registry(Mapping[str, Loss]):
 LOSSES = Registry()
 
 
+def refuse_script(*_: Any) -> NoReturn:
+    """What `torch.jit.script` is told: it compiles Python's text, and neither formulas nor engines are written in its part of Python."""
+    raise TypeError("torch.jit.script cannot compile a loss of losskit: try torch.jit.trace, torch.compile or torch.export")
+
+
+def no_script(function: LossFunction) -> LossFunction:
+    """A public function, which asks `torch.jit.script` to leave it alone."""
+    function.__prepare_scriptable__ = refuse_script  # type: ignore[attr-defined]
+    return function
+
+
 # the first arguments of formulas: of sums, of an element, of a row with a label, of a class in a row with a distribution, of a link between input and scores
 FORMULAS = (("i", "p"), ("x", "t"), ("nll", "hit"), ("logp", "p"), ("x", "cap"), ("x", "temperature"))
 
@@ -133,6 +144,9 @@ def loss(
     def enter(function: LossFunction) -> LossFunction:
         for each in formulas(function):
             bound(each)
+        no_script(function)
+        for score in scores:
+            no_script(score)
         LOSSES.losses[function.__name__] = Loss(
             function, textbook, module, task, formula, input, target, torch, arguments, tolerance, inspect.cleandoc(chinese), pattern, rows, scores
         )  # fmt: skip

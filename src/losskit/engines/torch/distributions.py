@@ -140,7 +140,7 @@ def prepared(call: Distributions, x: Tensor, t: Tensor) -> Prepared:
         wrong = (factor != 0) & ((t < 0) | (t >= classes))
         t = (torch.arange(classes, device=x.device) == t[..., None]).to(real)
     elif call.kind == "position":
-        t, last, room = t.to(real), classes - 1, ROUNDING * classes
+        t, last, room = t.to(real), classes - 1.0, ROUNDING * classes
         wrong = ~((t >= -room) & (t <= last + room))
         t = mass_of_position(t.clamp(0.0, last), classes)
     elif call.kind == "none":

@@ -22,13 +22,18 @@ def errors(call: Ranked, x: Tensor, hit: Tensor) -> Tensor:
     return 0.5 * margin + 0.5 * margin.abs()
 
 
+def to_onnx() -> bool:
+    """Whether the call becomes an ONNX graph: its one sort, TopK, keeps the order of equals, but is not found for a sort that asks for that."""
+    return torch.compiler.is_exporting() and torch.onnx.is_in_onnx_export()
+
+
 def increments(found: Tensor, hit: Tensor) -> Tensor:
     """What each item adds to the Jaccard loss of the items with larger errors, (S, C, M).
 
     With u items of the class or before it, and i of the class still to come: 1 / u for one of the class, i / (u (u - 1)) for another. Not differences of
     successive losses, which in float32 are rounded away where there are many items.
     """
-    order = found.argsort(dim=2, descending=True, stable=True)
+    order = found.argsort(dim=2, descending=True, **({} if to_onnx() else {"stable": True}))
     own = hit.gather(2, order)
     seen, total = own.cumsum(2), hit.sum(2, keepdim=True)
     place = torch.arange(1, found.shape[2] + 1, device=found.device)

@@ -1,6 +1,7 @@
 """MPDIoU loss: IoU, and how far two corners lie apart, measured by the picture."""
 
 import math
+from collections.abc import Sequence
 
 from torch import Tensor
 
@@ -97,7 +98,7 @@ def mpdiou_loss(
         >>> mpdiou_loss(torch.tensor([[0.0, 0.0, 2.0, 1.0]]), torch.tensor([[1.0, 0.0, 2.0, 2.0]]), image_size=(10.0, 10.0))
         tensor(0.6767)
     """
-    if not isinstance(image_size, (tuple, list)) or len(image_size) != 2:
+    if not isinstance(image_size, Sequence) or len(image_size) != 2:
         raise TypeError(f"image_size must be (height, width), got {type(image_size).__name__}: {image_size!r}")
     height, width = (checks.number("image_size", side, above=0.0) for side in image_size)
     return boxes(
