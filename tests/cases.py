@@ -22,8 +22,9 @@ def cases(chosen: Callable[[Loss, Mapping[str, Any]], bool] = lambda loss, setti
 
 
 def one(name: str, **settings: Any) -> Case:
-    """One loss with settings of its own."""
-    return Case(LOSSES[name], settings)
+    """One loss with settings of its own; scales without a default as the registry's first example has them."""
+    loss = LOSSES[name]
+    return Case(loss, {name: loss.arguments[0][name] for name in loss.required if name in loss.arguments[0]} | settings)
 
 
 CASES = cases()

@@ -136,3 +136,20 @@ def test_boxes_apart_have_an_iou_of_exactly_nothing(engine):
         assert not losskit.iou(a, b).any() and (losskit.iou_loss(a, b, reduction="none") == 1).all()
         a[7, 2] = math.nan
         assert losskit.iou(a, b)[7].isnan()
+
+
+@pytest.mark.parametrize("loss", LOSSES.of("boxes").values(), ids=LOSSES.of("boxes"))
+def test_a_scale_in_the_units_of_the_boxes_has_no_default(loss):
+    """What a loss does not ask for it must not need: pixels or pictures of size 1, the loss is the same."""
+    near = GOOD + torch.tensor([0.25, 0.5, -0.125, 0.25])
+    for settings in loss.arguments:
+        free = {name: value for name, value in settings.items() if name not in loss.required}
+        with losskit.use_engine("torch"):
+            if loss.required:
+                with pytest.raises(TypeError, match=f"missing 1 required keyword-only argument: '{loss.required[0]}'"):
+                    loss.function(near, GOOD, **free)
+                with pytest.raises(TypeError, match=f"{loss.module} needs {loss.required[0]}=: a scale of your data, for example {loss.required[0]}="):
+                    getattr(losskit, loss.module)(**free)
+                continue
+            plain, scaled = (loss.function(factor * near, factor * GOOD, reduction="none", **free) for factor in (1.0, 1024.0))
+        assert torch.equal(plain, scaled)

@@ -70,7 +70,7 @@ def test_weights_are_buffers():
 
 @pytest.mark.parametrize("loss", losskit.LOSSES.values(), ids=lambda loss: loss.name)
 def test_settings_are_attributes(loss):
-    needed = {name: "multiclass" for name in loss.required}
+    needed = {name: loss.arguments[0].get(name, "multiclass") for name in loss.required}
     module = getattr(losskit, loss.module)(**needed)
     assert {name: getattr(module, name) for name in loss.settings} == loss.settings | needed == module.settings
     name, value, bad, known = ("reduction", "none", "average", "'none', 'mean', 'sum'")

@@ -17,6 +17,7 @@ SOURCE = Path(losskit.__file__).parent
 SECTIONS = ("Formula", "Args", "Returns", "Raises", "When to use", "Edge cases", "Reference", "Example")
 OVERLAP = ("power", "from_logits", "over", "average", "background", "empty", "weight", "ignore_index", "dim", "process_group")  # every loss of overlap has
 WITHOUT = {"mcc_loss": {"power"}, "generalized_dice_loss": {"average"}}  # with a correlation squares make no sense; classes joined have no average
+SCALES = {"mpdiou_loss": ("image_size",), "nwd_loss": ("constant",)}  # in the units of the boxes, which nobody but the user knows
 SUMMED = ("overlap", "ranked")  # patterns whose losses are averages over classes, not of items
 SHARED = {"plane.py", "space.py"}  # what losses of boxes have in common
 every_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
@@ -61,7 +62,7 @@ def test_signature(loss):
     last = ["mask", "normalizer"] if loss.pattern in SUMMED else [*TENSOR_ARGUMENTS, "reduction"]
     assert list(parameters)[: len(tensors)] == tensors and list(parameters)[-len(last) :] == last
     assert all(p.kind is p.KEYWORD_ONLY for p in list(parameters.values())[len(tensors) :])
-    assert loss.required == (("task",) if loss.task == "segmentation" else ())
+    assert loss.required == (("task",) if loss.task == "segmentation" else SCALES.get(loss.name, ()))
     assert loss.pattern in SUMMED or parameters["reduction"].default == "mean"
 
 

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping
 from numbers import Real
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 import torch
 from torch import Tensor, nn
@@ -38,8 +38,10 @@ class LossModule(nn.Module):
         missing = [name for name in self.loss.required if name not in settings]
         if missing:
             kind = self._kind(missing[0])
-            known = (True, False) if kind is bool else get_args(kind)
-            raise TypeError(f"{self.loss.module} needs {missing[0]}=: one of {', '.join(map(repr, known))}")
+            known = (True, False) if kind is bool else get_args(kind) if get_origin(kind) is Literal else ()
+            example = next((each[missing[0]] for each in self.loss.arguments if missing[0] in each), None)
+            which = f"one of {', '.join(map(repr, known))}" if known else f"a scale of your data, for example {missing[0]}={example!r}"
+            raise TypeError(f"{self.loss.module} needs {missing[0]}=: {which}")
         self._take(self.loss.settings | settings)
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -45,7 +45,7 @@ def textbook(mp, x, t, image_size):
     arguments=({"image_size": (1.0, 1.0)}, {"image_size": (480.0, 640.0)}),
     chinese="""
     MPDIoU 损失：输入与目标都是框，最后一维四个数。在 1 - IoU 之上，再加左上角与右下角距离的平方和除以图片对角线的平方。
-    何时用：想用最简单的一项同时约束中心与大小；框用像素坐标时 image_size 填 (高, 宽)，归一化坐标用默认的 (1, 1)。
+    何时用：想用最简单的一项同时约束中心与大小；必须给出 image_size：框用像素坐标时填 (高, 宽)，归一化坐标时填 (1, 1)。
     边界：损失随距离的平方增长，没有上限，坐标超出 1e19 倍图片大小时 float32 会溢出；相同的框损失与梯度恰好为 0。
     """,
 )
@@ -53,7 +53,7 @@ def mpdiou_loss(
     input: Tensor,
     target: Tensor,
     *,
-    image_size: tuple[float, float] = (1.0, 1.0),
+    image_size: tuple[float, float],
     box_format: BoxFormat = "xyxy",
     mask: Tensor | None = None,
     sample_weight: Tensor | None = None,
@@ -69,7 +69,8 @@ def mpdiou_loss(
     Args:
         input: predicted boxes, (..., 4), one box along the last axis.
         target: the boxes they should be, the same shape; receives a gradient if it requires one.
-        image_size: (height, width) of the picture, in the units of the boxes; (1, 1) for boxes normalised to [0, 1].
+        image_size: (height, width) of the picture, in the units of the boxes; (1, 1) for boxes normalised to [0, 1]. Required: boxes of pixels against a
+            picture of size 1 cost thousands.
         box_format: "xyxy", "xywh" or "cxcywh", of both, as in `iou_loss`.
         mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`; an item is one pair of boxes, so they have the shape (...).
 

@@ -50,7 +50,7 @@ def textbook(mp, x, t, constant):
     tolerance=4e-6,
     chinese="""
     NWD(归一化 Wasserstein 距离)损失：输入与目标都是框，最后一维四个数，以像素为单位。把框看成高斯分布，损失为 1 - exp(-W / constant)。
-    何时用：只有几个像素大的小目标，偏移一两个像素 IoU 就归零，而 NWD 仍平滑；constant 取数据集中目标的平均大小，论文在 AI-TOD 上取 12.8。
+    何时用：只有几个像素大的小目标，偏移一两个像素 IoU 就归零，而 NWD 仍平滑；必须给出 constant：数据集中目标的平均大小，论文在 AI-TOD 上取 12.8(像素)。
     边界：损失依赖坐标的单位，框缩放后值会变；很远的框梯度趋于 0；角点颠倒的框距离更大，梯度直接把角点拉回。
     """,
 )
@@ -58,7 +58,7 @@ def nwd_loss(
     input: Tensor,
     target: Tensor,
     *,
-    constant: float = 12.8,
+    constant: float,
     box_format: BoxFormat = "xyxy",
     mask: Tensor | None = None,
     sample_weight: Tensor | None = None,
@@ -74,7 +74,8 @@ def nwd_loss(
     Args:
         input: predicted boxes, (..., 4), one box along the last axis.
         target: the boxes they should be, the same shape; receives a gradient if it requires one.
-        constant: C > 0, in the units of the boxes: about the size of the objects; 12.8 pixels in the paper, the mean size in AI-TOD.
+        constant: C > 0, in the units of the boxes: about the size of the objects; 12.8 pixels in the paper, the mean size in AI-TOD. Required: of boxes
+            normalised to [0, 1], 12.8 would leave next to no loss.
         box_format: "xyxy", "xywh" or "cxcywh", of both, as in `iou_loss`.
         mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`; an item is one pair of boxes, so they have the shape (...).
 
@@ -100,7 +101,7 @@ def nwd_loss(
 
     Example:
         >>> import torch
-        >>> nwd_loss(torch.tensor([[0.0, 0.0, 2.0, 1.0]]), torch.tensor([[1.0, 0.0, 2.0, 2.0]]))
+        >>> nwd_loss(torch.tensor([[0.0, 0.0, 2.0, 1.0]]), torch.tensor([[1.0, 0.0, 2.0, 2.0]]), constant=12.8)
         tensor(0.0752)
     """
     constant = checks.number("constant", constant, above=0.0)
