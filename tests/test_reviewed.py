@@ -8,7 +8,7 @@ import torch
 import losskit
 
 
-@pytest.mark.parametrize("weights", [[0.1, 0.1], [-1.0, -1.0], [1e-3, 0.2]])
+@pytest.mark.parametrize("weights", [[0.1, 0.1], [1e-3, 0.2]])
 @pytest.mark.parametrize("engine", ["cpu", "torch"])
 def test_weights_that_sum_to_less_than_one(weights, engine):
     x, w = torch.tensor([3.0, 5.0]), torch.tensor(weights)

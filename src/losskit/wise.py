@@ -82,7 +82,7 @@ class WIoUv3Loss(nn.Module):
         self, input: Tensor, target: Tensor, *, mask: Tensor | None = None, sample_weight: Tensor | None = None, normalizer: Normalizer | None = None
     ) -> Tensor:
         """The loss of `input` against `target`; in training mode, the mean moves."""
-        lost, weight = self.weighed(input, target, mask, sample_weight)
+        lost, weight = self.weighed(input, target, mask, sample_weight, self.reduction == "mean" and normalizer is None)
         if self.reduction == "mean" and normalizer is None:
             normalizer = weight.sum()
         counts = (weight != 0) & ~lost.isnan()
@@ -98,12 +98,12 @@ class WIoUv3Loss(nn.Module):
         return loss
 
     @torch.no_grad()
-    def weighed(self, input: Tensor, target: Tensor, mask: Tensor | None, sample_weight: Tensor | None) -> tuple[Tensor, Tensor]:
+    def weighed(self, input: Tensor, target: Tensor, mask: Tensor | None, sample_weight: Tensor | None, summed: bool) -> tuple[Tensor, Tensor]:
         """1 - IoU of each pair, and how much it counts."""
         lost = iou_loss(input, target, box_format=self.box_format, mask=mask, reduction="none")
         weight = torch.ones_like(lost)
         if sample_weight is not None:
-            checks.weights("sample_weight", sample_weight, lost, mask, "target")
+            checks.weights("sample_weight", sample_weight, lost, mask, "target", summed)
             weight = sample_weight.to(lost.dtype).expand_as(lost)
         return lost, weight if mask is None else torch.where(mask, weight, 0.0)
 

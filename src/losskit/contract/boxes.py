@@ -42,7 +42,7 @@ def boxes(
     one = input.select(-1, 0)
     for name, x in (("mask", mask), ("sample_weight", sample_weight)):
         check_whole(name, x, one, input.shape[-1])
-    factor = item_factor(one, mask, sample_weight, real_dtype(input.dtype))
+    factor = item_factor(one, mask, sample_weight, real_dtype(input.dtype), reduction == "mean" and normalizer is None)
     if normalizer is not None and reduction != "mean":
         raise ValueError(f'normalizer replaces the denominator of reduction="mean", but reduction is {reduction!r}: divide the result instead')
     call = Boxes(formula, params, box_format, factor)

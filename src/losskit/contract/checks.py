@@ -204,29 +204,37 @@ def mask(x: Tensor, input: Tensor, to: str = "input") -> None:
         raise TypeError(f"mask must be a bool tensor (True = counts), got {x.dtype}: try mask.bool(), or sample_weight= for weights")
 
 
-def weights(name: str, x: Tensor, input: Tensor, mask: Tensor | None, to: str = "input") -> None:
-    """Weights: real, finite where they count."""
+def weights(name: str, x: Tensor, input: Tensor, mask: Tensor | None, to: str = "input", summed: bool = False) -> None:
+    """Weights: real, finite where they count; and not negative where "mean" divides by their sum, which would cancel (`summed`)."""
     broadcastable(name, x, input, to)
     if x.is_complex():
         raise TypeError(f"{name} must be a real tensor, got {x.dtype}")
-    finite(name, x, input.shape, mask, ". To leave items out, use mask= (True = counts)")
+    finite(name, x, input.shape, mask, ". To leave items out, use mask= (True = counts)", summed)
 
 
-def finite(name: str, x: Tensor, shape: Sequence[int] | None = None, counts: Tensor | None = None, fix: str = "") -> None:
-    """Numbers that are finite, spread over a shape, where they count; looked at where that stalls nothing."""
-    if not readable(x) or not x.is_floating_point():
+def finite(name: str, x: Tensor, shape: Sequence[int] | None = None, counts: Tensor | None = None, fix: str = "", summed: bool = False) -> None:
+    """Numbers that are finite, spread over a shape, where they count (and not negative, see `weights`); looked at where that stalls nothing."""
+    if not readable(x) or not x.numel() or not x.dtype.is_signed:
         return
     numbers = values(x)
-    if math.isfinite(float(numbers.sum(dtype=torch.float64))):
+    low, high = (float(end) for end in numbers.aminmax())
+    if (0.0 if summed else -math.inf) <= low and -math.inf < low and high < math.inf:  # both are NaN if one of the numbers is
         return
     numbers = numbers.expand(numbers.shape if shape is None else shape)
     bad = ~torch.isfinite(numbers)
+    if summed:
+        bad = bad | (numbers < 0)
     if counts is not None:
         bad = bad & counts
     if bool(bad.any()):
         place = tuple(bad.nonzero()[0].tolist())
         where = f" at index {place}" if place else ""
-        raise ValueError(f"{name} must be finite, got {numbers[place].item()}{where}{fix}")
+        if math.isfinite(numbers[place].item()):
+            what = 'must not be negative where "mean" divides by its sum'
+            fix = '. For weights of either sign, give the denominator, normalizer=, or take reduction="sum"'
+        else:
+            what = "must be finite"
+        raise ValueError(f"{name} {what}, got {numbers[place].item()}{where}{fix}")
 
 
 def normalizer(x: float | Tensor, input: Tensor) -> float | Tensor:
@@ -237,8 +245,9 @@ def normalizer(x: float | Tensor, input: Tensor) -> float | Tensor:
             raise ValueError(f"normalizer must be a number or a 0-d tensor, got shape {shown(x.shape)} and {x.dtype}{fix}")
         if x.requires_grad:
             raise ValueError("normalizer must not require a gradient, it is a count: try normalizer.detach()")
-        if x.is_meta and not input.is_meta:
-            raise ValueError(f"normalizer is on meta, without a value, but input is on {input.device}: try normalizer=input.numel(), or its own count")
+        if x.device != input.device:
+            fix = "normalizer=input.numel(), or its own count" if x.is_meta else "normalizer.to(input.device)"
+            raise ValueError(f"normalizer is on {x.device}, but input is on {input.device}: try {fix}")
         if not readable(x):
             return x
         x = float(x)

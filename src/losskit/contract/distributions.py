@@ -107,7 +107,7 @@ def distributions(
         kind, axis = "distribution", check_pair(input, target, dim, ONE_LOG if target_is == "log_probabilities" else ONE_PROBABILITY)
     own = None if weight is None else labels.class_weights(weight, input, input.shape[axis])
     one_class = input.select(axis, 0)
-    factor = item_factor(one_class, mask, sample_weight, real_dtype(input.dtype))
+    factor = item_factor(one_class, mask, sample_weight, real_dtype(input.dtype), reduction == "mean" and normalizer is None)
     function, parameter = link or (None, 0.0)
     call = Distributions(formula, params, own, function, parameter, shift, square, kind, ignore_index, axis, factor)
     engine, _ = dispatch.choice((input, target, *call.tensors()))
@@ -171,7 +171,7 @@ def from_distributions(
     axis = check_pair(input, target, dim, fix + ", " + BOTH_TARGETS) if soft else labels.pair(input, target, dim, fix)
     classes = input.shape[axis]
     real = real_dtype(input.dtype)
-    factor = item_factor(input.select(axis, 0), mask, sample_weight, real)
+    factor = item_factor(input.select(axis, 0), mask, sample_weight, real, reduction == "mean" and normalizer is None)
     engine, _ = dispatch.choice((input, target), plain="from_logits=False reads one number an item and needs no fused pass")
     own = torch.ones(classes, dtype=real, device=input.device) if weight is None else labels.class_weights(weight, input, classes).to(real)
     counts = torch.ones((), dtype=real, device=input.device) if factor is None else factor.to(real)

@@ -45,7 +45,7 @@ def elementwise(
     factors: tuple[Tensor, ...] = ()
     variable: Tensor | None = None
     if mask is not None or sample_weight is not None or weight is not None or field is not None:
-        factors, variable = _factors(input, mask, sample_weight, weight, field)
+        factors, variable = _factors(input, mask, sample_weight, weight, field, reduction == "mean" and normalizer is None)
     if (normalizer is not None or mass) and reduction != "mean":
         raise ValueError(f'normalizer replaces the denominator of reduction="mean", but reduction is {reduction!r}: divide the result instead')
     engine, _ = dispatch.choice((input, target, *factors) if variable is None else (input, target, variable, *factors))
@@ -65,7 +65,7 @@ def elementwise(
 
 
 def _factors(
-    input: Tensor, mask: Tensor | None, sample_weight: Tensor | None, weight: Numbers | None, field: tuple[str, Numbers] | None
+    input: Tensor, mask: Tensor | None, sample_weight: Tensor | None, weight: Numbers | None, field: tuple[str, Numbers] | None, summed: bool
 ) -> tuple[tuple[Tensor, ...], Tensor | None]:
     """The checked factors, the mask first, and the parameter that varies."""
     if mask is not None:
@@ -76,7 +76,7 @@ def _factors(
     named = (("sample_weight", sample_weight), ("weight", own), ("" if field is None else field[0], variable))
     for name, x in named:
         if x is not None:
-            checks.weights(name, x, input, mask)
+            checks.weights(name, x, input, mask, summed=summed and x is sample_weight)
             if x.dtype is torch.float64 and input.dtype is not torch.float64:
                 _check_range(name, x)
     if field is not None and variable is not None and variable.requires_grad and torch.is_grad_enabled():

@@ -63,7 +63,7 @@ def rows(
     classes = input.shape[axis]
     own = None if weight is None else labels.class_weights(weight, input, classes)
     real = real_dtype(input.dtype)
-    factor = item_factor(target, mask, sample_weight, real)
+    factor = item_factor(target, mask, sample_weight, real, reduction == "mean" and normalizer is None)
     shares = None
     if loss.share:
         shares = torch.full((classes,), loss.share, dtype=real, device=input.device) if own is None else own.detach().to(real) * loss.share
@@ -101,14 +101,14 @@ def reduced(
     return result, ByProducts(found.value, found.lse, None if found.right is None else found.right.sum() / items.clamp(min=1), items)
 
 
-def item_factor(target: Tensor, mask: Tensor | None, sample_weight: Tensor | None, real: torch.dtype) -> Tensor | None:
-    """The checked mask, the weights, or their product, of the target's shape; None if there are none."""
+def item_factor(target: Tensor, mask: Tensor | None, sample_weight: Tensor | None, real: torch.dtype, summed: bool) -> Tensor | None:
+    """The checked mask, the weights, or their product, of the target's shape; None if there are none. `summed`: "mean" divides by the weights."""
     if mask is None and sample_weight is None:
         return None
     if mask is not None:
         checks.mask(mask, target, "target")
     if sample_weight is not None:
-        checks.weights("sample_weight", sample_weight, target, mask, "target")
+        checks.weights("sample_weight", sample_weight, target, mask, "target", summed)
     given = tuple(x for x in (mask, sample_weight) if x is not None)
     return (given[0] if len(given) == 1 else combined(given, real)).expand(target.shape)
 

@@ -159,7 +159,7 @@ def from_probabilities(
     if mask is not None:
         checks.mask(mask, position)
     if sample_weight is not None:
-        checks.weights("sample_weight", sample_weight, position, mask)
+        checks.weights("sample_weight", sample_weight, position, mask, summed=reduction == "mean" and normalizer is None)
     mask, sample_weight = (None if x is None else x.expand(position.shape).unsqueeze(axis) for x in (mask, sample_weight))
     classes = input.shape[axis] - first
     x, t = input.narrow(axis, first, classes), target.narrow(axis, first, classes)

@@ -1,0 +1,91 @@
+"""Every loss in everything that it takes: each task, kind of input and kind of target, with a small batch whose sizes all differ."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from losskit import LOSSES, Loss
+
+SHAPE = (4, 3, 2)  # samples, classes, positions
+SOFT = ("cross_entropy", "dice_loss", "dice_ce_loss", "dice_focal_loss", "jaccard_loss", "tversky_loss", "focal_tversky_loss", "log_cosh_dice_loss")
+SOFT += ("generalized_dice_loss", "mcc_loss")  # which take distributions beside labels
+
+
+class Context(NamedTuple):
+    """A loss, the settings that say what it is asked, and what its input and its target are."""
+
+    loss: Loss
+    settings: dict[str, Any]
+    form: str
+    kind: str
+
+    def __str__(self) -> str:
+        return "-".join((self.loss.name, *(f"{k}={v}" for k, v in self.settings.items()), self.kind))
+
+    @property
+    def axis(self) -> int | None:
+        """The class axis of what it takes; None if every number stands alone."""
+        if self.loss.pattern == "boxes" or (self.loss.pattern == "elementwise" and self.settings.get("task") != "multiclass"):
+            return None
+        return None if self.settings.get("task") == "binary" else 1
+
+    def tensors(self, dtype: torch.dtype = torch.float32, seed: int = 0) -> tuple[Tensor, ...]:
+        """Input and target, or the input alone."""
+        draw = torch.Generator().manual_seed(seed)
+        if self.loss.pattern == "boxes":
+            corner, size = (torch.rand((2, 5, 2), generator=draw, dtype=torch.float64) + 0.5 for _ in range(2))
+            return tuple(torch.cat((c, c + s), -1).to(dtype) for c, s in zip(corner, size, strict=True))
+        x, soft = (torch.randn(SHAPE, generator=draw, dtype=torch.float64) * 2 for _ in range(2))
+        classes = self.axis == 1 and self.settings.get("task") != "multilabel"
+        if self.form != "logit":
+            x = (x.log_softmax(1) if classes else torch.nn.functional.logsigmoid(x)) if self.form != "real" else x
+            x = x.exp() if self.form == "probability" else x
+        labels = torch.randint(0, SHAPE[1], (SHAPE[0], SHAPE[2]), generator=draw)
+        target = {
+            "none": None,
+            "real": soft,
+            "unit": (soft > 0).to(torch.float64),
+            "chance": soft.sigmoid(),
+            "label": labels,
+            "position": labels * 0.9,
+            "distribution": soft.softmax(1),
+            "log-distribution": soft.log_softmax(1),
+        }[self.kind]
+        if target is None:
+            return (x.to(dtype),)
+        return x.to(dtype), target if self.kind == "label" else target.to(dtype)
+
+    def __call__(self, *tensors: Tensor, **options: Any) -> Any:
+        """The loss of tensors."""
+        return self.loss.function(*tensors, **self.settings | options)
+
+
+def kinds(loss: Loss, task: str | None) -> list[str]:
+    """What a target may be."""
+    if task in ("binary", "multilabel"):
+        return ["real"] if loss.target == "real" else ["unit"] if loss.pattern == "ranked" else ["unit", "chance"]
+    first = "label" if task == "multiclass" and loss.target == "unit" else loss.target
+    if loss.pattern == "boxes":
+        return ["box"]
+    return [first, *(["distribution"] if loss.name in SOFT else []), *(["chance"] if first == "unit" else [])]
+
+
+def contexts() -> Iterator[Context]:
+    """All of them."""
+    for loss in LOSSES.values():
+        scales = {name: loss.arguments[0][name] for name in loss.required if name != "task"}
+        for task in ("binary", "multilabel", "multiclass") if "task" in loss.settings else (None,):
+            given = scales | ({} if task is None else {"task": task})
+            for kind in kinds(loss, task):
+                yield Context(loss, given, loss.input, kind)
+                if "from_logits" in loss.settings:
+                    yield Context(loss, given | {"from_logits": False}, "probability", kind)
+                if "log_input" in loss.settings:
+                    yield Context(loss, given | {"from_logits": False, "log_input": True}, "log-probability", kind)
+                if "log_target" in loss.settings:
+                    yield Context(loss, given | {"log_target": True}, loss.input, "log-distribution")
+
+
+CONTEXTS = list(contexts())

@@ -1,0 +1,56 @@
+"""What "mean" divides by: weights of either sign, a normalizer of 0, one that lies elsewhere. For every loss, task, kind of input and target."""
+
+import inspect
+
+import pytest
+import torch
+from contexts import CONTEXTS
+
+from losskit import use_engine
+
+WEIGHED = [c for c in CONTEXTS if "sample_weight" in inspect.signature(c.loss.function).parameters]
+FUSED = ("smooth_l1_loss", "focal_loss", "cross_entropy", "kl_divergence", "dice_ce_loss", "lovasz_loss", "giou_loss")  # at least one of each pattern
+
+
+def test_weights_of_either_sign():
+    """Their sum may cancel, so "mean" needs a denominator of its own; what is masked may be anything."""
+    for context in WEIGHED:
+        tensors, name = context.tensors(), str(context)
+        with use_engine("torch"):
+            each = context(*tensors, reduction="none")
+            weight = torch.linspace(-1.5, 2.0, each.numel()).reshape(each.shape)
+            whole = (weight * 10).to(torch.int8)
+            for given, least in ((weight, "-1.5"), (whole, "-15")):
+                with pytest.raises(ValueError, match=f'sample_weight must not be negative where "mean" divides by its sum, got {least} at index .*"sum"'):
+                    context(*tensors, sample_weight=given)
+            total = (each * weight).sum()
+            close = dict(rtol=1e-5, atol=1e-5, msg=name)
+            torch.testing.assert_close(context(*tensors, sample_weight=weight, reduction="none"), each * weight, **close)
+            torch.testing.assert_close(context(*tensors, sample_weight=weight, reduction="sum"), total, **close)
+            torch.testing.assert_close(context(*tensors, sample_weight=weight, normalizer=5.0), total / 5, **close)
+            assert context(*tensors, sample_weight=weight, mask=weight >= 0) == context(*tensors, sample_weight=weight.clamp(min=0)), name
+
+
+@pytest.mark.parametrize("engine", ["torch", "cpu"])
+def test_a_normalizer_of_0_says_that_nothing_counts(engine):
+    for context in CONTEXTS:
+        if engine == "cpu" and context.loss.name not in FUSED:
+            continue
+        tensors = context.tensors()
+        for zero in (0, 0.0, torch.tensor(0), torch.tensor(0.0, dtype=torch.float64)):
+            x = tensors[0].clone().requires_grad_()
+            with use_engine("torch" if context.settings.get("from_logits") is False else engine):
+                value = context(x, *tensors[1:], normalizer=zero)
+            both = "ce_weight" in context.loss.settings or "focal_weight" in context.loss.settings  # the second loss has a mean of its own
+            value.backward()
+            assert bool(value > 0) if both else value == 0 and not x.grad.any(), str(context)
+            assert x.grad.isfinite().all()
+
+
+def test_a_normalizer_elsewhere_is_refused():
+    for context in CONTEXTS:
+        tensors = context.tensors()
+        with pytest.raises(ValueError, match="normalizer is on meta, but input is on cpu: try normalizer=input.numel"):
+            context(*tensors, normalizer=torch.tensor(3.0, device="meta"))
+        with pytest.raises(ValueError, match=r"normalizer is on cpu, but input is on meta: try normalizer.to\(input.device\)"):
+            context(*(z.to("meta") for z in tensors), normalizer=torch.tensor(3.0))
