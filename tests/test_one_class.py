@@ -46,7 +46,6 @@ def test_refused_and_the_advice_works(loss, settings, form, kind):
     target = TARGETS.get(kind)
     advice = refusal(loss, (input,) if target is None else (input, target), settings).partition("try ")[2]
     names = {"input": input, "target": target, "torch": torch} | {name: getattr(losskit, name) for name in losskit.__all__}
-    names.setdefault("binary_cross_entropy_with_logits", losskit.binary_cross_entropy)
     if advice.startswith("binary_cross_entropy"):
         value = eval(advice, names)
         expected = (SCORE.sigmoid() - (target if kind == "label" else CHANCE)) / 3
