@@ -484,7 +484,7 @@ class MPDIoULoss(LossModule):
     box_format: Literal["xyxy", "xywh", "cxcywh"]
     reduction: Literal["none", "mean", "sum"]
 
-    def __init__(self, *, image_size: tuple[float, float] = (1.0, 1.0), box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, image_size: tuple[float, float], box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class MSELoss(LossModule):
     """Squared error (MSE) between real values `input` and `target`."""
@@ -510,7 +510,7 @@ class NWDLoss(LossModule):
     box_format: Literal["xyxy", "xywh", "cxcywh"]
     reduction: Literal["none", "mean", "sum"]
 
-    def __init__(self, *, constant: float = 12.8, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, constant: float, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class PolyLoss(LossModule):
     """Poly loss (Poly-1) of class logits against class labels: cross-entropy plus epsilon (1 - p_y)."""
