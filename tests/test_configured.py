@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 import losskit
+from losskit.binary import EITHER
 
 KINDS = [*losskit.LOSSES.values(), EITHER]
 LOSSES = pytest.mark.parametrize("loss", KINDS, ids=lambda loss: loss.module)
