@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import typing
 from functools import partial
 
 import pytest
@@ -168,3 +169,35 @@ def test_normalizer_positives():
     mask = torch.arange(40) < 20
     kept = losskit.focal_loss(x[:20], t[:20], alpha=0.25, reduction="sum")
     torch.testing.assert_close(losskit.focal_loss(x, t, alpha=0.25, mask=mask, normalizer="positives"), kept / 2)
+
+
+def test_batchmean_is_torchs_batchmean():
+    x, t = torch.randn(6, 4), torch.randn(6, 4).softmax(1)
+    peer = value_and_gradient(lambda x, t: torch.nn.functional.kl_div(x.log_softmax(1), t, reduction="batchmean"), x, t)
+    ours = value_and_gradient(losskit.kl_divergence, x, t, reduction="batchmean")
+    torch.testing.assert_close(ours, peer)
+    mask = torch.rand(6) < 0.5
+    for extra in ({}, {"mask": mask}, {"sample_weight": torch.rand(6)}, {"normalizer": 3}):
+        assert torch.equal(losskit.kl_divergence(x, t, reduction="batchmean", **extra), losskit.kl_divergence(x, t, **extra))
+        assert torch.equal(losskit.KLDivergence(reduction="batchmean")(x, t, **extra), losskit.kl_divergence(x, t, **extra))
+
+
+def test_batchmean_of_more_than_rows_is_not_the_mean_of_rows():
+    x, t = torch.randn(2, 4, 5), torch.randn(2, 4, 5).softmax(1)
+    for shape, dim in ((x.shape, 1), (x[0].shape, 0), (x[0, :, 0].shape, 0)):
+        with pytest.raises(ValueError, match=r'"batchmean" divides by .* try reduction="mean", over all rows, or add normalizer=input.shape\[0\] to it'):
+            losskit.kl_divergence(x.reshape(-1)[: shape.numel()].reshape(shape), t.reshape(-1)[: shape.numel()].reshape(shape), dim=dim, reduction="batchmean")
+    peer = torch.nn.functional.kl_div(x.log_softmax(1), t, reduction="batchmean")
+    torch.testing.assert_close(losskit.kl_divergence(x, t, reduction="mean", normalizer=x.shape[0]), peer)
+
+
+@pytest.mark.parametrize("loss", losskit.LOSSES.values(), ids=losskit.LOSSES)
+def test_a_reduction_that_a_loss_has_not_is_refused_with_those_it_has(loss):
+    if "reduction" not in loss.settings:
+        return
+    own = typing.get_args(inspect.signature(loss.function).parameters["reduction"].annotation)
+    required = {name: "binary" for name in loss.required}
+    wrong = "average" if "batchmean" in own else "batchmean"
+    shown = ", ".join(map(repr, own))
+    with pytest.raises(ValueError, match=f"reduction must be one of {shown}; got '{wrong}'"):
+        getattr(losskit, loss.module)(**required, reduction=wrong)

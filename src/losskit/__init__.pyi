@@ -403,9 +403,9 @@ class KLDivergence(LossModule):
     log_target: bool
     temperature: float
     dim: int
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum", "batchmean"]
 
-    def __init__(self, *, log_target: bool = False, temperature: float = 1.0, dim: int = 1, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, log_target: bool = False, temperature: float = 1.0, dim: int = 1, reduction: Literal["none", "mean", "sum", "batchmean"] = "mean") -> None: ...
 
 class L1Loss(LossModule):
     """Absolute error (L1, MAE) between real values `input` and `target`."""
@@ -535,10 +535,10 @@ class QualityFocalLoss(LossModule):
 class QuantileLoss(LossModule):
     """Quantile (pinball) loss between real values `input` and `target`: the best constant input is the quantile of the targets."""
 
-    quantile: float
+    quantile: float | collections.abc.Sequence[float]
     reduction: Literal["none", "mean", "sum"]
 
-    def __init__(self, *, quantile: float = 0.5, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, quantile: float | collections.abc.Sequence[float] = 0.5, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class SIoULoss(LossModule):
     """SIoU loss of boxes against the boxes they should be: 1 - IoU, a distance of the centres that knows the angle between them, and a cost of shape."""

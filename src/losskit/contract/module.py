@@ -1,7 +1,7 @@
 """nn.Module classes made from loss functions: the keyword arguments go to the constructor, the tensors to `forward`, the docstring comes along."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
@@ -90,7 +90,11 @@ class LossModule(nn.Module):
         weights = {  # those that require a gradient still do: where none is defined for them, they are refused here
             name: value.detach().to("meta").requires_grad_(value.requires_grad) for name, value in settings.items() if isinstance(value, Tensor)
         }
-        input, target = self._nothing(settings, {name: w.shape for name, w in weights.items()})
+        shapes = {name: w.shape for name, w in weights.items()}
+        for name, value in settings.items():  # a number or a list: one for each place of the last axis
+            if {float, Sequence[float]} <= set(get_args(self._kind(name))) and isinstance(value, Sequence):
+                shapes[name] = torch.Size((len(value),))
+        input, target = self._nothing(settings, shapes)
         here: dict[str, Any] = {"inplace": False} if "inplace" in settings else {}  # there is no memory to give away
         if isinstance(settings.get("process_group"), ProcessGroup):
             here["process_group"] = None  # and nothing to send

@@ -1,13 +1,17 @@
 """Kullback-Leibler divergence of a target distribution from the softmax of scores."""
 
+from typing import Literal, get_args
+
 from torch import Tensor
 
-from losskit.contract import checks
-from losskit.contract.checks import Reduction
+from losskit.contract import checks, labels
+from losskit.contract.checks import REDUCTIONS
 from losskit.contract.distributions import distributions
 from losskit.contract.reduction import Normalizer
 from losskit.contract.registry import loss
 from losskit.engines.language import exp, log_floored, where
+
+RowReduction = Literal["none", "mean", "sum", "batchmean"]
 
 
 def scaled(x, temperature):
@@ -45,7 +49,7 @@ def textbook(mp, x, t, log_target, temperature):
     chinese="""
     KL 散度：输入是各类别的 logits，目标是概率分布(log_target=True 时是对数概率)。KL(t || p) = 交叉熵 - 熵，其中 p = softmax(x / temperature)。
     何时用：知识蒸馏(教师的输出除以同一温度后取 softmax 作目标)，或标签本身就是分布时。
-    边界：目标中的 0 按 0 log 0 = 0 计；"mean" 按样本(行)平均，即 torch 的 batchmean；乘以 temperature 的平方，使梯度的大小不随温度改变。
+    边界：目标中的 0 按 0 log 0 = 0 计；"mean" 按样本(行)平均，输入为 (N, C) 时也可写作 torch 的 "batchmean"；乘以 temperature 的平方，使梯度的大小不随温度改变。
     """,
 )
 def kl_divergence(
@@ -58,7 +62,7 @@ def kl_divergence(
     mask: Tensor | None = None,
     sample_weight: Tensor | None = None,
     normalizer: Normalizer | None = None,
-    reduction: Reduction = "mean",
+    reduction: RowReduction = "mean",
 ) -> Tensor:
     """Kullback-Leibler divergence KL(target || softmax(input / temperature)) of class logits against probabilities.
 
@@ -71,14 +75,15 @@ def kl_divergence(
         log_target: whether the target is log-probabilities.
         temperature: T > 0, divides the logits; for distillation the teacher's logits are divided by it too. T^2 keeps the gradient's size.
         dim: the class axis.
-        mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`; an item is one row of classes.
+        mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`; an item is one row of classes. For an input (N, C) torch's
+            "batchmean" is another name of "mean".
 
     Returns:
         A scalar, or with reduction="none" the input's shape without the class axis (summed over the classes); in [0, inf).
 
     Raises:
         TypeError: `input` or `target` is not floating point, `temperature` is not a number. ValueError: shapes differ, there is one class only, a target row does not sum to 1,
-        `temperature` <= 0, weights are not finite, `reduction` is unknown.
+        `temperature` <= 0, weights are not finite, `reduction` is unknown, or "batchmean" of an input that is not (N, C).
 
     When to use:
         Distillation, and targets that are distributions. With a constant target the gradient is that of `cross_entropy`.
@@ -88,6 +93,7 @@ def kl_divergence(
 
     Differs from torch:
         `torch.nn.functional.kl_div` takes log-probabilities and averages over all elements unless told "batchmean", which is "mean" here: over rows.
+        Of (N, C, d1, ...) torch's "batchmean" divides by N alone, not by the rows: that is normalizer=N here, and "batchmean" is refused.
 
     Reference:
         Kullback and Leibler, On Information and Sufficiency, 1951; distillation: Hinton et al., Distilling the Knowledge in a Neural Network, 2015.
@@ -99,6 +105,15 @@ def kl_divergence(
     """
     temperature = checks.number("temperature", temperature, above=0.0)
     checks.flag("log_target", log_target)
+    if reduction == "batchmean":
+        if isinstance(input, Tensor) and (input.dim() != 2 or labels.class_axis(input, dim) != 1):
+            raise ValueError(
+                f'reduction="batchmean" divides by the length of axis 0, which is the number of rows for an input of shape (N, C) and dim=1 only, got shape '
+                f'{checks.shown(input.shape)} and dim={dim}: try reduction="mean", over all rows, or add normalizer=input.shape[0] to it'
+            )
+        reduction = "mean"
+    elif reduction not in REDUCTIONS:
+        checks.one_of("reduction", reduction, get_args(RowReduction))
     result: Tensor = distributions(
         of_log_target if log_target else formula,
         input,

@@ -1,18 +1,31 @@
-"""Quantile (pinball) loss."""
+"""Quantile (pinball) loss, of one quantile or of several."""
 
+from collections.abc import Iterable, Sequence
+from numbers import Real
+from typing import Any
+
+import torch
 from torch import Tensor
 
 from losskit.contract import checks
 from losskit.contract.checks import Reduction
 from losskit.contract.reduction import Normalizer, elementwise
 from losskit.contract.registry import loss
-from losskit.engines.language import where
+from losskit.engines.language import absolute, where
 
 
 def formula(x, t, under, over):
     r = x - t
     slope = where(r > 0.0, over, where(r < 0.0, -under, r * 0.0))
     return where(r > 0.0, over * r, -under * r), slope, -slope
+
+
+def several(x, t, side):
+    """`side` is q up to 1/2, and q - 1 above: of two numbers that add up to 1 the smaller keeps its digits, and so does the larger that is derived from it."""
+    small = absolute(side)
+    large = 1.0 - small
+    low = side > 0.0
+    return formula(x, t, where(low, small, large), where(low, large, small))
 
 
 def textbook(mp, x, t, quantile):
@@ -27,7 +40,8 @@ def textbook(mp, x, t, quantile):
     arguments=({"quantile": 0.9}, {"quantile": 0.5}, {"quantile": 0.001}),
     chinese="""
     分位数损失(pinball)：输入是对目标的 q 分位数的预测，二者均为实数。
-    何时用：要预测区间而不只是一个值(例如同时训练 q = 0.05 与 0.95)，或低估与高估代价不同时。
+    quantile 可以是列表，此时输入的最后一轴是各分位数的预测，目标没有这一轴。
+    何时用：要预测区间而不只是一个值(例如 quantile=[0.05, 0.5, 0.95])，或低估与高估代价不同时。
     边界：q = 0.5 是 L1 的一半，得到中位数；差为 0 处导数取 0。
     """,
 )
@@ -35,7 +49,7 @@ def quantile_loss(
     input: Tensor,
     target: Tensor,
     *,
-    quantile: float = 0.5,
+    quantile: float | Sequence[float] = 0.5,
     mask: Tensor | None = None,
     sample_weight: Tensor | None = None,
     normalizer: Normalizer | None = None,
@@ -47,23 +61,25 @@ def quantile_loss(
         q (t - x) where x < t, else (1 - q) (x - t); derivative -q below the target, 1 - q above it, 0 at it.
 
     Args:
-        input: predicted quantile x, any shape, any real value.
-        target: targets t, the same shape.
-        quantile: q, between 0 and 1, both excluded.
-        mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`.
+        input: predicted quantile x, any shape, any real value; for several quantiles (..., Q).
+        target: targets t, the same shape; for several quantiles (...), one for all of them, or (..., Q).
+        quantile: q, between 0 and 1, both excluded; or Q of them, a list or a tensor without gradient, for the last axis of the input.
+        mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`. Mask and weights broadcast to the target's shape: beside a target
+            (...) they speak of all quantiles of an item at once.
 
     Returns:
-        A scalar, or with reduction="none" the input's shape; in [0, inf).
+        A scalar, "mean" over items and quantiles, or with reduction="none" the input's shape; in [0, inf).
 
     Raises:
-        TypeError: `input` is not floating point, `quantile` is not a number. ValueError: `quantile` outside (0, 1), shapes differ, weights are not finite,
-        `reduction` is unknown.
+        TypeError: `input` is not floating point, `quantile` is neither a number nor a list of them. ValueError: `quantile` outside (0, 1), or not one for each
+        place of the input's last axis, shapes do not fit, weights are not finite, `reduction` is unknown.
 
     When to use:
-        Prediction intervals (one output for q = 0.05, one for 0.95), or when being too low and being too high cost differently.
+        Prediction intervals (quantile=[0.05, 0.5, 0.95] of three outputs), or when being too low and being too high cost differently.
 
     Edge cases:
-        q = 0.5 is half of `l1_loss`. Outputs trained for several quantiles may cross; sort them at prediction.
+        q = 0.5 is half of `l1_loss`. Outputs trained for several quantiles may cross; sort them at prediction. A quantile near 1 loses digits of 1 - q in a
+        float32 tensor, not in a list.
 
     Differs from torch:
         torch has no quantile loss.
@@ -75,6 +91,42 @@ def quantile_loss(
         >>> import torch
         >>> quantile_loss(torch.tensor([1.0, -2.0]), torch.tensor([0.5, 1.0]), quantile=0.9, reduction="none")
         tensor([0.0500, 2.7000])
+        >>> quantile_loss(torch.tensor([[1.0, 2.0, 5.0]]), torch.tensor([3.0]), quantile=[0.1, 0.5, 0.9], reduction="none")
+        tensor([[0.2000, 0.5000, 0.2000]])
     """
-    q = checks.number("quantile", quantile, above=0.0, below=1.0)
-    return elementwise(formula, input, target, (q, 1.0 - q), mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction)
+    how: dict[str, Any] = dict(normalizer=normalizer, reduction=reduction)
+    if isinstance(quantile, Real):
+        q = checks.number("quantile", quantile, above=0.0, below=1.0)  # type: ignore[arg-type]
+        return elementwise(formula, input, target, (q, 1.0 - q), mask=mask, sample_weight=sample_weight, **how)
+    side = sides(quantile, input)
+    if isinstance(target, Tensor) and target.shape == input.shape[:-1]:
+        for name, x in (("mask", mask), ("sample_weight", sample_weight)):
+            if x is not None:
+                checks.broadcastable(name, x, target, "target")
+        mask, sample_weight = (None if x is None else x.unsqueeze(-1) for x in (mask, sample_weight))
+        if target.requires_grad:  # its gradient is a sum over the quantiles, which is rounded once
+            target = target.to(torch.promote_types(target.dtype, torch.float32))
+        target = target.unsqueeze(-1).expand(input.shape)
+    return elementwise(several, input, target, (), field=("quantile", side), mask=mask, sample_weight=sample_weight, **how)
+
+
+def sides(quantile: Any, input: Tensor) -> Tensor:
+    """For each place of the input's last axis q, or q - 1 above 1/2, where the difference is exact."""
+    if not isinstance(input, Tensor):
+        raise TypeError(f"input must be a torch.Tensor, got {type(input).__name__}: try torch.as_tensor(input)")
+    real = torch.promote_types(input.dtype, torch.float32)
+    if isinstance(quantile, Tensor):
+        if checks.readable(quantile) and not bool(((quantile > 0.0) & (quantile < 1.0)).all()):
+            raise ValueError(f"quantile must be > 0 and < 1, got {quantile.tolist()}")
+        side = torch.where(quantile <= 0.5, quantile, quantile - 1.0).to(real)
+    else:
+        if not isinstance(quantile, Iterable):
+            raise TypeError(f"quantile must be a number or a list of numbers, got {type(quantile).__name__}: {quantile!r}")
+        each = [checks.number(f"quantile[{i}]", q, above=0.0, below=1.0) for i, q in enumerate(quantile)]
+        side = torch.tensor([q if q <= 0.5 else q - 1.0 for q in each], dtype=real, device=input.device)
+    if side.shape != input.shape[-1:]:
+        raise ValueError(
+            f"quantile has shape {checks.shown(side.shape)}, expected one number for each place of the last axis of the input, whose shape is "
+            f"{checks.shown(input.shape)}. For one quantile of all, give a number"
+        )
+    return side

@@ -1,0 +1,108 @@
+"""Several quantiles along the last axis are as many losses of one quantile, on every engine."""
+
+import pytest
+import torch
+from cases import ENGINES
+
+import losskit
+
+SEVERAL = [0.001, 0.1, 0.5, 0.75, 0.999]
+
+
+def batch(dtype=torch.float32, shape=(6, 4)):
+    torch.manual_seed(1)
+    return torch.randn(*shape, len(SEVERAL)).to(dtype), torch.randn(shape).to(dtype)
+
+
+def one_by_one(x, t, weight):
+    """The losses of one quantile after the other, and the gradients of their weighted sum to input and target."""
+    a, b = x.clone().requires_grad_(), t.clone().double().requires_grad_()
+    each = torch.stack([losskit.quantile_loss(a[..., i].double(), b, quantile=q, reduction="none") for i, q in enumerate(SEVERAL)], -1)
+    return each, *torch.autograd.grad((each * weight).sum(), (a, b))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
+def test_each_is_the_loss_of_its_quantile(engine, dtype):
+    x, t = batch(dtype)
+    weight = torch.rand(x.shape).double()
+    expected, by_x, by_t = one_by_one(x, t, weight)
+    half = dtype is torch.float16
+    close = {"rtol": 1e-3 if half else 1e-14 if dtype is torch.float64 else 2e-6, "atol": 1e-7 if half else 0.0}
+    real = torch.float64 if dtype is torch.float64 else torch.float32
+    a, b = x.clone().requires_grad_(), t.clone().requires_grad_()
+    with losskit.use_engine(engine):
+        for given in (SEVERAL, tuple(SEVERAL), torch.tensor(SEVERAL, dtype=torch.float64)):
+            each = losskit.quantile_loss(a, b, quantile=given, reduction="none")
+            assert each.dtype is real
+            torch.testing.assert_close(each, expected.to(real), rtol=2e-6 if half else close["rtol"], atol=0.0)
+            found = torch.autograd.grad((each * weight.to(real)).sum(), (a, b))
+            torch.testing.assert_close(found, (by_x, by_t.to(dtype)), **close)
+            mean = losskit.quantile_loss(a, b, quantile=given)
+            torch.testing.assert_close(mean, expected.mean().to(real), rtol=2e-6, atol=0.0)
+            torch.testing.assert_close(torch.autograd.grad(mean, a)[0] * x.numel(), one_by_one(x, t, 1.0)[1], rtol=2e-3 if half else 2e-6, atol=0.0)
+
+
+def test_a_target_may_have_a_number_for_each_quantile():
+    x, t = batch()
+    wide = t[..., None].expand(x.shape).contiguous()
+    for reduction in ("none", "mean", "sum"):
+        how = {"quantile": SEVERAL, "reduction": reduction}
+        assert torch.equal(losskit.quantile_loss(x, wide, **how), losskit.quantile_loss(x, t, **how))
+    single = losskit.quantile_loss(x[0, 0], t[0, 0], quantile=SEVERAL, reduction="none")
+    assert torch.equal(single, losskit.quantile_loss(x, t, quantile=SEVERAL, reduction="none")[0, 0])
+
+
+def test_mask_and_weights_speak_of_what_the_target_holds():
+    """Of square shapes, where a mask read along the wrong axis would fit as well."""
+    x, t = batch(shape=(len(SEVERAL),))
+    mask, weight = torch.tensor([True, False, True, True, False]), torch.rand(len(SEVERAL))
+    how = {"quantile": SEVERAL}
+    assert torch.equal(losskit.quantile_loss(x, t, mask=mask, **how), losskit.quantile_loss(x[mask], t[mask], **how))
+    each = losskit.quantile_loss(x, t, reduction="none", **how)
+    torch.testing.assert_close(losskit.quantile_loss(x, t, sample_weight=weight, **how), (each.sum(1) * weight).sum() / (weight.sum() * len(SEVERAL)))
+    wide = t[:, None].expand(x.shape)
+    torch.testing.assert_close(losskit.quantile_loss(x, wide, sample_weight=weight, **how), (each.sum(0) * weight).sum() / (weight.sum() * len(SEVERAL)))
+    t = t.clone()
+    t[1] = float("nan")
+    a = x.clone().requires_grad_()
+    losskit.quantile_loss(a, t, mask=mask, **how).backward()
+    assert torch.isfinite(a.grad).all() and not a.grad[~mask].any()
+    with pytest.raises(ValueError, match=r"mask has shape \(5, 5\), which does not broadcast to the target's shape \(5,\)"):
+        losskit.quantile_loss(x, t, mask=torch.ones(5, 5, dtype=torch.bool), **how)
+
+
+def test_1_minus_q_keeps_its_digits():
+    """In float32, 1 - 0.999 is wrong by 3e-5."""
+    x, t = torch.ones(1, 1), torch.zeros(1)
+    for q in (0.999, 1 - 1e-6):
+        exact = 1 - q
+        assert losskit.quantile_loss(x, t, quantile=[q]).item() == pytest.approx(exact, rel=1e-7)
+        assert losskit.quantile_loss(x, t, quantile=torch.tensor([q], dtype=torch.float64)).item() == pytest.approx(exact, rel=1e-7)
+        assert losskit.QuantileLoss(quantile=[q])(x, t).item() == pytest.approx(exact, rel=1e-7)
+
+
+def test_modules_and_the_compiler():
+    x, t = batch()
+    expected = losskit.quantile_loss(x, t, quantile=SEVERAL)
+    for given in (SEVERAL, tuple(SEVERAL), torch.tensor(SEVERAL, dtype=torch.float64)):
+        module = losskit.QuantileLoss(quantile=given)
+        assert torch.equal(module(x, t), expected)
+        assert torch.allclose(torch.compile(module, fullgraph=True, backend="eager")(x, t), expected)
+
+
+@pytest.mark.parametrize(
+    ("quantile", "error", "message"),
+    [
+        ([0.1, 0.9], ValueError, r"quantile has shape \(2,\), expected one number for each place of the last axis of the input, whose shape is \(6, 4, 5\)"),
+        ([0.1, 0.2, 0.3, 0.4, 1.0], ValueError, r"quantile\[4\] must be > 0 and < 1, got 1.0"),
+        (torch.tensor([0.1, 0.2, 0.3, 0.4, 0.0]), ValueError, "quantile must be > 0 and < 1, got .*0.0"),
+        (torch.full((5,), 0.5, requires_grad=True), ValueError, r"quantile must not require a gradient.*try quantile.detach\(\)"),
+        ("0.5", TypeError, r"quantile\[0\] must be a number, got str"),
+        (None, TypeError, "quantile must be a number or a list of numbers, got NoneType: None"),
+    ],
+)
+def test_bad_quantiles(quantile, error, message):
+    x, t = batch()
+    with pytest.raises(error, match=message):
+        losskit.quantile_loss(x, t, quantile=quantile)
