@@ -6,6 +6,7 @@ import inspect
 import io
 import math
 import pickle
+from typing import get_args
 
 import pytest
 import torch
@@ -73,9 +74,9 @@ def test_settings_are_attributes(loss):
     needed = {name: loss.arguments[0].get(name, "multiclass") for name in loss.required}
     module = getattr(losskit, loss.module)(**needed)
     assert {name: getattr(module, name) for name in loss.settings} == loss.settings | needed == module.settings
-    name, value, bad, known = ("reduction", "none", "average", "'none', 'mean', 'sum'")
-    if "reduction" not in loss.settings:
-        name, value, bad, known = ("over", "batch", "all", "'sample', 'batch'")
+    name, value = ("reduction", "none") if "reduction" in loss.settings else ("over", "batch")
+    options = get_args(inspect.signature(loss.function).parameters[name].annotation)
+    bad, known = "average" if "batchmean" in options else "batchmean", ", ".join(map(repr, options))
     setattr(module, name, value)
     assert getattr(module, name) == value and f"{name}={value!r}" in repr(module)
     with pytest.raises(ValueError, match=f"{name} must be one of {known}; got '{bad}'"):

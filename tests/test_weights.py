@@ -23,8 +23,7 @@ def batch(loss, dtype=torch.float32):
     torch.manual_seed(3)
     x = torch.randn(4, 3, 5, dtype=dtype)
     settings = {"task": "multiclass"} if "task" in loss.settings else {}
-    if loss.name == "nll_loss":
-        x = x.log_softmax(1)
+    x = {"log-probability": lambda x: x.log_softmax(1), "probability": torch.sigmoid}.get(loss.input, lambda x: x)(x)
     if loss.target == "label" or settings:
         return x, torch.randint(0, 3, (4, 5)), settings
     return x.movedim(1, -1), torch.rand(4, 5, 3), settings
