@@ -1,7 +1,7 @@
 """nn.Module classes made from loss functions: the keyword arguments go to the constructor, the tensors to `forward`, the docstring comes along."""
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
@@ -92,7 +92,7 @@ class LossModule(nn.Module):
         }
         shapes = {name: w.shape for name, w in weights.items()}
         for name, value in settings.items():  # a number or a list: one for each place of the last axis
-            if {float, Sequence[float]} <= set(get_args(self._kind(name))) and isinstance(value, Sequence):
+            if name not in shapes and isinstance(value, Sized) and {float, Sequence[float]} <= set(get_args(self._kind(name))):
                 shapes[name] = torch.Size((len(value),))
         input, target = self._nothing(settings, shapes)
         here: dict[str, Any] = {"inplace": False} if "inplace" in settings else {}  # there is no memory to give away
