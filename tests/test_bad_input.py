@@ -60,9 +60,15 @@ BAD = [
     (l1, (X, T), {"sample_weight": torch.ones(3, dtype=torch.complex64)}, TypeError, "sample_weight must be a real tensor"),
     (l1, (X, T), {"sample_weight": 2.0}, TypeError, "sample_weight must be a torch.Tensor, got float"),
     (bce, (X, T), {"weight": torch.tensor([NAN])}, ValueError, "weight must be finite, got nan"),
-    (bce, (X, T), {"pos_weight": torch.ones(2)}, ValueError, r"pos_weight must hold one value, or one a class along the last dimension: expected 3, got 2"),
+    (
+        bce,
+        (X, T),
+        {"pos_weight": torch.ones(2)},
+        ValueError,
+        r"pos_weight has shape \(2,\), and a vector holds one number a class: the input's shape \(2, 3\) has 3 along axis 1",
+    ),
     (bce, (X, T), {"pos_weight": torch.ones(2, 4)}, ValueError, r"pos_weight has shape \(2, 4\), which does not broadcast"),
-    (bce, (X, T), {"weight": torch.ones(2)}, ValueError, r"weight has shape \(2,\).*For one value a sample, try weight.reshape\(-1, 1\)"),
+    (bce, (X, T), {"weight": torch.ones(2)}, ValueError, r"weight has shape \(2,\).*For one number a sample, try weight.reshape\(-1, 1\)"),
     (bce, (X, T), {"pos_weight": torch.tensor([INF])}, ValueError, "pos_weight must be finite, got inf"),
     (bce, (X, T), {"pos_weight": torch.ones(3, requires_grad=True)}, ValueError, r"pos_weight must not require a gradient.*try pos_weight.detach\(\)"),
     # domains

@@ -21,7 +21,7 @@ REQUIRED = {"task": "multiclass", "from_logits": True}
 
 
 def made(loss, settings):
-    return getattr(losskit, loss.module)(**({name: REQUIRED[name] for name in loss.required} | dict(settings)))
+    return getattr(losskit, loss.module)(**({name: REQUIRED.get(name) or loss.arguments[0][name] for name in loss.required} | dict(settings)))
 
 
 class Listed(Sequence):
@@ -97,7 +97,10 @@ def weights_of(loss):
     """The settings that may be tensors, with one for the settings they need."""
     kinds = {name: get_args(p.annotation) for name, p in inspect.signature(loss.function).parameters.items() if name in loss.settings}
     for name in (name for name, inside in kinds.items() if Tensor in inside):
-        yield name, {"task": "multiclass"} if "multiclass" in kinds.get("task", ()) else {key: REQUIRED[key] for key in loss.required}
+        yield (
+            name,
+            {"task": "multiclass"} if "multiclass" in kinds.get("task", ()) else {key: REQUIRED.get(key) or loss.arguments[0][key] for key in loss.required},
+        )
 
 
 WEIGHTS = [(loss, name, settings) for loss in KINDS for name, settings in weights_of(loss)]

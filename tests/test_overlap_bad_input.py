@@ -90,7 +90,7 @@ OWN = [
     ("dice_ce_loss", (X, T), {**MANY, "average": "none"}, ValueError, 'average="none" gives one overlap loss a class, .* use the two losses apart'),
     ("dice_ce_loss", (X, P / 2), MANY, ValueError, r"target must hold probabilities along dim=1: the row at index \(0, 0\) sums to 0.5"),
     ("dice_ce_loss", (X, T), {**MANY, "ce_weight": -1}, ValueError, "ce_weight must be >= 0, got -1"),
-    ("dice_focal_loss", (B, BT), {**ONE, "alpha": torch.ones(1)}, TypeError, "alpha must be a number for task='binary', got Tensor"),
+    ("dice_focal_loss", (B, BT), {**ONE, "alpha": torch.ones(1)}, TypeError, 'alpha must be a number for task="binary", got Tensor'),
     ("dice_focal_loss", (B, BT), {**ONE, "gamma": -2.0}, ValueError, "gamma must be >= 0, got -2.0"),
     ("dice_focal_loss", ([1.0], BT), {**MANY, "alpha": 0.5}, TypeError, "input must be a torch.Tensor, got list"),
 ]

@@ -26,7 +26,7 @@ def batch(loss, dtype=torch.float32):
     x = {"log-probability": lambda x: x.log_softmax(1), "probability": torch.sigmoid}.get(loss.input, lambda x: x)(x)
     if loss.target == "label" or settings:
         return x, torch.randint(0, 3, (4, 5)), settings
-    return x.movedim(1, -1), torch.rand(4, 5, 3), settings
+    return x, torch.rand(4, 3, 5), settings
 
 
 @pytest.mark.parametrize(("loss", "name"), WEIGHTED, ids=[f"{loss.name}-{name}" for loss, name in WEIGHTED])

@@ -19,7 +19,6 @@ SPARSE = frozenset({torch.sparse_coo, torch.sparse_csr, torch.sparse_csc, torch.
 # arguments that must lie in [0, 1], and what to do where they do not
 UNIT_INPUT = {"input": "for logits, leave from_logits=True"}
 UNIT_TARGET = {"target": "targets are probabilities or 0/1 labels"}
-ONE_A_CLASS = ("pos_weight",)  # these vary along the last dimension only: one value a sample would be a sample weight
 
 _validating: ContextVar[bool] = ContextVar("losskit_validate", default=False)
 
@@ -166,10 +165,6 @@ def broadcastable(name: str, x: Tensor, input: Tensor, to: str = "input") -> Non
     shape = input.shape
     offset = len(shape) - x.dim()
     if offset < 0 or any(n != 1 and n != shape[offset + d] for d, n in enumerate(x.shape)):
-        if name in ONE_A_CLASS and x.dim() == 1 and shape:
-            raise ValueError(
-                f"{name} must hold one value, or one a class along the last dimension: expected {shape[-1]}, got {x.shape[0]}, for the {to}'s shape {shown(shape)}"
-            )
         fix = ""
         if x.dim() == 1 and len(shape) > 1 and x.shape[0] == shape[0]:
             fix = f". For one value a sample, try {name}.reshape(-1{', 1' * (len(shape) - 1)})"

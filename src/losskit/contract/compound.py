@@ -45,7 +45,7 @@ def compound(
         raise ValueError('average="none" gives one overlap loss a class, and the second loss has no classes to give one for: use the two losses apart')
     arguments: dict[str, Any] = dict(task=task, from_logits=from_logits, dim=dim, ignore_index=ignore_index, mask=mask)
     soft = task == "multiclass" and isinstance(target, Tensor) and isinstance(input, Tensor) and target.shape == input.shape
-    if from_logits and not soft:
+    if from_logits and not soft and extra.formula is not None:
         found = overlap(scoring(formula, params, input, task=task, dim=dim, extra=extra, **how), input, target, **arguments)
         assert found.parts is not None
         return Compound(found.value, *(settled(part, found.value) for part in found.parts))

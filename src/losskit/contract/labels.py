@@ -123,6 +123,27 @@ def class_weights(weight: Numbers, input: Tensor, classes: int, name: str = "wei
     return weight
 
 
+def class_vector(name: str, given: Numbers, input: Tensor) -> Tensor:
+    """A weight of each number as a tensor that broadcasts to the input. A vector has one number a class: it lies along axis 1, or the last of (C,) and (N, C)."""
+    x = numbers(name, given, real_dtype(input.dtype), input.device)
+    if x.dim() != 1 or x.shape[0] == 1 or not input.dim():
+        return x
+    axis = min(1, input.dim() - 1)
+    if x.shape[0] == input.shape[axis]:
+        return x if axis == input.dim() - 1 else along(x, input, axis)
+    other = [d for d, n in enumerate(input.shape) if n == x.shape[0]]
+    form = ["-1" if d == other[0] else "1" for d in range(input.dim())] if other else []
+    fix = f". For one number {'a sample' if other[0] == 0 else f'for each place along axis {other[0]}'}, try {name}.reshape({', '.join(form)})" if other else ""
+    raise ValueError(
+        f"{name} has shape {shown(x.shape)}, and a vector holds one number a class: the input's shape {shown(input.shape)} has {input.shape[axis]} along axis {axis}{fix}"
+    )
+
+
+def along(vector: Tensor, input: Tensor, axis: int) -> Tensor:
+    """A number a class, in a shape of all the input's axes."""
+    return vector.reshape(*(1,) * axis, -1, *(1,) * (input.dim() - axis - 1))
+
+
 def index(ignore_index: int) -> int:
     """The label that marks an item as absent."""
     if isinstance(ignore_index, bool) or not isinstance(ignore_index, int):

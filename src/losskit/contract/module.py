@@ -102,9 +102,9 @@ class LossModule(nn.Module):
             self.loss.function(*((input,) if self.loss.target == "none" else (input, target)), **{**settings, **weights, **here})
 
     def _nothing(self, settings: Mapping[str, Any], shapes: Mapping[str, torch.Size]) -> tuple[Tensor, Tensor]:
-        """An input and a target of no items."""
+        """An input and a target of no items. Of shapes, vectors are numbers a class, the others end where the input's does."""
         try:
-            wide = torch.broadcast_shapes((1,), *shapes.values())
+            vector, wide = (torch.broadcast_shapes((1,), *(shape for shape in shapes.values() if (len(shape) < 2) is flat)) for flat in (True, False))
         except RuntimeError:
             told = " and ".join(f"{name} has shape {checks.shown(shape)}" for name, shape in shapes.items())
             raise ValueError(f"{told}: both must broadcast to the shape of one input") from None
@@ -112,7 +112,7 @@ class LossModule(nn.Module):
             empty = torch.empty((0, 4), device="meta")
             return empty, empty
         if self.loss.target in ("real", "unit") and settings.get("task") != "multiclass":
-            empty = torch.empty((0, *wide), device="meta")
+            empty = torch.empty((0, *vector, *(wide[1:] if wide[0] in (1, *vector) else wide)), device="meta")
             return empty, empty
         dim = settings.get("dim", 1)
         single = [name for name, shape in shapes.items() if shape == (1,)]
@@ -120,7 +120,7 @@ class LossModule(nn.Module):
             raise ValueError(
                 f"{single[0]} has shape (1,), a number for each class, but a softmax over one class is 1 everywhere: give at least two, or leave it out"
             )
-        classes = 1 if settings.get("task") == "binary" else wide[-1] if shapes else 2
+        classes = 1 if settings.get("task") == "binary" else max(*vector, wide[-1]) if shapes else 2
         axes = max(dim + 1, (1 if self.loss.pattern in SUMMED else 0) - dim, 2) if isinstance(dim, int) else 2  # samples may need an axis of their own
         shape = [0] * axes
         if isinstance(dim, int):

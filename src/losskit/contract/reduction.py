@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from losskit.contract import checks
+from losskit.contract import checks, labels
 from losskit.contract.checks import REDUCTIONS, Numbers, Reduction
 from losskit.engines import dispatch, fused
 from losskit.engines.call import Call, real_dtype
@@ -70,9 +70,8 @@ def _factors(
     """The checked factors, the mask first, and the parameter that varies."""
     if mask is not None:
         checks.mask(mask, input)
-    real = real_dtype(input.dtype)
-    own = None if weight is None else checks.numbers("weight", weight, real, input.device)
-    variable = None if field is None else checks.numbers(*field, real, input.device)
+    own = None if weight is None else labels.class_vector("weight", weight, input)
+    variable = None if field is None else labels.class_vector(*field, input)
     named = (("sample_weight", sample_weight), ("weight", own), ("" if field is None else field[0], variable))
     for name, x in named:
         if x is not None:

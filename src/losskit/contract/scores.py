@@ -26,7 +26,7 @@ Volume = Literal["square", "simple", "uniform"]
 class Extra(NamedTuple):
     """A loss of each item that comes along in the pass: its formula, how much of it and of the overlap is taken, weights of classes, and what it is divided by."""
 
-    formula: Callable[..., Any]
+    formula: Callable[..., Any] | None  # None: the loss is no passenger, and is taken apart
     params: tuple[float, ...] = ()
     share: float = 1.0
     overlap_share: float = 1.0

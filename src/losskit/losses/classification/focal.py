@@ -14,7 +14,10 @@ from losskit.contract.reduction import Normalizer, elementwise
 from losskit.contract.registry import loss
 from losskit.contract.rows import Labelled, rows
 from losskit.engines.language import absolute, exp_neg, exp_product, log1m_floored, log1p_unit, log_floored, minimum, reciprocal, unit, where
-from losskit.losses.classification import binary_cross_entropy, binary_cross_entropy_with_logits, cross_entropy
+from losskit.losses.classification import cross_entropy
+from losskit.losses.classification.binary_cross_entropy import formula as of_probabilities
+from losskit.losses.classification.binary_cross_entropy_with_logits import formula as of_logits
+from losskit.losses.classification.binary_cross_entropy_with_logits import plain as of_logits_plain
 
 FocalTask = Literal["binary", "multilabel", "multiclass"]
 TASKS = get_args(FocalTask)
@@ -84,6 +87,29 @@ def weighted_probability(p, t, positive, negative, gamma, log_p, log_q, p_gamma,
     value = -(yes * (q_gamma * log_p) + no * (p_gamma * log_q))
     slope = no * (p_gamma * (by_q - gamma * log_q * by_p)) - yes * (q_gamma * (by_p - gamma * log_p * by_q))
     return value, slope, negative * (p_gamma * log_q) - positive * (q_gamma * log_p)
+
+
+def one_a_class(x, t, alpha, gamma):
+    """The weight of positives varies by class."""
+    return from_logits_formula(x, t, alpha, 1.0 - alpha, gamma)
+
+
+def one_a_class_squared(x, t, alpha):
+    return from_logits_squared(x, t, alpha, 1.0 - alpha, 2.0)
+
+
+def one_a_class_unfaded(x, t, alpha):
+    """gamma = 0."""
+    return of_logits(x, t, alpha, 1.0 - alpha, 1.0, 0.0)
+
+
+def one_a_class_probability(x, t, alpha, gamma):
+    return from_probabilities_formula(x, t, alpha, 1.0 - alpha, gamma)
+
+
+def one_a_class_probability_unfaded(x, t, alpha):
+    """gamma = 0."""
+    return of_probabilities(x, t, alpha, 1.0 - alpha, 1.0, 0.0)
 
 
 def multiclass(nll, hit, miss, spread, lse, weight, gamma):
@@ -188,11 +214,12 @@ def focal_loss(
             any integer dtype, the input's shape without the class axis.
         task: "binary": every element is a question of its own; "multilabel": the same for (N, C, ...), one question a class; "multiclass": one right
             class an item.
-        alpha: weight of positives in [0, 1], 1 - alpha for negatives; the paper's detector uses 0.25. Multi-class: a number for all, or one a class, (C,).
+        alpha: weight of positives in [0, 1], 1 - alpha for negatives; the paper's detector uses 0.25. Multi-label: a number for all, or one a class, (C,).
+            Multi-class: the weight of the class, a number >= 0 for all, or one a class.
         gamma: how fast right items fade, any number >= 0; 0 is cross-entropy.
         from_logits: False if the input is probabilities. Rounding outside [0, 1] up to 1e-6 is forgiven.
         label_smoothing: s in [0, 1], multi-class only.
-        dim: the class axis, multi-class only.
+        dim: the class axis of multi-class and multi-label.
         ignore_index: the label of items that are absent, multi-class only.
         normalizer: a number or 0-d tensor, or "positives" (not multi-class): the (weighted) sum of the targets that count, at least 1, as detectors do.
             alpha is no part of the denominator, which is held constant in the gradient to the target.
@@ -236,34 +263,22 @@ def focal_loss(
             input, target, alpha, gamma, smoothing, from_logits, ignore_index,
             dict(dim=dim, mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction),
         )  # fmt: skip
-    if not (alpha is None or isinstance(alpha, Real)):
-        raise TypeError(f'alpha must be a number for task={task!r}, got {type(alpha).__name__}: one number a class needs task="multiclass"')
     if smoothing:
         raise ValueError(
             f'label_smoothing needs task="multiclass", got {smoothing!r} with task={task!r}: smooth the targets, which may be any number in [0, 1]'
         )
-    positive = 1.0 if alpha is None else checks.number("alpha", alpha, low=0.0, high=1.0)  # type: ignore[arg-type]
-    negative = 1.0 if alpha is None else 1.0 - positive
     if task == "multilabel" and isinstance(input, Tensor) and input.dim() < 2:
         raise ValueError(f'task="multilabel" needs an input of shape (N, C, ...), got {checks.shown(input.shape)}: try task="binary"')
     if isinstance(normalizer, str):
         checks.one_of("normalizer", normalizer, ("positives",))
-    params: tuple[float, ...] = (positive, negative, gamma)
-    form: Callable[..., Any]
-    if gamma == 0.0:
-        form = (binary_cross_entropy_with_logits if from_logits else binary_cross_entropy).formula
-        params = (positive, negative, 1.0, 0.0)
-        if from_logits and alpha is None:
-            form, params = binary_cross_entropy_with_logits.plain, ()
-    elif from_logits:
-        form = from_logits_squared if gamma == 2.0 else from_logits_formula
-    else:
-        form = from_probabilities_squared if gamma == 2.0 else from_probabilities_formula
+    alphas = class_alphas(input, alpha, task, dim)
+    form, params = binary(alpha, gamma, from_logits) if alphas is None else binary_by_class(gamma, from_logits)  # type: ignore[arg-type]
     return elementwise(
         form,
         input,
         target,
         params,
+        field=None if alphas is None else ("alpha", alphas),
         unit=checks.UNIT_TARGET if from_logits else checks.UNIT_INPUT | checks.UNIT_TARGET,
         mass=isinstance(normalizer, str),
         mask=mask,
@@ -271,6 +286,41 @@ def focal_loss(
         normalizer=None if isinstance(normalizer, str) else normalizer,
         reduction=reduction,
     )
+
+
+def class_alphas(input: Tensor, alpha: float | Numbers | None, task: FocalTask, dim: int) -> Tensor | None:
+    """One weight of positives a class of task="multilabel", in a shape that broadcasts to the input; None where alpha is none, or one number."""
+    if alpha is None or isinstance(alpha, Real):
+        return None
+    if task == "binary":
+        raise TypeError(f'alpha must be a number for task="binary", got {type(alpha).__name__}: one number a class needs task="multilabel" or "multiclass"')
+    axis = labels.class_axis(input, dim)
+    alphas = labels.class_weights(alpha, input, input.shape[axis], "alpha")  # type: ignore[arg-type]
+    if checks.readable(alphas) and not bool(((alphas >= 0) & (alphas <= 1)).all()):
+        raise ValueError(f"alpha must be >= 0 and <= 1, got {alphas.tolist()!r}")
+    return labels.along(alphas, input, axis)
+
+
+def binary(alpha: float | None, gamma: float, from_logits: bool) -> tuple[Callable[..., Any], tuple[float, ...]]:
+    """The formula of a number alone, and its parameters."""
+    positive = 1.0 if alpha is None else checks.number("alpha", alpha, low=0.0, high=1.0)
+    sides = (positive, 1.0 if alpha is None else 1.0 - positive)
+    if gamma == 0.0:
+        if from_logits and alpha is None:
+            return of_logits_plain, ()
+        return of_logits if from_logits else of_probabilities, (*sides, 1.0, 0.0)
+    if from_logits:
+        return from_logits_squared if gamma == 2.0 else from_logits_formula, (*sides, gamma)
+    return from_probabilities_squared if gamma == 2.0 else from_probabilities_formula, (*sides, gamma)
+
+
+def binary_by_class(gamma: float, from_logits: bool) -> tuple[Callable[..., Any], tuple[float, ...]]:
+    """The same where alpha is read beside the input."""
+    if gamma == 0.0:
+        return one_a_class_unfaded if from_logits else one_a_class_probability_unfaded, ()
+    if from_logits and gamma == 2.0:
+        return one_a_class_squared, ()
+    return one_a_class if from_logits else one_a_class_probability, (gamma,)
 
 
 def _multiclass(

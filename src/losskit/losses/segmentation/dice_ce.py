@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
-from losskit.contract import checks
+from losskit.contract import checks, labels
 from losskit.contract.checks import Numbers
 from losskit.contract.compound import compound
 from losskit.contract.overlap import Smooth, Task, one_a_class
@@ -121,7 +121,7 @@ def dice_ce_loss(
     def apart(x: Tensor, t: Tensor, counts: Tensor | None, axis: int) -> Tensor:
         if task == "multiclass":
             return cross_entropy(x, t, weight=own, ignore_index=ignore_index, dim=axis, from_logits=from_logits, mask=counts, reduction="sum")
-        along = None if own is None else own.reshape(-1, *(1,) * (x.dim() - axis - 1))
+        along = None if own is None else labels.along(own, x, axis)
         binary = binary_cross_entropy_with_logits if from_logits else binary_cross_entropy
         return binary(x, t, weight=along, mask=counts, reduction="sum")
 

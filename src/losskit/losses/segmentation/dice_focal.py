@@ -16,7 +16,7 @@ from losskit.contract.overlap import Smooth, Task, one_a_class
 from losskit.contract.reduction import Normalizer
 from losskit.contract.registry import loss
 from losskit.contract.scores import Average, Empty, Extra, Over
-from losskit.losses.classification import binary_cross_entropy_with_logits, cross_entropy, focal
+from losskit.losses.classification import cross_entropy, focal
 from losskit.losses.segmentation.dice import parameters
 from losskit.losses.segmentation.tversky import formula
 
@@ -90,7 +90,8 @@ def dice_focal_loss(
         dice_weight: a >= 0.
         focal_weight: b >= 0.
         gamma: how fast right items fade in the focal loss, >= 0.
-        alpha: of the focal loss: the weight of positives in [0, 1], 1 - alpha that of negatives; "multiclass": a number for all, or one a class, (C,).
+        alpha: of the focal loss: the weight of positives in [0, 1], 1 - alpha that of negatives, or with "multilabel" one a class, (C,); "multiclass": a number
+            for all, or one a class.
         smooth: s >= 0, or (above, below) the bar, of Dice.
         background: False leaves class 0 out of Dice ("multiclass"), not out of the focal loss.
         weight: a number a class, (C,), class 0 included, of Dice; alpha is the focal loss's.
@@ -109,7 +110,8 @@ def dice_focal_loss(
         Small foreground in much easy background. The focal loss is small by nature: look at the parts before choosing `focal_weight`.
 
     Edge cases:
-        gamma = 0 is `dice_ce_loss`, up to alpha. Nothing counts: 0. Soft labels, and from_logits=False, take a pass for each loss; the values mean the same.
+        gamma = 0 is `dice_ce_loss`, up to alpha. Nothing counts: 0. Soft labels, from_logits=False, and an alpha for each class of "multilabel" take a pass for each loss; the
+        values mean the same.
 
     Differs from torch:
         torch has none. MONAI's `DiceFocalLoss` takes the focal loss of sigmoids, one question a class, even beside a Dice loss of a softmax.
@@ -131,7 +133,9 @@ def dice_focal_loss(
 
     def apart(x: Tensor, t: Tensor, counts: Tensor | None, axis: int) -> Tensor:
         if task != "multiclass":
-            return focal.focal_loss(x, t, alpha=alpha, gamma=gamma, from_logits=from_logits, mask=counts, reduction="sum")
+            one = alpha is None or isinstance(alpha, Real) or task == "binary"
+            how: dict[str, Any] = {} if one else {"task": "multilabel", "dim": axis}
+            return focal.focal_loss(x, t, alpha=alpha, gamma=gamma, from_logits=from_logits, mask=counts, reduction="sum", **how)
         if from_logits:
             both: dict[str, Any] = dict(sample_weight=None, normalizer=None, reduction="sum")
             result: Tensor = distributions(focal.multiclass_soft, x, t, (gamma, 1.0, 0.0), dim=axis, mask=counts, weight=own, **both)
@@ -148,17 +152,13 @@ def dice_focal_loss(
     return (found.value, DiceFocalParts(found.overlap, found.second)) if return_parts else found.value
 
 
-def item_formula(task: Task, gamma: float, alpha: float | Numbers | None) -> tuple[Callable[..., Any], tuple[float, ...]]:
-    """The focal loss of an item in the pass, and its parameters."""
+def item_formula(task: Task, gamma: float, alpha: float | Numbers | None) -> tuple[Callable[..., Any] | None, tuple[float, ...]]:
+    """The focal loss of an item in the pass, and its parameters; None where it must be taken apart, for a number a class is read beside the input."""
     if task == "multiclass":
         return (cross_entropy.formula, ()) if gamma == 0.0 else (focal.multiclass_squared if gamma == 2.0 else focal.multiclass, (gamma,))
     if not (alpha is None or isinstance(alpha, Real)):
-        raise TypeError(f'alpha must be a number for task={task!r}, got {type(alpha).__name__}: one number a class needs task="multiclass"')
-    positive = 1.0 if alpha is None else checks.number("alpha", alpha, low=0.0, high=1.0)  # type: ignore[arg-type]
-    negative = 1.0 if alpha is None else 1.0 - positive
-    if gamma == 0.0:
-        return binary_cross_entropy_with_logits.formula, (positive, negative, 1.0, 0.0)
-    return focal.from_logits_squared if gamma == 2.0 else focal.from_logits_formula, (positive, negative, gamma)
+        return None, ()
+    return focal.binary(alpha, gamma, True)  # type: ignore[arg-type]
 
 
 def class_alphas(input: Tensor, alpha: float | Numbers | None, task: Task, dim: int) -> Tensor | None:
