@@ -115,7 +115,7 @@ def samples_and_classes(input: Tensor, dim: int, task: Task) -> int:
 
 def smoothing(smooth: Smooth) -> tuple[float, float]:
     """What is added above and below the fraction bar."""
-    if isinstance(smooth, Sequence):  # a tuple, a list, or a configuration's own kind of list
+    if isinstance(smooth, Sequence) and not isinstance(smooth, str):  # a tuple, a list, or a configuration's own kind of list
         if len(smooth) != 2:
             raise ValueError(f"smooth must be a number or (numerator, denominator), got {smooth!r}")
         return checks.number("smooth", smooth[0], low=0.0), checks.number("smooth", smooth[1], low=0.0)
