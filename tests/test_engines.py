@@ -1,9 +1,12 @@
 """Which engine runs, what a process pays for it, and how its passes treat memory and gradients."""
 
+import asyncio
 import os
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -60,6 +63,55 @@ def test_blocks_nest():
         with losskit.use_engine("cpu"):
             assert losskit.engine_for(losskit.mse_loss, x, x).engine == "cpu"
         assert losskit.engine_for(losskit.mse_loss, x, x).engine == "torch"
+
+
+def test_blocks_hold_in_their_thread_or_task_alone():
+    """Overlapping, compiled or not; and what was compiled in a block holds in blocks like it."""
+    x, t = torch.randn(5), torch.randn(5)
+    graphs = []
+    step = torch.compile(losskit.mse_loss, fullgraph=True, backend=lambda graph, _: graphs.append(graph) or graph.forward)
+
+    def told() -> tuple[str, bool]:
+        """The engine that runs here, and whether a compiled call does."""
+        engine, runs = losskit.engine_for(losskit.mse_loss, x, t).engine, True
+        try:
+            step(x, t)
+        except Exception as error:
+            runs = "EngineError" not in str(error)
+        return engine, runs
+
+    async def first(meet):
+        with losskit.use_engine("cpu"):
+            await meet()
+            inside = told()
+            await meet()
+        await meet()
+        return inside, told()
+
+    async def second(meet):
+        with losskit.use_engine("torch"):
+            await meet()
+            inside = told()
+            await meet()
+            await meet()  # the first has left its block
+            return inside, told()
+
+    async def tasks():
+        return await asyncio.gather(first(lambda: asyncio.sleep(0)), second(lambda: asyncio.sleep(0)))
+
+    def threads():
+        barrier = threading.Barrier(2, timeout=60)
+
+        async def meet():
+            barrier.wait()
+
+        with ThreadPoolExecutor(2) as pool:
+            return [future.result() for future in [pool.submit(asyncio.run, one(meet)) for one in (first, second)]]
+
+    for found in (asyncio.run(tasks()), threads()):
+        assert list(found) == [(("cpu", False), ("cpu", True)), (("torch", True), ("torch", True))]
+        assert told() == ("cpu", True)
+    assert len(graphs) == 2, "one in blocks of torch, one outside"
 
 
 # engines agree
@@ -178,19 +230,6 @@ def test_inference_and_no_grad(case):
 
 
 # what a process pays
-
-
-def test_import_is_cheap_and_lazy(tmp_path):
-    code = """
-import sys, time, torch
-start = time.process_time()  # of this process alone: others may be busy on the machine
-import losskit
-print((time.process_time() - start) * 1e3, "numba" in sys.modules, "triton" in sys.modules)
-"""
-    kept = dict(PYTHONDONTWRITEBYTECODE="", PYTHONPYCACHEPREFIX=str(tmp_path))  # with byte code kept, as users have it
-    runs = [python(code, **kept).split() for _ in range(5)]
-    assert all(run[1:] == ["False", "False"] for run in runs)
-    assert min(float(run[0]) for run in runs) <= 50
 
 
 FIRST_CALL = """

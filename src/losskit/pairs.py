@@ -14,7 +14,6 @@ from losskit.engines.call import Boxes, real_dtype
 from losskit.engines.language import where
 from losskit.engines.torch import boxes as aligned
 from losskit.engines.torch import pairs as plain
-from losskit.engines.torch.elementwise import bound
 from losskit.losses.detection.ciou import formula as ciou_loss
 from losskit.losses.detection.diou import formula as diou_loss
 from losskit.losses.detection.giou import formula as giou_loss
@@ -50,8 +49,6 @@ def ciou(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1):  # type: ignore[no-untyped-def
 
 
 FORMULAS: dict[str, Callable[..., Any]] = {"iou": iou, "giou": giou, "diou": diou, "ciou": ciou}
-for each in FORMULAS.values():
-    bound(each)  # the compiler cannot trace it
 
 
 class BoxMatch(NamedTuple):

@@ -9,8 +9,6 @@ from typing import Any, Literal, NoReturn, TypeVar
 
 from torch import Tensor
 
-from losskit.engines.torch.elementwise import bound
-
 Task = Literal["regression", "binary classification", "classification", "segmentation", "detection"]
 Pattern = Literal["elementwise", "rows", "overlap", "ranked", "boxes", "operations"]  # operations: none of its own, but those of others
 LossFunction = TypeVar("LossFunction", bound=Callable[..., Any])
@@ -114,15 +112,6 @@ def no_script(function: LossFunction) -> LossFunction:
     return function
 
 
-# the first arguments of formulas: of sums, of an element, of a row with a label, of a class in a row with a distribution, of a link between input and scores
-FORMULAS = (("i", "p"), ("x", "t"), ("nll", "hit"), ("logp", "p"), ("x", "cap"), ("x", "temperature"))
-
-
-def formulas(function: Callable[..., Any]) -> list[Callable[..., Any]]:
-    """The formulas in a loss's file, known by their first arguments."""
-    return [f for f in function.__globals__.values() if inspect.isfunction(f) and f.__code__.co_varnames[:2] in FORMULAS]
-
-
 def loss(
     *,
     textbook: Callable[..., Any],
@@ -142,8 +131,6 @@ def loss(
     """Enter a function into the registry."""
 
     def enter(function: LossFunction) -> LossFunction:
-        for each in formulas(function):
-            bound(each)
         no_script(function)
         for score in scores:
             no_script(score)

@@ -18,15 +18,14 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.nn import Buffer, Parameter
 
-EngineName = Literal["cpu", "triton", "torch"]
+from losskit.engines import forced
+from losskit.engines.forced import EngineName
+
 ENGINES: tuple[EngineName, ...] = get_args(EngineName)
 FUSED = frozenset(
     {torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
     | {torch.uint16, torch.uint32, torch.uint64}
 )
-
-_forced: ContextVar[EngineName | None] = ContextVar("losskit_engine", default=None)
-_forced_when_compiling: EngineName | None = None  # the same for torch.compile, which can guard a global but not read a context
 
 
 class EngineError(RuntimeError):
@@ -35,7 +34,7 @@ class EngineError(RuntimeError):
 
 @contextmanager
 def use_engine(name: EngineName) -> Iterator[None]:
-    """Force an engine inside the block, in this thread: `"cpu"`, `"triton"` or `"torch"`. Where it cannot run, the loss raises `EngineError`.
+    """Force an engine inside the block, in this thread or task alone: `"cpu"`, `"triton"` or `"torch"`. Where it cannot run, the loss raises `EngineError`.
 
     >>> import torch, losskit
     >>> with losskit.use_engine("torch"):
@@ -44,14 +43,11 @@ def use_engine(name: EngineName) -> Iterator[None]:
     """
     if name not in ENGINES:
         raise ValueError(f"use_engine: name must be one of {', '.join(map(repr, ENGINES))}, got {name!r}")
-    global _forced_when_compiling
-    token, before = _forced.set(name), _forced_when_compiling
-    _forced_when_compiling = name
+    token = forced.current.set(name)
     try:
         yield
     finally:
-        _forced.reset(token)
-        _forced_when_compiling = before
+        forced.current.reset(token)
 
 
 @cache
@@ -155,10 +151,10 @@ def choice(tensors: Sequence[Tensor], plain: str | None = None) -> tuple[EngineN
 
 def _choice(tensors: Sequence[Tensor], plain: str | None) -> tuple[EngineName, str]:
     why_not = plain or obstacle(tensors)
-    forced = _forced_when_compiling if torch.compiler.is_compiling() else _forced.get()
-    if forced == "torch":
+    name = forced.engine if torch.compiler.is_compiling() else forced.current.get()  # the first costs a microsecond
+    if name == "torch":
         return "torch", "forced by use_engine"
-    if forced is None:
+    if name is None:
         if why_not is not None:
             return "torch", why_not
         if tensors[0].is_cpu:
@@ -169,8 +165,8 @@ def _choice(tensors: Sequence[Tensor], plain: str | None) -> tuple[EngineName, s
             return "torch", "Triton is not installed"
         return "triton", "plain tensors on a GPU"
     device = tensors[0].device.type
-    if why_not is None and device != ("cuda" if forced == "triton" else "cpu") and not (forced == "triton" and device == "cpu" and interpreted()):
+    if why_not is None and device != ("cuda" if name == "triton" else "cpu") and not (name == "triton" and device == "cpu" and interpreted()):
         why_not = f"the tensors are on device {device!r}" + ("; TRITON_INTERPRET=1 would run it there" if device == "cpu" else "")
     if why_not is not None:
-        raise EngineError(f"use_engine({forced!r}) cannot run this loss: {why_not}. Leave use_engine out to let losskit choose")
-    return forced, "forced by use_engine"
+        raise EngineError(f"use_engine({name!r}) cannot run this loss: {why_not}. Leave use_engine out to let losskit choose")
+    return name, "forced by use_engine"

@@ -17,18 +17,21 @@ from losskit.engines.torch.names import NAMES
 SAFE = 0.5  # stands in for the inputs of absent items: inside every loss's domain
 
 
-BOUND: dict[Callable[..., Any], Callable[..., Any]] = {}
-
-
 def bound(formula: Callable[..., Any]) -> Callable[..., Any]:
-    """The formula on tensors: (value, derivative by input, derivative by target).
+    """The formula on tensors: (value, derivative by input, derivative by target); kept as an attribute of the formula, where the compiler can find it."""
+    keep_bound(formula)
+    return formula.on_tensors  # type: ignore[attr-defined, no-any-return]
 
-    Kept in a plain dictionary, which the compiler can look into; the making of a function it cannot trace, so losses bind their formulas when registered.
-    """
-    found = BOUND.get(formula)
-    if found is None:
-        found = BOUND[formula] = bind(formula, NAMES)
-    return found
+
+def keep_bound(formula: Callable[..., Any]) -> None:
+    """Bind a formula the first time it is met."""
+    if not hasattr(formula, "on_tensors"):
+        formula.on_tensors = bind(formula, NAMES)  # type: ignore[attr-defined]
+
+
+# The compiler cannot trace the making of a function. This has it call `keep_bound` while it traces, so that no formula need be bound ahead of that: it is
+# torch.compiler.assume_constant_result without the import of the compiler, which takes longer than all of losskit.
+keep_bound._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 class Pointwise(torch.autograd.Function):

@@ -15,7 +15,6 @@ from losskit.engines.call import Distributions, Results, Rows, real_dtype
 from losskit.engines.language import identity
 from losskit.engines.torch.elementwise import bound, scaled_sum
 
-bound(identity)  # before a compiler looks
 AnyRows = TypeVar("AnyRows", Rows, Distributions)
 
 

@@ -1,0 +1,104 @@
+"""Calls of everything that takes tensors and gives a number, out of the registry: what tests of a fresh process, another default device, ... go through."""
+
+from collections.abc import Callable, Iterator, Mapping
+from itertools import product
+from typing import Any, NamedTuple, get_args
+
+import torch
+from torch import Tensor
+
+import losskit
+from losskit import LOSSES, Loss
+from losskit.pairs import Kind
+from losskit.testing import BoxSubject, OverlapSubject, RowSubject, inputs
+from losskit.testing.boxes import is_boxes
+from losskit.testing.overlap import is_overlap, variants
+from losskit.testing.rows import is_rows
+
+
+class Call(NamedTuple):
+    """A public function, what it is called with, and a name that tells this call from the others."""
+
+    name: str
+    function: Callable[..., Any]
+    tensors: tuple[Tensor, ...]
+    settings: Mapping[str, Any]
+    to_target: bool = True  # whether it has a gradient to the target, if that is of floating point
+
+    def __call__(self, function: Callable[..., Any] | None = None) -> list[Tensor]:
+        """The tensors that it gives, then the gradients of those attached to the graph; `function` stands in for its own."""
+        wants = [x.is_floating_point() and (i == 0 or self.to_target) for i, x in enumerate(self.tensors)]
+        tensors = [x.detach().clone().requires_grad_(want) for x, want in zip(self.tensors, wants, strict=True)]
+        found = flat((self.function if function is None else function)(*tensors, **self.settings))
+        attached = [x for x in found if x.requires_grad]
+        incoming = [torch.ones_like(x) for x in attached]
+        grads = torch.autograd.grad(attached, [x for x in tensors if x.requires_grad], incoming) if attached else ()
+        return [*(x.detach() for x in found), *grads]
+
+
+def flat(found: Any) -> list[Tensor]:
+    """The tensors of a result, whether it is one or holds some."""
+    return [found] if isinstance(found, Tensor) else [x for part in found or () for x in flat(part)]
+
+
+def batch(loss: Loss, settings: Mapping[str, Any], soft: bool = False) -> tuple[Tensor, ...]:
+    """An ordinary input and target of a loss, in the form that its settings ask for."""
+    if is_boxes(loss):
+        return BoxSubject(loss.function, loss, settings).batch()
+    if is_overlap(loss) or loss.pattern in ("ranked", "operations"):
+        x, t = OverlapSubject(loss.function, loss, settings, soft=soft).batch()
+        if loss.pattern == "operations":
+            return x, torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
+        return x, t.round() if t.is_floating_point() and loss.pattern == "ranked" else t
+    if is_rows(loss, settings):
+        x, t = RowSubject(loss.function, loss, settings).batch()
+        return (x,) if loss.target == "none" else (x, t)
+    return inputs.batch(loss, settings)
+
+
+def has_slope(loss: Loss) -> bool:
+    """Whether there is a derivative by the target."""
+    return loss.target != "position" and loss.pattern != "ranked"
+
+
+def of_loss(loss: Loss, settings: Mapping[str, Any]) -> Iterator[Call]:
+    """The loss, with every task that it has."""
+    for given, soft in variants(loss, settings) if is_overlap(loss) else [(dict(settings), False)]:
+        shown = ", ".join(f"{k}={v}" for k, v in given.items()) + (", soft" if soft else "")
+        yield Call(f"{loss.name}({shown})", loss.function, batch(loss, given, soft), inputs.as_arguments(given), has_slope(loss))
+
+
+def scores() -> Iterator[Call]:
+    """The scores beside the losses."""
+    for loss in LOSSES.values():
+        settings = {"task": "multiclass"} if is_overlap(loss) else {}
+        yield from (Call(score.__name__, score, batch(loss, settings), settings) for score in loss.scores)
+
+
+def others() -> Iterator[Call]:
+    """What is public and no loss of the registry."""
+    boxes = batch(LOSSES["iou_loss"], {})
+    yield from (Call(f"pairwise_iou({kind})", losskit.pairwise_iou, boxes, {"kind": kind}) for kind in get_args(Kind))
+    yield from (Call(f"best_match({kind})", losskit.best_match, boxes, {"kind": kind}) for kind in get_args(Kind))
+    for task, extra in product(("multiclass", "binary"), (None, "cross_entropy", "focal")):
+        settings = {"task": task, "extra": extra}
+        yield Call(f"overlap_sums({task}, {extra})", losskit.overlap_sums, batch(LOSSES["dice_loss"], {"task": task}), settings)
+    yield Call("WIoUv3Loss", losskit.WIoUv3Loss(), boxes, {})
+    space = [torch.cat((x[:, :2], x[:, :1], x[:, 2:], x[:, 2:3]), -1) for x in boxes]
+    yield from (Call(f"{name} in space", getattr(losskit, name), tuple(space), {}) for name in ("iou_loss", "giou_loss", "diou_loss", "iou", "giou", "diou"))
+
+
+def one_each() -> list[Call]:
+    """Every public function once, with its by-products where it has some."""
+    found = []
+    for loss in LOSSES.values():
+        call = next(of_loss(loss, loss.arguments[0]))
+        found.append(call._replace(settings={**call.settings, "return_parts": True}) if "return_parts" in loss.settings else call)
+    last = {call.function: call for call in others() if "in space" not in call.name}
+    return [*found, *scores(), *last.values()]
+
+
+def all_settings() -> list[Call]:
+    """Every public function with all the settings that the registry names."""
+    found = [call for loss in LOSSES.values() for settings in (*loss.arguments, *loss.rows) for call in of_loss(loss, settings)]
+    return [*found, *scores(), *others()]
