@@ -84,6 +84,8 @@ def others() -> Iterator[Call]:
         settings = {"task": task, "extra": extra}
         yield Call(f"overlap_sums({task}, {extra})", losskit.overlap_sums, batch(LOSSES["dice_loss"], {"task": task}), settings)
     yield Call("WIoUv3Loss", losskit.WIoUv3Loss(), boxes, {})
+    logits = batch(LOSSES["binary_cross_entropy_with_logits"], {})
+    yield Call("BinaryCrossEntropyLoss", losskit.BinaryCrossEntropyLoss(from_logits=True), logits, {})
     space = [torch.cat((x[:, :2], x[:, :1], x[:, 2:], x[:, 2:3]), -1) for x in boxes]
     yield from (Call(f"{name} in space", getattr(losskit, name), tuple(space), {}) for name in ("iou_loss", "giou_loss", "diou_loss", "iou", "giou", "diou"))
 

@@ -19,7 +19,7 @@ from torch.autograd import forward_ad
 from torch.nn import Buffer, Parameter
 
 from losskit.engines import forced
-from losskit.engines.forced import EngineName
+from losskit.engines.forced import EngineName as EngineName
 
 ENGINES: tuple[EngineName, ...] = get_args(EngineName)
 FUSED = frozenset(
