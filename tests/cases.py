@@ -4,6 +4,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from losskit import LOSSES, Loss
+from losskit.testing.boxes import BoxSubject, is_boxes
+from losskit.testing.overlap import OverlapSubject
+from losskit.testing.rows import RowSubject, is_rows
+from losskit.testing.subject import Subject
 
 
 class Case(NamedTuple):
@@ -32,3 +36,26 @@ ENGINES = ("cpu", "torch")
 # each kernel costs the CPU engine a second or two to compile: laws about how tensors are walked need only a few formulas, which differ in what they
 # read (the residual; logits; a parameter that varies by element) and in whether the sign of the input matters
 FEW = [one("smooth_l1_loss", beta=0.5), one("focal_loss", alpha=0.25, gamma=2.0), one("binary_cross_entropy_with_logits", pos_weight=[3.0])]
+
+
+def subjects_of(loss: Loss) -> list[Subject]:
+    """A loss as it is shown, and from probabilities; of labels and of distributions."""
+    shown = loss.arguments[0]
+    chosen = [shown, *[a for a in loss.arguments[1:] if a.get("from_logits") is False][:1], *loss.rows[:1]]
+    if is_boxes(loss):
+        return [BoxSubject(loss.function, loss, shown)]
+    if loss.pattern in ("overlap", "ranked", "operations"):
+        tasks = ("binary",) if loss.pattern == "operations" else ("binary", "multiclass")
+        return [OverlapSubject(loss.function, loss, {**settings, "task": task}) for settings in chosen for task in tasks]
+    rows = [RowSubject(loss.function, loss, settings) for settings in chosen if is_rows(loss, settings)]
+    soft = [RowSubject(loss.function, loss, shown, soft=True)] if loss.name == "cross_entropy" else []
+    return [*(Subject(loss.function, loss, settings) for settings in chosen if not is_rows(loss, settings)), *rows, *soft]
+
+
+SUBJECTS = [s for loss in LOSSES.values() for s in subjects_of(loss)]
+
+
+def named(s: Subject) -> str:
+    """A test's name."""
+    kind = getattr(s, "kind", "")
+    return f"{s.loss.name}({', '.join(f'{k}={v}' for k, v in s.settings.items())}){f' {kind}' if kind else ''}"

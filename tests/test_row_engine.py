@@ -68,6 +68,19 @@ def test_inplace_is_refused_where_it_would_hurt():
         losskit.cross_entropy(x * 1, t, inplace=True, reduction="none")
     with pytest.raises(ValueError, match="needs class labels"):
         losskit.cross_entropy(x * 1, torch.full((4, 5), 0.2), inplace=True)
+    with pytest.raises(ValueError, match="compute the logits in bfloat16"):
+        losskit.cross_entropy(x.half() * 1, t, inplace=True)
+    losskit.cross_entropy(x.bfloat16() * 1, t, inplace=True).backward()  # the advice
+
+
+def test_a_scaled_loss_leaves_no_gradient_at_0():
+    """Of 32,768 classes most gradients are below float16's smallest number before loss scaling, and above it afterwards."""
+    logits = torch.randn(64, 32_768)
+    t = torch.randint(0, 32_768, (64,))
+    for dtype, inplace in ((torch.float16, False), (torch.bfloat16, True), (torch.bfloat16, False)):
+        x = logits.to(dtype).requires_grad_()
+        (losskit.cross_entropy(x * 1, t, inplace=inplace) * 2.0**16).backward()
+        assert (x.grad == 0).float().mean() < 1e-3
     with pytest.raises(ValueError, match="contiguous"):
         losskit.cross_entropy(torch.randn(6, 5, 4, requires_grad=True).permute(2, 1, 0), torch.zeros(4, 6, dtype=torch.long), inplace=True)
     y = (x * 1).tanh()  # whose backward needs its own output

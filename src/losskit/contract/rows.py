@@ -119,6 +119,10 @@ def _check_inplace(engine: EngineName, input: Tensor, target: Tensor, axis: int,
         raise ValueError('inplace=True needs reduction="mean" or "sum": with "none" the gradient is not known before the backward')
     if input.is_leaf and input.requires_grad and torch.is_grad_enabled():
         raise ValueError("inplace=True would overwrite a leaf, whose value you keep: it is for logits that a layer just computed. Leave inplace out")
+    if input.dtype is torch.float16:
+        raise ValueError(
+            "inplace=True rounds the gradient before loss scaling multiplies it: in float16 much of it would be 0. Leave inplace out, or compute the logits in bfloat16"
+        )
     if engine == "torch":
         raise ValueError("inplace=True needs a fused engine, and this call runs in PyTorch operations (see losskit.engine_for). Leave inplace out")
     if not (input.is_contiguous() or input.movedim(axis, -1).is_contiguous()):
@@ -170,7 +174,7 @@ def _run(
     if torch.is_grad_enabled() and (input.requires_grad or target.requires_grad):
         if inplace:
             options["inplace"] = True
-        step = fused.Step(call, 1.0 if scale is None else scale, loops, plain, options, found)
+        step = fused.Step(call, 1.0 if scale is None else scale, loops, plain, options, found if by_products else None)
         result = fused.each(input, target, step) if scale is None else fused.total(input, target, step)
         if inplace:
             torch.autograd.graph.increment_version(input)

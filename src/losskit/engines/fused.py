@@ -22,7 +22,11 @@ def must_be_watched(incoming: Tensor) -> bool:
 
 
 class Step(NamedTuple):
-    """What a forward and its backward share: the call, its scale, the engine's pattern and the torch engine's, options of the run, where by-products go."""
+    """What a forward and its backward share: the call, its scale, the engine's pattern and the torch engine's, options of the run, where by-products go.
+
+    A context keeps its step as long as somebody keeps the loss, long after the backward. So by-products come without gradients, and the context's own step is
+    `light`: what the call holds is kept by autograd, which lets go of it.
+    """
 
     call: Any
     scale: float | Tensor
@@ -30,6 +34,15 @@ class Step(NamedTuple):
     plain: ModuleType
     options: Mapping[str, Any] = {}
     by_products: list[Results] | None = None
+
+
+_KEPT_BY_AUTOGRAD = torch.empty(0, dtype=torch.float32, device="cpu")
+
+
+def light(step: Any) -> Any:
+    """The step without its call's tensors; `call.holding` puts them back."""
+    count = len(step.call.tensors())
+    return step._replace(call=step.call.holding((_KEPT_BY_AUTOGRAD,) * count)) if count else step
 
 
 class Total(torch.autograd.Function):
@@ -44,10 +57,10 @@ class Total(torch.autograd.Function):
         wants_x, wants_t = ctx.needs_input_grad[:2]
         results = step.engine.run(step.call, x, t, scale=step.scale, grad_input=wants_x, grad_target=wants_t, **step.options)
         ctx.save_for_backward(x, t, *step.call.tensors())
-        ctx.step = step
+        ctx.step = light(step)
         ctx.gradients = results.grad_input, results.grad_target
         if step.by_products is not None:
-            step.by_products.append(results)
+            step.by_products.append(results._replace(grad_input=None, grad_target=None))
         return results.total  # type: ignore[no-any-return]
 
     @staticmethod
@@ -76,7 +89,7 @@ class Each(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, t: Tensor, step: Step) -> Tensor:
         results = step.engine.run(step.call, x, t, each=True, **step.options)
         ctx.save_for_backward(x, t, *step.call.tensors())
-        ctx.step = step
+        ctx.step = light(step)
         if step.by_products is not None:
             step.by_products.append(results)
         return results.value  # type: ignore[no-any-return]
@@ -124,7 +137,7 @@ class Finished(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, t: Tensor, step: Finishing, found: list[Any]) -> Tensor:
         result = step.finish_here(step.how, step.engine.sums(step.call, x, t), True, step.real)
         ctx.save_for_backward(x, t, *step.call.tensors())
-        ctx.step, ctx.by_sums = step, result.by_sums
+        ctx.step, ctx.by_sums = light(step), result.by_sums
         found.append(result)
         return result.value  # type: ignore[no-any-return]
 
@@ -152,7 +165,7 @@ class Sums(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, t: Tensor, step: Step) -> Tensor:
         ctx.save_for_backward(x, t, *step.call.tensors())
-        ctx.step = step
+        ctx.step = light(step)
         return step.engine.sums(step.call, x, t)  # type: ignore[no-any-return]
 
     @staticmethod

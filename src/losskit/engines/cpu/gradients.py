@@ -30,18 +30,21 @@ def rescaled(
     wants_x: bool,
     wants_t: bool,
 ) -> Gradients:
-    """The gradients of the scaled sum, times the incoming gradient: those `given` where they are still there and lose nothing by the product.
+    """The gradients of the scaled sum, times the incoming gradient: those `given` if they are still there, else computed again, with the same bits.
 
-    A half-precision gradient is computed again: rounded before the product it could have underflowed, the very thing loss scaling is there to prevent.
+    A half-precision gradient is computed again in any case: rounded before the product it could have underflowed, the very thing loss scaling is there to prevent.
     """
     factor = incoming.item()
-    if given is not None and factor == 0.0:
+    full = (x.dtype in FULL or not wants_x) and (t.dtype in FULL or not wants_t)
+    if given is None or not (full or factor == 0.0):
+        results = run(call, x, t, scale=scale if full else scale * factor, grad_input=wants_x, grad_target=wants_t)
+        given = results.grad_input, results.grad_target
+        if not full:
+            return given
+    if factor == 0.0:
         zero(*given)
-        return given
-    if given is not None and all(g is None or g.dtype in FULL for g in given):
+    elif factor != 1.0:
         for g in given:
             if g is not None:
                 g.mul_(factor)
-        return given
-    results = run(call, x, t, scale=scale * factor, grad_input=wants_x, grad_target=wants_t)
-    return results.grad_input, results.grad_target
+    return given

@@ -169,8 +169,8 @@ def rescaled(
 ) -> tuple[Tensor | None, Tensor | None]:
     """As in the elementwise pattern: the gradients `given` if the device finds `incoming` to be 1, else computed again in their place."""
     if given is None:
-        results = run(call, x, t, scale=scale, incoming=incoming.expand(x.shape[:-1]), grad_input=wants_x, grad_target=wants_t)
-        return results.grad_input, results.grad_target
+        results = run(call, x, t, scale=scale, grad_input=wants_x, grad_target=wants_t)
+        given = results.grad_input, results.grad_target
     grad_x, grad_t = given
     launch(call, x, t, scale, incoming=incoming, grad_x=grad_x, grad_t=grad_t)
     return given

@@ -308,9 +308,8 @@ def rescaled(
 ) -> tuple[Tensor | None, Tensor | None]:
     """As in the elementwise pattern: the gradients `given` if the device finds `incoming` to be 1, else computed again in their place."""
     if given is None:
-        expanded = incoming.expand(*x.shape[: call.dim], *x.shape[call.dim + 1 :])
-        results = run(call, x, t, scale=scale, incoming=expanded, grad_input=wants_x, grad_target=wants_t)
-        return results.grad_input, results.grad_target
+        results = run(call, x, t, scale=scale, grad_input=wants_x, grad_target=wants_t)
+        given = results.grad_input, results.grad_target
     x, where = laid_out(x, call.dim)
     launch(call, x, where, t, scale, incoming=incoming, grad_x=given[0], grad_t=given[1])
     return given

@@ -204,13 +204,14 @@ def rescaled(
     wants_x: bool,
     wants_t: bool,
 ) -> tuple[Tensor | None, Tensor | None]:
-    """The gradients of the scaled sum, times the incoming gradient: those `given` if the device finds it to be 1, else computed again in their place.
+    """The gradients of the scaled sum, times the incoming gradient: those `given` (a second backward makes them anew first) if the device finds it to be 1, else
+    computed again in their place.
 
     Nobody waits for the device's answer, and half-precision gradients do not underflow before the product, the very thing loss scaling is there to prevent.
     """
     if given is None:
-        results = run(call, x, t, scale=scale, incoming=incoming.expand(x.shape), grad_input=wants_x, grad_target=wants_t)
-        return results.grad_input, results.grad_target
+        results = run(call, x, t, scale=scale, grad_input=wants_x, grad_target=wants_t)
+        given = results.grad_input, results.grad_target
     grad_x, grad_t = given
     launch(call, x, t, scale, incoming=incoming, grad_x=grad_x, grad_t=grad_t)
     return given

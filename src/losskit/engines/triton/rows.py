@@ -371,7 +371,7 @@ def rescaled(
 ) -> tuple[Tensor | None, Tensor | None]:
     """As in the elementwise pattern: the gradient `given` if the device finds `incoming` to be 1, else computed again in its place."""
     if given is None:
-        return run(call, x, t, scale=scale, incoming=incoming.expand(t.shape), grad_input=wants_x).grad_input, None
+        given = run(call, x, t, scale=scale, grad_input=wants_x).grad_input, None
     x, where = laid_out(x, call.dim)
     launch(call, x, where, t, scale, incoming=incoming, grad=given[0])
     return given

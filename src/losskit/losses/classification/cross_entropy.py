@@ -123,7 +123,8 @@ def cross_entropy(
         dim: the class axis.
         from_logits: False if the input is probabilities along `dim`, which must sum to 1, or their logarithms.
         log_input: with from_logits=False, whether the input is log-probabilities.
-        inplace: let the gradient take the memory of the logits, which are lost: for large vocabularies. One backward only.
+        inplace: let the gradient take the memory of the logits, which are lost: for large vocabularies. One backward only. Not for float16, whose gradient
+            must be multiplied by the loss scale before it is rounded; in bfloat16 it is rounded twice unless the incoming gradient is a power of 2.
         return_parts: also return what the pass knows besides: (loss, parts) with parts.losses, .lse, .accuracy, .items; detached, no synchronisation.
         mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`; an item is one row of classes.
 

@@ -1,0 +1,57 @@
+"""Two backwards through one graph give the same bits, whatever comes in: the first has a gradient at hand, the second computes it again."""
+
+import pytest
+import torch
+from cases import SUBJECTS, named
+
+import losskit
+from losskit.testing.boxes import HELD
+from losskit.testing.subject import Subject
+
+INCOMING = (1.0, 0.7, -3.0, 0.0)
+# what a backward does with a gradient at hand depends on the pattern and the dtype: one loss of each pattern in every dtype, the others in float32
+ONE_A_PATTERN = ("smooth_l1_loss", "cross_entropy", "kl_divergence", "dice_ce_loss", "lovasz_loss", "giou_loss")
+FUSED_ON_GPU = tuple(name for name in ONE_A_PATTERN if name != "lovasz_loss")
+CASES = [
+    s.with_dtype(dtype)
+    for s in SUBJECTS
+    for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+    if dtype is torch.float32 or (s.loss.name in ONE_A_PATTERN and s.settings is s.loss.arguments[0])
+]
+
+
+@pytest.mark.parametrize("s", CASES, ids=lambda s: f"{named(s)} {str(s.dtype)[6:]}")
+def test_same_bits(s: Subject) -> None:
+    """Both gradients where there are two."""
+    require_same_bits(s)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # NumPy, of lanes that are not stored
+@pytest.mark.parametrize("s", [s for s in CASES if s.dtype is torch.float32 and s.settings is s.loss.arguments[0] and s.loss.name in FUSED_ON_GPU], ids=named)
+def test_same_bits_on_a_gpu(s: Subject) -> None:
+    """Under Triton's interpreter."""
+    with losskit.use_engine("triton"):
+        require_same_bits(s)
+
+
+def require_same_bits(s: Subject) -> None:
+    """Three backwards through one graph."""
+    x, t = s.batch()
+    leaves = [x.requires_grad_()]
+    if s.loss.pattern in ("elementwise", "boxes") and t.is_floating_point():
+        leaves.append(t.requires_grad_())
+    incoming = torch.ones_like(s(x, t))
+    for size in INCOMING:
+        graph = s(x, t)
+        first, *others = [torch.autograd.grad(graph, leaves, incoming * size, retain_graph=True) for _ in range(3)]
+        for other in others:
+            for name, a, b in zip(("input", "target"), first, other, strict=False):
+                assert torch.equal(a, b), f"incoming {size}, gradient to {name}: {int((a != b).sum())} of {a.numel()} numbers differ"
+
+
+@pytest.mark.parametrize("s", [s for s in SUBJECTS if s.settings is s.loss.arguments[0] and s.loss.name not in HELD], ids=named)
+def test_gradcheck_of_a_weighted_loss(s: Subject) -> None:
+    """PyTorch's own check runs each backward twice and compares bits. (Not of losses that hold a factor constant, which differ from their derivative on purpose.)"""
+    x, t = s.with_dtype(torch.float64).batch()
+    x.requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: 0.7 * s(x, t), x, fast_mode=True)
