@@ -130,7 +130,7 @@ def steps(case: Case, a: Tensor, b: Tensor, compiled: bool) -> dict[str, Callabl
     def step(side: Side) -> Callable[[], object]:
         if not case.gradient:
             return lambda: side(a, b)
-        return lambda: torch.autograd.grad(side(a, b).sum(), wanted)
+        return cases.training(lambda: side(a, b).sum(), *wanted)
 
     found = {"losskit": step(OURS[case.loss])}
     if case.loss in COMPOSITES:
@@ -148,7 +148,7 @@ def extra_memory(index: int) -> dict[str, float]:
     """`cases.extra_memory` of a case, in units of the matrix."""
     case = CASES[index]
     a, b = inputs(case)
-    return cases.extra_memory(steps(case, a, b, compiled=False), 4 * case.rows * case.columns)
+    return cases.extra_memory(steps(case, a, b, compiled=False), 4 * case.rows * case.columns, a, b)
 
 
 def markdown(results: dict[str, Any]) -> str:

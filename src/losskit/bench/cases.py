@@ -12,10 +12,12 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from torch import Tensor
 
 from losskit.bench.run import machine, medians, status
 
 console = Console()
+LEAF = "losskit on a leaf"
 Steps = Mapping[str, Callable[[], object]]
 
 
@@ -45,11 +47,24 @@ def repeated(step: Callable[[], object], times: int) -> Callable[[], object]:
     return step if times == 1 else steps
 
 
-def extra_memory(steps: Steps, unit: int) -> dict[str, float]:
+def training(value: Callable[[], Tensor], *leaves: Tensor) -> Callable[[], object]:
+    """A step as users train: no gradient yet, forward, `.backward()`."""
+
+    def step() -> None:
+        for leaf in leaves:
+            leaf.grad = None
+        value().backward()
+
+    return step
+
+
+def extra_memory(steps: Steps, unit: int, *leaves: Tensor) -> dict[str, float]:
     """Bytes at the peak of one step beyond what it is given, in a unit, by the kernel's own high-water mark; Linux only."""
     result = {}
     for name, step in steps.items():
         step()
+        for leaf in leaves:
+            leaf.grad = None
         gc.collect()
         ctypes.CDLL(None).malloc_trim(0)
         Path("/proc/self/clear_refs").write_text("5")
@@ -90,6 +105,17 @@ def memory_lines(memory: Mapping[str, Mapping[str, float]], unit: str) -> list[s
     for name, extra in memory.items():
         lines.append(f"- {name}: " + ", ".join(f"{side} {value:.2f}" for side, value in extra.items() if side != "floor"))
     return lines
+
+
+def leaf_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The part on leaves."""
+    found = [r for r in rows if LEAF in r["seconds"]]
+    return [
+        "",
+        f"{LEAF}, in multiples of the time behind a layer:",
+        "",
+        *(f"- {r['case']}, {r['dtype']}: {r['seconds'][LEAF] / r['seconds']['losskit']:.2f}" for r in found),
+    ]
 
 
 def publish(name: str, options: argparse.Namespace, markdown: Callable[[dict[str, Any]], str], found: Mapping[str, Any]) -> None:

@@ -145,12 +145,13 @@ def steps(case: Case, x: Tensor, t: Tensor, compiled: bool) -> dict[str, Callabl
     """One forward and backward of every side."""
 
     def step(side: Side) -> Callable[[], object]:
-        return lambda: torch.autograd.grad(side(x.view_as(x), t), x)
+        return cases.training(lambda: side(x.view_as(x), t), x)
 
     found = {"losskit": step(OURS[case.loss]), "composite": step(COMPOSITES[case.loss])}
     if compiled and case.loss != "lovasz":  # which looks what labels there are
         torch._dynamo.reset()
         found["torch.compile"] = step(torch.compile(COMPOSITES[case.loss], fullgraph=True))
+    found[cases.LEAF] = cases.training(lambda: OURS[case.loss](x, t), x)
     found |= {name: step(side) for name, side in peers(case.loss).items()}
     plain = x.detach()
     return found | {"floor": lambda: (plain.sum(), torch.add(plain, 1.0))}
@@ -160,12 +161,12 @@ def extra_memory(index: int) -> dict[str, float]:
     """`cases.extra_memory` of a case, or beyond the last of ours alone on the large volume, in units of the gradient."""
     if index < len(CASES):
         x, t = inputs(CASES[index], torch.float32)
-        return cases.extra_memory(steps(CASES[index], x, t, compiled=False), x.nbytes)
+        return cases.extra_memory(steps(CASES[index], x, t, compiled=False), x.nbytes, x)
     x, t = inputs(VOLUME, torch.bfloat16)
     ours = {"losskit": steps(VOLUME, x, t, compiled=False)["losskit"]}
     classes, items = VOLUME.shape[1], t.numel()
     tensors = 8 * classes * items + 3 * x.nbytes  # one-hot in int64, then in the logits' dtype, the softmax, the gradient: what a one-hot loss holds at once
-    return cases.extra_memory(ours, x.nbytes) | {"one-hot, computed": tensors / x.nbytes}
+    return cases.extra_memory(ours, x.nbytes, x) | {"one-hot, computed": tensors / x.nbytes}
 
 
 def markdown(results: dict[str, Any]) -> str:
@@ -182,6 +183,7 @@ def markdown(results: dict[str, Any]) -> str:
         *cases.table(results["rows"], "workload", ("composite", "torch.compile", "MONAI", "smp", "kornia")),
         "",
         "Bold: missed.",
+        *cases.leaf_lines(results["rows"]),
         *cases.memory_lines(results["extra memory"], "logits"),
     ]
     return "\n".join([*lines, ""])

@@ -1,6 +1,6 @@
 """The benchmark of losses on rows: ours, torch's own, `torch.compile` of it and the floor, side by side in one run. `python -m losskit.bench.rows --help`.
 
-As in `losskit.bench`: forward and backward of "mean", sides in turns, medians, ratios only. The logits are no leaf, as behind a layer. The floor is
+As in `losskit.bench`: forward and backward of "mean", sides in turns, medians, ratios only. The logits are no leaf, as behind a layer; on a leaf ours is measured as well. The floor is
 `torch.add(x, 1.0)`: it reads the logits once and writes as many bytes.
 """
 
@@ -72,15 +72,14 @@ def steps(case: Case, x: Tensor, t: Tensor, compiled: bool) -> dict[str, Callabl
     wide = t.long()
 
     def step(side: Side, labels: Tensor) -> Callable[[], object]:
-        def run() -> object:
-            return torch.autograd.grad(side(x.view_as(x), labels), x)
-
-        return run
+        return cases.training(lambda: side(x.view_as(x), labels), x)
 
     found = {"losskit": step(OURS[case.loss], t), "torch": step(theirs, wide)}
     if compiled and case.loss != "inplace":
         torch._dynamo.reset()
         found["torch.compile"] = step(torch.compile(theirs, fullgraph=True), wide)
+    if case.loss != "inplace":
+        found[cases.LEAF] = cases.training(lambda: OURS[case.loss](x, t), x)
     plain = x.detach()
     return found | {"floor": lambda: torch.add(plain, 1.0)}
 
@@ -88,7 +87,7 @@ def steps(case: Case, x: Tensor, t: Tensor, compiled: bool) -> dict[str, Callabl
 def extra_memory(index: int) -> dict[str, float]:
     """`cases.extra_memory` of a case, in units of the logits."""
     x, t = inputs(CASES[index], torch.float32)
-    return cases.extra_memory(steps(CASES[index], x, t, compiled=False), x.nbytes)
+    return cases.extra_memory(steps(CASES[index], x, t, compiled=False), x.nbytes, x)
 
 
 def markdown(results: dict[str, Any]) -> str:
@@ -107,6 +106,7 @@ def markdown(results: dict[str, Any]) -> str:
     halves = {r["case"]: r["seconds"]["losskit"] for r in results["rows"] if r["dtype"] == "bfloat16"}
     lines += ["", "Bold: missed. bfloat16 in multiples of float32's time (wanted: at most 1):", ""]
     lines += [f"- {r['case']}: {halves[r['case']] / r['seconds']['losskit']:.2f}" for r in results["rows"] if r["dtype"] == "float32" and r["case"] in halves]
+    lines += cases.leaf_lines(results["rows"])
     lines += cases.memory_lines(results["extra memory"], "logits")
     return "\n".join([*lines, ""])
 
