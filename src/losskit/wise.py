@@ -19,7 +19,7 @@ class WIoUv3Loss(nn.Module):
 
     Formula:
         r R (1 - IoU), with R (1 - IoU) of `wiou_loss`; beta = (1 - IoU) / mean says how much worse than most a box is, r = beta / (delta alpha^(beta - delta)).
-        r is 1 at beta = delta, largest at beta = 1 / log(alpha), and constant in the derivatives. After each call in training,
+        r is 1 at beta = delta, largest at beta = 1 / log(alpha), and constant in the derivatives. First, in training,
         mean <- (1 - momentum) mean + momentum (mean of 1 - IoU over the boxes that count).
 
     Args:
@@ -40,7 +40,7 @@ class WIoUv3Loss(nn.Module):
         Labels of mixed quality: where boxes are worst their labels often are wrong, and should not lead.
 
     Edge cases:
-        `mean` is a buffer, 1 at first, saved with the model, moved only in training mode, after it was used, and by boxes that count and are no NaN. Ranks of a
+        `mean` is a buffer, 1 at first, saved with the model, moved only in training mode, before it is used, and by boxes that count and are no NaN. Ranks of a
         distributed training have one mean each; DistributedDataParallel sends that of rank 0 to all before each forward. Boxes out of order: as `iou_loss`, but
         as the worst boxes weigh least, being out of order may cost less than being in order; the gradient leads back all the same. All else as `wiou_loss`.
 
@@ -55,7 +55,7 @@ class WIoUv3Loss(nn.Module):
         >>> loss = losskit.WIoUv3Loss(momentum=0.1)
         >>> input, target = torch.tensor([[0.0, 0.0, 2.0, 1.0], [0.0, 0.0, 1.0, 1.0]]), torch.tensor([[1.0, 0.0, 2.0, 2.0], [0.0, 0.0, 1.0, 0.9]])
         >>> loss(input, target)
-        tensor(0.3633)
+        tensor(0.3767)
         >>> loss.mean  # was 1; the losses are 0.667 and 0.1
         tensor(0.9383)
         >>> loss.eval()(input, target)  # the mean stays
@@ -81,21 +81,18 @@ class WIoUv3Loss(nn.Module):
     def forward(
         self, input: Tensor, target: Tensor, *, mask: Tensor | None = None, sample_weight: Tensor | None = None, normalizer: Normalizer | None = None
     ) -> Tensor:
-        """The loss of `input` against `target`; in training mode, the mean moves."""
+        """The loss of `input` against `target`; in training mode, the mean moves first, as in the authors' code."""
         lost, weight = self.weighed(input, target, mask, sample_weight, self.reduction == "mean" and normalizer is None)
         if self.reduction == "mean" and normalizer is None:
             normalizer = weight.sum()
         counts = (weight != 0) & ~lost.isnan()
-        beta = torch.where(counts, lost, 0.0) / self.mean.clamp_min(1e-12)
-        focus = beta / self.delta * torch.exp((self.delta - beta) * math.log(self.alpha))
-        weight = torch.where(counts, weight * focus, weight)
-        loss = wiou_loss(
-            input, target, box_format=self.box_format, mask=mask, sample_weight=weight, normalizer=normalizer, reduction=self.reduction
-        )  # fmt: skip
         if self.training:
             average = torch.where(counts, lost, 0.0).sum() / counts.sum()
             self.mean.lerp_(torch.where(counts.any(), average, self.mean).to(self.mean.dtype), self.momentum)
-        return loss
+        beta = torch.where(counts, lost, 0.0) / self.mean.clamp_min(1e-12)
+        focus = beta / self.delta * torch.exp((self.delta - beta) * math.log(self.alpha))
+        weight = torch.where(counts, weight * focus, weight)
+        return wiou_loss(input, target, box_format=self.box_format, mask=mask, sample_weight=weight, normalizer=normalizer, reduction=self.reduction)
 
     @torch.no_grad()
     def weighed(self, input: Tensor, target: Tensor, mask: Tensor | None, sample_weight: Tensor | None, summed: bool) -> tuple[Tensor, Tensor]:

@@ -126,8 +126,8 @@ def ciou_loss(
         `torchvision.ops.complete_box_iou_loss` is the same with alpha constant, but adds 1e-7 to denominators and divides width by height, which is NaN for a
         box without either. The paper prints dv/dw and dv/dh with a* - a where its own v gives a - a*: the direction in which the size shall move, not the
         derivative, so taken as a gradient it leads uphill. It also sets w^2 + h^2, small for sizes in [0, 1], to 1. Common code leaves v to autograd, which has
-        the right signs and the true denominator, and so does this. The authors' later code, and mmdetection, set alpha to 0 where IoU is below 1/2; here alpha
-        is that of the paper.
+        the right signs and the true denominator, and so does this. mmdetection's older code leaves alpha to autograd too: alpha_gradient=True. Its newer code, as
+        the authors' own, holds alpha constant and sets it to 0 where IoU is at most 1/2; here alpha is that of the paper.
 
     Reference:
         Zheng et al., Distance-IoU Loss: Faster and Better Learning for Bounding Box Regression, 2020.
