@@ -1,10 +1,18 @@
 """What the documents promise: their code runs, their links lead somewhere, both languages say the same, and nothing generated is stale."""
 
+import argparse
+import importlib
+import inspect
 import re
+import shlex
+import sys
 from pathlib import Path
 
 import pytest
+import torch
+import typer
 
+import losskit
 from losskit import LOSSES
 from losskit.contract import stubs
 
@@ -22,11 +30,95 @@ def test_links_lead_somewhere(page):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
-def test_the_readmes_first_example_runs():
+BLOCKS = [text for language, text in code(ROOT / "README.md") if language == "python"]
+
+
+@pytest.mark.parametrize("block", range(len(BLOCKS)))
+def test_every_block_of_the_readme_runs_alone(block):
     scope = {}
-    exec(code(ROOT / "README.md")[0][1], scope)
-    assert scope["loss"].item() > 0
-    assert scope["logits"].grad.isfinite().all()
+    exec(BLOCKS[block], scope)
+    leaves = [x for x in scope.values() if isinstance(x, torch.Tensor) and x.requires_grad and x.is_leaf] + [
+        p for m in scope.values() if isinstance(m, torch.nn.Linear) for p in m.parameters()
+    ]
+    assert leaves and all(x.grad.isfinite().all() and x.grad.any() for x in leaves)
+
+
+def words():
+    """Every command line of ours that the documents or the Makefile show, as a list of words."""
+    texts = [page.read_text(encoding="utf-8") for page in (*PAGES, ROOT / "Makefile")]
+    pattern = r"(?:python|\(RUN\)) (-m losskit[^`\n(;|)\"]*)|`(losskit [a-z][^`\n]*)`"
+    found = {module or command for text in texts for module, command in re.findall(pattern, text)}
+    return [[word for word in shlex.split(line) if word != "..."] for line in sorted(found)]
+
+
+class Parsed(Exception):
+    """The command line was understood; that is all we wanted to know."""
+
+
+@pytest.mark.parametrize("line", words(), ids=" ".join)
+def test_every_command_line_is_taken_by_its_parser(line, monkeypatch):
+    if line[0] == "losskit" or line[1] == "losskit":
+        from losskit.cli.app import app
+
+        group = typer.main.get_command(app)
+        name, command, rest = group.resolve_command(context := typer.Context(group), line[1:] if line[0] == "losskit" else line[2:])
+        command.make_context(name, rest, parent=context)
+        return
+
+    def parse(self, arguments=None, original=argparse.ArgumentParser.parse_args):
+        original(self, arguments)
+        raise Parsed
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse)
+    monkeypatch.setattr(sys, "argv", line[1:])
+    module = importlib.import_module(line[1])
+    if not hasattr(module, "main"):  # takes no arguments
+        assert not line[2:] and "__main__" in inspect.getsource(module)
+        return
+    with pytest.raises(Parsed):
+        module.main()
+
+
+def test_make_targets_exist():
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.M))
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        assert set(re.findall(r"(?:^|`)make (\w+)", text, re.M)) <= targets, page.name
+
+
+def test_the_engines_table():
+    """On the CPU everything runs fused, class probabilities with labels apart."""
+    p, labels, q = torch.rand(2, 3, 4).softmax(1), torch.randint(0, 3, (2, 4)), torch.rand(2, 3, 4).softmax(1)
+    for loss, given, settings in (
+        (losskit.binary_cross_entropy, (p, q), {}),
+        (losskit.focal_loss, (p, q), {"from_logits": False}),
+        (losskit.kl_divergence, (p, q), {}),
+        (losskit.cross_entropy, (p, q), {}),
+        (losskit.entropy, (p,), {}),
+        (losskit.dice_loss, (p, labels), {"task": "multiclass", "from_logits": False}),
+        (losskit.lovasz_loss, (p, labels), {"task": "multiclass", "from_logits": False}),
+    ):
+        assert losskit.engine_for(loss, *given, **settings).engine == "cpu", loss
+    for loss, settings in ((losskit.cross_entropy, {}), (losskit.focal_loss, {"task": "multiclass"})):
+        assert losskit.engine_for(loss, p, labels, from_logits=False, **settings).engine == "torch"
+    assert losskit.engine_for(losskit.nll_loss, p.log(), labels).engine == "torch"
+
+
+def test_the_table_of_arguments():
+    """Targets of any real dtype; boxes and distributions are floating point; neither of the two is broadcast."""
+    x = torch.randn(2, 3)
+    for dtype in (torch.bool, torch.uint8, torch.int8, torch.int64, torch.float16, torch.float64):
+        target = torch.tensor([[1, 0, 1], [0, 0, 1]]).to(dtype)
+        with losskit.use_engine("torch"):
+            for function in (losskit.mse_loss, losskit.binary_cross_entropy_with_logits):
+                assert torch.equal(function(x, target), function(x, target.float()))
+    whole = torch.tensor([[0, 0, 1, 1]])
+    with pytest.raises(TypeError, match=r"target must be .*floating-point.*got torch.int64"):
+        losskit.iou_loss(whole.float(), whole)
+    with pytest.raises(TypeError, match=r"target must be .*floating-point.*got torch.int64"):
+        losskit.kl_divergence(x, torch.tensor([[1, 0, 0], [0, 1, 0]]))
+    with pytest.raises(ValueError, match="broadcast"):
+        losskit.mse_loss(x, x[:1])
 
 
 def test_both_readmes_show_the_same_commands_and_code():

@@ -241,6 +241,8 @@ def focal_loss(
 
     Differs from torchvision:
         `sigmoid_focal_loss` has alpha=0.25 and reduction="none" by default, and -1 to switch alpha off; for soft targets it mixes p_t, here the two cases are averaged.
+        mmdetection's `FocalLoss` has alpha=0.25 by default. MONAI's "sum" averages over positions first. kornia's is that of classes (here task="multiclass") and
+        has reduction="none" by default; segmentation_models.pytorch's, of classes, adds up one sigmoid a class.
 
     Reference:
         Lin et al., Focal Loss for Dense Object Detection, 2017.

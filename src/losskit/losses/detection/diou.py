@@ -106,7 +106,7 @@ def diou_loss(
         same point have the loss 0, two different points 1 + d^2 / c^2.
 
     Differs from torchvision:
-        `torchvision.ops.distance_box_iou_loss` adds 1e-7 to both denominators and takes xyxy only.
+        `torchvision.ops.distance_box_iou_loss` adds 1e-7 to both denominators and takes xyxy only; mmdetection's `DIoULoss` adds 1e-6.
 
     Reference:
         Zheng et al., Distance-IoU Loss: Faster and Better Learning for Bounding Box Regression, 2020.

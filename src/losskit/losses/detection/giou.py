@@ -102,7 +102,7 @@ def giou_loss(
 
     Differs from torchvision:
         `torchvision.ops.generalized_box_iou_loss` adds 1e-7 to both denominators, so that identical boxes have a loss above 0, the more the smaller they are;
-        it takes xyxy only and rewards corners out of order.
+        it takes xyxy only and rewards corners out of order. mmdetection's `GIoULoss` adds its epsilon likewise.
 
     Reference:
         Rezatofighi et al., Generalized Intersection over Union: A Metric and a Loss for Bounding Box Regression, 2019.

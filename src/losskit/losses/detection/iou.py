@@ -122,7 +122,8 @@ def iou_loss(
         turned by an angle are not taken.
 
     Differs from torchvision:
-        torchvision has no aligned IoU loss; its GIoU, DIoU and CIoU losses add 1e-7 to every denominator, which small normalised boxes feel.
+        torchvision has no aligned IoU loss; its GIoU, DIoU and CIoU losses add 1e-7 to every denominator, which small normalised boxes feel. mmdetection's
+        `IoULoss` is mode="log" by default, held at an IoU of 1e-6.
 
     Reference:
         Yu et al., UnitBox: An Advanced Object Detection Network, 2016.

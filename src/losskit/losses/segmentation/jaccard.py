@@ -117,7 +117,8 @@ def jaccard_loss(
         Empty targets: see `empty` in `dice_loss`. Soft labels need power=2 to reach 0: then the loss of p = t is exactly 0.
 
     Differs from torch:
-        torch has none. MONAI writes it as `DiceLoss(jaccard=True)`, its constant added to 2 I and 2 (P + T - I): `losskit.like` gives the settings.
+        torch has none. MONAI writes it as `DiceLoss(jaccard=True)`, its constant added to 2 I and 2 (P + T - I); segmentation_models.pytorch's `JaccardLoss` sums
+        over the batch and takes absent classes for found. `losskit.like` gives the settings.
 
     Reference:
         Rahman and Wang, Optimizing Intersection-Over-Union in Deep Neural Networks for Image Segmentation, 2016.

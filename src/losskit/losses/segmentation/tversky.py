@@ -93,7 +93,8 @@ def tversky_loss(
         alpha = beta = 0.5 is `dice_loss` with twice the `smooth`, alpha = beta = 1 is `jaccard_loss`. Empty targets: see `empty` in `dice_loss`.
 
     Differs from torch:
-        torch has none. In MONAI and segmentation_models.pytorch alpha belongs to the false alarms, too.
+        torch has none. In MONAI, kornia and segmentation_models.pytorch alpha belongs to the false alarms, too; `losskit.like` gives
+        their other settings.
 
     Reference:
         Salehi et al., Tversky Loss Function for Image Segmentation Using 3D Fully Convolutional Deep Networks, 2017.

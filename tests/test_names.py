@@ -1,0 +1,128 @@
+"""A name that torch has means what it means in torch; where a peer has the name and means something else, the docstring says so."""
+
+import inspect
+import re
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import losskit
+from losskit.cli.explain import sections
+
+REAL = lambda: (torch.linspace(-3, 3, 40).reshape(5, 8), torch.linspace(2, -2, 40).sin().reshape(5, 8))  # noqa: E731
+LABELS = torch.tensor([0, 2, 1, 2, 0, 1, 2, 1, 0, 2]).reshape(2, 5)
+SCORES = lambda: torch.linspace(-4, 4, 30).cos().mul(3).reshape(2, 3, 5)  # noqa: E731
+UNIT = lambda: (torch.linspace(0.01, 0.99, 40).reshape(5, 8), (torch.arange(40) % 3 == 0).float().reshape(5, 8))  # noqa: E731
+WEIGHT = torch.tensor([0.5, 2.0, 1.0])
+ELEMENT = torch.linspace(0.1, 2, 8)
+SOFT = SCORES().roll(1, 1).softmax(1)
+
+# function -> sample inputs and settings in torch's words that ours take too; every argument that both have is varied
+SHARED = {
+    "l1_loss": [(REAL, {})],
+    "mse_loss": [(REAL, {})],
+    "smooth_l1_loss": [(REAL, {}), (REAL, {"beta": 0.5}), (REAL, {"beta": 0.0})],
+    "huber_loss": [(REAL, {}), (REAL, {"delta": 0.3})],
+    "binary_cross_entropy": [(UNIT, {}), (UNIT, {"weight": ELEMENT}), (lambda: (UNIT()[0], UNIT()[0].flip(0)), {})],
+    "binary_cross_entropy_with_logits": [
+        (lambda: (REAL()[0], UNIT()[1]), settings)
+        for settings in ({}, {"weight": ELEMENT}, {"pos_weight": ELEMENT}, {"weight": ELEMENT, "pos_weight": ELEMENT})
+    ],
+    "nll_loss": [(lambda: (SCORES().log_softmax(1), LABELS), settings) for settings in ({}, {"weight": WEIGHT}, {"ignore_index": 2})],
+    "cross_entropy": [
+        (lambda: (SCORES(), LABELS), settings)
+        for settings in ({}, {"weight": WEIGHT}, {"ignore_index": 2}, {"label_smoothing": 0.3}, {"weight": WEIGHT, "ignore_index": 0, "label_smoothing": 0.3})
+    ]
+    + [(lambda: (SCORES(), SOFT), settings) for settings in ({}, {"weight": WEIGHT}, {"label_smoothing": 0.3})],
+}
+MODULES = {
+    "L1Loss": "l1_loss", "MSELoss": "mse_loss", "SmoothL1Loss": "smooth_l1_loss", "HuberLoss": "huber_loss", "BCELoss": "binary_cross_entropy",
+    "BCEWithLogitsLoss": "binary_cross_entropy_with_logits", "NLLLoss": "nll_loss", "CrossEntropyLoss": "cross_entropy",
+}  # fmt: skip
+# torch's arguments that ours refuse: those that torch itself calls legacy, and a weight that one function divides by and another does not
+REFUSED = {"size_average", "reduce"} | {"weight"}
+WEIGHTED = ("binary_cross_entropy", "binary_cross_entropy_with_logits", "nll_loss", "cross_entropy")
+CASES = [(name, *case) for name, samples in SHARED.items() for case in samples]
+
+
+def test_every_name_that_torch_has_is_examined():
+    public = set(losskit.__all__)
+    assert {name for name in public if hasattr(F, name) or hasattr(torch, name)} == set(SHARED)
+    assert {name for name in public if hasattr(nn, name)} == set(MODULES)
+    for name, loss in losskit.LOSSES.items():
+        assert (loss.torch == name) == (name in SHARED) and MODULES.get(loss.module) == (name if name in SHARED else None)
+
+
+def outcome(function, x, t, **settings):
+    a = x.clone().requires_grad_()
+    value = function(a, t, **settings)
+    return value.detach(), torch.autograd.grad(value, a, torch.linspace(-1, 2, value.numel()).reshape(value.shape))[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "samples", "settings"), CASES, ids=[f"{name}-{'-'.join(settings) or 'plain'}-{i}" for i, (name, _, settings) in enumerate(CASES)]
+)
+def test_the_same_value_and_gradient(name, samples, settings):
+    x, t = samples()
+    module = next(module for module, function in MODULES.items() if function == name)
+    for reduction in ("none", "mean", "sum"):
+        given = settings | {"reduction": reduction}
+        theirs = outcome(getattr(F, name), x, t, **given)
+        with losskit.use_engine("torch"):
+            torch.testing.assert_close(outcome(getattr(losskit, name), x, t, **given), theirs, rtol=1e-5, atol=1e-6)
+            torch.testing.assert_close(outcome(getattr(losskit, module)(**given), x, t), theirs, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_the_same_arguments_with_the_same_defaults(name):
+    module = next(module for module, function in MODULES.items() if function == name)
+    for theirs, ours in ((getattr(F, name), getattr(losskit, name)), (getattr(nn, module), getattr(losskit, module))):
+        theirs, ours = inspect.signature(theirs).parameters, inspect.signature(ours).parameters
+        allowed = REFUSED - ({"weight"} if name in WEIGHTED else set())
+        assert set(theirs) - set(ours) <= allowed, "an argument of torch's is missing"
+        assert all(theirs[p].default == ours[p].default for p in set(theirs) & set(ours))
+    varied = {key for _, settings in SHARED[name] for key in settings}
+    assert varied | {"input", "target", "reduction"} == set(inspect.signature(getattr(F, name)).parameters) & set(
+        inspect.signature(getattr(losskit, name)).parameters
+    )
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_what_is_not_taken_is_refused_aloud(name):
+    """torch's order of arguments, and what only torch takes: an error, never another meaning."""
+    x, t = SHARED[name][0][0]()
+    with pytest.raises(TypeError, match="positional"):
+        getattr(losskit, name)(x, t, None)
+    for argument in set(inspect.signature(getattr(F, name)).parameters) - set(inspect.signature(getattr(losskit, name)).parameters):
+        with pytest.raises(TypeError, match=argument):
+            getattr(losskit, name)(x, t, **{argument: None})
+
+
+def test_torchs_weight_of_regression_is_sample_weight():
+    x, t = REAL()
+    weight = torch.linspace(0.1, 2, 40).reshape(5, 8)
+    for name in ("l1_loss", "mse_loss"):
+        torch.testing.assert_close(getattr(losskit, name)(x, t, sample_weight=weight), getattr(F, name)(x, t, weight=weight))
+    theirs = F.huber_loss(x, t, weight=weight)  # the one that does not divide by the weights
+    torch.testing.assert_close(losskit.huber_loss(x, t, sample_weight=weight, normalizer=x.numel()), theirs)
+
+
+# names of ours that peers have (torchvision 0.28, MONAI 1.6, kornia 0.9, segmentation_models.pytorch 0.6, mmdetection 3.3: there the losses of detection), none
+# of which is a drop-in: other defaults, other inputs, an epsilon
+PEERS = {
+    "torchvision": "giou_loss diou_loss ciou_loss focal_loss",  # as generalized_box_iou_loss, ..., sigmoid_focal_loss
+    "MONAI": "DiceLoss DiceCELoss DiceFocalLoss GeneralizedDiceLoss FocalLoss TverskyLoss",
+    "kornia": "DiceLoss FocalLoss TverskyLoss CharbonnierLoss",
+    "segmentation_models.pytorch": "DiceLoss JaccardLoss FocalLoss LovaszLoss TverskyLoss MCCLoss",
+    "mmdetection": "FocalLoss IoULoss GIoULoss DIoULoss CIoULoss EIoULoss SIoULoss QualityFocalLoss VarifocalLoss DistributionFocalLoss",
+}
+
+
+@pytest.mark.parametrize("peer", PEERS)
+def test_what_differs_from_a_peers_loss_of_the_same_name_is_written(peer):
+    for name in PEERS[peer].split():
+        loss = losskit.LOSSES[name] if name in losskit.LOSSES else next(loss for loss in losskit.LOSSES.values() if loss.module == name)
+        said = " ".join(f"{heading} {text}" for heading, text in sections(loss).items() if heading.startswith("Differs"))
+        assert re.search(re.escape(peer), said, re.I), f"{loss.name}: what differs from {peer}?"
