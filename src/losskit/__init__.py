@@ -10,6 +10,7 @@ tensor(0.0087)
 from losskit.binary import EITHER
 from losskit.contract.boxes import degenerate_boxes
 from losskit.contract.checks import validate
+from losskit.contract.distance import distance_map
 from losskit.contract.engine import engine_for
 from losskit.contract.module import LossModule, make_module
 from losskit.contract.registry import LOSSES, Loss
@@ -31,6 +32,7 @@ __all__ = [
     "WIoUv3Loss",
     "best_match",
     "degenerate_boxes",
+    "distance_map",
     "engine_for",
     "like",
     "overlap_sums",

@@ -7,6 +7,7 @@ import torch
 
 from losskit.contract.boxes import degenerate_boxes as degenerate_boxes
 from losskit.contract.checks import validate as validate
+from losskit.contract.distance import distance_map as distance_map
 from losskit.contract.engine import engine_for as engine_for
 from losskit.contract.module import LossModule as LossModule
 from losskit.contract.registry import LOSSES as LOSSES
@@ -130,10 +131,12 @@ class BoundaryLoss(LossModule):
     task: Literal["binary", "multiclass", "multilabel"]
     from_logits: bool
     background: bool
+    spacing: collections.abc.Sequence[float] | None
+    ignore_index: int
     dim: int
     reduction: Literal["none", "mean", "sum"]
 
-    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], from_logits: bool = True, background: bool = True, dim: int = 1, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], from_logits: bool = True, background: bool = True, spacing: collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class CIoULoss(LossModule):
     """CIoU loss of boxes against the boxes they should be: 1 - IoU, the distance of the centres, and the difference of the aspect ratios."""

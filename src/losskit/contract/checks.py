@@ -49,13 +49,18 @@ def readable(x: Tensor) -> bool:
     A subclass that only carries a name or facts (a picture's mask, an annotated tensor) holds its numbers as plain tensors do; one with a dispatch of its own
     may hold none.
     """
-    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active() or torch._C._len_torch_dispatch_stack():
-        return False
-    if torch._C._get_tracing_state() is not None or x.is_meta:
+    if traced() or x.is_meta:
         return False
     if type(x) is Tensor or isinstance(x, torch.nn.Parameter):
         return x.is_cpu or _validating.get()
     return _validating.get() and type(x).__torch_dispatch__ is Tensor.__torch_dispatch__
+
+
+def traced() -> bool:
+    """Whether this call is being compiled, transformed or recorded: no tensor has numbers then."""
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active() or torch._C._len_torch_dispatch_stack():
+        return True
+    return torch._C._get_tracing_state() is not None
 
 
 def values(x: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Boundary loss: probabilities times a signed distance to the target's boundary."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -7,6 +8,7 @@ from torch import Tensor
 
 from losskit.contract import checks, labels
 from losskit.contract.checks import Reduction
+from losskit.contract.distance import maps
 from losskit.contract.distributions import distributions
 from losskit.contract.overlap import Task
 from losskit.contract.reduction import Normalizer, elementwise
@@ -59,9 +61,10 @@ def textbook(mp, x, t, task, from_logits, background):
     ),
     tolerance=4e-6,
     chinese="""
-    边界损失：输入默认是 logits，第二个参数不是标签，而是到目标边界的有符号距离图(目标内为负，外为正)；每个位置的损失是概率乘以距离。
+    边界损失：输入默认是 logits，目标是到目标边界的有符号距离图(目标内为负，外为正，浮点数)，或整数标签(此时每次调用都用 SciPy 现算距离图)；
+    每个位置的损失是概率乘以距离。距离图最好随数据一次算好：losskit.distance_map(labels, num_classes=C, spacing=体素间距)。
     何时用：与 Dice 或交叉熵相加，让离边界远的错误代价更大；前景与背景大小悬殊时，权重由小逐渐加大。
-    边界：损失可以为负，完全找到目标时最小；目标中没有的类没有边界，其距离图由使用者决定(作者的代码取 0，即不计)。
+    边界：损失可以为负，完全找到目标时最小；图中没有的类、占满全图的类没有边界，distance_map 给 0，即不计。
     """,
 )
 def boundary_loss(
@@ -71,6 +74,8 @@ def boundary_loss(
     task: Task,
     from_logits: bool = True,
     background: bool = True,
+    spacing: Sequence[float] | None = None,
+    ignore_index: int = -100,
     dim: int = 1,
     mask: Tensor | None = None,
     sample_weight: Tensor | None = None,
@@ -85,12 +90,16 @@ def boundary_loss(
 
     Args:
         input: logits or probabilities, (N, C, ...); with task="binary" any shape.
-        target: the distance map d, of the input's shape: how far each position is from the boundary of a class, negative inside it. Of a 0/1 mask m, with
-            edt = scipy.ndimage.distance_transform_edt: edt(1 - m) * (1 - m) - (edt(m) - 1) * m. It is made once, with the data.
+        target: the distance map d, floating point, of the input's shape: how far each position is from the boundary of a class, negative inside it, as
+            `losskit.distance_map` makes it; make it once, with the data. Or labels of an integer dtype, the input's shape without the class axis ("binary",
+            "multilabel": 0/1 masks of the input's shape, integer or bool): the maps are then made at each call, on the CPU by SciPy, one class of one picture
+            after the other, which takes longer than all the rest.
         task: "multiclass": softmax over the classes; "binary", "multilabel": a sigmoid for each number. Required.
         from_logits: False if the input is probabilities.
         background: False leaves class 0 out ("multiclass"), as the authors do; it stays in the softmax.
-        dim: the class axis, "multiclass" only.
+        spacing: of labels: how far neighbours are apart along each axis of a picture.
+        ignore_index: of labels: the label, or the number in a mask, of positions that are absent. Distances have none: leave positions out with mask=.
+        dim: the class axis.
         mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`; an item is a position ("multiclass") or a number.
 
     Returns:
@@ -98,18 +107,22 @@ def boundary_loss(
 
     Raises:
         TypeError: `input` is not floating point. ValueError: shapes do not fit, softmax over one channel, `background=False` without softmax, a probability
-        outside [0, 1], weights are not finite, `task` or `reduction` is unknown.
+        outside [0, 1], a label is no class, `spacing` or `ignore_index` beside distances, weights are not finite, `task` or `reduction` is unknown. ImportError:
+        labels without SciPy (`pip install "losskit[distance]"`).
 
     When to use:
         Beside a Dice loss or cross-entropy, with a weight that grows during training: errors far from the boundary then cost more. Alone it can be stuck at
         nothing found.
 
     Edge cases:
-        A class that a picture lacks has no boundary: give it distances of 0, as the authors do, and it costs nothing. Distances count in pixels, or in
-        millimetres with edt(..., sampling=...): the loss scales with them.
+        A class that a picture lacks, or that fills it, has no boundary: its distances are 0, and it costs nothing. The loss scales with the distances, which count
+        positions, or millimetres with `spacing`. A 0/1 mask in floating point is read as distances: give it as bool. Labels have no values under
+        `torch.compile`: give distances there.
 
     Differs from the authors' code:
         Multi-class sums over the classes and averages over positions; theirs averages over classes as well, a constant factor.
+        Distances are theirs for a spacing of 1; for others they take 1 from the distance inside, whatever a position measures. Theirs of a class that fills the
+        picture are SciPy's to a place outside it.
 
     Reference:
         Kervadec et al., Boundary Loss for Highly Unbalanced Segmentation, 2019.
@@ -120,10 +133,18 @@ def boundary_loss(
         >>> distance = torch.tensor([[-1.0, 0.0, 1.0, 2.0]])  # of the mask 1, 1, 0, 0
         >>> boundary_loss(logits, distance, task="binary", reduction="none")
         tensor([[-0.8808,  0.0000,  0.2689,  0.0949]])
+        >>> boundary_loss(logits, torch.tensor([[1, 1, 0, 0]]), task="binary", reduction="none")
+        tensor([[-0.8808,  0.0000,  0.2689,  0.0949]])
     """
     checks.one_of("task", task, TASKS)
     checks.flag("from_logits", from_logits)
     checks.flag("background", background)
+    if isinstance(target, Tensor) and isinstance(input, Tensor) and not target.is_floating_point() and not target.is_complex():
+        target, mask = of_labels(input, target, task, spacing, ignore_index, dim, mask)
+    elif (spacing is not None or ignore_index != -100) and isinstance(target, Tensor) and target.numel():  # a module is checked with a target of nothing
+        name = "ignore_index" if spacing is None else "spacing"
+        fix = "leave positions out with mask= (True = counts)" if spacing is None else "give it to losskit.distance_map, which makes the distances"
+        raise ValueError(f"{name} is for labels, and the target holds distances, {target.dtype}: {fix}")
     common: dict[str, Any] = dict(mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction)
     if task != "multiclass":
         if not background:
@@ -135,11 +156,32 @@ def boundary_loss(
     labels.several(input, axis, labels.ONE_CHANNEL)
     if not from_logits:
         return from_probabilities(input, target, axis, 0 if background else 1, **common)
-    if isinstance(target, Tensor) and not target.is_floating_point() and not target.is_complex():
-        target = target.to(torch.promote_types(input.dtype, torch.float32))
     weight = None if background else (torch.arange(input.shape[axis], device=input.device) > 0).float()
     result: Tensor = distributions(multiclass, input, target, dim=axis, weight=weight, target_is="numbers", **common)
     return result
+
+
+def of_labels(
+    input: Tensor, target: Tensor, task: Task, spacing: Sequence[float] | None, ignore_index: int, dim: int, mask: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    """The distances of checked labels, and the mask without the positions that are ignored."""
+    classes = None
+    if task != "multiclass":
+        checks.pair(input, target)
+    elif target.shape == input.shape:
+        raise ValueError(
+            f"target of dtype {target.dtype} holds labels, which have no class axis, but its shape is the input's, {checks.shown(input.shape)}: for one-hot labels, "
+            f"try target.argmax({dim}); for distances in integers, target.float()"
+        )
+    else:
+        classes = input.shape[labels.pair(input, target, dim, labels.ONE_CHANNEL)]
+    kept = labels.kept(target, ignore_index)
+    real = torch.promote_types(input.dtype, torch.float32)
+    distances = maps("target", target, task, classes, spacing, ignore_index, dim, real)
+    if mask is not None:
+        checks.mask(mask, target, "target")
+        kept = kept & mask
+    return distances, kept
 
 
 def from_probabilities(
