@@ -31,8 +31,8 @@ class Context(NamedTuple):
             return None
         return None if self.settings.get("task") == "binary" else 1
 
-    def tensors(self, dtype: torch.dtype = torch.float32, seed: int = 0) -> tuple[Tensor, ...]:
-        """Input and target, or the input alone."""
+    def tensors(self, dtype: torch.dtype = torch.float32, seed: int = 0, bare: bool = False) -> tuple[Tensor, ...]:
+        """Input and target, or the input alone. `bare`: the first sample has nothing but the first class, or nothing at all."""
         draw = torch.Generator().manual_seed(seed)
         if self.loss.pattern == "boxes":
             corner, size = (torch.rand((2, 5, 2), generator=draw, dtype=torch.float64) + 0.5 for _ in range(2))
@@ -43,9 +43,11 @@ class Context(NamedTuple):
             x = (x.log_softmax(1) if classes else torch.nn.functional.logsigmoid(x)) if self.form != "real" else x
             x = x.exp() if self.form == "probability" else x
         labels = torch.randint(0, SHAPE[1], (SHAPE[0], SHAPE[2]), generator=draw)
+        if bare:
+            labels[0], soft[0], soft[0, 0] = 0, -torch.inf, 0.0 if classes else -torch.inf
         target = {
             "none": None,
-            "real": soft,
+            "real": soft.clamp(-9.0),
             "unit": (soft > 0).to(torch.float64),
             "chance": soft.sigmoid(),
             "label": labels,

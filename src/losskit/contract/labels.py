@@ -49,6 +49,14 @@ def several(input: Tensor, axis: int, fix: str) -> int:
     return classes
 
 
+def beside(input: Tensor, dim: int, task: str) -> None:
+    """`dim` of a task that needs no class axis: of "multilabel" it must be an axis all the same, "binary" has none to name."""
+    if task == "binary" and dim != 1:
+        raise ValueError(f'dim={dim!r} names the class axis, and task="binary" has none: leave dim out')
+    if dim != 1:
+        class_axis(input, dim)
+
+
 def pair(input: Tensor, target: Tensor, dim: int, fix: str = ONE_SCORE) -> int:
     """Scores and labels: the target has the input's shape without the class axis, which is returned. `fix` is for a single class."""
     axis = class_axis(input, dim)

@@ -219,7 +219,7 @@ def focal_loss(
         gamma: how fast right items fade, any number >= 0; 0 is cross-entropy.
         from_logits: False if the input is probabilities. Rounding outside [0, 1] up to 1e-6 is forgiven.
         label_smoothing: s in [0, 1], multi-class only.
-        dim: the class axis of multi-class and multi-label.
+        dim: the class axis of multi-class and multi-label; "binary" has none.
         ignore_index: the label of items that are absent, multi-class only.
         normalizer: a number or 0-d tensor, or "positives" (not multi-class): the (weighted) sum of the targets that count, at least 1, as detectors do.
             alpha is no part of the denominator, which is held constant in the gradient to the target.
@@ -269,6 +269,7 @@ def focal_loss(
         raise ValueError(
             f'label_smoothing needs task="multiclass", got {smoothing!r} with task={task!r}: smooth the targets, which may be any number in [0, 1]'
         )
+    labels.beside(input, dim, task)
     if task == "multilabel" and isinstance(input, Tensor) and input.dim() < 2:
         raise ValueError(f'task="multilabel" needs an input of shape (N, C, ...), got {checks.shown(input.shape)}: try task="binary"')
     if isinstance(normalizer, str):

@@ -99,7 +99,7 @@ def boundary_loss(
         background: False leaves class 0 out ("multiclass"), as the authors do; it stays in the softmax.
         spacing: of labels: how far neighbours are apart along each axis of a picture.
         ignore_index: of labels: the label, or the number in a mask, of positions that are absent. Distances have none: leave positions out with mask=.
-        dim: the class axis.
+        dim: the class axis; "binary" has none, and refuses any other than the default.
         mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`; an item is a position ("multiclass") or a number.
 
     Returns:
@@ -149,6 +149,7 @@ def boundary_loss(
     if task != "multiclass":
         if not background:
             raise ValueError(f'background=False leaves out class 0 of task="multiclass"; with task={task!r} no channel is the background: leave background out')
+        labels.beside(input, dim, task)
         if from_logits:
             return elementwise(from_logits_formula, input, target, (), **common)
         return elementwise(from_probabilities_formula, input, target, (), unit=checks.UNIT_INPUT, **common)
