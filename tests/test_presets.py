@@ -6,7 +6,9 @@ batches. nnU-Net cannot be installed beside current versions of what it needs: i
 `MemoryEfficientSoftDiceLoss`, `DC_and_CE_loss` and `DC_and_BCE_loss`, with the settings its trainer gives them).
 """
 
+import copy
 import importlib.util
+import pickle
 import pprint
 import sys
 import types
@@ -14,13 +16,14 @@ import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 import losskit
+from losskit import LOSSES
 from losskit.bench.sides import torchvision_focal
 from losskit.presets import PRESETS, TASKS
 
@@ -50,6 +53,8 @@ VARIANTS = [
     Variant("monai", "tversky", "multilabel"),
     *(Variant("monai", "generalized_dice", task) for task in TASKS),
     Variant("monai", "generalized_dice", "multiclass", {"w_type": "simple", "batch": True}, {"volume_weight": "simple", "over": "batch"}),
+    *(Variant("monai", "generalized_dice", task, {"w_type": "uniform"}, {"volume_weight": "uniform"}) for task in TASKS),
+    Variant("monai", "generalized_dice", "multiclass", {"w_type": "uniform", "include_background": False}, {"volume_weight": "uniform", "background": False}),
     Variant("monai", "dice_ce", "multiclass"),
     Variant("monai", "dice_ce", "multiclass", {"lambda_ce": 2.0, "include_background": False}, {"ce_weight": 2.0, "background": False}),
     Variant("monai", "dice_ce", "binary"),
@@ -213,8 +218,19 @@ def test_every_preset_is_compared():
     assert compared == {(library, loss) for library, losses in PRESETS.items() for loss in losses}
     for library, losses in PRESETS.items():
         for name, preset in losses.items():
+            assert all(set(cases) == set(get_args(LOSSES[f"{name}_loss"].function.__annotations__[given])) for given, cases in preset.follows.items())
             assert f'"{name}"' in losskit.like.__doc__ and set(preset.settings) <= set(losskit.LOSSES[f"{name}_loss"].settings)
             assert bool(preset.otherwise) == (preset.tasks != TASKS), (library, name)
+
+
+def test_what_goes_with_a_setting_follows_it():
+    plain = losskit.like("monai", "generalized_dice", "binary")
+    uniform = plain | {"volume_weight": "uniform"}
+    assert uniform == {"smooth": 1e-5, "empty": "smooth", "task": "binary", "volume_weight": "uniform"} and plain["empty"] == "zero"
+    assert (uniform | {"volume_weight": "simple"})["empty"] == "zero" and (uniform | {"over": "batch"})["empty"] == "smooth"
+    assert (plain | {"volume_weight": "uniform", "empty": "mass"})["empty"] == "mass"
+    plain |= {"volume_weight": "uniform"}
+    assert plain == uniform == copy.deepcopy(uniform) == pickle.loads(pickle.dumps(uniform)) and repr(plain) == repr(dict(uniform))
 
 
 def test_what_like_returns():

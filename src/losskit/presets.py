@@ -15,11 +15,32 @@ class Preset(NamedTuple):
     settings: Mapping[str, Any]
     tasks: tuple[Task, ...] = TASKS
     otherwise: str = ""
+    follows: Mapping[str, Mapping[str, Mapping[str, Any]]] = {}  # of a setting and its value: other settings that go with it
+
+
+class Settings(dict[str, Any]):
+    """Settings of another library's loss. `|` adds your own; those that go with one of them there follow it, unless you set them, too."""
+
+    def __init__(self, given: Mapping[str, Any], follows: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
+        super().__init__(given)
+        self.follows = follows
+
+    def __or__(self, other: Mapping[str, Any]) -> "Settings":  # type: ignore[override]
+        found: dict[str, Any] = {}
+        for name, cases in self.follows.items():
+            found |= cases.get(other[name], {}) if name in other else {}
+        return Settings({**self, **found, **other}, self.follows)
+
+    def __ior__(self, other: Mapping[str, Any]) -> "Settings":  # type: ignore[override]
+        self.update(self | other)
+        return self
 
 
 MONAI = {"smooth": 1e-5}
 NNUNET = {"smooth": 1e-5, "background": False}
 SMP = {"smooth": 0.0, "over": "batch", "empty": "zero"}
+# by volume, nothing in the target weighs nothing, and neither do false alarms; without, all weigh 1
+NOTHING_THERE = {"square": {"empty": "zero"}, "simple": {"empty": "zero"}, "uniform": {"empty": "smooth"}}
 KORNIA_ONLY: tuple[Task, ...] = ("multiclass",)
 SOFTMAX_ONLY = "kornia takes the softmax inside, of class labels"
 PRESETS: dict[str, dict[str, Preset]] = {
@@ -27,7 +48,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
         "dice": Preset(MONAI),
         "jaccard": Preset({"smooth": 0.5e-5}),
         "tversky": Preset(MONAI),
-        "generalized_dice": Preset(MONAI | {"empty": "zero"}),
+        "generalized_dice": Preset(MONAI | {"empty": "zero"}, follows={"volume_weight": NOTHING_THERE}),
         "dice_ce": Preset(
             MONAI, ("binary", "multiclass"), "MONAI's DiceCELoss takes the cross-entropy of a softmax over several channels even with sigmoid=True"
         ),
@@ -53,7 +74,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
 }
 
 
-def like(library: str, loss: str = "dice", task: Task | None = None) -> dict[str, Any]:
+def like(library: str, loss: str = "dice", task: Task | None = None) -> Settings:
     """The settings that make a loss of ours that of another library, value and gradient, with that library's defaults.
 
     Checked against MONAI 1.6.1, segmentation_models.pytorch 0.6.0 and kornia 0.9.0 themselves, and against nnU-Net 2 as published. They are the libraries'
@@ -77,7 +98,8 @@ def like(library: str, loss: str = "dice", task: Task | None = None) -> dict[str
         task: the task of the loss; then it is among the settings. Some libraries' losses are ours for some tasks only.
 
     Returns:
-        A dictionary of keyword arguments.
+        A dictionary of keyword arguments. What goes with a setting in that library follows it through `|`: `like("monai", "generalized_dice") |
+        {"volume_weight": "uniform"}` has another `empty`.
 
     Raises:
         ValueError: `library`, `loss` or `task` is unknown, or that loss of that library is none of ours; the message says why.
@@ -86,6 +108,8 @@ def like(library: str, loss: str = "dice", task: Task | None = None) -> dict[str
         nnU-Net's Dice is minus the coefficient: its loss is ours minus 1 (minus `dice_weight`); the gradient is the same. It trains labels without background,
         as here; regions (sigmoids), task="multilabel" or "binary", with all of them. With ignored items, its cross-entropy of regions divides by positions.
         Class weights: MONAI multiplies each class's Dice loss, and does not divide by the weights; for one channel it takes them as `pos_weight`.
+        MONAI's `ignore_index` of "multilabel" is a class, whose positions are left out; ours is the number that marks what is left out. smp's `smooth` is half
+        of ours in Dice.
         A sample of which every item is ignored is no sample here; in kornia its loss is 1, in nnU-Net and MONAI 0, and it is counted.
         Soft targets: smp's intersection is the sum of min(p, t), as is MONAI's `soft_label=True`; ours that of p t. Ours and MONAI's with power 2 agree.
         kornia's average="macro" is `{"average": "nested", "empty": "skip"}`. smp's log_loss and `classes` have no counterpart; gamma below 1 of a loss of 0 has
@@ -103,7 +127,7 @@ ignore_index=-100, dim=1, process_group=None)
     known = PRESETS[library]
     checks.one_of("loss", loss.removesuffix("_loss"), list(known))
     preset = known[loss.removesuffix("_loss")]
-    settings = dict(preset.settings)
+    settings = Settings(preset.settings, preset.follows)
     if task is None:
         return settings
     checks.one_of("task", task, TASKS)
