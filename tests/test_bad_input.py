@@ -16,16 +16,23 @@ bce, focal, l1, smooth, huber = losskit.binary_cross_entropy_with_logits, losski
 BAD = [
     # shapes: the message shows both, and the one-line fix
     (l1, (X, T[:1]), {}, ValueError, r"target has shape \(1, 3\) but input has shape \(2, 3\).*nothing is broadcast. Try target.expand_as\(input\)"),
-    (l1, (X.reshape(6, 1), T.reshape(6)), {}, ValueError, r"target has shape \(6,\) but input has shape \(6, 1\).*Try input.squeeze\(-1\)"),
-    (l1, (X.reshape(6), T.reshape(6, 1)), {}, ValueError, r"Try target.squeeze\(-1\)"),
-    (l1, (X, T.reshape(3, 2)), {}, ValueError, r"Try target.reshape\(input.shape\)"),
+    (l1, (X.reshape(6, 1), T.reshape(6)), {}, ValueError, r"target has shape \(6,\) but input has shape \(6, 1\).*Try target.unsqueeze\(1\)"),
+    (l1, (X.reshape(6), T.reshape(6, 1)), {}, ValueError, r"Try target.squeeze\(1\)"),
+    (l1, (X, T.reshape(3, 2)), {}, ValueError, r"Try target.movedim\(0, 1\), if its axes are in another order"),
+    (l1, (X, T.reshape(6)), {}, ValueError, r"Try target.reshape\(input.shape\)"),
     (l1, (X, torch.ones(5)), {}, ValueError, "Check that both come from the same batch"),
     (l1, (X[0, 0], T[0]), {}, ValueError, r"input has shape \(\)"),
     # not tensors, wrong dtypes
     (l1, ([1.0, 2.0], T), {}, TypeError, r"input must be a torch.Tensor, got list: try torch.as_tensor\(input\)"),
     (l1, (X, [[1.0]]), {}, TypeError, "target must be a torch.Tensor, got list"),
-    (l1, (X.long(), T), {}, TypeError, r"input must be a floating-point tensor, got torch.int64: try input.float\(\)"),
-    (l1, (X.to(torch.complex64), T), {}, TypeError, "input must be a floating-point tensor, got torch.complex64"),
+    (
+        l1,
+        (X.long(), T),
+        {},
+        TypeError,
+        r"input must be a floating-point tensor, got torch.int64, and target is torch.float32: if they are swapped, exchange them; else try input.float\(\)",
+    ),
+    (l1, (X.to(torch.complex64), T), {}, TypeError, "input must be a real tensor, got torch.complex64"),
     (l1, (X, T.to(torch.complex64)), {}, TypeError, "target must be a real tensor, got torch.complex64"),
     (l1, (X.to_sparse(), T), {}, TypeError, r"input must be a dense tensor, got layout torch.sparse_coo: try input.to_dense\(\)"),
     (l1, (X, T.to_sparse()), {}, TypeError, r"target must be a dense tensor, got layout torch.sparse_coo: try target.to_dense\(\)"),

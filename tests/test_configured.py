@@ -17,11 +17,15 @@ from losskit.binary import EITHER
 
 KINDS = [*losskit.LOSSES.values(), EITHER]
 LOSSES = pytest.mark.parametrize("loss", KINDS, ids=lambda loss: loss.module)
-REQUIRED = {"task": "multiclass", "from_logits": True}
+
+
+def needed(loss):
+    """The settings without a default."""
+    return {name: loss.arguments[0].get(name, {"task": "multiclass", "from_logits": True}.get(name)) for name in loss.required}
 
 
 def made(loss, settings):
-    return getattr(losskit, loss.module)(**({name: REQUIRED.get(name) or loss.arguments[0][name] for name in loss.required} | dict(settings)))
+    return getattr(losskit, loss.module)(**(needed(loss) | dict(settings)))
 
 
 class Listed(Sequence):
@@ -97,10 +101,7 @@ def weights_of(loss):
     """The settings that may be tensors, with one for the settings they need."""
     kinds = {name: get_args(p.annotation) for name, p in inspect.signature(loss.function).parameters.items() if name in loss.settings}
     for name in (name for name, inside in kinds.items() if Tensor in inside):
-        yield (
-            name,
-            {"task": "multiclass"} if "multiclass" in kinds.get("task", ()) else {key: REQUIRED.get(key) or loss.arguments[0][key] for key in loss.required},
-        )
+        yield name, {"task": "multiclass"} if "multiclass" in kinds.get("task", ()) else needed(loss)
 
 
 WEIGHTS = [(loss, name, settings) for loss in KINDS for name, settings in weights_of(loss)]

@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from losskit.contract import checks
+from losskit.contract import checks, tensors
 from losskit.contract.boxes import BoxFormat
 from losskit.contract.registry import no_script
 from losskit.engines import dispatch, fused
@@ -204,17 +204,15 @@ def prepared(a: Tensor, b: Tensor, kind: Kind, box_format: BoxFormat) -> tuple[T
     if real_dtype(a.dtype) is not real_dtype(b.dtype):
         a, b = a.double(), b.double()
     engine, _ = dispatch.choice((a, b))
-    return a, b, Boxes(FORMULAS[kind], (), box_format), engine
+    return *tensors.all_lasting(a, b, Boxes(FORMULAS[kind], (), box_format)), engine
 
 
 def check_sides(a: Tensor, b: Tensor) -> None:
     """Boxes of shapes (..., N, 4) and (..., M, 4)."""
     for name, x in (("a", a), ("b", b)):
-        if not isinstance(x, Tensor):
-            raise TypeError(f"{name} must be a torch.Tensor, got {type(x).__name__}: try torch.as_tensor({name})")
+        tensors.check(name, x)
         if not x.is_floating_point():
-            raise TypeError(f"{name} must be boxes of a floating-point dtype, got {x.dtype}" + ("" if x.is_complex() else f": try {name}.float()"))
-        checks.dense(name, x)
+            raise TypeError(f"{name} must be boxes of a floating-point dtype, got {x.dtype}: try {name}.float()")
         if x.dim() < 2 or x.shape[-1] != 4:
             fix = f": for a single box, try {name}[None]" if x.shape == (4,) else ""
             raise ValueError(f"{name} must hold boxes along its last axis, shape (N, 4) or (B, N, 4), got shape {checks.shown(x.shape)}{fix}")
@@ -223,5 +221,4 @@ def check_sides(a: Tensor, b: Tensor) -> None:
             f"a has shape {checks.shown(a.shape)} and b has shape {checks.shown(b.shape)}: the axes before the last two must be equal, nothing is broadcast."
             + (f" Try {'a' if a.dim() < b.dim() else 'b'}.expand for boxes that all samples share" if a.dim() != b.dim() else "")
         )
-    if a.device != b.device:
-        raise ValueError(f"b is on {b.device} but a is on {a.device}: try b.to(a.device)")
+    tensors.beside("b", b, "a", a)

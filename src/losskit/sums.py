@@ -104,7 +104,8 @@ def overlap_sums(
         checks.one_of("extra", extra, get_args(ExtraName))
         if from_logits is False:
             raise ValueError(f"extra={extra!r} is a loss of logits, and from_logits is False: compute it apart")
-        if task == "multiclass" and isinstance(input, Tensor) and isinstance(target, Tensor) and input.shape == target.shape:
+        checks.both(input, target)
+        if task == "multiclass" and input.shape == target.shape:
             raise ValueError(
                 f"extra={extra!r} of a softmax needs class labels, and the target has the input's shape {checks.shown(input.shape)}: compute it apart"
             )

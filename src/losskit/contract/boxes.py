@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from losskit.contract import checks
+from losskit.contract import checks, tensors
 from losskit.contract.checks import REDUCTIONS, Reduction
 from losskit.contract.reduction import Normalizer, scale_of
 from losskit.contract.registry import no_script
@@ -45,7 +45,7 @@ def boxes(
     factor = item_factor(one, mask, sample_weight, real_dtype(input.dtype), reduction == "mean" and normalizer is None)
     if normalizer is not None and reduction != "mean":
         raise ValueError(f'normalizer replaces the denominator of reduction="mean", but reduction is {reduction!r}: divide the result instead')
-    call = Boxes(formula, params, box_format, factor)
+    input, target, call = tensors.all_lasting(input, target, Boxes(formula, params, box_format, factor))
     engine, _ = dispatch.choice((input, target, *call.tensors()))
     scale: float | Tensor | None = None if reduction == "none" else 1.0
     if reduction == "mean":
@@ -102,8 +102,7 @@ def degenerate_boxes(boxes: Tensor, *, box_format: BoxFormat = "xyxy") -> Tensor
     >>> degenerate_boxes(torch.tensor([[0.0, 0.0, 2.0, 2.0], [3.0, 0.0, 1.0, 2.0], [1.0, 1.0, 1.0, 4.0]]))
     tensor(2)
     """
-    if not isinstance(boxes, Tensor):
-        raise TypeError(f"boxes must be a torch.Tensor, got {type(boxes).__name__}: try torch.as_tensor(boxes)")
+    tensors.check("boxes", boxes)
     checks.one_of("box_format", box_format, get_args(BoxFormat))
     check_boxes("boxes", boxes, True)
     first, second = boxes.detach().chunk(2, -1)

@@ -1,5 +1,6 @@
 """Argument checks. Each message names the argument, shows what came and what was expected, and where it can be said, the one-line fix."""
 
+import itertools
 import math
 import reprlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,11 +12,12 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from losskit.contract import tensors
+
 Reduction = Literal["none", "mean", "sum"]
 REDUCTIONS: tuple[Reduction, ...] = get_args(Reduction)
 Numbers = Tensor | Sequence[float]  # weights: a tensor, or a list that becomes one
 
-SPARSE = frozenset({torch.sparse_coo, torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc})
 # arguments that must lie in [0, 1], and what to do where they do not
 UNIT_INPUT = {"input": "for logits, leave from_logits=True"}
 UNIT_TARGET = {"target": "targets are probabilities or 0/1 labels"}
@@ -121,57 +123,81 @@ def one_of(name: str, value: object, options: Sequence[str]) -> None:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}; got {value!r}")
 
 
-def pair(input: Tensor, target: Tensor) -> None:
-    """Input and target: real tensors of one shape on one device."""
-    if not (isinstance(input, Tensor) and isinstance(target, Tensor)):
-        name, x = ("target", target) if isinstance(input, Tensor) else ("input", input)
-        raise TypeError(f"{name} must be a torch.Tensor, got {type(x).__name__}: try torch.as_tensor({name})")
+def both(input: Tensor, target: Tensor) -> None:
+    """Input and target: real tensors, the input of a floating-point dtype."""
+    tensors.check("input", input)
+    tensors.check("target", target)
     if not input.is_floating_point():
-        raise TypeError(f"input must be a floating-point tensor, got {input.dtype}: try input.float()")
-    if target.is_complex():
-        raise TypeError(f"target must be a real tensor, got {target.dtype}")
-    dense("input", input)
-    dense("target", target)
+        swapped = f", and target is {target.dtype}: if they are swapped, exchange them; else" if target.is_floating_point() else ":"
+        raise TypeError(f"input must be a floating-point tensor, got {input.dtype}{swapped} try input.float()")
+
+
+def pair(input: Tensor, target: Tensor) -> None:
+    """Input and target of one shape on one device."""
+    both(input, target)
     if input.shape != target.shape:
         raise ValueError(
             f"target has shape {shown(target.shape)} but input has shape {shown(input.shape)}: they must be equal, nothing is broadcast. {_shape_fix(input, target)}"
         )
-    if input.device != target.device:
-        raise ValueError(f"target is on {target.device} but input is on {input.device}: try target.to(input.device)")
-
-
-def dense(name: str, x: Tensor) -> None:
-    """No sparse tensor: the loss of what it leaves out is not 0."""
-    if x.layout in SPARSE:
-        raise TypeError(f"{name} must be a dense tensor, got layout {x.layout}: try {name}.to_dense()")
+    tensors.beside("target", target, "input", input)
 
 
 def _shape_fix(input: Tensor, target: Tensor) -> str:
-    if input.dim() == target.dim() + 1 and input.shape[-1] == 1 and input.shape[:-1] == target.shape:
-        return "Try input.squeeze(-1)"
-    if target.dim() == input.dim() + 1 and target.shape[-1] == 1 and target.shape[:-1] == input.shape:
-        return "Try target.squeeze(-1)"
+    """What was probably meant; shapes alone do not tell, so a fix that could pair the wrong numbers says what must hold for it."""
+    x, t = input.shape, target.shape
+    for axis in range(len(x)):
+        if x[axis] == 1 and without(x, axis) == t:
+            return f"Try target.unsqueeze({axis})"
+    for axis in range(len(t)):
+        if t[axis] == 1 and without(t, axis) == x:
+            return f"Try target.squeeze({axis})"
+    fix = moved(t, x)
+    if fix:
+        return fix
     if input.numel() == target.numel():
         return "Try target.reshape(input.shape), if the order of the elements agrees"
+    if len(x) > 1 and without(x, 1) == t:  # broadcast, sample n's target would meet channel n where there are as many
+        return f"Try target.unsqueeze(1).expand_as(input), if one target for all {x[1]} channels is meant"
     try:
-        torch.broadcast_shapes(input.shape, target.shape)
+        wide = torch.broadcast_shapes(x, t)
     except RuntimeError:
         return "Check that both come from the same batch"
-    return "Try target.expand_as(input), if one target for many inputs is meant"
+    if wide == x:
+        return "Try target.expand_as(input), if one target for many inputs is meant"
+    return "Try input.expand_as(target), if one input for many targets is meant" if wide == t else "Check that both come from the same batch"
+
+
+def without(shape: Sequence[int], axis: int) -> tuple[int, ...]:
+    """A shape without an axis."""
+    return (*shape[:axis], *shape[axis + 1 :])
+
+
+def moved(t: Sequence[int], shape: Sequence[int]) -> str:
+    """The fix for a target that has the right axes in another order, of which one is out of place; "" for others."""
+    if sorted(t) == sorted(shape):
+        for start, end in itertools.permutations(range(len(t)), 2):
+            rest = without(t, start)
+            if (*rest[:end], t[start], *rest[end:]) == tuple(shape):
+                return f"Try target.movedim({start}, {end}), if its axes are in another order"
+    return ""
+
+
+def fits(shape: Sequence[int], wide: Sequence[int]) -> bool:
+    """Whether a shape broadcasts to another, their last axes aligned, as everywhere in torch."""
+    offset = len(wide) - len(shape)
+    return offset >= 0 and all(n == 1 or n == wide[offset + d] for d, n in enumerate(shape))
 
 
 def broadcastable(name: str, x: Tensor, input: Tensor, to: str = "input") -> None:
     """A mask or weight: a tensor on the input's device that broadcasts to its shape (or to the target's: `to` names it)."""
-    if not isinstance(x, Tensor):
-        raise TypeError(f"{name} must be a torch.Tensor, got {type(x).__name__}: try torch.as_tensor({name}, device=input.device)")
-    if x.device != input.device:
-        raise ValueError(f"{name} is on {x.device} but {to} is on {input.device}: try {name}.to({to}.device)")
-    dense(name, x)
+    tensors.check(name, x)
+    tensors.beside(name, x, to, input)
     shape = input.shape
-    offset = len(shape) - x.dim()
-    if offset < 0 or any(n != 1 and n != shape[offset + d] for d, n in enumerate(x.shape)):
+    if not fits(x.shape, shape):
         fix = ""
-        if x.dim() == 1 and len(shape) > 1 and x.shape[0] == shape[0]:
+        if len(shape) > 2 and x.shape == without(shape, 1):
+            fix = f". For one value for all {shape[1]} channels, try {name}.unsqueeze(1)"
+        elif x.dim() == 1 and len(shape) > 1 and x.shape[0] == shape[0]:
             fix = f". For one value a sample, try {name}.reshape(-1{', 1' * (len(shape) - 1)})"
         raise ValueError(f"{name} has shape {shown(x.shape)}, which does not broadcast to the {to}'s shape {shown(shape)}{fix}")
 
@@ -207,8 +233,6 @@ def mask(x: Tensor, input: Tensor, to: str = "input") -> None:
 def weights(name: str, x: Tensor, input: Tensor, mask: Tensor | None, to: str = "input", summed: bool = False) -> None:
     """Weights: real, finite where they count; and not negative where "mean" divides by their sum, which would cancel (`summed`)."""
     broadcastable(name, x, input, to)
-    if x.is_complex():
-        raise TypeError(f"{name} must be a real tensor, got {x.dtype}")
     finite(name, x, input.shape, mask, ". To leave items out, use mask= (True = counts)", summed)
 
 
@@ -240,24 +264,26 @@ def finite(name: str, x: Tensor, shape: Sequence[int] | None = None, counts: Ten
 def normalizer(x: float | Tensor, input: Tensor) -> float | Tensor:
     """A number or 0-d tensor that replaces the denominator of "mean": 0, or far enough from it to divide by."""
     if isinstance(x, Tensor):
-        if x.dim() or x.is_complex():
-            fix = "" if x.is_complex() else f": try normalizer.{'squeeze' if x.numel() == 1 else 'sum'}()"
-            raise ValueError(f"normalizer must be a number or a 0-d tensor, got shape {shown(x.shape)} and {x.dtype}{fix}")
+        tensors.check("normalizer", x)
+        if x.dim():
+            raise ValueError(
+                f"normalizer must be a number or a 0-d tensor, got shape {shown(x.shape)} and {x.dtype}: try normalizer.{'squeeze' if x.numel() == 1 else 'sum'}()"
+            )
         if x.requires_grad:
             raise ValueError("normalizer must not require a gradient, it is a count: try normalizer.detach()")
         if x.device != input.device:
             fix = "normalizer=input.numel(), or its own count" if x.is_meta else "normalizer.to(input.device)"
             raise ValueError(f"normalizer is on {x.device}, but input is on {input.device}: try {fix}")
         if not readable(x):
-            return x
+            return tensors.lasting(x)
         x = float(x)
     x = number("normalizer", x, low=0.0)
     return number("normalizer", x, above=0.0) if x else x
 
 
-def in_unit(hints: Mapping[str, str], tensors: Sequence[Tensor], counts: Tensor | None) -> None:
+def in_unit(hints: Mapping[str, str], numbers: Sequence[Tensor], counts: Tensor | None) -> None:
     """Raises for the first value outside [0, 1] among the items that count, with the argument's hint; called only after a NaN has been seen."""
-    for (name, hint), tensor in zip(hints.items(), tensors, strict=True):
+    for (name, hint), tensor in zip(hints.items(), numbers, strict=True):
         x = values(tensor)
         bad = (x < -1e-6) | (x > 1 + 1e-6)
         if counts is not None:

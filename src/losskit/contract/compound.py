@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
-from losskit.contract import labels
+from losskit.contract import checks, labels
 from losskit.contract.groups import joined
 from losskit.contract.overlap import Prepared, Task, labels_kept, overlap, prepare, scoring
 from losskit.contract.scores import Extra
@@ -44,7 +44,8 @@ def compound(
     if how["average"] == "none":
         raise ValueError('average="none" gives one overlap loss a class, and the second loss has no classes to give one for: use the two losses apart')
     arguments: dict[str, Any] = dict(task=task, from_logits=from_logits, dim=dim, ignore_index=ignore_index, mask=mask)
-    soft = task == "multiclass" and isinstance(target, Tensor) and isinstance(input, Tensor) and target.shape == input.shape
+    checks.both(input, target)
+    soft = task == "multiclass" and target.shape == input.shape
     if from_logits and not soft and extra.formula is not None:
         found = overlap(scoring(formula, params, input, task=task, dim=dim, extra=extra, **how), input, target, **arguments)
         assert found.parts is not None

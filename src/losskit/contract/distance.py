@@ -7,11 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from losskit.contract import checks
+from losskit.contract import checks, tensors
 from losskit.contract.labels import class_axis, index
 from losskit.contract.overlap import Task
+from losskit.contract.registry import no_script
 
 
+@no_script
 def distance_map(
     labels: Tensor,
     *,
@@ -62,14 +64,13 @@ def distance_map(
         raise ValueError(f'num_classes is for task="multiclass", which needs it; got num_classes={num_classes!r} with task={task!r}')
     if task == "binary" and dim != 1:
         raise ValueError(f'dim is the class axis, which task="binary" has not, got {dim!r}: leave dim out')
-    if not isinstance(labels, Tensor):
-        raise TypeError(f"labels must be a torch.Tensor, got {type(labels).__name__}: try torch.as_tensor(labels)")
+    tensors.check("labels", labels)
     return maps("labels", labels, task, num_classes, spacing, ignore_index, dim, dtype)
 
 
 def maps(name: str, given: Tensor, task: Task, classes: int | None, spacing: Sequence[float] | None, ignore_index: int, dim: int, dtype: torch.dtype) -> Tensor:
     """The distances of checked tensors; `name` is what the user calls the labels."""
-    if given.is_floating_point() or given.is_complex():
+    if given.is_floating_point():
         raise TypeError(f"{name} must be of an integer dtype or bool, got {given.dtype}: try {name}.long()")
     index(ignore_index)
     axis = class_axis(given if task == "multilabel" else given[None], dim) if task != "binary" else 1

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from losskit.contract import checks, labels
+from losskit.contract import checks, labels, tensors
 from losskit.contract.checks import REDUCTIONS, Numbers, Reduction
 from losskit.contract.reduction import Normalizer, scale_of
 from losskit.contract.rows import census, item_factor, reduced
@@ -17,7 +17,7 @@ from losskit.engines.torch import distributions as plain
 from losskit.engines.torch import elementwise
 from losskit.engines.torch.elementwise import combined
 
-TargetIs = Literal["probabilities", "log_probabilities", "labels", "positions", "numbers"]  # numbers: any, unchecked
+TargetIs = Literal["probabilities", "log_probabilities", "labels", "positions", "numbers", "nothing"]  # numbers: any, unchecked
 
 # what to do with a single class; {axis} is its axis
 ONE_PROBABILITY = "For one score and a target in [0, 1] an item, try binary_cross_entropy_with_logits(input, target)"
@@ -63,7 +63,11 @@ def check_distribution(name: str, x: Tensor, axis: int, counts: Tensor | None, l
         what = f"holds {'exp of ' if logs else ''}{worst:.6g}, outside [0, 1]"
     else:
         what = f"sums to {row.sum().item():.7g}, expected 1"
-    fix = "leave from_logits=True for scores" if name == "input" else "for class labels give integers, without the class axis"
+    fix = (
+        ("these are no scores" if logs else "leave from_logits=True for scores")
+        if name == "input"
+        else "for class labels give integers, without the class axis"
+    )
     attempt = f"{name}.log_softmax({axis})" if logs else f"{name} / {name}.sum({axis}, keepdim=True)"
     raise ValueError(f"{name} must hold {kind} along dim={axis}: the row{where} {what}. Try {attempt}; {fix}")
 
@@ -71,7 +75,7 @@ def check_distribution(name: str, x: Tensor, axis: int, counts: Tensor | None, l
 def distributions(
     formula: Callable[..., Any],
     input: Tensor,
-    target: Tensor | None,
+    target: Tensor,
     params: tuple[float, ...] = (),
     *,
     dim: int,
@@ -94,7 +98,7 @@ def distributions(
     """
     if reduction not in REDUCTIONS:
         checks.one_of("reduction", reduction, REDUCTIONS)
-    if target is None:
+    if target_is == "nothing":
         kind: Literal["distribution", "label", "position", "none"] = "none"
         axis = check_pair(input, input, dim, ONE_ENTROPY)
         target = torch.empty(0, dtype=input.dtype, device=input.device)
@@ -107,7 +111,8 @@ def distributions(
         kind, axis = "distribution", check_pair(input, target, dim, ONE_LOG if target_is == "log_probabilities" else ONE_PROBABILITY)
     own = None if weight is None else labels.class_weights(weight, input, input.shape[axis])
     one_class = input.select(axis, 0)
-    factor = item_factor(one_class, mask, sample_weight, real_dtype(input.dtype), reduction == "mean" and normalizer is None)
+    to = "input" if kind == "none" else "target"
+    factor = item_factor(one_class, mask, sample_weight, real_dtype(input.dtype), reduction == "mean" and normalizer is None, to)
     function, parameter = link or (None, 0.0)
     call = Distributions(formula, params, own, function, parameter, shift, square, kind, ignore_index, axis, factor)
     engine, _ = dispatch.choice((input, target, *call.tensors()))
@@ -172,6 +177,7 @@ def from_distributions(
     classes = input.shape[axis]
     real = real_dtype(input.dtype)
     factor = item_factor(input.select(axis, 0), mask, sample_weight, real, reduction == "mean" and normalizer is None)
+    input, target = tensors.lasting(input), tensors.lasting(target)
     engine, _ = dispatch.choice((input, target), plain="from_logits=False reads one number an item and needs no fused pass")
     own = torch.ones(classes, dtype=real, device=input.device) if weight is None else labels.class_weights(weight, input, classes).to(real)
     counts = torch.ones((), dtype=real, device=input.device) if factor is None else factor.to(real)

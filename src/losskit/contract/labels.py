@@ -6,7 +6,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from losskit.contract.checks import Numbers, dense, numbers, readable, shown, values
+from losskit.contract import tensors
+from losskit.contract.checks import Numbers, both, moved, numbers, readable, shown, values, without
 from losskit.engines.call import real_dtype
 from losskit.engines.language import ROUNDING
 
@@ -15,13 +16,16 @@ PART = 1 << 24  # labels looked at together: a volume of them is never copied wh
 
 def soft(input: Tensor, target: Tensor) -> bool:
     """Whether the target is probabilities, by its shape and dtype."""
-    return isinstance(target, Tensor) and isinstance(input, Tensor) and target.is_floating_point() and target.shape == input.shape
+    if not (isinstance(target, Tensor) and target.is_floating_point()):
+        return False
+    tensors.check("input", input)
+    tensors.check("target", target)
+    return target.shape == input.shape
 
 
 def class_axis(input: Tensor, dim: int) -> int:
     """The class axis as a number from 0; that of a single item without a batch is its only one."""
-    if not isinstance(input, Tensor):
-        raise TypeError(f"input must be a torch.Tensor, got {type(input).__name__}: try torch.as_tensor(input)")
+    tensors.check("input", input)
     if isinstance(dim, bool) or not isinstance(dim, int):
         raise TypeError(f"dim must be an integer, got {type(dim).__name__}: {dim!r}")
     if input.dim() == 0:
@@ -31,6 +35,12 @@ def class_axis(input: Tensor, dim: int) -> int:
     if not -input.dim() <= dim < input.dim():
         raise ValueError(f"dim must be an axis of the input's shape {shown(input.shape)}, got {dim}")
     return dim % input.dim()
+
+
+def count(input: Tensor, dim: int) -> int:
+    """How many classes there are."""
+    axis = class_axis(input, dim)  # before its shape, which not everything has
+    return input.shape[axis]
 
 
 # what to do with a single class; {axis} is its axis
@@ -60,9 +70,10 @@ def beside(input: Tensor, dim: int, task: str) -> None:
 def pair(input: Tensor, target: Tensor, dim: int, fix: str = ONE_SCORE) -> int:
     """Scores and labels: the target has the input's shape without the class axis, which is returned. `fix` is for a single class."""
     axis = class_axis(input, dim)
+    both(input, target)
     several(input, axis, fix)
     aligned(input, target, axis, dim, "labels")
-    if target.is_floating_point() or target.is_complex():
+    if target.is_floating_point():
         raise TypeError(f"target must be class labels of an integer dtype, got {target.dtype}: try target.long(). Probabilities have the input's shape")
     return axis
 
@@ -70,10 +81,9 @@ def pair(input: Tensor, target: Tensor, dim: int, fix: str = ONE_SCORE) -> int:
 def positions(input: Tensor, target: Tensor, dim: int) -> int:
     """Scores and positions between the classes, likewise; no gradient goes to them."""
     axis = class_axis(input, dim)
+    both(input, target)
     several(input, axis, ONE_BIN)
     aligned(input, target, axis, dim, "positions")
-    if target.is_complex():
-        raise TypeError(f"target must be a real tensor, got {target.dtype}")
     if target.requires_grad and torch.is_grad_enabled():
         raise ValueError("target must not require a gradient, none is defined for a position: try target.detach()")
     return axis
@@ -81,20 +91,13 @@ def positions(input: Tensor, target: Tensor, dim: int) -> int:
 
 def aligned(input: Tensor, target: Tensor, axis: int, dim: int, what: Literal["labels", "positions"]) -> None:
     """Scores and one number an item."""
-    if not isinstance(target, Tensor):
-        raise TypeError(f"target must be a torch.Tensor, got {type(target).__name__}: try torch.as_tensor(target)")
-    if not input.is_floating_point():
-        raise TypeError(f"input must be a floating-point tensor, got {input.dtype}: try input.float()")
-    dense("input", input)
-    dense("target", target)
     shape = (*input.shape[:axis], *input.shape[axis + 1 :])
     if target.shape != shape:
         raise ValueError(
             f"target has shape {shown(target.shape)}, but {what} for an input of shape {shown(input.shape)} with its {input.shape[axis]} classes along "
             f"dim={dim} have shape {shown(shape)}. {_shape_fix(input, target, axis, shape, what)}"
         )
-    if input.device != target.device:
-        raise ValueError(f"target is on {target.device} but input is on {input.device}: try target.to(input.device)")
+    tensors.beside("target", target, "input", input)
 
 
 def _shape_fix(input: Tensor, target: Tensor, axis: int, shape: tuple[int, ...], what: Literal["labels", "positions"]) -> str:
@@ -106,9 +109,15 @@ def _shape_fix(input: Tensor, target: Tensor, axis: int, shape: tuple[int, ...],
         return f"For one-hot labels, try target.argmax({axis}); for probabilities, target.float()"
     if target.dim() == input.dim() and target.shape[axis] == 1 and (*target.shape[:axis], *target.shape[axis + 1 :]) == shape:
         return f"Try target.squeeze({axis})"
+    for other in range(target.dim()):
+        if target.dim() == input.dim() and target.shape[other] == input.shape[axis] and without(target.shape, other) == shape:
+            return f"For one-hot labels along axis {other}, try target.argmax({other})"
     for other in range(input.dim()):
         if target.shape == (*input.shape[:other], *input.shape[other + 1 :]):
             return f"Try dim={other}, if the classes are there"
+    fix = moved(target.shape, shape)
+    if fix:
+        return fix
     if target.numel() == math.prod(shape):
         return f"Try target.reshape{shown(shape)}, if the order of the items agrees"
     return "Check that both come from the same batch"
@@ -117,18 +126,16 @@ def _shape_fix(input: Tensor, target: Tensor, axis: int, shape: tuple[int, ...],
 def class_weights(weight: Numbers, input: Tensor, classes: int, name: str = "weight") -> Tensor:
     """A finite number a class, as a tensor beside the input."""
     weight = numbers(name, weight, real_dtype(input.dtype), input.device)
+    tensors.check(name, weight)
     if weight.shape != (classes,):
         raise ValueError(f"{name} has shape {shown(weight.shape)}, expected one number for each of the {classes} classes: {shown((classes,))}")
-    if weight.is_complex():
-        raise TypeError(f"{name} must be a real tensor, got {weight.dtype}")
-    if weight.device != input.device:
-        raise ValueError(f"{name} is on {weight.device} but input is on {input.device}: try {name}.to(input.device)")
+    tensors.beside(name, weight, "input", input)
     if weight.requires_grad and torch.is_grad_enabled():
         raise ValueError(f"{name} must not require a gradient, none is defined for it: try {name}.detach()")
     if readable(weight) and not bool(torch.isfinite(weight).all()):
         place = int((~torch.isfinite(weight)).nonzero()[0])
         raise ValueError(f"{name} must be finite, got {weight[place].item()} for class {place}. To leave a class out, give it weight 0")
-    return weight
+    return tensors.lasting(weight)
 
 
 def class_vector(name: str, given: Numbers, input: Tensor) -> Tensor:

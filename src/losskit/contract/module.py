@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed import ProcessGroup
 
-from losskit.contract import checks
+from losskit.contract import checks, tensors
 from losskit.contract.registry import TENSOR_ARGUMENTS, Loss, refuse_script
 from losskit.engines.dispatch import use_engine
 
@@ -82,6 +82,7 @@ class LossModule(nn.Module):
             return value
         if not isinstance(value, Tensor):
             value = checks.numbers(name, value, torch.get_default_dtype(), None, "a number, a tensor" if float in kinds else "a tensor")
+        tensors.check(name, value)
         checks.finite(name, value)
         return value
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
-from losskit.contract import checks, labels
+from losskit.contract import checks, labels, tensors
 from losskit.contract.checks import Numbers
 from losskit.contract.reduction import Normalizer
 from losskit.contract.rows import census
@@ -48,17 +48,18 @@ def prepare(
     checks.one_of("task", task, get_args(Task))
     checks.flag("from_logits", from_logits)
     labels.index(ignore_index)
-    if isinstance(input, Tensor) and input.dim() == 0:
+    checks.both(input, target)
+    if input.dim() == 0:
         raise ValueError("input has no samples: expected (N, C, ...), or (N, ...) with task='binary'")
     if task == "binary":
         input, target, mask, axis = binary(input, target, mask, dim)
     else:
         axis = samples_and_classes(input, dim, task)
-    labelled = task == "multiclass" and not (isinstance(target, Tensor) and target.shape == input.shape)
+    labelled = task == "multiclass" and target.shape != input.shape
     if labelled:
         labels.pair(input, target, axis)
     else:
-        if task == "multilabel" and isinstance(target, Tensor) and target.shape == (*input.shape[:axis], *input.shape[axis + 1 :]):
+        if task == "multilabel" and target.shape == checks.without(input.shape, axis):
             raise ValueError(
                 f'task="multilabel" needs a number for each class, but target has shape {checks.shown(target.shape)} for an input of shape '
                 f'{checks.shown(input.shape)}: for class labels, try task="multiclass"'
@@ -66,36 +67,51 @@ def prepare(
         checks.pair(input, target)
     factor = None
     if mask is not None:
-        whole = not labelled and task != "multiclass" and mask.dim() == input.dim() if isinstance(mask, Tensor) else False
-        one_class = target if labelled or whole else target.select(axis, 0)
-        checks.mask(mask, one_class, "input" if whole else "target")
-        factor = mask.expand(one_class.shape)
+        factor = of_positions(mask, target if labelled else target.select(axis, 0)) if task == "multiclass" else of_numbers(mask, input, axis)
     link: Literal["softmax", "sigmoid", "identity"] = "identity" if not from_logits else "softmax" if task == "multiclass" else "sigmoid"
     call = Overlap(link, "label" if labelled else "number", formula, params, squared, ignore_index, axis, factor)
     engine, _ = dispatch.choice((input, target, *call.tensors()))
     if labelled:
         census(engine, Rows(bound, ignore=ignore_index, dim=axis, factor=factor), input, target, False)
-    return Prepared(input, target, call, engine)
+    return Prepared(*tensors.all_lasting(input, target, call), engine)
+
+
+def of_positions(mask: Tensor, one_class: Tensor) -> Tensor:
+    """The mask of items, in the shape without the classes."""
+    checks.mask(mask, one_class, "target")
+    return mask.expand(one_class.shape)
+
+
+def of_numbers(mask: Tensor, input: Tensor, axis: int) -> Tensor:
+    """The mask where each class is a question of its own: of numbers, or of positions, the shape without the classes; not what could be either."""
+    tensors.check("mask", mask)
+    one_class = input.select(axis, 0)
+    if not checks.fits(mask.shape, one_class.shape):
+        checks.mask(mask, input)
+        return mask.expand(input.shape)
+    at_positions = (1,) * (one_class.dim() - mask.dim()) + mask.shape
+    at_numbers = (1,) * (input.dim() - mask.dim()) + mask.shape
+    if checks.fits(mask.shape, input.shape) and at_numbers != (*at_positions[:axis], 1, *at_positions[axis:]):
+        raise ValueError(
+            f"mask of shape {checks.shown(mask.shape)} could be of positions or of the last axes of the input's shape {checks.shown(input.shape)}: try "
+            f"mask.expand{checks.shown(one_class.shape)}.unsqueeze({axis}) for positions, mask.expand{checks.shown(input.shape)} for numbers"
+        )
+    return of_positions(mask, one_class)
 
 
 def binary(input: Tensor, target: Tensor, mask: Tensor | None, dim: int) -> tuple[Tensor, Tensor, Tensor | None, int]:
-    """One class: a class axis of size 1 is put in; a target, or a mask, without the input's own class axis of size 1 gets it too."""
-    for name, x in (("input", input), ("target", target)):
-        if not isinstance(x, Tensor):
-            raise TypeError(f"{name} must be a torch.Tensor, got {type(x).__name__}: try torch.as_tensor({name})")
+    """One class, of which input and target have no axis yet."""
     if input.dim() > 1:
         axis = labels.class_axis(input, dim)
-        if input.shape[axis] == 1 and target.shape == (*input.shape[:axis], *input.shape[axis + 1 :]):
-            target = target.unsqueeze(axis)
-            if isinstance(mask, Tensor) and mask.dim() == target.dim() - 1:
-                mask = mask.unsqueeze(axis)
-        elif input.shape[axis] > 1 and target.dim() == input.dim() - 1 and input.shape[0] == target.shape[:1].numel():
+        channels = input.shape[axis]
+        if channels > 1 and target.shape == checks.without(input.shape, axis):
+            either = f", or input.select({axis}, 1) - input.select({axis}, 0)" if channels == 2 else ""
             raise ValueError(
-                f'task="binary" is one question a position, but input of shape {checks.shown(input.shape)} has {input.shape[axis]} channels for targets of shape '
-                f'{checks.shown(target.shape)}: try task="multiclass", or input[:, 1] - input[:, 0] for two channels'
+                f'task="binary" is one question a position, but input of shape {checks.shown(input.shape)} has {channels} channels for targets of shape '
+                f'{checks.shown(target.shape)}: try task="multiclass"{either}'
             )
     checks.pair(input, target)
-    if isinstance(mask, Tensor):
+    if mask is not None:
         checks.mask(mask, input)
         mask = mask.expand(input.shape).unsqueeze(1)
     return input.unsqueeze(1), target.unsqueeze(1), mask, 1
@@ -143,6 +159,7 @@ def scoring(
     extra: Extra | None = None,
 ) -> Scoring:
     """The checked arguments that say how sums become a loss."""
+    tensors.check("input", input)
     checks.one_of("over", over, get_args(Over))
     checks.one_of("average", average, get_args(Average))
     checks.one_of("empty", empty, get_args(Empty))

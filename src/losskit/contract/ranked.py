@@ -61,6 +61,7 @@ def ranked_loss(
     checks.one_of("over", over, get_args(Over))
     checks.one_of("average", average, get_args(Average))
     checks.one_of("classes", classes, get_args(Classes))
+    checks.both(input, target)
     engine = chosen(input, target)
     ready = prepare(input, target, task=task, from_logits=from_logits, dim=dim, ignore_index=ignore_index, mask=mask)
     x, t, overlap, _ = ready
@@ -93,10 +94,8 @@ def ranked_loss(
     return value
 
 
-def chosen(input: Tensor, target: Tensor) -> str | None:
-    """The engine; None where the arguments are no tensors, which is for others to say."""
-    if not (isinstance(input, Tensor) and isinstance(target, Tensor)):
-        return None
+def chosen(input: Tensor, target: Tensor) -> str:
+    """The engine."""
     why = "sorting has a fused pass on the CPU only"
     engine, _ = dispatch.choice((input, target), None if input.is_cpu else why)
     if engine == "triton":

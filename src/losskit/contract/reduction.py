@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from losskit.contract import checks, labels
+from losskit.contract import checks, labels, tensors
 from losskit.contract.checks import REDUCTIONS, Numbers, Reduction
 from losskit.engines import dispatch, fused
 from losskit.engines.call import Call, real_dtype
@@ -49,7 +49,7 @@ def elementwise(
     if (normalizer is not None or mass) and reduction != "mean":
         raise ValueError(f'normalizer replaces the denominator of reduction="mean", but reduction is {reduction!r}: divide the result instead')
     engine, _ = dispatch.choice((input, target, *factors) if variable is None else (input, target, variable, *factors))
-    call = Call(formula, params, variable, factors)
+    input, target, call = tensors.all_lasting(input, target, Call(formula, params, variable, factors))
     if reduction == "none":
         result = _each(engine, call, input, target)
     else:

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from losskit.contract import checks, labels
+from losskit.contract import checks, labels, tensors
 from losskit.contract.checks import REDUCTIONS, Numbers, Reduction
 from losskit.contract.reduction import Normalizer, scale_of
 from losskit.engines import dispatch, fused
@@ -92,6 +92,7 @@ def reduced(
     """The pass over rows: none / sum / mean, where "mean" divides by `total`; the by-products if asked for, among them how many items `counted`."""
     if normalizer is not None and reduction != "mean":
         raise ValueError(f'normalizer replaces the denominator of reduction="mean", but reduction is {reduction!r}: divide the result instead')
+    input, target, call = tensors.all_lasting(input, target, call)
     scale = scale_of(engine, input, total if normalizer is None else checks.normalizer(normalizer, input)) if reduction == "mean" else 1.0
     result, found = _run(pattern, engine, call, input, target, None if reduction == "none" else scale, inplace, return_parts)
     if not return_parts:
@@ -101,15 +102,18 @@ def reduced(
     return result, ByProducts(found.value, found.lse, None if found.right is None else found.right.sum() / items.clamp(min=1), items)
 
 
-def item_factor(target: Tensor, mask: Tensor | None, sample_weight: Tensor | None, real: torch.dtype, summed: bool) -> Tensor | None:
-    """The checked mask, the weights, or their product, of the target's shape; None if there are none. `summed`: "mean" divides by the weights."""
+def item_factor(target: Tensor, mask: Tensor | None, sample_weight: Tensor | None, real: torch.dtype, summed: bool, to: str = "target") -> Tensor | None:
+    """The checked mask, the weights, or their product, of the target's shape; None if there are none. `summed`: "mean" divides by the weights.
+
+    `to` names what they belong to, where there is no target.
+    """
     if mask is None and sample_weight is None:
         return None
     if mask is not None:
-        checks.mask(mask, target, "target")
+        checks.mask(mask, target, to)
     if sample_weight is not None:
-        checks.weights("sample_weight", sample_weight, target, mask, "target", summed)
-    given = tuple(x for x in (mask, sample_weight) if x is not None)
+        checks.weights("sample_weight", sample_weight, target, mask, to, summed)
+    given = tuple(tensors.lasting(x) for x in (mask, sample_weight) if x is not None)
     return (given[0] if len(given) == 1 else combined(given, real)).expand(target.shape)
 
 

@@ -57,7 +57,7 @@ def pattern(engine: EngineName, name: Literal["elementwise", "rows", "distributi
 
 
 _transforming, _dispatching, _tracing = torch._C._are_functorch_transforms_active, torch._C._len_torch_dispatch_stack, torch._C._get_tracing_state
-_PLAIN = (Tensor, Parameter, Buffer)
+PLAIN = (Tensor, Parameter, Buffer)
 
 
 def watched() -> str | None:
@@ -77,7 +77,7 @@ def watched() -> str | None:
 
 def unreadable(x: Tensor) -> str | None:
     """Why the memory of a tensor cannot be read as its numbers; None if it can."""
-    if type(x) not in _PLAIN:
+    if type(x) not in PLAIN:
         return f"{type(x).__name__} is a tensor subclass"
     if x.dtype not in FUSED:
         return f"no fused reader for {x.dtype}"

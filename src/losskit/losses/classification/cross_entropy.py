@@ -171,7 +171,7 @@ def cross_entropy(
     if labels.soft(input, target):
         if inplace:
             raise ValueError("inplace=True needs class labels, and the target is probabilities. Leave inplace out")
-        params: tuple[float, ...] = (1.0 - smoothing, smoothing / input.shape[labels.class_axis(input, dim)])
+        params: tuple[float, ...] = (1.0 - smoothing, smoothing / labels.count(input, dim))
         result: Tensor = distributions(soft, input, target, params, link=link, square=square, return_parts=return_parts, **common)
         return result
     if smoothing or square:
@@ -179,7 +179,7 @@ def cross_entropy(
         params = (1.0 - smoothing, square)
     else:
         form, params = formula, ()
-    share = smoothing / input.shape[labels.class_axis(input, dim)] if smoothing else 0.0
+    share = smoothing / labels.count(input, dim) if smoothing else 0.0
     described = Labelled(form, params, share, link)
     result = rows(described, input, target, ignore_index=ignore_index, inplace=inplace, return_parts=return_parts, **common)
     return result

@@ -79,7 +79,8 @@ def entropy(
     result: Tensor = distributions(
         formula,
         input,
-        None,
+        input,
+        target_is="nothing",
         dim=dim,
         mask=mask,
         sample_weight=sample_weight,

@@ -139,9 +139,10 @@ def boundary_loss(
     checks.one_of("task", task, TASKS)
     checks.flag("from_logits", from_logits)
     checks.flag("background", background)
-    if isinstance(target, Tensor) and isinstance(input, Tensor) and not target.is_floating_point() and not target.is_complex():
+    checks.both(input, target)
+    if not target.is_floating_point():
         target, mask = of_labels(input, target, task, spacing, ignore_index, dim, mask)
-    elif (spacing is not None or ignore_index != -100) and isinstance(target, Tensor) and target.numel():  # a module is checked with a target of nothing
+    elif (spacing is not None or ignore_index != -100) and target.numel():  # a module is checked with a target of nothing
         name = "ignore_index" if spacing is None else "spacing"
         fix = "leave positions out with mask= (True = counts)" if spacing is None else "give it to losskit.distance_map, which makes the distances"
         raise ValueError(f"{name} is for labels, and the target holds distances, {target.dtype}: {fix}")

@@ -102,7 +102,7 @@ def dice_loss(
     Args:
         input: logits or probabilities, (N, C, ...) with samples along axis 0 and classes along `dim`; with task="binary" any shape (N, ...).
         target: "multiclass": class labels of any integer dtype, (N, ...) without the class axis, or a number in [0, 1] for each number of the input (one-hot,
-            soft labels). "multilabel", "binary": the input's shape, 0/1 or in [0, 1], any dtype; "binary" may leave out a class axis of size 1.
+            soft labels). "multilabel", "binary": the input's shape, 0/1 or in [0, 1], any dtype.
         task: "multiclass": softmax over the classes; "multilabel": a sigmoid for each number; "binary": the same with one class. Required.
         smooth: s >= 0, or (above, below) the bar. 0 gives the coefficient as books write it; larger makes small targets count less.
         power: 1, or 2: squares in the denominator, which soft labels need to reach 0.

@@ -167,5 +167,5 @@ def class_alphas(input: Tensor, alpha: float | Numbers | None, task: Task, dim: 
         return None
     if not isinstance(alpha, Real):
         return one_a_class("alpha", alpha, input, task, dim)  # type: ignore[arg-type]
-    axis = labels.class_axis(input, dim)  # which says what is wrong with an input that is none
-    return torch.full((input.shape[axis],), checks.number("alpha", alpha, low=0.0), dtype=torch.promote_types(input.dtype, torch.float32), device=input.device)  # type: ignore[arg-type]
+    classes = labels.count(input, dim)
+    return torch.full((classes,), checks.number("alpha", alpha, low=0.0), dtype=torch.promote_types(input.dtype, torch.float32), device=input.device)  # type: ignore[arg-type]

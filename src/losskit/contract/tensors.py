@@ -1,0 +1,72 @@
+"""What a tensor argument may be: real numbers in plain sight. Whatever else comes is refused by the argument's name, with the way to such a tensor."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.masked import MaskedTensor
+
+from losskit.engines.dispatch import FUSED, PLAIN
+
+FIRST = ("input", "a", "boxes", "labels")  # arguments that all else is made beside
+WITHOUT_MASK = ("mask", "normalizer", "a", "b", "boxes", "labels")  # arguments of functions that have no mask, and those that are no items
+
+
+def check(name: str, x: object) -> None:
+    """A tensor whose memory holds its numbers. A call looks at each of its tensors, so the usual kind is known first."""
+    if type(x) in PLAIN and x.dtype in FUSED and x.layout is torch.strided and not x.is_nested:  # type: ignore[attr-defined]
+        return
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{name} must be a torch.Tensor, got {type(x).__name__}{_made(name, x)}")
+    left_out = "" if name in WITHOUT_MASK else ", and give what it leaves out as mask="
+    if isinstance(x, MaskedTensor):
+        raise TypeError(f"{name} must be a plain tensor, got a MaskedTensor: try {name}.get_data(){left_out}")
+    if x.is_nested:
+        raise TypeError(f"{name} must be a tensor of one shape, got a nested one: try torch.nested.to_padded_tensor({name}, 0){left_out}")
+    if x.layout is not torch.strided:
+        raise TypeError(f"{name} must be a dense tensor, got layout {x.layout}: try {name}.to_dense()")
+    if x.is_quantized:
+        raise TypeError(f"{name} must not be quantised, got {x.dtype}: try {name}.dequantize()")
+    if x.is_complex():
+        raise TypeError(f"{name} must be a real tensor, got {x.dtype}")
+    if x.dtype not in FUSED:
+        raise TypeError(f"{name} must be of a dtype that numbers are computed in, got {x.dtype}" + (f": try {name}.float()" if x.is_floating_point() else ""))
+
+
+def _made(name: str, x: object) -> str:
+    """How to make a tensor of `x`, where it holds numbers."""
+    try:
+        torch.as_tensor(x)
+    except (TypeError, ValueError, RuntimeError):
+        return ""
+    there = "" if name in FIRST else f", device={'a' if name == 'b' else 'input'}.device"
+    return f": try torch.as_tensor({name}{there})"
+
+
+def beside(name: str, x: Tensor, other: str, y: Tensor) -> None:
+    """Two tensors on one device."""
+    if x.device == y.device:
+        return
+    if x.is_meta or y.is_meta:
+        name, other, x, y = (name, other, x, y) if x.is_meta else (other, name, y, x)
+        raise ValueError(f"{name} is on meta, where no tensor has numbers, but {other} is on {y.device}: for shapes alone, try {other}.to('meta')")
+    raise ValueError(f"{name} is on {x.device} but {other} is on {y.device}: try {name}.to({other}.device)")
+
+
+def lasting(x: Tensor) -> Tensor:
+    """A tensor that a backward may keep: over the memory of one made in inference mode, which cannot be saved, another is laid."""
+    if torch.compiler.is_compiling() or not (torch.is_grad_enabled() and x.is_inference()):
+        return x
+    if type(x) not in PLAIN:
+        return x.clone()
+    return torch.empty(0, dtype=x.dtype, device=x.device).set_(x.untyped_storage(), x.storage_offset(), x.shape, x.stride())
+
+
+def all_lasting(input: Tensor, target: Tensor, call: Any) -> tuple[Tensor, Tensor, Any]:
+    """Input, target and the tensors of a call, likewise."""
+    if torch.compiler.is_compiling() or not torch.is_grad_enabled():
+        return input, target, call
+    for x in (input, target, *call.tensors()):
+        if x.is_inference():
+            return lasting(input), lasting(target), call.holding([lasting(y) for y in call.tensors()])
+    return input, target, call

@@ -1,0 +1,176 @@
+"""Whatever a tensor may be, given as each tensor argument of each loss: the result of the plain tensor, or an error that names an argument."""
+
+import inspect
+import re
+
+import numpy
+import pytest
+import torch
+from torch import Tensor
+from torch.masked import masked_tensor
+
+import losskit
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:The given NumPy array is not writable",
+    "ignore:The PyTorch API of (MaskedTensors|nested tensors)",
+    "ignore:Sparse CSR",
+    "ignore:Sparse invariant",
+    "ignore:torch.quantize|.*quantiz",
+    "ignore:Lazy",
+)
+
+
+class Named(Tensor):
+    """A subclass that holds its numbers as plain tensors do."""
+
+
+def inside(mode, x):
+    with mode:
+        return x.clone()
+
+
+def read_only(x):
+    array = x.numpy().copy()
+    array.flags.writeable = False
+    return torch.from_numpy(array)
+
+
+def strided(x):
+    return torch.stack((x, x), -1)[..., 0]
+
+
+def expanded(x):
+    """Not in memory as often as it is seen, where it is the same along an axis."""
+    return x[:1].expand_as(x) if x.dim() and torch.equal(x[:1].expand_as(x), x) else x
+
+
+# a state; it works wherever the plain tensor does, or None: an error that names an argument (or the same result, where it is what is asked for)
+WORKS = {
+    "made in inference mode": lambda x: inside(torch.inference_mode(), x),
+    "made without gradient": lambda x: inside(torch.no_grad(), x),
+    "over read-only memory": read_only,
+    "strided": strided,
+    "expanded": expanded,
+    "the imaginary part of a conjugate": lambda x: torch.complex(x, -x).conj().imag if x.is_floating_point() else x,
+    "a subclass": lambda x: x.as_subclass(Named),
+    "a buffer": lambda x: torch.nn.Buffer(x),
+    "a parameter without gradient": lambda x: torch.nn.Parameter(x, requires_grad=False),
+    "a view of a conjugated view": lambda x: x.conj().resolve_neg(),
+}
+REFUSED = {
+    "quantised": lambda x: torch.quantize_per_tensor(x.float(), 0.1, 0, torch.qint8),
+    "masked": lambda x: masked_tensor(x, torch.ones_like(x, dtype=torch.bool)),
+    "nested": lambda x: torch.nested.nested_tensor(list(x.unbind(0)) if x.dim() else [x]),
+    "nested and jagged": lambda x: torch.nested.nested_tensor(list(x[None].unbind(0)), layout=torch.jagged),
+    "sparse": lambda x: x.to_sparse(),
+    "compressed": lambda x: x.to_sparse_csr() if x.dim() == 2 else x.to_sparse(),
+    "of MKL-DNN": lambda x: x.float().to_mkldnn(),
+    "complex": lambda x: x.to(torch.complex64),
+    "8 bits": lambda x: x.to(torch.float8_e4m3fn),
+    "on meta": lambda x: x.to("meta"),
+    "a list": lambda x: x.tolist(),
+    "an array": lambda x: x.numpy(),
+    "None": lambda x: None,
+    "text": lambda x: "positives?",
+}
+
+
+def settings_of(loss):
+    """The settings without a default, class weights among them left to the tests."""
+    return {name: loss.arguments[0].get(name, "multiclass") for name in loss.required}
+
+
+def tensors_of(loss):
+    """Every tensor argument of a loss, 4 items of 3 classes, 4 x 3 numbers, or 4 boxes."""
+    torch.manual_seed(0)
+    settings = settings_of(loss)
+    x, t, items = torch.randn(4, 3), torch.rand(4, 3), (4, 3)
+    if loss.pattern == "boxes":
+        x, items = torch.tensor([[0.0, 0.0, 1.0, 1.0]]).expand(4, 4) + torch.rand(4, 4) / 4, (4,)
+        t = x + 0.1
+    elif loss.pattern != "elementwise":
+        items = (4, 3) if settings.get("task") == "binary" else (4,)
+        t = {"label": torch.tensor([0, 2, 1, 0]), "position": 2 * torch.rand(4)}.get(loss.target, t.softmax(1))
+    if loss.input == "probability":
+        x = torch.rand(4, 3)
+    elif loss.input == "log-probability":
+        x = x.log_softmax(1)
+    if loss.target == "real" and settings.get("task") == "multiclass" and loss.pattern == "operations":
+        t = torch.randn(4, 3)
+    given = {"input": x, "mask": torch.tensor([True, True, False, True]).reshape(-1, *(1,) * (len(items) - 1)).expand(items).clone()}
+    if loss.target != "none":
+        given["target"] = t
+    parameters = inspect.signature(loss.function).parameters
+    if "sample_weight" in parameters:
+        given["sample_weight"] = torch.rand(items) + 0.5
+    given["normalizer"] = torch.tensor(3.0)
+    return given | {name: torch.tensor([1.0, 0.5, 2.0]) for name in ("weight", "pos_weight") if name in parameters}, settings
+
+
+def called(loss, given, settings):
+    """The loss and its gradient by the input."""
+    given = dict(given)
+    x = given.pop("input")
+    if isinstance(x, Tensor) and x.is_floating_point() and not (x.is_inference() or type(x) is torch.nn.Buffer) and x.is_leaf:
+        x.requires_grad_()
+    positional = (x,) if loss.target == "none" else (x, given.pop("target"))
+    value = loss.function(*positional, **settings, **given)
+    gradient = torch.autograd.grad(value, x)[0] if isinstance(x, Tensor) and x.requires_grad else None
+    return value, gradient
+
+
+LOSSES = list(losskit.LOSSES.values())
+
+
+FUSED = ("l1_loss", "binary_cross_entropy_with_logits", "cross_entropy", "kl_divergence", "dice_loss", "lovasz_loss", "giou_loss")  # one a kind of pass
+
+
+@pytest.mark.parametrize(
+    ("loss", "engine"), [(loss, "torch") for loss in LOSSES] + [(losskit.LOSSES[name], None) for name in FUSED], ids=lambda x: getattr(x, "name", x or "chosen")
+)
+def test_every_state_of_every_tensor(loss, engine):
+    given, settings = tensors_of(loss)
+    force = losskit.use_engine(engine) if engine else inside_nothing()
+    with force:
+        value, gradient = called(loss, {name: x.clone() for name, x in given.items()}, settings)
+        for name in given:
+            for state, change in WORKS.items():
+                other, by = called(loss, {key: change(y.clone()) if key == name else y.clone() for key, y in given.items()}, settings)
+                torch.testing.assert_close(other.as_subclass(Tensor), value, msg=f"{name} {state}")
+                if by is not None:
+                    torch.testing.assert_close(by.as_subclass(Tensor), gradient, msg=f"gradient, {name} {state}")
+            if engine:
+                refused(loss, given, settings, name)
+
+
+def inside_nothing():
+    return torch.enable_grad()
+
+
+def refused(loss, given, settings, name):
+    """States that are no numbers in plain sight."""
+    for state, change in REFUSED.items():
+        if name in ("weight", "pos_weight") and state in ("a list", "an array", "None"):
+            continue  # these are taken
+        if name != "input" and name != "target" and state == "None":
+            continue  # so is this
+        try:
+            other = change(given[name].clone())
+        except (RuntimeError, ValueError):
+            continue  # torch has no such tensor of this kind
+        if isinstance(other, (bool, float, int)):
+            continue
+        try:
+            called(loss, {key: other if key == name else y.clone() for key, y in given.items()}, settings)
+        except (TypeError, ValueError) as error:
+            assert re.match(rf"{name} (must|is on|has)|({'|'.join(given)}) (is on)", str(error)), f"{name} {state}: {error}"
+        else:
+            raise AssertionError(f"{name} {state} was taken")
+
+
+def test_arrays_and_lists_are_taken_as_weights():
+    x, t = torch.randn(4, 3), torch.tensor([0, 2, 1, 0])
+    expected = losskit.cross_entropy(x, t, weight=torch.tensor([1.0, 0.5, 2.0]))
+    for weight in ([1.0, 0.5, 2.0], numpy.array([1.0, 0.5, 2.0])):
+        assert losskit.cross_entropy(x, t, weight=weight) == expected
