@@ -141,6 +141,7 @@ def class_weights(weight: Numbers, input: Tensor, classes: int, name: str = "wei
 def class_vector(name: str, given: Numbers, input: Tensor) -> Tensor:
     """A weight of each number as a tensor that broadcasts to the input. A vector has one number a class: it lies along axis 1, or the last of (C,) and (N, C)."""
     x = numbers(name, given, real_dtype(input.dtype), input.device)
+    tensors.check(name, x)
     if x.dim() != 1 or x.shape[0] == 1 or not input.dim():
         return x
     axis = min(1, input.dim() - 1)
