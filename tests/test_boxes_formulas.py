@@ -7,6 +7,7 @@ from itertools import product
 import pytest
 import torch
 from cases import Case
+from claims import claim
 
 import losskit
 from losskit import LOSSES
@@ -103,6 +104,7 @@ def test_diou_is_iou_and_the_distance_of_the_centres_in_diagonals():
     torch.testing.assert_close(losskit.diou(a, b), losskit.iou(a, b) - distance / diagonal)
 
 
+@claim("giou_loss", "A box inside the other")
 def test_a_box_inside_the_other_has_no_empty_share():
     inside, outside = torch.tensor([[1.0, 2.0, 3.0, 3.0]]), torch.tensor([[0.0, 0.0, 4.0, 5.0]])
     assert losskit.giou(inside, outside).item() == losskit.iou(inside, outside).item() == pytest.approx(0.1)
@@ -135,6 +137,7 @@ def test_the_two_gradients_of_ciou():
     assert (held - whole).abs().max() > 1e-3
 
 
+@claim("ciou_loss", "The paper prints dv/dw")
 def test_the_direction_printed_in_the_paper_leads_uphill():
     """A box too wide: the derivative of v by the width is positive, (8 / pi^2) (a - a*) h / (w^2 + h^2); the paper's has the other sign."""
     a, b = torch.tensor([[0.0, 0.0, 4.0, 1.0]], dtype=torch.float64), torch.tensor([[1.5, 0.0, 2.5, 1.0]], dtype=torch.float64)

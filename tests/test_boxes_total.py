@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from cases import Case
+from claims import claim
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -58,6 +59,7 @@ def exact_middles(a):
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
+@claim("iou_loss", "Every finite input has a finite value")
 def test_fuzz(case):
     @settings(max_examples=max(PAIRS // ENDS**4, 1), deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(xs=ends(), ys=ends(), seed=st.integers(0, 1000))

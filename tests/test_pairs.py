@@ -5,6 +5,7 @@ from fractions import Fraction
 
 import pytest
 import torch
+from claims import claim
 
 import losskit
 from losskit import best_match, pairwise_iou
@@ -135,6 +136,7 @@ def hard(dtype=torch.float32):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("engine", ["cpu", "torch"])
+@claim("pairwise_iou", "Every finite box has finite similarities")
 def test_degenerate_boxes(kind, engine):
     x = hard()
     with losskit.use_engine(engine):
@@ -147,6 +149,7 @@ def test_degenerate_boxes(kind, engine):
 
 
 @pytest.mark.parametrize("engine", ["cpu", "torch"])
+@claim("pairwise_iou", "Boxes that coincide have 1")
 def test_boxes_apart_have_exactly_nothing_in_common(engine):
     a, b = boxes(64), boxes(64, seed=1) + 7.0
     with losskit.use_engine(engine):
@@ -156,6 +159,7 @@ def test_boxes_apart_have_exactly_nothing_in_common(engine):
     assert torch.equal(match.value, torch.zeros(64)) and torch.equal(match.index, torch.zeros(64, dtype=torch.int64))
 
 
+@claim("pairwise_iou", "A box of a out of order")
 def test_disorder_has_its_price_in_a_and_none_in_b():
     square = torch.tensor([[0.0, 0.0, 2.0, 2.0]])
     turned = square[:, [2, 1, 0, 3]]
@@ -166,6 +170,8 @@ def test_disorder_has_its_price_in_a_and_none_in_b():
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("engine", ["cpu", "torch"])
+@claim("pairwise_iou", "NaN in a box is NaN")
+@claim("best_match", "NaN is larger than every number")
 def test_nan_is_seen(kind, engine):
     a, b = boxes(20), boxes(30, seed=1)
     with losskit.use_engine(engine):
@@ -244,6 +250,7 @@ def test_pairs_to_which_nothing_comes_in_are_absent():
 
 @pytest.mark.parametrize("engine", ["cpu", "torch"])
 @pytest.mark.parametrize("shape", [(0, 5), (5, 0), (0, 0)])
+@claim("best_match", "No boxes in b: value -inf")
 def test_no_boxes(engine, shape):
     n, m = shape
     with losskit.use_engine(engine):

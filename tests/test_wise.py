@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from claims import claim
 
 import losskit
 from losskit.testing.boxes import ordinary
@@ -21,6 +22,7 @@ def definition(x, t, mean, alpha=1.9, delta=3.0):
     return beta / (delta * alpha ** (beta - delta)) * torch.exp(distance / diagonal.detach()) * lost, lost.detach()
 
 
+@claim("WIoUv3Loss", "`mean` is a buffer, 1 at first")
 def test_values_gradients_and_the_mean_of_a_training():
     loss = losskit.WIoUv3Loss(momentum=0.25).double()
     mean = torch.ones((), dtype=torch.float64)

@@ -236,8 +236,8 @@ def focal_loss(
         Thousands of easy negatives for each positive (one-stage detectors, small lesions). Start with gamma = 2; values are small, that is no fault.
 
     Edge cases:
-        gamma below 1 has a finite gradient at every logit. gamma = 0 is `binary_cross_entropy_with_logits` (of probabilities, `binary_cross_entropy`) to the last bit, weighted by
-        alpha.
+        gamma below 1 has a finite gradient at every logit. gamma = 0 is `binary_cross_entropy_with_logits` (of probabilities, `binary_cross_entropy`) to the
+        last bit; alpha weighs its two sides.
 
     Differs from torchvision:
         `sigmoid_focal_loss` has alpha=0.25 and reduction="none" by default, and -1 to switch alpha off; for soft targets it mixes p_t, here the two cases are averaged.

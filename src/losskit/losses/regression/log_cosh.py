@@ -33,7 +33,7 @@ def textbook(mp, x, t):
     chinese="""
     对数双曲余弦：输入与目标均为实数。误差小时约为平方的一半，大时约为 |误差| - log 2。
     何时用：想要 Huber 的稳健性，又要处处二阶可导(牛顿法、提升树)时。
-    边界：先算 cosh 再取对数在误差 89 处就会溢出(float32)，这里不会；误差极小时也不丢精度。
+    边界：先算 cosh 再取对数在误差 90 处就会溢出(float32)，这里不会；误差极小时也不丢精度。
     """,
 )
 def log_cosh_loss(
@@ -65,7 +65,7 @@ def log_cosh_loss(
         Where Huber's robustness is wanted with a second derivative everywhere (Newton steps, boosting).
 
     Edge cases:
-        Never forms cosh, which overflows float32 at an error of 89; an error of 1e-10 still gives 5e-21, where log(cosh) gives 0.
+        Never forms cosh, which overflows float32 at an error of 90; an error of 1e-10 still gives 5e-21, where log(cosh) gives 0.
 
     Differs from torch:
         torch has no log-cosh loss.

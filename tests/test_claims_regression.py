@@ -1,0 +1,173 @@
+"""What the docstrings of losses of real values claim. How a claim finds its sentence: `claims.py`."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from claims import claim, slope
+
+import losskit
+
+NONE = dict(reduction="none")
+
+
+@pytest.fixture(autouse=True)
+def engine():
+    with losskit.use_engine("torch"):
+        yield
+
+
+def pair(n=50, dtype=torch.float64):
+    return torch.linspace(-4, 4, n, dtype=dtype), torch.linspace(1, -1, n, dtype=dtype).sin()
+
+
+ERRORS = torch.tensor([1e-3, 1.0, 10.0, 1e4], dtype=torch.float64)
+ZERO = torch.zeros(1, dtype=torch.float64)
+
+
+@claim("barron_loss", "For alpha < 1 far errors pull less")
+def test_barron_pulls_less_far_out():
+    for alpha in (0.5, 0.0, -2.0):
+        pull = slope(losskit.barron_loss, torch.tensor([1.0, 10.0, 100.0, 1e4]), torch.zeros(4), alpha=alpha)[1]
+        assert (pull.diff() < 0).all() and (alpha >= 0 or pull[3] < 1e-9)
+
+
+@claim("barron_loss", "torch has none of the family but L2")
+@claim("charbonnier_loss l2_loss log_cosh_loss quantile_loss", "torch has no")
+@claim("poly_loss dice_loss dice_ce_loss", "torch has no")
+@claim("focal_tversky_loss generalized_cross_entropy generalized_dice_loss jaccard_loss js_divergence log_cosh_dice_loss mcc_loss", "torch has none.")
+@claim("dice_focal_loss symmetric_cross_entropy tversky_loss", "torch has none.")
+def test_torch_has_none():
+    x, t = pair()
+    torch.testing.assert_close(2 * losskit.barron_loss(x, t, alpha=2.0), F.mse_loss(x, t))
+    torch.testing.assert_close(losskit.l2_loss(x, t), F.huber_loss(x, t, delta=100.0))
+    torch.testing.assert_close(losskit.l2_loss(x, t) / 100, F.smooth_l1_loss(x, t, beta=100.0))
+    words = (
+        "charbonnier",
+        "cosh",
+        "quantile",
+        "pinball",
+        "poly",
+        "dice",
+        "tversky",
+        "jaccard",
+        "jensen",
+        "js_div",
+        "matthews",
+        "mcc",
+        "symmetric",
+        "generalized",
+    )
+    for name in (*dir(F), *dir(torch.nn)):
+        assert not ("loss" in name.lower() or "div" in name.lower()) or not any(word in name.lower() for word in words), name
+
+
+@claim("charbonnier_loss", "A perfect prediction costs eps")
+@claim("charbonnier_loss", "Some code adds eps, not its square")
+def test_charbonnier_eps():
+    x, t = pair()
+    assert losskit.charbonnier_loss(x, x, eps=1e-3) == 1e-3
+    torch.testing.assert_close(losskit.charbonnier_loss(x, t, eps=math.sqrt(1e-3), **NONE), ((x - t) ** 2 + 1e-3).sqrt())
+
+
+@claim("charbonnier_loss", "torch has no Charbonnier loss; kornia's fixes eps = 1")
+def test_charbonnier_of_kornia():
+    x, t = pair()
+    torch.testing.assert_close(losskit.charbonnier_loss(x, t, eps=1.0, **NONE) - 1, ((x - t) ** 2 + 1).sqrt() - 1)
+
+
+@claim("huber_loss", "delta times `smooth_l1_loss`")
+@claim("smooth_l1_loss", "`huber_loss` with delta = beta is beta times this")
+@claim("smooth_l1_loss", "Far out the slope is 1")
+def test_huber_and_smooth_l1():
+    for width in (0.1, 1.0, 5.0):
+        huber, smooth = (
+            slope(f, ERRORS, torch.zeros(4), **NONE, **a) for f, a in ((losskit.huber_loss, {"delta": width}), (losskit.smooth_l1_loss, {"beta": width}))
+        )
+        torch.testing.assert_close(huber, tuple(width * part for part in smooth))
+        inside = width > ERRORS
+        torch.testing.assert_close(huber[0][inside], ERRORS[inside] ** 2 / 2)
+        assert huber[1][3] == width and smooth[1][3] == 1
+
+
+@claim("huber_loss smooth_l1_loss", "The same values")
+@claim("l1_loss mse_loss", "Shapes must be equal (torch warns and broadcasts)")
+def test_against_torch():
+    x, t = pair()
+    weight = torch.linspace(0.5, 2, 50, dtype=torch.float64)
+    for name in ("l1_loss", "mse_loss", "huber_loss", "smooth_l1_loss"):
+        ours, theirs = getattr(losskit, name), getattr(F, name)
+        torch.testing.assert_close(ours(x, t, **NONE), theirs(x, t, **NONE))
+        for half in (torch.float16, torch.bfloat16):
+            assert ours(x.to(half), t.to(half)).dtype is torch.float32
+        if name in ("l1_loss", "mse_loss"):
+            torch.testing.assert_close(ours(x, t, sample_weight=weight), theirs(x, t, weight=weight))
+            with pytest.raises(ValueError, match="they must be equal"):
+                ours(x[:, None], t)
+            with pytest.warns(UserWarning, match="broadcast"):
+                theirs(x[:, None], t)
+    each = losskit.huber_loss(x, t, **NONE) * weight
+    torch.testing.assert_close(F.huber_loss(x, t, weight=weight), each.mean())  # its own meaning of a weighted mean
+    torch.testing.assert_close(losskit.huber_loss(x, t, sample_weight=weight), each.sum() / weight.sum())
+
+
+@claim("smooth_l1_loss", "torch's square loses small errors")
+def test_smooth_l1_keeps_small_errors():
+    x, t = torch.tensor([1e-25]), torch.zeros(1)
+    assert F.smooth_l1_loss(x, t, beta=1e-20) == 0
+    torch.testing.assert_close(losskit.smooth_l1_loss(x, t, beta=1e-20), torch.tensor(5e-31), rtol=1e-5, atol=0)
+
+
+@claim("l1_loss", "No derivative exists at x = t")
+@claim("l1_loss", "Near the optimum the gradient does not shrink")
+def test_l1_near_the_optimum():
+    x = torch.tensor([0.0, 1e-6, 1e6, -1e-6])
+    assert slope(losskit.l1_loss, x, torch.zeros(4), reduction="sum")[1].tolist() == [0, 1, 1, -1]
+    assert slope(losskit.smooth_l1_loss, x, torch.zeros(4), reduction="sum")[1][1] < 1e-5
+
+
+@claim("l2_loss", "Two scales go by the name L2")
+@claim("mse_loss", "Twice `l2_loss`")
+@claim("l2_loss", "One outlier of error 100")
+def test_l2_and_mse():
+    x, t = pair()
+    assert torch.equal(2 * losskit.l2_loss(x, t, **NONE), losskit.mse_loss(x, t, **NONE))
+    pull = slope(losskit.l2_loss, torch.tensor([100.0] + [1.0] * 100), torch.zeros(101))[1]
+    torch.testing.assert_close(pull[0], pull[1:].sum())
+
+
+@claim("log_cosh_loss", "Never forms cosh")
+def test_log_cosh_digits():
+    x = torch.tensor([90.0, 1e-10])
+    value = losskit.log_cosh_loss(x, torch.zeros(2), **NONE)
+    torch.testing.assert_close(value, torch.tensor([90 - math.log(2), 5e-21]), rtol=1e-6, atol=0)
+    assert torch.cosh(x).log().tolist() == [math.inf, 0] and torch.cosh(x[0] - 1).isfinite()
+
+
+@claim("mse_loss", "float16 inputs do not overflow")
+def test_mse_of_half_precision():
+    x = torch.tensor([256.0], dtype=torch.float16)
+    assert losskit.mse_loss(x, torch.zeros_like(x)) == 65536 and F.mse_loss(x, torch.zeros_like(x)).isinf()
+
+
+@claim("quantile_loss", "q = 0.5 is half of `l1_loss`")
+@claim("quantile_loss", "Outputs trained for several quantiles may cross")
+def test_quantiles():
+    x, t = pair()
+    assert torch.equal(losskit.quantile_loss(x, t, quantile=0.5, **NONE), losskit.l1_loss(x, t, **NONE) / 2)
+    crossed = torch.tensor([1.0, -1.0])  # the 10 % quantile above the 90 % quantile: nothing in the loss forbids it, and sorting them costs less
+    levels = torch.tensor([0.1, 0.9])
+    cost = [
+        sum(losskit.quantile_loss(x, torch.zeros(()), quantile=float(q)) for x, q in zip(each, levels, strict=True)) for each in (crossed, crossed.sort()[0])
+    ]
+    assert cost[0].isfinite() and cost[1] < cost[0]
+
+
+@claim("quantile_loss", "A quantile near 1 loses digits")
+def test_a_quantile_near_one():
+    q = 1 - 1e-6
+    x, t = torch.tensor([[1.0]]), torch.tensor([0.0])
+    torch.testing.assert_close(losskit.quantile_loss(x, t, quantile=[q]), torch.tensor(1e-6), rtol=1e-6, atol=0)
+    of_a_tensor = losskit.quantile_loss(x, t, quantile=torch.tensor([q]))
+    assert abs(of_a_tensor - 1e-6) > 1e-8
