@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from claims import claim
 from scipy.ndimage import binary_dilation, distance_transform_edt, generate_binary_structure
 
 import losskit
@@ -42,6 +43,7 @@ def test_distances_are_those_of_the_definition(axes, spacing):
 
 
 @pytest.mark.parametrize("axes", PICTURES)
+@claim("boundary_loss", "Distances are theirs for a spacing of 1")
 def test_they_are_the_authors_where_theirs_are_distances(axes):
     """`one_hot2dist` of the paper's code: for a spacing of 1, and no class that fills the picture."""
     mask = np.random.default_rng(0).random((4, *PICTURES[axes])) < 0.6
@@ -64,6 +66,7 @@ def test_signs_and_scale(axes, spacing):
     torch.testing.assert_close(turned, found.movedim(-1, 1))
 
 
+@claim("distance_map", "A class that fills a picture")
 def test_what_has_no_boundary_has_no_distance():
     for x in (torch.zeros(2, 3, 4, dtype=torch.long), torch.ones(2, 3, 4, dtype=torch.bool), torch.full((2, 3, 4), 255, dtype=torch.uint8)):
         for spacing in (None, [2.0, 3.0]):
@@ -73,6 +76,7 @@ def test_what_has_no_boundary_has_no_distance():
     assert losskit.distance_map(torch.zeros(2, 0, 4, dtype=torch.long), num_classes=2).shape == (2, 2, 0, 4)
 
 
+@claim("distance_map", "Distances: ")
 def test_tasks_and_axes():
     labels = torch.randint(0, 3, (2, 4, 5))
     maps = losskit.distance_map(labels, num_classes=3)

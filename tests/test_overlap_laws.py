@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from cases import Case, one
+from claims import claim
 
 import losskit
 from losskit import LOSSES
@@ -221,6 +222,7 @@ TABLE = {  # value and gradient by each probability: prediction empty, and not
 
 
 @pytest.mark.parametrize("empty", TABLE)
+@claim("dice_loss", "A class whose target is empty, by `empty`")
 def test_table_of_empty_targets(empty: str, engine: str) -> None:
     """The table in the docstring of `dice_loss`, number by number, and how many classes the mean counts."""
     t = torch.tensor([[0.0] * 4, [1.0, 0.0, 1.0, 0.0]])[None]

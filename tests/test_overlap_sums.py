@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from claims import claim
 
 import losskit
 
@@ -100,6 +101,7 @@ def test_a_loss_of_ones_own_from_the_sums(name, formula, engine):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+@claim("overlap_sums", "Absent items (ignored, masked) add 0")
 def test_absent_items_add_nothing_whatever_they_hold(engine):
     x = torch.tensor([[[1.0, float("nan"), 2.0], [0.0, float("inf"), -1.0]]]).requires_grad_()
     t = torch.tensor([[0, -100, 1]])

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, get_args
 import pytest
 import torch
 import torch.nn.functional as F
+from claims import claim
 
 import losskit
 from losskit import LOSSES
@@ -203,6 +204,8 @@ def nnunet(task, over, dice_weight=1.0, ce_weight=0.0):
 
 @pytest.mark.parametrize("over", ["sample", "batch"])
 @pytest.mark.parametrize("task", TASKS)
+@claim("like", "nnU-Net's Dice is minus the coefficient")
+@claim("like", "It trains labels without background")
 def test_nnunet(task, over):
     for x, labels in (*named_batches().values(), *random_batches()):
         x, t = batch(task, x, labels)

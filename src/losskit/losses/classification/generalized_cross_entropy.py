@@ -65,7 +65,7 @@ def generalized_cross_entropy(
         mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`; an item is one row of classes.
 
     Returns:
-        A scalar, or with reduction="none" the input's shape without the class axis; in [0, 1/q].
+        A scalar, or with reduction="none" the input's shape without the class axis; in [0, 1/q], times the class's weight.
 
     Raises:
         TypeError: `input` is not floating point, labels are not integers, an argument is not a number. ValueError: shapes do not fit, there is one class only, a label is no class,

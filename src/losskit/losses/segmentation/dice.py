@@ -122,7 +122,8 @@ def dice_loss(
         normalizer: a number or 0-d tensor that replaces the denominator of the average.
 
     Returns:
-        A scalar, or with average="none" (N, C), or (C,) over the batch; in [0, 1]. What does not count reads 0 there.
+        A scalar, or with average="none" (N, C), or (C,) over the batch; in [0, 1], below 0 where `smooth` adds more above the bar than below. What
+        does not count reads 0 there.
 
     Raises:
         TypeError: `input` is not floating point, labels are not integers. ValueError: shapes do not fit, a label is no class, a target or probability lies

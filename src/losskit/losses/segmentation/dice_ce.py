@@ -90,7 +90,7 @@ def dice_ce_loss(
         task, power, from_logits, over, average, empty, ignore_index, dim, mask: as in `dice_loss`; average="none" raises.
 
     Returns:
-        A scalar in [0, inf); with return_parts=True the pair (loss, parts).
+        A scalar in [0, inf), below 0 where `smooth` adds more above the bar than below; with return_parts=True the pair (loss, parts).
 
     Raises:
         TypeError, ValueError: as `dice_loss`; `dice_weight` or `ce_weight` below 0, average="none", soft labels or probabilities that do not sum to 1.

@@ -89,7 +89,7 @@ def focal_tversky_loss(
         task, power, from_logits, over, average, background, empty, weight, ignore_index, dim, process_group, mask, normalizer: as in `dice_loss`.
 
     Returns:
-        A scalar, or with average="none" (N, C), or (C,) over the batch; in [0, 1].
+        A scalar, or with average="none" (N, C), or (C,) over the batch; in [0, 1], above with power=2 and unequal prices.
 
     Raises:
         TypeError, ValueError: as `dice_loss`; `alpha` or `beta` below 0, `gamma` not above 0.

@@ -75,7 +75,7 @@ def generalized_dice_loss(
         task, power, from_logits, background, ignore_index, dim, process_group, mask, normalizer: as in `dice_loss`. (There is no average: classes are joined.)
 
     Returns:
-        A scalar in [0, 1].
+        A scalar in [0, 1], below 0 where `smooth` adds more above the bar than below.
 
     Raises:
         TypeError, ValueError: as `dice_loss`; `volume_weight` is unknown.

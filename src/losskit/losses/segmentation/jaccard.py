@@ -105,7 +105,7 @@ def jaccard_loss(
         task, power, from_logits, over, average, background, empty, weight, ignore_index, dim, process_group, mask, normalizer: as in `dice_loss`.
 
     Returns:
-        A scalar, or with average="none" (N, C), or (C,) over the batch; in [0, 1].
+        A scalar, or with average="none" (N, C), or (C,) over the batch; in [0, 1], below 0 where `smooth` adds more above the bar than below.
 
     Raises:
         TypeError, ValueError: as `dice_loss`.

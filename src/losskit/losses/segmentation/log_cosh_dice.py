@@ -74,7 +74,8 @@ def log_cosh_dice_loss(
         task, power, from_logits, over, average, background, empty, weight, ignore_index, dim, process_group, mask, normalizer: as in `dice_loss`.
 
     Returns:
-        A scalar, or with average="none" (N, C), or (C,) over the batch; in [0, log cosh 1 = 0.4338].
+        A scalar, or with average="none" (N, C), or (C,) over the batch; in [0, log cosh 1 = 0.4338], above with empty="mass" or where
+        `smooth` adds more above the bar than below.
 
     Raises:
         TypeError, ValueError: as `dice_loss`.

@@ -82,7 +82,8 @@ def mcc_loss(
         task, from_logits, over, average, background, empty, weight, ignore_index, dim, process_group, mask, normalizer: as in `dice_loss`.
 
     Returns:
-        A scalar, or with average="none" (N, C), or (C,) over the batch; in [0, 2]: 0 perfect, 1 no better than chance, 2 everything swapped.
+        A scalar, or with average="none" (N, C), or (C,) over the batch; in [0, 2]: 0 perfect, 1 no better than chance, 2 everything
+        swapped; below 0 where `smooth` adds more above the bar than below.
 
     Raises:
         TypeError, ValueError: as `dice_loss`.

@@ -81,7 +81,8 @@ def tversky_loss(
         task, power, from_logits, over, average, background, empty, weight, ignore_index, dim, process_group, mask, normalizer: as in `dice_loss`.
 
     Returns:
-        A scalar, or with average="none" (N, C), or (C,) over the batch; in [0, 1].
+        A scalar, or with average="none" (N, C), or (C,) over the batch; in [0, 1], below 0 where `smooth` adds more above the bar than below,
+        on either side with power=2 and unequal prices.
 
     Raises:
         TypeError, ValueError: as `dice_loss`; `alpha` or `beta` below 0.
