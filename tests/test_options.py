@@ -21,6 +21,7 @@ VALUES: dict[str, list[Any]] = {  # of options whose type does not say what else
     "q": [0.3],
     "log_zero": [-2.0],
     "ignore_index": [1],
+    "missing": [1.0],
     "spacing": [(2.0,)],
     "process_group": ["world"],
 }
@@ -107,7 +108,7 @@ def difference(context: Context, name: str, value: object) -> bool:
 @pytest.mark.parametrize("context", [c for c in CONTEXTS if c.kind != "chance"], ids=str)
 def test_honoured_or_refused(context: Context) -> None:
     for name in context.loss.settings:
-        if name in context.settings or (name == "ignore_index" and context.kind not in ("label", "mask")):
+        if name in context.settings:
             continue
         values = alternatives(context, name)
         assert values, f"no other value of {name} is known: give VALUES one"

@@ -190,7 +190,11 @@ def apart(name, settings, x, t, task, **more):
         if "weight" in common:
             common["weight"] = common["weight"][:, None]
     if name == "dice_ce_loss":
-        second = losskit.cross_entropy(x, t, **common) if multiclass else losskit.binary_cross_entropy_with_logits(x, t, **common)
+        if multiclass:
+            second = losskit.cross_entropy(x, t, **common)
+        else:
+            of = losskit.binary_cross_entropy_with_logits if common.pop("from_logits", True) else losskit.binary_cross_entropy
+            second = of(x, t, **common)
         return settings.get("dice_weight", 1.0) * first + settings.get("ce_weight", 1.0) * second
     common.pop("weight", None)
     own = {k: settings[k] for k in ("gamma", "alpha") if k in settings}
@@ -217,7 +221,7 @@ def test_compounds_are_the_sum_of_their_parts(name, settings, task, from_logits,
     if not from_logits:
         x = (x.softmax(1) if task != "multilabel" else x.sigmoid()).detach().requires_grad_()
     task = "multiclass" if task == "soft" else task
-    more = dict(mask=mask, ignore_index=7, from_logits=from_logits)
+    more = dict(mask=mask, ignore_index=-100 if t.is_floating_point() else 7, from_logits=from_logits)
     if name == "dice_ce_loss":
         more["weight"] = torch.tensor([0.5, 2.0, 1.0, 1.5])
     with engine_of(engine, plain=not from_logits):

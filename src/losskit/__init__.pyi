@@ -91,9 +91,11 @@ class BCELoss(LossModule):
     weight: torch.Tensor | None
     pos_weight: torch.Tensor | None
     label_smoothing: float
+    ignore_index: int | None
+    missing: float | None
     reduction: Literal["none", "mean", "sum"]
 
-    def __init__(self, *, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, pos_weight: torch.Tensor | collections.abc.Sequence[float] | None = None, label_smoothing: float = 0.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, pos_weight: torch.Tensor | collections.abc.Sequence[float] | None = None, label_smoothing: float = 0.0, ignore_index: int | None = None, missing: float | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class BCEWithLogitsLoss(LossModule):
     """Binary cross-entropy of logits; binary and multi-label."""
@@ -101,9 +103,11 @@ class BCEWithLogitsLoss(LossModule):
     weight: torch.Tensor | None
     pos_weight: torch.Tensor | None
     label_smoothing: float
+    ignore_index: int | None
+    missing: float | None
     reduction: Literal["none", "mean", "sum"]
 
-    def __init__(self, *, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, pos_weight: torch.Tensor | collections.abc.Sequence[float] | None = None, label_smoothing: float = 0.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, pos_weight: torch.Tensor | collections.abc.Sequence[float] | None = None, label_smoothing: float = 0.0, ignore_index: int | None = None, missing: float | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class BarronLoss(LossModule):
     """Barron's general robust loss between real values `input` and `target`: `alpha` sets how much outliers count."""
@@ -121,9 +125,11 @@ class BinaryCrossEntropyLoss(LossModule):
     weight: torch.Tensor | None
     pos_weight: torch.Tensor | None
     label_smoothing: float
+    ignore_index: int | None
+    missing: float | None
     reduction: Literal["none", "mean", "sum"]
 
-    def __init__(self, *, from_logits: bool, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, pos_weight: torch.Tensor | collections.abc.Sequence[float] | None = None, label_smoothing: float = 0.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, from_logits: bool, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, pos_weight: torch.Tensor | collections.abc.Sequence[float] | None = None, label_smoothing: float = 0.0, ignore_index: int | None = None, missing: float | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class BoundaryLoss(LossModule):
     """Boundary loss of logits (default) or, with from_logits=False, of probabilities: probability times signed distance to the target's boundary."""
@@ -284,10 +290,11 @@ class FocalLoss(LossModule):
     from_logits: bool
     label_smoothing: float
     dim: int
-    ignore_index: int
+    ignore_index: int | None
+    missing: float | None
     reduction: Literal["none", "mean", "sum"]
 
-    def __init__(self, *, task: Literal["binary", "multilabel", "multiclass"] = "binary", alpha: float | torch.Tensor | collections.abc.Sequence[float] | None = None, gamma: float = 2.0, from_logits: bool = True, label_smoothing: float = 0.0, dim: int = 1, ignore_index: int = -100, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, task: Literal["binary", "multilabel", "multiclass"] = "binary", alpha: float | torch.Tensor | collections.abc.Sequence[float] | None = None, gamma: float = 2.0, from_logits: bool = True, label_smoothing: float = 0.0, dim: int = 1, ignore_index: int | None = None, missing: float | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class FocalTverskyLoss(LossModule):
     """Focal Tversky loss of logits (default) or, with from_logits=False, of probabilities: the Tversky loss of each class to a power."""
@@ -531,9 +538,10 @@ class QualityFocalLoss(LossModule):
     """Quality focal loss (QFL) of logits against qualities in [0, 1]: binary cross-entropy that fades as the score comes near the quality."""
 
     beta: float
+    ignore_index: int | None
     reduction: Literal["none", "mean", "sum"]
 
-    def __init__(self, *, beta: float = 2.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, beta: float = 2.0, ignore_index: int | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class QuantileLoss(LossModule):
     """Quantile (pinball) loss between real values `input` and `target`: the best constant input is the quantile of the targets."""
@@ -600,9 +608,10 @@ class VarifocalLoss(LossModule):
     alpha: float
     gamma: float
     iou_weighted: bool
+    ignore_index: int | None
     reduction: Literal["none", "mean", "sum"]
 
-    def __init__(self, *, alpha: float = 0.75, gamma: float = 2.0, iou_weighted: bool = True, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, alpha: float = 0.75, gamma: float = 2.0, iou_weighted: bool = True, ignore_index: int | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class WIoULoss(LossModule):
     """WIoU loss (Wise-IoU, version 1) of boxes against the boxes they should be: 1 - IoU times exp of the squared distance of the centres in diagonals."""

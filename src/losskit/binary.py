@@ -20,6 +20,8 @@ def either(
     weight: Numbers | None = None,
     pos_weight: Numbers | None = None,
     label_smoothing: float = 0.0,
+    ignore_index: int | None = None,
+    missing: float | None = None,
     mask: Tensor | None = None,
     sample_weight: Tensor | None = None,
     normalizer: Normalizer | None = None,
@@ -33,7 +35,7 @@ def either(
     checks.flag("from_logits", from_logits)
     chosen = binary_cross_entropy_with_logits if from_logits else binary_cross_entropy
     return chosen(
-        input, target, weight=weight, pos_weight=pos_weight, label_smoothing=label_smoothing,
+        input, target, weight=weight, pos_weight=pos_weight, label_smoothing=label_smoothing, ignore_index=ignore_index, missing=missing,
         mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction,
     )  # fmt: skip
 

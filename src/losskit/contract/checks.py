@@ -20,7 +20,8 @@ Numbers = Tensor | Sequence[float]  # weights: a tensor, or a list that becomes 
 
 # arguments that must lie in [0, 1], and what to do where they do not
 UNIT_INPUT = {"input": "for logits, leave from_logits=True"}
-UNIT_TARGET = {"target": "targets are probabilities or 0/1 labels"}
+UNIT_TARGET = {"target": "targets are probabilities or 0/1 labels{mark}"}  # {mark}: what to do with a whole number that marks what is absent
+SOFT_TARGET = {"target": "targets are probabilities. To leave an item out, use mask= (True = counts), without the class axis"}
 
 _validating: ContextVar[bool] = ContextVar("losskit_validate", default=False)
 
@@ -290,4 +291,6 @@ def in_unit(hints: Mapping[str, str], numbers: Sequence[Tensor], counts: Tensor 
             bad = bad & counts
         if bool(bad.any()):
             place = tuple(bad.nonzero()[0].tolist())
-            raise ValueError(f"{name} must lie in [0, 1] (rounding up to 1e-6 is forgiven), got {x[place].item()} at index {place}: {hint}")
+            value = x[place].item()
+            mark = f". If {value:g} marks what to leave out, pass ignore_index={value:.0f}, or mask=target != {value:.0f}" if float(value).is_integer() else ""
+            raise ValueError(f"{name} must lie in [0, 1] (rounding up to 1e-6 is forgiven), got {value} at index {place}: {hint.format(mark=mark)}")

@@ -9,7 +9,7 @@ from torch.distributed import ProcessGroup
 
 from losskit.contract import checks, labels
 from losskit.contract.groups import joined
-from losskit.contract.overlap import Prepared, Task, labels_kept, overlap, prepare, scoring
+from losskit.contract.overlap import Prepared, Task, overlap, prepare, scoring
 from losskit.contract.scores import Extra
 from losskit.engines.call import Overlap, real_dtype
 
@@ -70,7 +70,7 @@ def counted(ready: Prepared, task: Task) -> Tensor | None:
     call, factor = ready.call, ready.call.factor
     if task == "multiclass":
         return factor
-    kept = labels_kept(ready.target, call.ignore)
+    kept = labels.kept(ready.target, call.ignore)
     if factor is None:
         return kept
     return kept & (factor if factor.dim() == kept.dim() else factor.unsqueeze(call.dim))

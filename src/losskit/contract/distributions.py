@@ -108,6 +108,7 @@ def distributions(
     elif target_is == "positions":
         kind, axis = "position", labels.positions(input, target, dim)
     else:
+        labels.only_labels(ignore_index, input)
         kind, axis = "distribution", check_pair(input, target, dim, ONE_LOG if target_is == "log_probabilities" else ONE_PROBABILITY)
     own = None if weight is None else labels.class_weights(weight, input, input.shape[axis])
     one_class = input.select(axis, 0)
@@ -172,6 +173,8 @@ def from_distributions(
     if reduction not in REDUCTIONS:
         checks.one_of("reduction", reduction, REDUCTIONS)
     soft = labels.soft(input, target)
+    if soft:
+        labels.only_labels(ignore_index, input)
     fix = BOTH_LOGS if logs else BOTH
     axis = check_pair(input, target, dim, fix + ", " + BOTH_TARGETS) if soft else labels.pair(input, target, dim, fix)
     classes = input.shape[axis]

@@ -1,13 +1,15 @@
 """Checks of class labels, and of positions between classes, and the messages when they are wrong."""
 
 import math
+from functools import reduce
+from operator import and_
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from losskit.contract import tensors
-from losskit.contract.checks import Numbers, both, moved, numbers, readable, shown, values, without
+from losskit.contract.checks import Numbers, both, moved, number, numbers, readable, shown, values, without
 from losskit.engines.call import real_dtype
 from losskit.engines.language import ROUNDING
 
@@ -174,14 +176,34 @@ def of_labels(weight: Tensor, target: Tensor) -> Tensor:
     return torch.nn.functional.embedding(target, weight.detach()[:, None])[..., 0]
 
 
-def kept(target: Tensor, ignore_index: int) -> Tensor:
-    """Which items are not ignored. torch would read -100 as 156 for labels of uint8."""
+def kept(target: Tensor, mark: float) -> Tensor:
+    """Which numbers are not those that mark what is absent. torch would read -100 as 156 for labels of uint8."""
+    if target.is_floating_point():
+        return ~target.isnan() if mark != mark else target != mark
     if target.dtype is torch.bool:
         target = target.to(torch.uint8)
     info = torch.iinfo(target.dtype)
-    if not info.min <= ignore_index <= info.max:
+    if not info.min <= mark <= info.max or mark != int(mark):
         return torch.ones_like(target, dtype=torch.bool)
-    return target != ignore_index
+    return target != int(mark)
+
+
+def present(target: Tensor, ignore_index: int | None, missing: float | None, mask: Tensor | None) -> Tensor:
+    """A mask of the numbers that neither marks as absent, and that the given mask, a bool tensor, does not."""
+    marks: list[float] = [] if ignore_index is None else [index(ignore_index)]
+    if missing is not None:
+        marks.append(math.nan if missing != missing else number("missing", missing, infinite=True))
+    found = [kept(target, mark) for mark in marks] + ([] if mask is None else [mask])
+    return reduce(and_, found)
+
+
+def only_labels(ignore_index: int, input: Tensor) -> None:
+    """Refuses to ignore a label where the target is distributions."""
+    if index(ignore_index) != -100:
+        raise ValueError(
+            f"ignore_index={ignore_index} is a label, and the target holds probabilities, of the input's shape {shown(input.shape)}: leave items out with mask= "
+            "(True = counts), without the class axis"
+        )
 
 
 def refuse(target: Tensor, classes: int, ignore_index: int, counts: Tensor | None) -> None:

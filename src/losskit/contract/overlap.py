@@ -65,6 +65,8 @@ def prepare(
                 f'{checks.shown(input.shape)}: for class labels, try task="multiclass"'
             )
         checks.pair(input, target)
+        if task == "multiclass":
+            labels.only_labels(ignore_index, input)
     factor = None
     if mask is not None:
         factor = of_positions(mask, target if labelled else target.select(axis, 0)) if task == "multiclass" else of_numbers(mask, input, axis)
@@ -220,19 +222,14 @@ def refuse_outside(ready: Prepared) -> None:
         counts = call.factor if call.factor.dim() == x.dim() or call.kind == "label" else call.factor.unsqueeze(call.dim)
     if call.kind == "number":
         if call.link != "softmax":
-            kept = labels_kept(t, call.ignore)
+            kept = labels.kept(t, call.ignore)
             counts = kept if counts is None else counts & kept
-        checks.in_unit(checks.UNIT_TARGET, (t.detach(),), counts)
+        checks.in_unit(checks.SOFT_TARGET if call.link == "softmax" else checks.UNIT_TARGET, (t.detach(),), counts)
     else:
         kept = labels.kept(t, call.ignore)
         counts = (kept if counts is None else counts & kept).unsqueeze(call.dim)
     if call.link == "identity":
         checks.in_unit(checks.UNIT_INPUT, (x.detach(),), counts)
-
-
-def labels_kept(t: Tensor, ignore: int) -> Tensor:
-    """Which numbers are not ignored."""
-    return t != ignore if t.is_floating_point() else labels.kept(t, ignore)
 
 
 def overlap_loss(

@@ -32,16 +32,22 @@ def elementwise(
     field: tuple[str, Numbers] | None = None,
     unit: Mapping[str, str] = NOWHERE,
     mass: bool = False,
+    ignore_index: int | None = None,
+    missing: float | None = None,
 ) -> Tensor:
     """An elementwise loss under the contract.
 
     `weight` multiplies the losses but not the denominator (as torch's argument of that name); `field` is a named parameter that varies by element;
     `unit` names the arguments that must lie in [0, 1], with a hint each: the formula gives NaN for what does not, and only a NaN makes anyone look for the reason.
-    `mass` makes the sum of the targets, at least 1, the denominator in place of the count.
+    `mass` makes the sum of the targets, at least 1, the denominator in place of the count. Elements whose target is `ignore_index`, or `missing`, are absent.
     """
     if reduction not in REDUCTIONS:
         checks.one_of("reduction", reduction, REDUCTIONS)
     checks.pair(input, target)
+    if ignore_index is not None or missing is not None:
+        if mask is not None:
+            checks.mask(mask, input)
+        mask = labels.present(target, ignore_index, missing, mask)
     factors: tuple[Tensor, ...] = ()
     variable: Tensor | None = None
     if mask is not None or sample_weight is not None or weight is not None or field is not None:

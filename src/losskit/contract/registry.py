@@ -13,7 +13,17 @@ Task = Literal["regression", "binary classification", "classification", "segment
 Pattern = Literal["elementwise", "rows", "overlap", "ranked", "boxes", "operations"]  # operations: none of its own, but those of others
 LossFunction = TypeVar("LossFunction", bound=Callable[..., Any])
 
-HANDLING = ("reduction", "task", "dim", "ignore_index", "inplace", "return_parts", "box_format", "spacing")  # settings that leave an item's loss as it is
+HANDLING = (
+    "reduction",
+    "task",
+    "dim",
+    "ignore_index",
+    "missing",
+    "inplace",
+    "return_parts",
+    "box_format",
+    "spacing",
+)  # settings that leave an item's loss as it is
 # the same for losses of overlap, whose formula sees sums only
 OVERLAP_HANDLING = (*HANDLING, "power", "from_logits", "over", "average", "background", "empty", "weight", "process_group", "classes")
 TENSOR_ARGUMENTS = ("mask", "sample_weight", "normalizer")  # what `forward` takes besides input and target

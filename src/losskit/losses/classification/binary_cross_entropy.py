@@ -38,7 +38,7 @@ def textbook(mp, x, t, weight, pos_weight, label_smoothing):
     chinese="""
     二元交叉熵：输入是概率，与 torch 的 binary_cross_entropy 一致；目标是 0/1 标签或 [0, 1] 内的概率。输入是 logits 时用 binary_cross_entropy_with_logits。
     何时用：模型只给出概率时；自己的网络最好输出 logits，接近 0 与 1 的概率在 float32 里已经丢了位数。
-    边界：概率恰为 0 或 1 且判错时按最小正数计(float32 下损失 103.28)，梯度很大但有限，不会出现无穷大。
+    边界：概率恰为 0 或 1 且判错时按最小正数计(float32 下损失 103.28)，梯度很大但有限，不会出现无穷大；等于 ignore_index 或 missing(可为 NaN)的目标视为不存在。
     """,
 )
 def binary_cross_entropy(
@@ -48,6 +48,8 @@ def binary_cross_entropy(
     weight: Numbers | None = None,
     pos_weight: Numbers | None = None,
     label_smoothing: float = 0.0,
+    ignore_index: int | None = None,
+    missing: float | None = None,
     mask: Tensor | None = None,
     sample_weight: Tensor | None = None,
     normalizer: Normalizer | None = None,
@@ -61,7 +63,7 @@ def binary_cross_entropy(
     Args:
         input: probabilities p in [0, 1], any shape. Rounding outside [0, 1] up to 1e-6 is forgiven. Logits: `binary_cross_entropy_with_logits`.
         target: 0/1 labels of any dtype, or probabilities in [0, 1]; the same shape.
-        weight, pos_weight, label_smoothing: as in `binary_cross_entropy_with_logits`.
+        weight, pos_weight, label_smoothing, ignore_index, missing: as in `binary_cross_entropy_with_logits`.
         mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`.
 
     Returns:
@@ -99,6 +101,8 @@ def binary_cross_entropy(
         weight=weight,
         unit={"input": "for logits, call binary_cross_entropy_with_logits"} | checks.UNIT_TARGET,
         mask=mask,
+        ignore_index=ignore_index,
+        missing=missing,
         sample_weight=sample_weight,
         normalizer=normalizer,
         reduction=reduction,

@@ -76,7 +76,7 @@ def textbook(mp, x, t, weight, pos_weight, label_smoothing):
     chinese="""
     二元交叉熵：输入是 logits，目标是 0/1 标签或 [0, 1] 内的概率；输入是概率时用 binary_cross_entropy，与 torch 同名函数一致。
     何时用：二分类与多标签分类的默认选择；正例稀少时用 pos_weight，难例淹没在易例中时用 focal。
-    边界：logit 为 ±1e4 时数值与梯度仍然准确，±inf 处取极限。
+    边界：logit 为 ±1e4 时数值与梯度仍然准确，±inf 处取极限；等于 ignore_index 或 missing(可为 NaN)的目标视为不存在。
     """,
 )
 def binary_cross_entropy_with_logits(
@@ -86,6 +86,8 @@ def binary_cross_entropy_with_logits(
     weight: Numbers | None = None,
     pos_weight: Numbers | None = None,
     label_smoothing: float = 0.0,
+    ignore_index: int | None = None,
+    missing: float | None = None,
     mask: Tensor | None = None,
     sample_weight: Tensor | None = None,
     normalizer: Normalizer | None = None,
@@ -105,6 +107,8 @@ def binary_cross_entropy_with_logits(
         pos_weight: multiplies the positive term; likewise. No gradient. A vector of C numbers lies along the class axis of (N, C, ...), as in
             `cross_entropy`; classes last are (N, L, C) with pos_weight[None, None].
         label_smoothing: s in [0, 1], pulls targets towards 1/2.
+        ignore_index: the number that marks absent elements: a target that equals it is as good as deleted. None: nothing is left out, and nothing looked for.
+        missing: the same for any number, or math.nan: targets that are NaN are absent.
         mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`.
 
     Returns:
@@ -145,6 +149,8 @@ def binary_cross_entropy_with_logits(
         weight=weight,
         unit=checks.UNIT_TARGET,
         mask=mask,
+        ignore_index=ignore_index,
+        missing=missing,
         sample_weight=sample_weight,
         normalizer=normalizer,
         reduction=reduction,

@@ -182,7 +182,7 @@ def textbook(mp, x, t, task, alpha, gamma, from_logits, label_smoothing):
     Focal 损失：输入默认是 logits，目标是 0/1 标签(或 [0, 1] 内的概率)；task="multiclass" 时输入是各类别的 logits，目标是类别编号。
     在交叉熵上乘以 (1 - p_t)^gamma，使已经判对的样本几乎不起作用。
     何时用：正负极不均衡、易例极多的任务，如单阶段检测器；gamma 常取 2(越大越忽略易例)，alpha 是正例的权重(论文取 0.25)。
-    边界：gamma = 0 即(加权的)二元交叉熵；gamma < 1 时在饱和处也没有 NaN；按正例数归一化用 normalizer="positives"。
+    边界：gamma = 0 即(加权的)二元交叉熵；gamma < 1 时在饱和处也没有 NaN；按正例数归一化用 normalizer="positives"；等于 ignore_index 或 missing(可为 NaN)的目标视为不存在。
     """,
 )
 def focal_loss(
@@ -195,7 +195,8 @@ def focal_loss(
     from_logits: bool = True,
     label_smoothing: float = 0.0,
     dim: int = 1,
-    ignore_index: int = -100,
+    ignore_index: int | None = None,
+    missing: float | None = None,
     mask: Tensor | None = None,
     sample_weight: Tensor | None = None,
     normalizer: Normalizer | Literal["positives"] | None = None,
@@ -220,7 +221,8 @@ def focal_loss(
         from_logits: False if the input is probabilities. Rounding outside [0, 1] up to 1e-6 is forgiven.
         label_smoothing: s in [0, 1], multi-class only.
         dim: the class axis of multi-class and multi-label; "binary" has none.
-        ignore_index: the label of items that are absent, multi-class only.
+        ignore_index: the number that marks absent elements: a target that equals it is as good as deleted. None: nothing is left out; multi-class -100.
+        missing: the same for any number, or math.nan: targets that are NaN are absent. Not multi-class, whose labels are integers.
         normalizer: a number or 0-d tensor, or "positives" (not multi-class): the (weighted) sum of the targets that count, at least 1, as detectors do.
             alpha is no part of the denominator, which is held constant in the gradient to the target.
         mask, sample_weight, reduction: as in every loss, see `losskit.contract`.
@@ -261,8 +263,10 @@ def focal_loss(
     if task == "multiclass":
         if isinstance(normalizer, str):
             raise ValueError(f'normalizer must be a number or a 0-d tensor for task="multiclass", which has no positives, got {normalizer!r}')
+        if missing is not None:
+            raise ValueError(f'missing={missing!r} needs task="binary" or "multilabel": class labels are integers, of which ignore_index= marks what is absent')
         return _multiclass(
-            input, target, alpha, gamma, smoothing, from_logits, ignore_index,
+            input, target, alpha, gamma, smoothing, from_logits, -100 if ignore_index is None else ignore_index,
             dict(dim=dim, mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction),
         )  # fmt: skip
     if smoothing:
@@ -284,6 +288,8 @@ def focal_loss(
         field=None if alphas is None else ("alpha", alphas),
         unit=checks.UNIT_TARGET if from_logits else checks.UNIT_INPUT | checks.UNIT_TARGET,
         mass=isinstance(normalizer, str),
+        ignore_index=ignore_index,
+        missing=missing,
         mask=mask,
         sample_weight=sample_weight,
         normalizer=None if isinstance(normalizer, str) else normalizer,

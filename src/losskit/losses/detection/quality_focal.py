@@ -78,6 +78,7 @@ def quality_focal_loss(
     target: Tensor,
     *,
     beta: float = 2.0,
+    ignore_index: int | None = None,
     mask: Tensor | None = None,
     sample_weight: Tensor | None = None,
     normalizer: Normalizer | None = None,
@@ -93,6 +94,7 @@ def quality_focal_loss(
         input: logits x, any shape, any real value; a detector's are (N, classes).
         target: qualities t in [0, 1], the same shape: the IoU of the box where the class is the object's, 0 everywhere else. It may require a gradient.
         beta: how fast what is nearly right fades: 0, or any number >= 1; 0 is cross-entropy.
+        ignore_index: the number that marks absent elements: a target that equals it is as good as deleted. None: nothing is left out.
         mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`. Detectors divide the sum by the number of positives:
             normalizer=(target > 0).sum().clamp(min=1).
 
@@ -130,4 +132,7 @@ def quality_focal_loss(
         form, params = binary_cross_entropy_with_logits.plain, ()
     elif beta == 2.0:
         form, params = squared, ()
-    return elementwise(form, input, target, params, unit=checks.UNIT_TARGET, mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction)
+    return elementwise(
+        form, input, target, params, unit=checks.UNIT_TARGET, ignore_index=ignore_index,
+        mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction,
+    )  # fmt: skip

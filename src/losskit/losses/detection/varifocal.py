@@ -75,6 +75,7 @@ def varifocal_loss(
     alpha: float = 0.75,
     gamma: float = 2.0,
     iou_weighted: bool = True,
+    ignore_index: int | None = None,
     mask: Tensor | None = None,
     sample_weight: Tensor | None = None,
     normalizer: Normalizer | None = None,
@@ -92,6 +93,7 @@ def varifocal_loss(
         alpha: weight of the background, >= 0; not `focal_loss`'s, which weighs the positives.
         gamma: how fast easy background fades, >= 0.
         iou_weighted: whether an object weighs as much as its quality, or 1.
+        ignore_index: the number that marks absent elements: a target that equals it is as good as deleted. None: nothing is left out.
         mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`. Detectors divide the sum by the number of positives:
             normalizer=(target > 0).sum().clamp(min=1).
 
@@ -131,6 +133,7 @@ def varifocal_loss(
         target,
         (alpha, gamma, flat, share),
         unit=checks.UNIT_TARGET,
+        ignore_index=ignore_index,
         mask=mask,
         sample_weight=sample_weight,
         normalizer=normalizer,

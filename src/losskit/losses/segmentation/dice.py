@@ -114,7 +114,7 @@ def dice_loss(
         background: False leaves class 0 out ("multiclass"); it stays in the softmax.
         empty: what a class without target means, see below.
         weight: a number a class, (C,), class 0 included; the mean divides by the weights of what counts. With "micro" it multiplies the sums. No gradient.
-        ignore_index: the label (multi-label and binary: the number) of items that are absent.
+        ignore_index: the label (multi-label and binary: the number) of items that are absent; beside numbers for a softmax mask= leaves them out.
         dim: the class axis.
         process_group: sum over these ranks as well. Each rank's gradient is that of the joined batch's loss by its own input: under DistributedDataParallel,
             which averages, multiply the loss by the number of ranks.
