@@ -185,12 +185,12 @@ def best_match(a: Tensor, b: Tensor, kind: Kind = "iou", box_format: BoxFormat =
     """
     a, b, call, engine = prepared(a, b, kind, box_format)
     if b.shape[-2] == 0:
-        nothing = a.select(-1, 0).to(real_dtype(a.dtype))
+        nothing = a.select(-1, 0).to(real_dtype(a.dtype)) + b.sum((-2, -1))[..., None]  # of no boxes 0, but attached to the graph of both
         return BoxMatch(torch.where(torch.zeros_like(nothing, dtype=torch.bool), nothing, -torch.inf), torch.full_like(nothing, -1, dtype=torch.int64))
     loops = plain if engine == "torch" else dispatch.pattern(engine, "pairs")
     value, index = loops.best(call, a, b)
     if engine == "torch" or (torch.is_grad_enabled() and (a.requires_grad or b.requires_grad)):
-        partners = torch.take_along_dim(b, index.unsqueeze(-1), -2)
+        partners = torch.take_along_dim(tensors.widened(b), index.unsqueeze(-1), -2)
         step = None if engine == "torch" else fused.Step(call, 1.0, dispatch.pattern(engine, "boxes"), aligned)
         value = aligned.losses(call, a, partners) if step is None else fused.each(a, partners, step)
     return BoxMatch(value, index)

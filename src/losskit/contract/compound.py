@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
-from losskit.contract import checks, labels
+from losskit.contract import checks, labels, tensors
 from losskit.contract.groups import joined
 from losskit.contract.overlap import Prepared, Task, overlap, prepare, scoring
 from losskit.contract.scores import Extra
@@ -50,6 +50,7 @@ def compound(
         found = overlap(scoring(formula, params, input, task=task, dim=dim, extra=extra, **how), input, target, **arguments)
         assert found.parts is not None
         return Compound(found.value, *(settled(part, found.value) for part in found.parts))
+    input, target = (tensors.widened(x) if isinstance(x, Tensor) else x for x in (input, target))
     first = overlap(scoring(formula, params, input, task=task, dim=dim, **how), input, target, **arguments).value
     ready = prepare(input, target, **arguments)
     counts = counted(ready, task)

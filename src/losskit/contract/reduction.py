@@ -51,6 +51,7 @@ def elementwise(
     factors: tuple[Tensor, ...] = ()
     variable: Tensor | None = None
     if mask is not None or sample_weight is not None or weight is not None or field is not None:
+        sample_weight = tensors.widened(sample_weight) if isinstance(sample_weight, Tensor) else sample_weight
         factors, variable = _factors(input, mask, sample_weight, weight, field, reduction == "mean" and normalizer is None)
     if (normalizer is not None or mass) and reduction != "mean":
         raise ValueError(f'normalizer replaces the denominator of reduction="mean", but reduction is {reduction!r}: divide the result instead')

@@ -99,7 +99,7 @@ def reduced(
         return result
     assert found is not None and found.value is not None and found.lse is not None
     items = torch.as_tensor(counted, device=input.device)
-    return result, ByProducts(found.value, found.lse, None if found.right is None else found.right.sum() / items.clamp(min=1), items)
+    return result, ByProducts(found.value.detach(), found.lse, None if found.right is None else found.right.sum() / items.clamp(min=1), items)
 
 
 def item_factor(target: Tensor, mask: Tensor | None, sample_weight: Tensor | None, real: torch.dtype, summed: bool, to: str = "target") -> Tensor | None:
@@ -113,6 +113,7 @@ def item_factor(target: Tensor, mask: Tensor | None, sample_weight: Tensor | Non
         checks.mask(mask, target, to)
     if sample_weight is not None:
         checks.weights("sample_weight", sample_weight, target, mask, to, summed)
+        sample_weight = tensors.widened(sample_weight)
     given = tuple(tensors.lasting(x) for x in (mask, sample_weight) if x is not None)
     return (given[0] if len(given) == 1 else combined(given, real)).expand(target.shape)
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.masked import MaskedTensor
 
+from losskit.engines.call import real_dtype
 from losskit.engines.dispatch import FUSED, PLAIN
 
 FIRST = ("input", "a", "boxes", "labels")  # arguments that all else is made beside
@@ -70,3 +71,8 @@ def all_lasting(input: Tensor, target: Tensor, call: Any) -> tuple[Tensor, Tenso
         if x.is_inference():
             return lasting(input), lasting(target), call.holding([lasting(y) for y in call.tensors()])
     return input, target, call
+
+
+def widened(x: Tensor) -> Tensor:
+    """For a tensor that is read more than once on its way to a loss: in the dtype computed in, so that the shares of its gradient are added up there and rounded once."""
+    return x.to(real_dtype(x.dtype)) if x.requires_grad and torch.is_grad_enabled() else x

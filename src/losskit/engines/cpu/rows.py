@@ -42,15 +42,10 @@ class Layout(NamedTuple):
 
 def layout(x: Tensor, dim: int) -> Layout | None:
     """The layout of the scores; None if they must be copied first."""
-    classes = x.shape[dim]
-    if x.is_contiguous():
-        inner = math.prod(x.shape[dim + 1 :])
-        if inner > 1:
-            if classes > MAX_CLASSES:
-                return None
-            return Layout(True, classes, math.prod(x.shape[:dim]), inner, classes * inner, inner, 1)
-        return Layout(False, classes, 1, math.prod(x.shape[:dim]), 0, 1, classes)
-    if x.movedim(dim, -1).is_contiguous():
+    classes, inner = x.shape[dim], math.prod(x.shape[dim + 1 :])
+    if inner > 1 and x.numel() and x.is_contiguous():  # no scores are rows, none of them
+        return Layout(True, classes, math.prod(x.shape[:dim]), inner, classes * inner, inner, 1) if classes <= MAX_CLASSES else None
+    if x.is_contiguous() or x.movedim(dim, -1).is_contiguous():
         return Layout(False, classes, 1, x.numel() // classes, 0, 1, classes)
     return None
 

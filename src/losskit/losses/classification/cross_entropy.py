@@ -168,10 +168,11 @@ def cross_entropy(
         return from_distributions(of, input, target, logs=log_input, ignore_index=ignore_index, label_smoothing=smoothing, **common)
     if log_input:
         raise ValueError("log_input=True says that the input is log-probabilities: add from_logits=False")
+    share = smoothing / max(labels.count(input, dim), 1) if smoothing else 0.0  # an input without classes is refused with all else
     if labels.soft(input, target):
         if inplace:
             raise ValueError("inplace=True needs class labels, and the target is probabilities. Leave inplace out")
-        params: tuple[float, ...] = (1.0 - smoothing, smoothing / labels.count(input, dim))
+        params: tuple[float, ...] = (1.0 - smoothing, share)
         result: Tensor = distributions(soft, input, target, params, link=link, square=square, ignore_index=ignore_index, return_parts=return_parts, **common)
         return result
     if smoothing or square:
@@ -179,7 +180,6 @@ def cross_entropy(
         params = (1.0 - smoothing, square)
     else:
         form, params = formula, ()
-    share = smoothing / labels.count(input, dim) if smoothing else 0.0
     described = Labelled(form, params, share, link)
     result = rows(described, input, target, ignore_index=ignore_index, inplace=inplace, return_parts=return_parts, **common)
     return result

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from losskit.contract import checks, labels
+from losskit.contract import checks, labels, tensors
 from losskit.contract.checks import Reduction
 from losskit.contract.distance import maps
 from losskit.contract.distributions import distributions
@@ -204,6 +204,7 @@ def from_probabilities(
         checks.mask(mask, position)
     if sample_weight is not None:
         checks.weights("sample_weight", sample_weight, position, mask, summed=reduction == "mean" and normalizer is None)
+        sample_weight = tensors.widened(sample_weight)
     mask, sample_weight = (None if x is None else x.expand(position.shape).unsqueeze(axis) for x in (mask, sample_weight))
     classes = input.shape[axis] - first
     x, t = input.narrow(axis, first, classes), target.narrow(axis, first, classes)
