@@ -19,7 +19,7 @@ from losskit.cli import main
 from losskit.cli.braille import plot
 from losskit.cli.explain import SHOWN, chinese_sections, find, sections
 from losskit.curves import distinct, domain, sample
-from losskit.engines.cpu import store
+from losskit.engines.cpu import files
 from losskit.tour import speed
 
 
@@ -198,7 +198,7 @@ def test_a_reader_that_has_seen_enough(words):
 def test_the_cache_folder_may_be_in_the_home(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("LOSSKIT_CACHE_DIR", "~/zz")
-    assert store.folder() == tmp_path / "zz"
+    assert files.folder() == tmp_path / "zz"
 
 
 def test_the_speed_card_names_functions_that_both_languages_share():

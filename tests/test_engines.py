@@ -253,22 +253,6 @@ def test_second_process_loads_compiled_loops_without_numba(tmp_path):
     assert min(float(run[0]) for run in runs) <= 0.2
 
 
-@pytest.mark.parametrize("damage", [lambda b: b[:-100], lambda b: b[:80] + b"x" + b[81:], lambda b: b"", lambda b: b[:200] + bytes(len(b) - 200)])
-def test_a_damaged_file_is_compiled_again(tmp_path, damage):
-    first = python(FIRST_CALL, LOSSKIT_CACHE_DIR=str(tmp_path)).split()
-    (file,) = tmp_path.iterdir()
-    whole = file.read_bytes()
-    file.write_bytes(damaged := damage(whole))
-    assert python(FIRST_CALL, LOSSKIT_CACHE_DIR=str(tmp_path)).split()[1] == first[1]
-    assert file.read_bytes() != damaged, "not compiled again"
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="no /dev/null")
-def test_no_place_for_the_cache_costs_only_time():
-    time_and_gradient = python(FIRST_CALL, LOSSKIT_CACHE_DIR="/dev/null/nowhere").split()
-    assert float(time_and_gradient[1]) > 0
-
-
 MEMORY = """
 import resource, torch, losskit
 torch.set_num_threads(2)

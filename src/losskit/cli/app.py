@@ -135,13 +135,13 @@ def engines() -> dict[str, str]:
 
 def cache_state() -> str:
     """Where compiled CPU loops are kept, and how many there are."""
-    try:
-        from losskit.engines.cpu import store
-    except ImportError as error:
-        return f"the CPU engine does not load: {error}"
-    folder = store.folder()
+    from losskit.engines.cpu import files
+
+    folder = files.folder()
     if folder is None:
         return "nowhere: this user has no home folder, so each process compiles anew; LOSSKIT_CACHE_DIR gives a place"
+    if folder.is_dir() and (why := files.distrust(folder, folder.stat())):
+        return why
     held = list(folder.glob("*.o")) if folder.is_dir() else []
     size = sum(p.stat().st_size for p in held)
     return f"{len(held)} in {folder} ({size / 1e6:.1f} MB)" if held else f"none yet in {folder}: each loss compiles once, 1 to 3 s"

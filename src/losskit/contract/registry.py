@@ -80,13 +80,13 @@ class Registry(Mapping[str, Loss]):
     def load(self) -> "Registry":
         """Import every file of `losskit.losses`."""
         if not self.loaded:
-            self.loaded = True
             package = import_module("losskit.losses")
             for task in sorted(m.name for m in iter_modules(package.__path__)):
                 folder = import_module(f"losskit.losses.{task}")
                 for file in sorted(m.name for m in iter_modules(folder.__path__)):
                     import_module(f"losskit.losses.{task}.{file}")
             self.losses = dict(sorted(self.losses.items(), key=lambda entry: entry[1].function.__module__))  # whoever imported which first
+            self.loaded = True  # not if it was interrupted
         return self
 
     def cases(self, pattern: Pattern) -> list[tuple[Loss, Mapping[str, Any]]]:

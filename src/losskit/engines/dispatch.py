@@ -7,7 +7,7 @@ An engine forced by `use_engine` runs or raises; nothing falls back in silence.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
@@ -20,6 +20,7 @@ from torch.nn import Buffer, Parameter
 
 from losskit.engines import forced
 from losskit.engines.forced import EngineName as EngineName
+from losskit.engines.process import unbroken
 
 ENGINES: tuple[EngineName, ...] = get_args(EngineName)
 FUSED = frozenset(
@@ -53,7 +54,13 @@ def use_engine(name: EngineName) -> Iterator[None]:
 @cache
 def pattern(engine: EngineName, name: Literal["elementwise", "rows", "distributions", "overlap", "boxes", "pairs", "ranked"]) -> ModuleType:
     """A pattern of an engine; its compiler (Numba, Triton) is imported with the first loss that needs it."""
-    return import_module(f"losskit.engines.{engine}.{name}")
+    return imported(f"losskit.engines.{engine}.{name}")
+
+
+@cache
+def imported(name: str) -> ModuleType:
+    """A module that brings a compiler with it."""
+    return unbroken(partial(import_module, name))
 
 
 _transforming, _dispatching, _tracing = torch._C._are_functorch_transforms_active, torch._C._len_torch_dispatch_stack, torch._C._get_tracing_state
@@ -116,9 +123,7 @@ def interpreted() -> bool:
     """Whether Triton runs under its interpreter, which takes CPU tensors."""
     if not triton_installed():
         return False
-    import triton
-
-    return bool(triton.knobs.runtime.interpret)
+    return bool(imported("triton").knobs.runtime.interpret)
 
 
 class Answer(Exception):  # no error: it carries the answer to `asking` out of a call

@@ -4,23 +4,24 @@ Numba and what it pulls in take most of a second to wake up, also to load someth
 the C library, so it is kept as an object file and handed to LLVM's linker (llvmlite) directly: a second process makes its first call in milliseconds and never
 imports Numba.
 
-A file's name carries a digest of all that decides the code (formula, kernel sources, versions, processor), its first line a digest of its content: what is
-stale, foreign, truncated or damaged is compiled again. Files appear whole or not at all. Where no folder can be written, each process compiles for itself.
+A file's name carries a digest of all that decides the code (formula, kernel sources, versions, processor), its first line a digest of its name and content:
+what is stale, renamed, truncated or damaged is compiled again, and so is what others may have written (`files.py`). Where no folder can be written, each process
+compiles for itself.
 """
 
 import ctypes
 import hashlib
-import os
 import sys
-import threading
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any, NamedTuple
 
 import llvmlite.binding as llvm
+
+from losskit.engines.cpu import files
+from losskit.engines.process import unbroken
 
 # what stored code may call: the C library, which every process has
 C_LIBRARY = frozenset({"atan2", "exp", "expm1", "log", "log1p", "sqrt", "memcpy", "memset", "memmove"})
@@ -40,22 +41,7 @@ class Code(NamedTuple):
 
 
 _alive: list[Any] = []
-_lock = threading.RLock()
-
-
-def folder() -> Path | None:
-    """Where compiled loops are kept: LOSSKIT_CACHE_DIR, or the user's cache folder; None for a user without a home."""
-    chosen = os.environ.get("LOSSKIT_CACHE_DIR")
-    try:
-        if chosen:
-            return Path(chosen).expanduser()
-        if sys.platform == "win32":
-            return Path(os.environ.get("LOCALAPPDATA") or Path.home()) / "losskit" / "cache"
-        if sys.platform == "darwin":
-            return Path.home() / "Library" / "Caches" / "losskit"
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "losskit"
-    except RuntimeError:
-        return None
+_addresses: dict[tuple[Path | None, str], int] = {}
 
 
 @cache
@@ -70,29 +56,39 @@ def circumstances() -> bytes:
 
 def function(label: str, key: bytes, build: Callable[[], Code]) -> int:
     """The address of a compiled loop: from disk, else built now and stored."""
-    name = f"{label}_{hashlib.sha256(circumstances() + key).hexdigest()[:24]}.o"
-    with _lock:
-        address = _load(folder(), name)
-        if address is None:
-            code = build()
-            _alive.append(code.keep)
-            address = code.address
-            if code.content is not None:
-                address = _linked(code.symbol, code.content)
-                _save(folder(), name, code.symbol, code.content)
+    return unbroken(partial(_function, label, key, build))
+
+
+def _function(label: str, key: bytes, build: Callable[[], Code]) -> int:
+    place, name = files.folder(), f"{label}_{hashlib.sha256(circumstances() + key).hexdigest()[:24]}.o"
+    address = _addresses.get((place, name)) or _load(place, name)  # threads may ask for the same loop at once
+    if not address:
+        code = build()
+        _alive.append(code.keep)
+        address = code.address
+        if code.content is not None:
+            address = _linked(code.symbol, code.content)
+            if place is not None:
+                files.write(place, name, _digest(name, code.symbol, code.content) + f"\n{code.symbol}\n".encode() + code.content)
     assert address
+    _addresses[place, name] = address
     return address
 
 
+def _digest(name: str, symbol: str, content: bytes) -> bytes:
+    return hashlib.sha256(f"{name}\n{symbol}\n".encode() + content).hexdigest().encode()
+
+
 def _load(place: Path | None, name: str) -> int | None:
-    if place is None:
+    stored = None if place is None else files.read(place, name)
+    if stored is None:
         return None
     try:
-        digest, symbol, content = (place / name).read_bytes().split(b"\n", 2)
-        if hashlib.sha256(symbol + content).hexdigest().encode() != digest:
+        digest, symbol, content = stored.split(b"\n", 2)
+        if digest != _digest(name, symbol.decode(), content):
             return None
-        return _linked(symbol.decode(), content) or None
-    except (OSError, ValueError, RuntimeError):
+        return _linked(symbol.decode(), content)
+    except (ValueError, RuntimeError):
         return None
 
 
@@ -103,24 +99,6 @@ def _linked(symbol: str, content: bytes) -> int:
     linker.add_object_file(llvm.object_file.ObjectFileRef.from_data(content))
     linker.finalize_object()
     return linker.get_function_address(symbol)  # type: ignore[no-any-return]
-
-
-def _save(place: Path | None, name: str, symbol: str, content: bytes) -> None:
-    if place is None:
-        return
-    digest = hashlib.sha256(symbol.encode() + content).hexdigest()
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile(dir=place, suffix=".part", delete=False) as file:
-            try:
-                file.write(f"{digest}\n{symbol}\n".encode() + content)
-                file.close()
-                os.replace(file.name, place / name)
-            except OSError:
-                file.close()
-                os.unlink(file.name)
-    except OSError:
-        return  # compiled again next time
 
 
 def _linker() -> Any:

@@ -1,0 +1,214 @@
+"""Compiled loops on disk: only what is whole, in its own place, and written by whom the user trusts anyway is run; all else is compiled again."""
+
+import os
+import shlex
+import stat
+import subprocess
+
+import pytest
+import torch
+
+from losskit.engines.cpu import compiler, files, loops, store
+from losskit.engines.cpu.threads import BODY
+
+resource = pytest.importorskip("resource", reason="owners and modes are POSIX's")
+
+SOMEBODY = 12345
+NAMES = {dtype: f"finish_{str(dtype)[6:]}" for dtype in (torch.float32, torch.float64)}
+
+
+@pytest.fixture(scope="module")
+def compiled():
+    return {dtype: compiler.finish(dtype) for dtype in NAMES}
+
+
+@pytest.fixture
+def loop(compiled, tmp_path, monkeypatch):
+    """Asks for a loop as a new process would, sees that it is the right one, and says whether it was compiled."""
+    monkeypatch.setenv("LOSSKIT_CACHE_DIR", str(tmp_path / "loops"))
+    monkeypatch.setattr(files, "_told", set())
+
+    def ask(dtype=torch.float32):
+        builds = []
+        monkeypatch.setattr(store, "_addresses", {})
+        address = store.function(NAMES[dtype], b"", lambda: builds.append(dtype) or compiled[dtype])
+        out, parts, context = torch.zeros(1, dtype=dtype), torch.tensor([1.0, 2.0], dtype=torch.float64), torch.zeros(loops.PLACES, dtype=torch.int64)
+        context[loops.OUT], context[loops.PARTS] = out.data_ptr(), parts.data_ptr()
+        context.view(torch.float64)[loops.SCALE] = 1.0
+        BODY(address)(0, 2, context.numpy().tobytes())
+        assert out == 3.0
+        return bool(builds)
+
+    return ask
+
+
+@pytest.fixture
+def place(loop, tmp_path):
+    """A folder with one loop in it."""
+    assert loop()
+    return tmp_path / "loops"
+
+
+@pytest.fixture
+def file(place):
+    (found,) = place.iterdir()
+    return found
+
+
+def owned(monkeypatch, kind, uid):
+    """From now on files, or folders, belong to that user."""
+    look = os.fstat
+
+    def fstat(descriptor):
+        found = look(descriptor)
+        if stat.S_IFMT(found.st_mode) != kind:
+            return found
+        return os.stat_result((found.st_mode, *found[1:4], uid, *found[5:]))
+
+    monkeypatch.setattr(os, "fstat", fstat)
+
+
+def test_a_loop_is_compiled_once(loop, file):
+    assert not loop()
+    assert stat.S_IMODE(file.stat().st_mode) & 0o133 == 0 and stat.S_IMODE(file.parent.stat().st_mode) & 0o022 == 0
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o002, 0o022, 0o077])
+def test_whatever_the_umask(mask, loop, tmp_path):
+    """What users of one group share, nobody else of it may change; an administrator's cache can be read by all."""
+    before = os.umask(mask)
+    try:
+        assert loop()
+    finally:
+        os.umask(before)
+    assert not loop()
+    (found,) = (tmp_path / "loops").iterdir()
+    assert stat.S_IMODE(found.stat().st_mode) == 0o644 & ~mask
+
+
+def renamed(file, place, loop):
+    """Another loop, whole and right, under this name."""
+    assert loop(torch.float64)
+    (other,) = set(place.iterdir()) - {file}
+    os.replace(other, file)
+
+
+def linked(file, place, loop):
+    """The very same file, elsewhere."""
+    os.replace(file, place.parent / "elsewhere")
+    file.symlink_to(place.parent / "elsewhere")
+
+
+def nowhere(file, place, loop):
+    file.unlink()
+    file.symlink_to(place / "nowhere")
+
+
+def pipe(file, place, loop):
+    file.unlink()
+    os.mkfifo(file)
+
+
+def damaged(change):
+    return lambda file, place, loop: file.write_bytes(change(file.read_bytes()))
+
+
+BAD = {
+    "short": damaged(lambda b: b[:-100]),
+    "a head alone": damaged(lambda b: b[:70]),
+    "a flipped bit": damaged(lambda b: b[:-9] + bytes([b[-9] ^ 1]) + b[-8:]),
+    "another symbol": damaged(lambda b: b[:70] + b"x" + b[71:]),
+    "empty": damaged(lambda b: b""),
+    "zeros at the end": damaged(lambda b: b[:200] + bytes(len(b) - 200)),
+    "not ours": damaged(lambda b: b"\xff\n\xff\n\xff"),
+    "renamed": renamed,
+    "a link": linked,
+    "a link to nowhere": nowhere,
+    "a pipe": pipe,
+    "writable by a group": lambda file, place, loop: file.chmod(0o664),
+    "writable by all": lambda file, place, loop: file.chmod(0o646),
+}
+
+
+@pytest.mark.parametrize("spoil", BAD.values(), ids=BAD)
+def test_a_file_that_is_not_right_is_compiled_again_and_replaced(spoil, loop, file, place):
+    spoil(file, place, loop)
+    assert loop(), "it was run"
+    assert not loop(), "it was not replaced"
+    assert file.is_file() and not file.is_symlink()
+
+
+def test_a_file_that_cannot_be_replaced(loop, file):
+    file.unlink()
+    file.mkdir()
+    assert loop() and loop()
+
+
+@pytest.mark.parametrize("kind", [stat.S_IFREG, stat.S_IFDIR], ids=["file", "folder"])
+def test_what_somebody_else_owns_is_not_run(kind, loop, place, monkeypatch):
+    owned(monkeypatch, kind, SOMEBODY)
+    assert loop()
+    monkeypatch.setattr(files, "trustees", lambda: {0, os.geteuid(), SOMEBODY})
+    assert not loop()
+
+
+@pytest.mark.parametrize(("me", "admin", "trusted"), [(1, 2, {0, 1, 2}), (1, files.NOBODY, {0, 1}), (files.NOBODY, files.NOBODY, {0, files.NOBODY})])
+def test_trustees(me, admin, trusted, monkeypatch):
+    """This user, root, and the owner of losskit's own files, unless that is nobody: in a container, anybody."""
+    look = os.stat
+    monkeypatch.setattr(os, "geteuid", lambda: me)
+    monkeypatch.setattr(os, "stat", lambda path, **how: os.stat_result((*[0] * 4, admin, *[0] * 5)) if path == files.__file__ else look(path, **how))
+    assert files.trustees() == trusted
+
+
+@pytest.mark.parametrize("mode", [0o775, 0o757])
+def test_a_folder_that_others_can_write(mode, loop, place, caplog):
+    before = {p: p.stat().st_mtime_ns for p in place.iterdir()}
+    place.chmod(mode)
+    assert loop() and loop()
+    assert {p: p.stat().st_mtime_ns for p in place.iterdir()} == before
+    (said,) = caplog.messages  # once a process
+    assert said.startswith(f"{place} can be written by other users: losskit compiles, rather than run it. Try: ")
+    subprocess.run(shlex.split(said.partition("Try: ")[2]), check=True)
+    assert not loop(), "the advice does not help"
+
+
+def test_a_folder_for_all(loop, place, caplog, monkeypatch):
+    """Like /tmp: nobody should be told to change its mode."""
+    place.chmod(0o1777)
+    assert loop()
+    (said,) = caplog.messages
+    assert said.endswith("Set LOSSKIT_CACHE_DIR to a folder of your own")
+    monkeypatch.setenv("LOSSKIT_CACHE_DIR", str(place / "own"))
+    assert loop() and not loop()
+
+
+def test_a_folder_of_somebody_else(loop, place, monkeypatch, caplog):
+    owned(monkeypatch, stat.S_IFDIR, SOMEBODY)
+    assert loop()
+    (said,) = caplog.messages
+    assert said == f"{place} belongs to another user (uid {SOMEBODY}): losskit compiles, rather than run it. Set LOSSKIT_CACHE_DIR to a folder of your own"
+
+
+def test_a_folder_may_be_a_link(loop, place):
+    place.rename(place.with_name("moved"))
+    place.symlink_to(place.with_name("moved"))
+    assert not loop()
+
+
+@pytest.mark.parametrize("where", ["/dev/null/nowhere", "/proc/nowhere", "~nobody-of-that-name/loops"])
+def test_no_place_for_the_cache_costs_only_time(where, loop, monkeypatch, caplog):
+    monkeypatch.setenv("LOSSKIT_CACHE_DIR", where)
+    assert loop() and loop() and not caplog.messages
+
+
+def test_a_full_disk_costs_only_time(loop, place, file):
+    file.unlink()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        assert loop()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(place.iterdir()), "something is left behind"
+    assert loop() and not loop()
