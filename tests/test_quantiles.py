@@ -99,6 +99,7 @@ def test_modules_and_the_compiler():
         ([0.1, 0.2, 0.3, 0.4, 1.0], ValueError, r"quantile\[4\] must be > 0 and < 1, got 1.0"),
         (torch.tensor([0.1, 0.2, 0.3, 0.4, 0.0]), ValueError, "quantile must be > 0 and < 1, got .*0.0"),
         (torch.full((5,), 0.5, requires_grad=True), ValueError, r"quantile must not require a gradient.*try quantile.detach\(\)"),
+        ([], ValueError, r"quantile has shape \(0,\), expected one number"),
         ("0.5", TypeError, r"quantile\[0\] must be a number, got str"),
         (None, TypeError, "quantile must be a number or a list of numbers, got NoneType: None"),
     ],
@@ -107,3 +108,13 @@ def test_bad_quantiles(quantile, error, message):
     x, t = batch()
     with pytest.raises(error, match=message):
         losskit.quantile_loss(x, t, quantile=quantile)
+
+
+def test_bad_targets():
+    x, t = batch(shape=(4,))
+    with pytest.raises(ValueError, match=r"target has shape \(5,\), expected .*without its axis of quantiles, \(4,\), or with it, \(4, 5\)$"):
+        losskit.quantile_loss(x, torch.zeros(5), quantile=SEVERAL)
+    with pytest.raises(ValueError, match=r"target has shape \(4, 1\), .*: try target.squeeze\(-1\)$"):
+        losskit.quantile_loss(x, t[:, None], quantile=SEVERAL)
+    with pytest.raises(ValueError, match=r"quantile has shape \(0,\), expected one number"):
+        losskit.QuantileLoss(quantile=[])

@@ -62,6 +62,10 @@ def distance_map(
     checks.one_of("task", task, get_args(Task))
     if (num_classes is None) == (task == "multiclass"):
         raise ValueError(f'num_classes is for task="multiclass", which needs it; got num_classes={num_classes!r} with task={task!r}')
+    if num_classes is not None and (not isinstance(num_classes, int) or num_classes < 1):
+        raise ValueError(f"num_classes must be a whole number of at least 1, got {num_classes!r}")
+    if not dtype.is_floating_point:
+        raise TypeError(f"dtype must be floating point, for distances are fractions, got {dtype}")
     if task == "binary" and dim != 1:
         raise ValueError(f'dim is the class axis, which task="binary" has not, got {dim!r}: leave dim out')
     tensors.check("labels", labels)
@@ -116,9 +120,10 @@ def refuse(name: str, x: Any, known: Any, classes: int, ignore_index: int) -> No
     bad = known & ((x < 0) | (x >= classes))
     if bad.any():
         place = tuple(int(i) for i in np.argwhere(bad)[0])
+        fix = "; for distances in integers, try target.float()" if name == "target" else ""
         raise ValueError(
             f"{name} must hold labels from 0 to {classes - 1} or ignore_index={ignore_index}, got {x[place]} at index {place}. If {x[place]} marks what is unknown, "
-            f"pass ignore_index={x[place]}; for distances in integers, try {name}.float()"
+            f"pass ignore_index={x[place]}{fix}"
         )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from losskit.contract import checks
+from losskit.contract import checks, tensors
 from losskit.contract.checks import Reduction
 from losskit.contract.reduction import Normalizer, elementwise
 from losskit.contract.registry import loss
@@ -99,7 +99,8 @@ def quantile_loss(
         q = checks.number("quantile", quantile, above=0.0, below=1.0)  # type: ignore[arg-type]
         return elementwise(formula, input, target, (q, 1.0 - q), mask=mask, sample_weight=sample_weight, **how)
     side = sides(quantile, input)
-    if isinstance(target, Tensor) and target.shape == input.shape[:-1]:
+    tensors.check("target", target)
+    if target.shape == input.shape[:-1]:
         for name, x in (("mask", mask), ("sample_weight", sample_weight)):
             if x is not None:
                 checks.broadcastable(name, x, target, "target")
@@ -107,13 +108,18 @@ def quantile_loss(
         if target.requires_grad:  # its gradient is a sum over the quantiles, which is rounded once
             target = target.to(torch.promote_types(target.dtype, torch.float32))
         target = target.unsqueeze(-1).expand(input.shape)
+    elif target.shape != input.shape:
+        fix = ": try target.squeeze(-1)" if target.shape == (*input.shape[:-1], 1) else ""
+        raise ValueError(
+            f"target has shape {checks.shown(target.shape)}, expected the input's without its axis of quantiles, {checks.shown(input.shape[:-1])}, or with it, "
+            f"{checks.shown(input.shape)}{fix}"
+        )
     return elementwise(several, input, target, (), field=("quantile", side), mask=mask, sample_weight=sample_weight, **how)
 
 
 def sides(quantile: Any, input: Tensor) -> Tensor:
     """For each place of the input's last axis q, or q - 1 above 1/2, where the difference is exact."""
-    if not isinstance(input, Tensor):
-        raise TypeError(f"input must be a torch.Tensor, got {type(input).__name__}: try torch.as_tensor(input)")
+    tensors.check("input", input)
     real = torch.promote_types(input.dtype, torch.float32)
     if isinstance(quantile, Tensor):
         if checks.readable(quantile) and not bool(((quantile > 0.0) & (quantile < 1.0)).all()):
@@ -124,7 +130,7 @@ def sides(quantile: Any, input: Tensor) -> Tensor:
             raise TypeError(f"quantile must be a number or a list of numbers, got {type(quantile).__name__}: {quantile!r}")
         each = [checks.number(f"quantile[{i}]", q, above=0.0, below=1.0) for i, q in enumerate(quantile)]
         side = torch.tensor([q if q <= 0.5 else q - 1.0 for q in each], dtype=real, device=input.device)
-    if side.shape != input.shape[-1:]:
+    if not side.numel() or side.shape != input.shape[-1:]:
         raise ValueError(
             f"quantile has shape {checks.shown(side.shape)}, expected one number for each place of the last axis of the input, whose shape is "
             f"{checks.shown(input.shape)}. For one quantile of all, give a number"
