@@ -301,6 +301,22 @@ def test_sums():
     assert stuck + 1 == stuck and stuck.double() + 1 != stuck
 
 
+@claim("like", "smp's `smooth` is half of ours in Dice")
+@claim("like", 'MONAI\'s `ignore_index` of "multilabel" is a class')
+def test_words_that_mean_something_else_there():
+    hit, false, missed = (P * T).sum(), (P * (1 - T)).sum(), ((1 - P) * T).sum()
+    theirs = 1 - (hit + 0.5) / (hit + 0.5 * false + 0.5 * missed + 0.5)  # smp writes Dice as Tversky
+    torch.testing.assert_close(loss("dice_loss", P, T, **losskit.like("smp") | {"smooth": 1.0}), theirs)
+    many, marked = dict(task="multilabel", from_logits=False), T[None].clone()
+    marked[0, 1, 0] = 5
+    mask = torch.ones(1, 2, 4, dtype=torch.bool)
+    mask[0, 1, 0] = False
+    ours = losskit.dice_loss(P[None], marked, ignore_index=5, **many)
+    torch.testing.assert_close(ours, losskit.dice_loss(P[None], T[None], mask=mask, **many))
+    of_a_class = losskit.dice_loss(P[None], T[None], mask=(T[1] == 0).expand(1, 2, 4), **many)  # MONAI's, of ignore_index=1
+    assert abs(ours - of_a_class) > 1e-3
+
+
 @claim("like", "A dictionary of keyword arguments")
 @claim("like", "With ignored items, its cross-entropy of regions divides by positions")
 @claim("like", "Class weights: MONAI multiplies each class's Dice loss")

@@ -226,6 +226,7 @@ def test_every_preset_is_compared():
             assert bool(preset.otherwise) == (preset.tasks != TASKS), (library, name)
 
 
+@claim("like", "What goes with a setting in that library follows it")
 def test_what_goes_with_a_setting_follows_it():
     plain = losskit.like("monai", "generalized_dice", "binary")
     uniform = plain | {"volume_weight": "uniform"}
