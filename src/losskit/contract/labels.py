@@ -48,6 +48,7 @@ def count(input: Tensor, dim: int) -> int:
 # what to do with a single class; {axis} is its axis
 ONE_SCORE = "For one score and a label of 0 or 1 an item, try binary_cross_entropy_with_logits(input.squeeze({axis}), target)"
 ONE_CHANNEL = 'For one score an item, try task="binary"'
+ONE_LABEL = 'For one score and a label of 0 or 1 an item, try input.squeeze({axis}) and task="binary"'
 ONE_BIN = "A position lies between two bins: try more of them"
 
 

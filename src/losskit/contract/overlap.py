@@ -54,7 +54,7 @@ def prepare(
     if task == "binary":
         input, target, mask, axis = binary(input, target, mask, dim)
     else:
-        axis = samples_and_classes(input, dim, task)
+        axis = samples_and_classes(input, target, dim, task)
     labelled = task == "multiclass" and target.shape != input.shape
     if labelled:
         labels.pair(input, target, axis)
@@ -119,7 +119,7 @@ def binary(input: Tensor, target: Tensor, mask: Tensor | None, dim: int) -> tupl
     return input.unsqueeze(1), target.unsqueeze(1), mask, 1
 
 
-def samples_and_classes(input: Tensor, dim: int, task: Task) -> int:
+def samples_and_classes(input: Tensor, target: Tensor, dim: int, task: Task) -> int:
     """The class axis, which is not that of the samples, and has classes to choose from."""
     axis = labels.class_axis(input, dim)
     if input.dim() == 1 or axis == 0:
@@ -127,7 +127,7 @@ def samples_and_classes(input: Tensor, dim: int, task: Task) -> int:
             f"input must be (N, C, ...), samples along axis 0 and classes along dim, got shape {checks.shown(input.shape)} and dim={dim}: try input[None]"
         )
     if task == "multiclass" or input.shape[axis] == 0:
-        labels.several(input, axis, labels.ONE_CHANNEL)
+        labels.several(input, axis, labels.ONE_CHANNEL if target.shape == input.shape else labels.ONE_LABEL)
     return axis
 
 

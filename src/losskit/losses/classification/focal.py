@@ -21,7 +21,6 @@ from losskit.losses.classification.binary_cross_entropy_with_logits import plain
 
 FocalTask = Literal["binary", "multilabel", "multiclass"]
 TASKS = get_args(FocalTask)
-ONE_CHANNEL = 'For one score and a label of 0 or 1 an item, try input.squeeze({axis}) and task="binary"'
 
 
 def from_logits_formula(x, t, positive, negative, gamma):
@@ -336,7 +335,7 @@ def _multiclass(
     input: Tensor, target: Tensor, alpha: float | Numbers | None, gamma: float, smoothing: float, from_logits: bool, ignore_index: int, common: dict[str, Any]
 ) -> Tensor:
     """task="multiclass"."""
-    classes = labels.several(input, labels.class_axis(input, common["dim"]), ONE_CHANNEL)
+    classes = labels.several(input, labels.class_axis(input, common["dim"]), labels.ONE_LABEL)
     weight: Tensor | None = None
     if isinstance(alpha, Real):
         dtype = torch.promote_types(input.dtype, torch.float32)

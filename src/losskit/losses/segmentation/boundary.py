@@ -176,7 +176,7 @@ def of_labels(
             f"try target.argmax({dim}); for distances in integers, target.float()"
         )
     else:
-        classes = input.shape[labels.pair(input, target, dim, labels.ONE_CHANNEL)]
+        classes = input.shape[labels.pair(input, target, dim, labels.ONE_LABEL)]
     kept = labels.kept(target, ignore_index)
     real = torch.promote_types(input.dtype, torch.float32)
     distances = maps("target", target, task, classes, spacing, ignore_index, dim, real)
