@@ -135,4 +135,4 @@ def sides(quantile: Any, input: Tensor) -> Tensor:
             f"quantile has shape {checks.shown(side.shape)}, expected one number for each place of the last axis of the input, whose shape is "
             f"{checks.shown(input.shape)}. For one quantile of all, give a number"
         )
-    return side
+    return side.reshape((1,) * (input.dim() - 1) + (-1,))  # a bare vector would lie along a class axis
