@@ -217,8 +217,9 @@ def check_sides(a: Tensor, b: Tensor) -> None:
             fix = f": for a single box, try {name}[None]" if x.shape == (4,) else ""
             raise ValueError(f"{name} must hold boxes along its last axis, shape (N, 4) or (B, N, 4), got shape {checks.shown(x.shape)}{fix}")
     if a.shape[:-2] != b.shape[:-2]:
+        few, many, one = ("a", b, a) if a.dim() < b.dim() else ("b", a, b)
+        shared = f" Try {few}.expand{checks.shown((*many.shape[:-2], *one.shape[-2:]))} for boxes that all samples share" if one.dim() < many.dim() else ""
         raise ValueError(
-            f"a has shape {checks.shown(a.shape)} and b has shape {checks.shown(b.shape)}: the axes before the last two must be equal, nothing is broadcast."
-            + (f" Try {'a' if a.dim() < b.dim() else 'b'}.expand for boxes that all samples share" if a.dim() != b.dim() else "")
+            f"a has shape {checks.shown(a.shape)} and b has shape {checks.shown(b.shape)}: the axes before the last two must be equal, nothing is broadcast.{shared}"
         )
     tensors.beside("b", b, "a", a)

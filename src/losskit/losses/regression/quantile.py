@@ -122,6 +122,7 @@ def sides(quantile: Any, input: Tensor) -> Tensor:
     tensors.check("input", input)
     real = torch.promote_types(input.dtype, torch.float32)
     if isinstance(quantile, Tensor):
+        tensors.check("quantile", quantile)
         if checks.readable(quantile) and not bool(((quantile > 0.0) & (quantile < 1.0)).all()):
             raise ValueError(f"quantile must be > 0 and < 1, got {quantile.tolist()}")
         side = torch.where(quantile <= 0.5, quantile, quantile - 1.0).to(real)

@@ -1,0 +1,418 @@
+"""Every message's advice, followed literally: the call works and means what was wanted. And no advice without a row here: the source is searched for it."""
+
+import ast
+import contextlib
+import re
+import warnings
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.masked import masked_tensor
+
+import losskit
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*(MaskedTensor|ested|uantiz|deprecated)")
+torch.manual_seed(0)
+INF, NAN = float("inf"), float("nan")
+X, T = torch.randn(2, 3), torch.rand(2, 3)
+ONE = torch.tensor([[0, 0, 1], [1, 0, 0]])
+L, P = torch.tensor([2, 0]), torch.tensor([[0.5, 0.25, 0.25], [0.0, 1.0, 0.0]])
+M = torch.tensor([[True, False, True], [False, True, True]])
+W = torch.tensor([1.0, 0.5, 2.0])
+V, K, PLACES = torch.randn(2, 3, 4, 5), (torch.rand(2, 3, 4, 5) < 0.4).float(), torch.randint(0, 3, (2, 4, 5))
+S, B = torch.randn(2, 1, 4, 5), (torch.rand(2, 4, 5) < 0.4).float()
+TWO = torch.randn(4, 2, 4, 5)
+BOXES = torch.tensor([[0.0, 0.0, 2.0, 1.0], [1.0, 1.0, 3.0, 4.0]])
+OTHERS = BOXES + 0.25
+HALF = torch.rand(2, 3)
+with warnings.catch_warnings(action="ignore"):  # prototypes, deprecations
+    NESTED = torch.nested.nested_tensor([torch.tensor([1.0, 2.0]), torch.tensor([3.0])])
+    QUANTISED, MASKED = torch.quantize_per_tensor(X, 0.1, 0, torch.qint8), masked_tensor(X, M)
+PADDED, THERE = torch.tensor([[1.0, 2.0], [3.0, 0.0]]), torch.tensor([[True, True], [True, False]])
+bce, logits, ce, l1, dice = losskit.binary_cross_entropy, losskit.binary_cross_entropy_with_logits, losskit.cross_entropy, losskit.l1_loss, losskit.dice_loss
+focal, kl, nll, iou, lovasz, boundary = (
+    losskit.focal_loss,
+    losskit.kl_divergence,
+    losskit.nll_loss,
+    losskit.iou_loss,
+    losskit.lovasz_loss,
+    losskit.boundary_loss,
+)
+
+
+class Row(NamedTuple):
+    """A bad call; the advice in its message; what following it changes: source text, which must stand in the message, or a value where the advice is words
+    (`OUT`: the argument is left out); and the call that was meant, in arguments that differ from the bad ones, with the function if it is another.
+    """
+
+    function: Any
+    bad: dict[str, Any]
+    says: str
+    fix: dict[str, Any]
+    meant: dict[str, Any]
+    another: Any = None
+
+
+OUT = object()
+CHOICES = ("task", "reduction", "average")  # settings whose values are text
+NAMES = {"torch": torch, "binary_cross_entropy_with_logits": logits}
+
+
+def of(x, t, **more):
+    return dict(input=x, target=t, **more)
+
+
+ROWS = [
+    # no plain tensors
+    Row(l1, of(X.tolist(), T), "try torch.as_tensor(input)", {"input": "torch.as_tensor(input)"}, of(X, T)),
+    Row(l1, of(X, T.tolist()), "try torch.as_tensor(target, device=input.device)", {"target": "torch.as_tensor(target, device=input.device)"}, of(X, T)),
+    Row(l1, of(X, T, mask=M.tolist()), "try torch.as_tensor(mask, d", {"mask": "torch.as_tensor(mask, device=input.device)"}, dict(mask=M)),
+    Row(l1, of(X.to_sparse(), T), "try input.to_dense()", {"input": "input.to_dense()"}, of(X, T)),
+    Row(l1, of(X, T, sample_weight=T.to_mkldnn()), "try sample_weight.to_dense()", {"sample_weight": "sample_weight.to_dense()"}, dict(sample_weight=T)),
+    Row(
+        l1, of(QUANTISED, T), "try input.dequantize()", {"input": "input.dequantize()"},
+        of(QUANTISED.dequantize(), T),
+    ),
+    Row(l1, of(X, T.to(torch.float8_e5m2)), "try target.float()", {"target": "target.float()"}, of(X, T.to(torch.float8_e5m2).float())),
+    Row(
+        l1, of(MASKED, T), "try input.get_data(), and give what it leaves out as mask=", {"input": "input.get_data()", "mask": M}, of(X, T, mask=M)
+    ),
+    Row(
+        l1, of(NESTED, PADDED + 1), "try torch.nested.to_padded_tensor(input, 0), and give what it leaves out as mask=",
+        {"input": "torch.nested.to_padded_tensor(input, 0)", "mask": THERE}, of(PADDED, PADDED + 1, mask=THERE),
+    ),
+    Row(l1, of(X.to("meta"), T), "for shapes alone, try target.to('meta')", {"target": "target.to('meta')"}, of(X.to("meta"), T.to("meta"))),
+    # dtypes, gradients
+    Row(l1, of(X.long(), T.long()), "try input.float()", {"input": "input.float()"}, of(X.long().float(), T.long())),
+    Row(l1, of(X.long(), T), "else try input.float()", {"input": "input.float()"}, of(X.long().float(), T)),
+    Row(ce, of(L, X), "if they are swapped, exchange them", of(X, L), of(X, L)),
+    Row(bce, of(M.long(), HALF), "if they are swapped, exchange them", of(HALF, M.long()), of(HALF, M)),
+    Row(iou, of(BOXES, OTHERS.round().long()), "try target.float()", {"target": "target.float()"}, of(BOXES, OTHERS.round())),
+    Row(kl, of(X, ONE), "try target.float()", {"target": "target.float()"}, of(X, L), ce),
+    Row(ce, of(X, L.float()), "try target.long()", {"target": "target.long()"}, of(X, L)),
+    Row(l1, of(X, T, mask=M.float()), "try mask.bool()", {"mask": "mask.bool()"}, dict(mask=M)),
+    Row(l1, of(X, T, mask=T), "or sample_weight= for weights", {"mask": OUT, "sample_weight": T}, of(X, T, sample_weight=T, mask=OUT)),
+    Row(losskit.pairwise_iou, dict(a=BOXES.round().long(), b=OTHERS), "try a.float()", {"a": "a.float()"}, dict(a=BOXES.round(), b=OTHERS)),
+    Row(
+        losskit.distribution_focal_loss, of(X, torch.tensor([0.5, 1.5], requires_grad=True)), "try target.detach()", {"target": "target.detach()"},
+        of(X, torch.tensor([0.5, 1.5])),
+    ),
+    Row(lovasz, of(V, K.clone().requires_grad_(), task="multilabel"), "Try target.detach()", {"target": "target.detach()"}, of(V, K)),
+    Row(ce, of(X, L, weight=W.clone().requires_grad_()), "try weight.detach()", {"weight": "weight.detach()"}, dict(weight=W)),
+    Row(logits, of(X, T, pos_weight=W.clone().requires_grad_()), "try pos_weight.detach()", {"pos_weight": "pos_weight.detach()"}, dict(pos_weight=W)),
+    Row(
+        l1, of(X, T, normalizer=torch.tensor(2.0, requires_grad=True)), "try normalizer.detach()", {"normalizer": "normalizer.detach()"}, dict(normalizer=2.0)
+    ),
+    Row(l1, of(X, T, normalizer=torch.ones(1) * 2), "try normalizer.squeeze()", {"normalizer": "normalizer.squeeze()"}, dict(normalizer=2.0)),
+    Row(l1, of(X, T, normalizer=W), "try normalizer.sum()", {"normalizer": "normalizer.sum()"}, dict(normalizer=3.5)),
+    Row(
+        l1, of(X, T, normalizer=torch.tensor(2.0, device="meta")), "try normalizer=input.numel(), or its own count", {"normalizer": "input.numel()"}, {"normalizer": 6}
+    ),
+    # shapes of elementwise losses, which pair number with number
+    Row(l1, of(S, B), "Try target.unsqueeze(1)", {"target": "target.unsqueeze(1)"}, of(S[:, 0], B)),
+    Row(l1, of(S[:, 0], B[:, None]), "Try target.squeeze(1)", {"target": "target.squeeze(1)"}, of(S[:, 0], B)),
+    Row(dice, of(S, B, task="binary"), "Try target.unsqueeze(1)", {"target": "target.unsqueeze(1)"}, of(S[:, 0], B)),
+    Row(l1, of(V, K.movedim(1, -1)), "Try target.movedim(3, 1), if its axes", {"target": "target.movedim(3, 1)"}, of(V, K)),
+    Row(l1, of(X, T.flatten()), "Try target.reshape(input.shape), if the order", {"target": "target.reshape(input.shape)"}, of(X, T)),
+    Row(
+        logits, of(TWO[:2], B), "Try target.unsqueeze(1).expand_as(input), if one target for all 2 channels", {"target": "target.unsqueeze(1).expand_as(input)"},
+        of(TWO[:2], torch.stack((B, B), 1)),
+    ),
+    Row(l1, of(X, T[:1]), "Try target.expand_as(input), if one target", {"target": "target.expand_as(input)"}, of(X, torch.cat((T[:1], T[:1])))),
+    Row(l1, of(X[:1], T), "Try input.expand_as(target), if one input", {"input": "input.expand_as(target)"}, of(torch.cat((X[:1], X[:1])), T)),
+    Row(l1, of(X, T[:, :2]), "Check that both come from the same batch", {"target": T}, of(X, T)),
+    Row(l1, of(X[:, :1].expand(2, 2), torch.ones(3, 1, 2)), "Check that both come from the same batch", {"target": T[:, :2]}, of(X[:, :1].expand(2, 2), T[:, :2])),
+    Row(
+        l1, of(V, K, mask=B.bool()), "For one value for all 3 channels, try mask.unsqueeze(1)", {"mask": "mask.unsqueeze(1)"},
+        dict(mask=torch.stack((B, B, B), 1).bool()),
+    ),
+    Row(
+        l1, of(X, T, sample_weight=W[:2]), "For one value a sample, try sample_weight.reshape(-1, 1)", {"sample_weight": "sample_weight.reshape(-1, 1)"},
+        dict(sample_weight=torch.tensor([[1.0] * 3, [0.5] * 3])),
+    ),
+    Row(logits, of(X, T, weight=W[:2]), "For one number a sample, try weight.reshape(-1, 1)", {"weight": "weight.reshape(-1, 1)"}, dict(weight=W[:2, None].expand(2, 3))),
+    Row(
+        logits, of(V, K, weight=W.new_tensor([1, 2, 3, 4])), "For one number for each place along axis 2, try weight.reshape(1, 1, -1, 1)",
+        {"weight": "weight.reshape(1, 1, -1, 1)"}, dict(weight=torch.tensor([1.0, 2.0, 3.0, 4.0])[:, None].expand(4, 5)),
+    ),
+    # values
+    Row(bce, of(X, M), "for logits, call binary_cross_entropy_with_logits", {"call": logits}, of(X, M), logits),
+    Row(focal, of(X, M, from_logits=False), "for logits, leave from_logits=True", {"from_logits": True}, of(X, M, from_logits=OUT)),
+    Row(
+        l1, of(X, T, sample_weight=torch.tensor([1.0, INF, 1.0])), "To leave items out, use mask= (True = counts)",
+        {"sample_weight": OUT, "mask": torch.tensor([True, False, True])}, of(X[:, ::2], T[:, ::2], sample_weight=OUT),
+    ),
+    Row(l1, of(X, T, sample_weight=-T), 'or take reduction="sum"', {"reduction": "sum"}, of(X, T, sample_weight=-T, reduction="sum")),
+    Row(l1, of(X, T, sample_weight=-T), "give the denominator, normalizer=", {"normalizer": 6}, of(X, T, sample_weight=-T, normalizer=6.0)),
+    Row(
+        l1, of(X, T, sample_weight=T.double() * 1e300), "try sample_weight / sample_weight.max()", {"sample_weight": "sample_weight / sample_weight.max()"},
+        dict(sample_weight=T),
+    ),
+    Row(l1, of(X, T, sample_weight=T * 1e38), "multiply sample_weight by a constant, the mean stays the same", {"sample_weight": T * 1e-3}, dict(sample_weight=T)),
+    Row(ce, of(X, L, weight=W / torch.tensor([1.0, 0.0, 1.0])), "To leave a class out, give it weight 0", {"weight": W * torch.tensor([1, 0, 1])}, dict(weight=W * torch.tensor([1.0, 0.0, 1.0]))),
+    Row(ce, of(X, torch.tensor([2, 255])), "If 255 marks items to leave out, pass ignore_index=255", {"ignore_index": 255}, of(X[:1], L[:1])),
+    Row(
+        losskit.distribution_focal_loss, of(X, torch.tensor([0.5, 2.5])), "Try target.clamp(0, 2)", {"target": "target.clamp(0, 2)"},
+        of(X, torch.tensor([0.5, 2.0])),
+    ),
+    Row(
+        losskit.distribution_focal_loss, of(X, torch.tensor([0.5, 2.5])), "leave such items out with mask= (True = counts)",
+        {"mask": torch.tensor([True, False])}, of(X[:1], torch.tensor([0.5])),
+    ),
+    # rows
+    Row(ce, of(X, ONE), "For one-hot labels, try target.argmax(1)", {"target": "target.argmax(1)"}, of(X, L)),
+    Row(ce, of(X, ONE), "for probabilities, target.float()", {"target": "target.float()"}, of(X, L)),
+    Row(losskit.poly_loss, of(X, P), "This loss takes labels only: try target.argmax(1)", {"target": "target.argmax(1)"}, of(X, torch.tensor([0, 1]))),
+    Row(losskit.poly_loss, of(X, P), "cross_entropy takes probabilities", {"call": ce}, of(X, P), ce),
+    Row(ce, of(X, L[:, None]), "Try target.squeeze(1)", {"target": "target.squeeze(1)"}, of(X, L)),
+    Row(ce, of(V, K.movedim(1, -1)), "For one-hot labels along axis 3, try target.argmax(3)", {"target": "target.argmax(3)"}, of(V, K.argmax(1))),
+    Row(ce, of(V.movedim(1, -1), PLACES), "Try dim=3, if the classes are there", {"dim": 3}, of(V, PLACES)),
+    Row(ce, of(V, PLACES.mT), "Try target.movedim(1, 2), if its axes", {"target": "target.movedim(1, 2)"}, of(V, PLACES)),
+    Row(ce, of(V, PLACES.flatten()), "Try target.reshape(2, 4, 5), if the order", {"target": "target.reshape(2, 4, 5)"}, of(V, PLACES)),
+    Row(ce, of(X, L[:1]), "Check that both come from the same batch", {"target": L}, of(X, L)),
+    Row(
+        losskit.distribution_focal_loss, of(torch.cat((X, X), 1), torch.ones(2, 2) / 2), "try input.unflatten(1, (2, -1)) and dim=2",
+        {"input": "input.unflatten(1, (2, -1))", "dim": 2}, of(torch.cat((X, X)), torch.ones(4) / 2),
+    ),
+    Row(losskit.distribution_focal_loss, of(X[:, :1], torch.zeros(2)), "try more of them", {"input": X}, of(X, torch.zeros(2))),
+    Row(kl, of(X, T), "Try target / target.sum(1, keepdim=True)", {"target": "target / target.sum(1, keepdim=True)"}, of(X, T / T.sum(1)[:, None])),
+    Row(kl, of(X, M.float()), "for class labels give integers, without the class axis", {"target": L, "call": ce}, of(X, L), ce),
+    Row(ce, of(HALF, L, from_logits=False), "Try input / input.sum(1, keepdim=True)", {"input": "input / input.sum(1, keepdim=True)"}, of(HALF / HALF.sum(1)[:, None], L)),
+    Row(ce, of(X, L, from_logits=False), "leave from_logits=True for scores", {"from_logits": True}, of(X, L, from_logits=OUT)),
+    Row(nll, of(X, L), "Try input.log_softmax(1)", {"input": "input.log_softmax(1)"}, of(X, L), ce),
+    Row(ce, of(X.log_softmax(1), L, log_input=True), "add from_logits=False", {"from_logits": False}, of(X, L, log_input=OUT)),
+    Row(ce, of(X, L, from_logits=False, z_loss=0.1), "leave from_logits=True", {"from_logits": True}, of(X, L, z_loss=0.1, from_logits=OUT)),
+    Row(ce, of(X[:, :1], M[:, 0].long()), "try binary_cross_entropy_with_logits(input.squeeze(1), target)", {"call": "binary_cross_entropy_with_logits(input.squeeze(1), target)"}, of(X[:, 0], M[:, 0]), logits),
+    Row(kl, of(X[:, :1], T[:, :1]), "try binary_cross_entropy_with_logits(input, target)", {"call": "binary_cross_entropy_with_logits(input, target)"}, of(X[:, :1], T[:, :1]), logits),
+    Row(kl, of(X[:, :1], T[:, :1].log(), log_target=True), "try binary_cross_entropy_with_logits(input, target.exp())", {"call": "binary_cross_entropy_with_logits(input, target.exp())"}, of(X[:, :1], T[:, :1]), logits),
+    Row(
+        losskit.entropy, dict(input=X[:, :1]), "try torch.cat((torch.zeros_like(input), input), 1)", {"input": "torch.cat((torch.zeros_like(input), input), 1)"},
+        of(X[:, 0], X[:, 0].sigmoid()), logits,
+    ),
+    Row(ce, of(HALF[:, :1], M[:, 0].long(), from_logits=False), "try torch.cat((1 - input, input), 1)", {"input": "torch.cat((1 - input, input), 1)"}, of(HALF[:, 0], M[:, 0]), bce),
+    Row(
+        nll, of(HALF[:, :1].log(), M[:, 0].long()), "try torch.cat(((-input.expm1()).log(), input), 1)", {"input": "torch.cat(((-input.expm1()).log(), input), 1)"},
+        of(HALF[:, 0], M[:, 0]), bce,
+    ),
+    Row(focal, of(X[:, :1], M[:, 0].long(), task="multiclass"), 'try input.squeeze(1) and task="binary"', {"input": "input.squeeze(1)", "task": "binary"}, of(X[:, 0], M[:, 0], task="binary")),
+    Row(focal, of(X[0], M[0], task="multilabel"), 'try task="binary"', {"task": "binary"}, of(X[:1], M[:1])),
+    Row(focal, of(X, M, task="binary", dim=0), "leave dim out", {"dim": OUT}, of(X, M, dim=OUT)),
+    Row(kl, of(V, K.softmax(1), reduction="batchmean"), 'try reduction="mean", over all rows', {"reduction": "mean"}, dict(reduction="mean")),
+    Row(
+        kl, of(V, K.softmax(1), reduction="batchmean"), 'try reduction="mean", over all rows, or add normalizer=input.shape[0] to it',
+        {"reduction": "mean", "normalizer": "input.shape[0]"}, dict(reduction="mean", normalizer=2.0),
+    ),
+    # overlap
+    Row(dice, of(X[0], L[:1], task="multiclass"), "try input[None]", {"input": "input[None]"}, of(X[:1], L[:1])),
+    Row(dice, of(V[:, :1], PLACES.clamp(max=1), task="multiclass"), 'try task="binary"', {"task": "binary", "target": PLACES.clamp(max=1)[:, None]}, of(V[:, 0], PLACES.clamp(max=1), task="binary")),
+    Row(dice, of(V, PLACES, task="multilabel"), 'for class labels, try task="multiclass"', {"task": "multiclass"}, of(V, PLACES, task="multiclass")),
+    Row(dice, of(TWO[:2], B.long(), task="binary"), 'try task="multiclass"', {"task": "multiclass"}, of(TWO[:2], B.long(), task="multiclass")),
+    Row(
+        dice, of(TWO[:2], B, task="binary"), "or input.select(1, 1) - input.select(1, 0)", {"input": "input.select(1, 1) - input.select(1, 0)"},
+        of(TWO[:2, 1] - TWO[:2, 0], B),
+    ),
+    Row(dice, of(V, K, task="multilabel", background=False), "leave background out", {"background": OUT}, dict(background=OUT)),
+    Row(boundary, of(V, K, task="multilabel", background=False), "leave background out", {"background": OUT}, dict(background=OUT)),
+    Row(
+        dice, of(TWO[:2, :, 0], K[:, :2, 0], task="multilabel", mask=torch.eye(2, 5).bool()),
+        "try mask.expand(2, 5).unsqueeze(1) for positions", {"mask": "mask.expand(2, 5).unsqueeze(1)"}, dict(mask=torch.stack((torch.eye(2, 5).bool(),) * 2, 1)),
+    ),
+    Row(
+        dice, of(TWO[:2, :, 0], K[:, :2, 0], task="multilabel", mask=torch.eye(2, 5).bool()),
+        "mask.expand(2, 2, 5) for numbers", {"mask": "mask.expand(2, 2, 5)"}, dict(mask=torch.stack((torch.eye(2, 5).bool(),) * 2, 0)),
+    ),
+    Row(lovasz, of(V, K.softmax(1), task="multiclass"), "Try target.argmax(1)", {"target": "target.argmax(1)"}, of(V, K.argmax(1))),
+    Row(lovasz, of(V, K / 2 + 0.25, task="multilabel"), "Try target > 0.5", {"target": "target > 0.5"}, of(V, K)),
+    # boxes
+    Row(iou, of(BOXES, OTHERS, mask=torch.ones(2, 4, dtype=torch.bool)), "try mask[..., 0]", {"mask": "mask[..., 0]"}, dict(mask=torch.ones(2, dtype=torch.bool))),
+    Row(losskit.pairwise_iou, dict(a=BOXES[0], b=OTHERS), "for a single box, try a[None]", {"a": "a[None]"}, dict(a=BOXES[:1], b=OTHERS)),
+    Row(
+        losskit.pairwise_iou, dict(a=torch.stack((BOXES, OTHERS)), b=OTHERS), "Try b.expand(2, 2, 4)", {"b": "b.expand(2, 2, 4)"},
+        dict(a=torch.stack((BOXES, OTHERS)), b=torch.stack((OTHERS, OTHERS))),
+    ),
+    # distances
+    Row(losskit.distance_map, dict(labels=B.long(), task="binary", dim=2), "leave dim out", {"dim": OUT}, dict(dim=OUT)),
+    Row(losskit.distance_map, dict(labels=B, task="binary"), "try labels.long()", {"labels": "labels.long()"}, dict(labels=B > 0)),
+    Row(losskit.distance_map, dict(labels=B.long()[0, 0], num_classes=2, dim=0), "try labels[None]", {"labels": "labels[None]", "dim": 1}, dict(labels=B.long()[:1, 0], dim=1)),
+    Row(losskit.distance_map, dict(labels=B.long()[0, 0], task="binary"), "try labels[None]", {"labels": "labels[None]"}, dict(labels=B.long()[:1, 0])),
+    Row(losskit.distance_map, dict(labels=B.long(), task="binary", spacing=2.0), "try spacing=[2.0, 2.0]", {"spacing": "[2.0, 2.0]"}, dict(spacing=[2.0, 2.0])),
+    Row(
+        losskit.distance_map, dict(labels=B.long() * 255, num_classes=2), "If 255 marks what is unknown, pass ignore_index=255", {"ignore_index": 255},
+        dict(ignore_index=255),
+    ),
+    Row(boundary, of(V, K.long() * 7, task="multilabel"), "for distances in integers, try target.float()", {"target": "target.float()"}, of(V, K * 7)),
+    Row(boundary, of(V, K.long(), task="multiclass"), "for one-hot labels, try target.argmax(1)", {"target": "target.argmax(1)"}, of(V, K.argmax(1))),
+    Row(boundary, of(V, K.long(), task="multiclass"), "for distances in integers, target.float()", {"target": "target.float()"}, of(V, K)),
+    Row(
+        boundary, of(V, K, task="multilabel", ignore_index=1), "leave positions out with mask= (True = counts)", {"ignore_index": OUT, "mask": K != 1},
+        of(V, K, mask=K != 1, ignore_index=OUT),
+    ),
+    Row(
+        boundary, of(V, K, task="multilabel", spacing=[2.0, 1.0]), "give it to losskit.distance_map, which makes the distances",
+        {"target": losskit.distance_map(K.long(), task="multilabel", spacing=[2.0, 1.0]), "spacing": OUT}, of(V, K.long(), task="multilabel", spacing=[2.0, 1.0]),
+    ),
+    Row(
+        boundary, of(V.to("meta"), K.long().to("meta"), task="multilabel"), "give distances, made by losskit.distance_map", {"target": K.to("meta")},
+        of(V.to("meta"), K.to("meta")),
+    ),
+    # settings
+    *(
+        Row(f, of(x, t, normalizer=3.0, reduction="sum"), "divide the result instead", {"normalizer": OUT, "result": lambda y: y / 3.0}, of(x, t, normalizer=3.0, reduction="mean"))
+        for f, x, t in ((l1, X, T), (ce, X, L), (iou, BOXES, OTHERS), (kl, X, P))
+    ),
+    Row(
+        ce, of(X.softmax(1), L, from_logits=False, normalizer=3.0, reduction="sum"), "divide the result instead", {"normalizer": OUT, "result": lambda y: y / 3.0},
+        of(X, L, from_logits=True, normalizer=3.0, reduction="mean"),
+    ),
+    *(
+        Row(
+            f, of(V, PLACES, task="multiclass", normalizer=3.0, average="none"), "divide the result instead",
+            {"normalizer": OUT, "result": lambda y: y.sum() / 3.0}, of(V, PLACES, task="multiclass", normalizer=3.0, average="macro"),
+        )
+        for f in (dice, lovasz)
+    ),
+    Row(
+        losskit.dice_ce_loss, of(V, PLACES, task="multiclass", average="none"), "use the two losses apart", {"average": "macro"},
+        of(V, PLACES, task="multiclass", average="macro"),
+    ),
+    Row(
+        losskit.quantile_loss, dict(input=X, target=T[:, 0], quantile=[0.1, 0.9]), "For one quantile of all, give a number", {"quantile": 0.1, "target": T},
+        of(X, T, quantile=0.1),
+    ),
+    Row(ce, of(X, P, inplace=True), "Leave inplace out", {"inplace": OUT}, of(X, P, inplace=False)),
+    Row(ce, of(X.clone().requires_grad_(), L, inplace=True), "Leave inplace out", {"inplace": OUT}, of(X, L, inplace=False)),
+    Row(ce, of(X.half(), L, inplace=True), "Leave inplace out", {"inplace": OUT}, of(X.half(), L, inplace=False)),
+    Row(ce, of(X.as_subclass(type("Named", (Tensor,), {})), L, inplace=True), "Leave inplace out", {"inplace": OUT}, of(X, L, inplace=False)),
+    Row(ce, of(X.repeat(1, 2)[:, ::2], L, inplace=True), "try input.contiguous()", {"input": "input.contiguous()"}, of(X.repeat(1, 2)[:, ::2], L, inplace=False)),
+    Row(losskit.Entropy(), of(X, X), "call module(input)", {"target": OUT}, dict(input=X, target=OUT)),
+    Row(lambda **k: losskit.MSELoss(mask=k.pop("mask"))(**k), of(X, T, mask=M), "(give it when calling the module)", {"call": losskit.MSELoss()}, of(X, T, mask=M), losskit.MSELoss()),
+    Row(lambda weight, **k: losskit.CrossEntropyLoss(weight=weight)(**k), of(X, L, weight=W[:1]), "give at least two, or leave it out", {"weight": None}, of(X, L, weight=None)),
+]  # fmt: skip
+
+
+def arguments(given: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Arguments changed, or left out; tensors copied, for some calls give their memory away."""
+    return {name: copied(value) for name, value in (given | changes).items() if value is not OUT}
+
+
+def copied(x: Any) -> Any:
+    return x.clone() if type(x) is Tensor and x.is_contiguous() and not (x.requires_grad or x.is_nested or x.is_quantized) else x
+
+
+def followed(row: Row, said: str) -> Any:
+    """The bad call, with the advice followed: source text is taken out of the message and evaluated, with the arguments for names."""
+    fix, names = dict(row.fix), NAMES | arguments(row.bad, {})
+    call, after = fix.pop("call", row.function), fix.pop("result", lambda y: y)
+    if isinstance(call, str):
+        return eval(said[said.index(call) :][: len(call)], names)
+    changes = {}
+    for name, value in fix.items():
+        if isinstance(value, str) and name not in CHOICES:
+            assert value in said, f"{value} is not in: {said}"
+            value = eval(value, names)
+        changes[name] = value
+    return after(call(**arguments(row.bad, changes)))
+
+
+def message(row: Row) -> str:
+    """What the bad call says."""
+    with pytest.raises((TypeError, ValueError)) as raised:
+        row.function(**arguments(row.bad, {}))
+    return str(raised.value)
+
+
+def engine(row: Row) -> Any:
+    """Compiled passes only where the advice is about them."""
+    return contextlib.nullcontext() if {"inplace", "sample_weight"} & row.bad.keys() else losskit.use_engine("torch")
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[f"{i}-{row.says}" for i, row in enumerate(ROWS)])
+def test_followed_literally_it_works_and_means_what_was_wanted(row):
+    with engine(row):
+        said = message(row)
+        assert row.says in said, said
+        found = followed(row, said)
+        wanted = (row.another or row.function)(**arguments({} if row.another else row.bad, row.meant))
+    if found.is_meta:
+        assert found.shape == wanted.shape and wanted.is_meta
+    else:
+        torch.testing.assert_close(found.detach().as_subclass(Tensor), wanted.detach().as_subclass(Tensor), rtol=1e-5, atol=1e-7)
+
+
+FOLDERS = ("contract", "losses")
+FILES = ("pairs.py", "sums.py", "wise.py", "binary.py")
+ADVICE = re.compile(r"\b(try|leave|pass|give|exchange|divide|multiply|call|add|use|check that)\b", re.IGNORECASE)
+ELSEWHERE = {  # what no message on a CPU alone can say, and texts that are no advice: where each is tested, or why not
+    "{} is on {} but {} is on {}: try {}.to({}.device)": "test_advice_between_devices",
+    "use_engine('triton') cannot run this loss: {}. Leave use_engine out to let losskit choose": "test_advice_about_engines",
+    "process_group must be a torch.distributed.ProcessGroup, got {}: for all ranks, try torch.distributed.group.WORLD": "test_advice_about_ranks",
+    "torch.jit.script cannot compile a loss of losskit: try torch.jit.trace, torch.compile or torch.export": "test_configured.py and test_tracing.py",
+    'distances to boundaries are computed by SciPy, which is not installed: try pip install "losskit[distance]"': "what pip installs",
+    "sorting has a fused pass on the CPU only": "a reason",
+    "from_logits=False reads one number an item and needs no fused pass": "a reason",
+    "\n\nAs a module: keyword arguments go to the constructor, tensors to the call.": "documentation",
+}
+
+
+def texts():
+    """Every text of the source that may hold advice, as (place, template): no docstrings, no arguments of decorators."""
+    root = Path(losskit.__file__).parent
+    for path in [*(p for folder in FOLDERS for p in sorted((root / folder).rglob("*.py"))), *(root / name for name in FILES)]:
+        tree, passed_over = ast.parse(path.read_text(encoding="utf-8")), set()
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Expr):
+                passed_over.add(id(node.value))
+            elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+                passed_over.update(id(inside) for decorator in node.decorator_list for inside in ast.walk(decorator))
+            elif isinstance(node, ast.JoinedStr):
+                passed_over.update(id(inside) for inside in node.values)
+        for node in ast.walk(tree):
+            if id(node) in passed_over:
+                continue
+            parts = node.values if isinstance(node, ast.JoinedStr) else [node]
+            if isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, str)):
+                text = "".join(part.value if isinstance(part, ast.Constant) else "{}" for part in parts)
+                if ADVICE.search(text) and text not in ELSEWHERE:
+                    yield f"{path.name}:{node.lineno}", text
+
+
+def test_no_advice_without_a_row():
+    """A new message with a way out needs a row above, which follows it."""
+    said = []
+    for row in ROWS:
+        with engine(row):
+            said.append(message(row))
+    for place, text in texts():
+        pattern = re.compile(".*".join(re.escape(part) for part in re.split(r"\{\w*\}", text)), re.DOTALL)
+        assert any(pattern.search(each) for each in said), f"{place}: no row follows this advice: {text}"
+
+
+def test_advice_between_devices():
+    """Tensors that only say that they are on a GPU: shapes and devices are all there is to compare."""
+    with FakeTensorMode():
+        x, t, m = torch.empty(2, 3, device="cuda"), torch.empty(2, 3), torch.empty(2, 3, dtype=torch.bool)
+        with pytest.raises(ValueError, match=r"target is on cpu but input is on cuda:0: try target.to\(input.device\)"):
+            l1(x, t)
+        with pytest.raises(ValueError, match=r"mask is on cpu but input is on cuda:0: try mask.to\(input.device\)"):
+            l1(x, t.to(x.device), mask=m)
+        assert l1(x, t.to(x.device), mask=m.to(x.device)).device == x.device
+
+
+def test_advice_about_engines():
+    with losskit.use_engine("triton"), pytest.raises(losskit.EngineError, match="Leave use_engine out to let losskit choose"):
+        lovasz(V, PLACES, task="multiclass")
+    assert lovasz(V, PLACES, task="multiclass").isfinite()
+
+
+def test_advice_about_ranks():
+    with pytest.raises(TypeError, match=r"for all ranks, try torch.distributed.group.WORLD"):
+        dice(V, PLACES, task="multiclass", process_group="all")
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    try:
+        assert dice(V, PLACES, task="multiclass", process_group=torch.distributed.group.WORLD) == dice(V, PLACES, task="multiclass")
+    finally:
+        torch.distributed.destroy_process_group()
