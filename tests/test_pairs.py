@@ -364,7 +364,12 @@ BAD = [
     ((A.to_sparse(), B), {}, TypeError, r"a must be a dense tensor.*try a.to_dense\(\)"),
     ((A[0], B), {}, ValueError, r"a must hold boxes along its last axis, shape \(N, 4\) or \(B, N, 4\), got shape \(4,\): for a single box, try a\[None\]"),
     ((A, B[:, :3]), {}, ValueError, r"b must hold boxes along its last axis.*got shape \(2, 3\)$"),
-    ((A, B[None]), {}, ValueError, r"a has shape \(3, 4\) and b has shape \(1, 2, 4\): .*nothing is broadcast. Try a.expand\(1, 3, 4\) for boxes that all samples share"),
+    (
+        (A, B[None]),
+        {},
+        ValueError,
+        r"a has shape \(3, 4\) and b has shape \(1, 2, 4\): .*nothing is broadcast. Try a.expand\(1, 3, 4\) for boxes that all samples share",
+    ),
     ((A.expand(2, 3, 4), B.expand(5, 2, 4)), {}, ValueError, r"a has shape \(2, 3, 4\) and b has shape \(5, 2, 4\).*nothing is broadcast\.$"),
     ((A, B.to("meta")), {}, ValueError, r"b is on meta, where no tensor has numbers, but a is on cpu: for shapes alone, try a.to\('meta'\)"),
     ((A, B), {"kind": "eiou"}, ValueError, "kind must be one of 'iou', 'giou', 'diou', 'ciou'; got 'eiou'"),
