@@ -8,7 +8,7 @@ from torch import Tensor
 
 from losskit import LOSSES, Loss
 
-SHAPE = (4, 3, 2)  # samples, classes, positions
+SHAPE = (4, 3, 5)  # samples, classes, positions
 SOFT = ("cross_entropy", "dice_loss", "dice_ce_loss", "dice_focal_loss", "jaccard_loss", "tversky_loss", "focal_tversky_loss", "log_cosh_dice_loss")
 SOFT += ("generalized_dice_loss", "mcc_loss")  # which take distributions beside labels
 
@@ -27,9 +27,10 @@ class Context(NamedTuple):
     @property
     def axis(self) -> int | None:
         """The class axis of what it takes; None if every number stands alone."""
-        if self.loss.pattern == "boxes" or (self.loss.pattern == "elementwise" and self.settings.get("task") != "multiclass"):
+        task = self.settings.get("task")
+        if self.loss.pattern == "boxes" or (self.loss.pattern in ("elementwise", "operations") and task != "multiclass"):
             return None
-        return None if self.settings.get("task") == "binary" else 1
+        return None if task == "binary" else 1
 
     def tensors(self, dtype: torch.dtype = torch.float32, seed: int = 0, bare: bool = False) -> tuple[Tensor, ...]:
         """Input and target, or the input alone. `bare`: the first sample has nothing but the first class, or nothing at all."""
