@@ -1,13 +1,13 @@
 """The losses under test, out of the registry."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from losskit import LOSSES, Loss
 from losskit.testing.boxes import BoxSubject, is_boxes
 from losskit.testing.overlap import OverlapSubject
 from losskit.testing.rows import RowSubject, is_rows
-from losskit.testing.subject import Subject
+from losskit.testing.subject import NotOffered, Subject
 
 
 class Case(NamedTuple):
@@ -59,3 +59,14 @@ def named(s: Subject) -> str:
     """A test's name."""
     kind = getattr(s, "kind", "")
     return f"{s.loss.name}({', '.join(f'{k}={v}' for k, v in s.settings.items())}){f' {kind}' if kind else ''}"
+
+
+def require(laws: Iterable[str], table: Mapping[str, Any], subject: Subject, cannot_apply: Iterable[str] = ()) -> None:
+    """Laws hold of a loss. Some speak of what it does not have; that must be one of the things a loss of ours may lack, word for word."""
+    for law in laws:
+        try:
+            table[law].law(subject)
+        except NotOffered as missing:
+            assert str(missing) in cannot_apply, f"{law}: {missing}"
+        except Exception as error:
+            raise AssertionError(f"{law}: {error}") from error

@@ -24,8 +24,8 @@ def must_be_watched(incoming: Tensor) -> bool:
 class Step(NamedTuple):
     """What a forward and its backward share: the call, its scale, the engine's pattern and the torch engine's, options of the run, where by-products go.
 
-    A context keeps its step as long as somebody keeps the loss, long after the backward. So by-products come without gradients, and the context's own step is
-    `light`: what the call holds is kept by autograd, which lets go of it.
+    A context keeps its step as long as somebody keeps the loss, long after the backward. So by-products come without gradients, and the context's own step holds
+    no tensors: autograd keeps them, and lets go of them.
     """
 
     call: Any
@@ -39,10 +39,11 @@ class Step(NamedTuple):
 _KEPT_BY_AUTOGRAD = torch.empty(0, dtype=torch.float32, device="cpu")
 
 
-def light(step: Any) -> Any:
-    """The step without its call's tensors; `call.holding` puts them back."""
-    count = len(step.call.tensors())
-    return step._replace(call=step.call.holding((_KEPT_BY_AUTOGRAD,) * count)) if count else step
+def saved(ctx: Any, x: Tensor, t: Tensor, step: Any) -> Any:
+    """The step without its call's tensors, which autograd keeps beside input and target; `call.holding` puts them back."""
+    tensors = step.call.tensors()
+    ctx.save_for_backward(x, t, *tensors)
+    return step._replace(call=step.call.holding((_KEPT_BY_AUTOGRAD,) * len(tensors))) if tensors else step
 
 
 class Total(torch.autograd.Function):
@@ -56,8 +57,7 @@ class Total(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, t: Tensor, step: Step) -> Tensor:
         wants_x, wants_t = ctx.needs_input_grad[:2]
         results = step.engine.run(step.call, x, t, scale=step.scale, grad_input=wants_x, grad_target=wants_t, **step.options)
-        ctx.save_for_backward(x, t, *step.call.tensors())
-        ctx.step = light(step)
+        ctx.step = saved(ctx, x, t, step)
         ctx.gradients = results.grad_input, results.grad_target
         if step.by_products is not None:
             step.by_products.append(results._replace(grad_input=None, grad_target=None))
@@ -88,8 +88,7 @@ class Each(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, t: Tensor, step: Step) -> Tensor:
         results = step.engine.run(step.call, x, t, each=True, **step.options)
-        ctx.save_for_backward(x, t, *step.call.tensors())
-        ctx.step = light(step)
+        ctx.step = saved(ctx, x, t, step)
         if step.by_products is not None:
             step.by_products.append(results)
         return results.value  # type: ignore[no-any-return]
@@ -136,8 +135,7 @@ class Finished(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, t: Tensor, step: Finishing, found: list[Any]) -> Tensor:
         result = step.finish_here(step.how, step.engine.sums(step.call, x, t), True, step.real)
-        ctx.save_for_backward(x, t, *step.call.tensors())
-        ctx.step, ctx.by_sums = light(step), result.by_sums
+        ctx.step, ctx.by_sums = saved(ctx, x, t, step), result.by_sums
         found.append(result)
         return result.value  # type: ignore[no-any-return]
 
@@ -164,8 +162,7 @@ class Sums(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, t: Tensor, step: Step) -> Tensor:
-        ctx.save_for_backward(x, t, *step.call.tensors())
-        ctx.step = light(step)
+        ctx.step = saved(ctx, x, t, step)
         return step.engine.sums(step.call, x, t)  # type: ignore[no-any-return]
 
     @staticmethod

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from losskit.engines.call import Ranked
-from losskit.engines.fused import light, must_be_watched, of_sums
+from losskit.engines.fused import must_be_watched, of_sums, saved
 
 
 class Step(NamedTuple):
@@ -33,8 +33,7 @@ class Sorted(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, t: Tensor, step: Step) -> Tensor:
         sums, ctx.slopes = step.engine.run(step.call, x, t)
         value, ctx.by = step.finish(step.how, sums)
-        ctx.save_for_backward(x, t, *step.call.tensors())
-        ctx.step = light(step)
+        ctx.step = saved(ctx, x, t, step)
         return value.to(step.real)
 
     @staticmethod

@@ -277,6 +277,7 @@ def row_names(
     )
     names |= dict(ZERO=real(0), ONE=real(1), INFINITY=real(np.inf), LARGEST=np.finfo(real).max, key=KEYS[dtype][0], from_key=KEYS[dtype][1])
     names |= dict(exp_neg=table["exp_neg"], log1p=table["log1p"], formula=bound(formula, real))
+    names["STRAIGHT"] = link is None and input is dtype  # the scores are what lies in memory
     names |= dict(prefetch=prefetch, stream=stream_line(real), settle=settle)
     names["bound"] = bound(link or identity, real)
     names["params"] = instance(loops.PARAMETERS[params], names)
@@ -315,10 +316,16 @@ def long_rows(*variant: Any) -> Code:
     return compiled(row_loops.long_rows, names, LOOP)
 
 
+def squares(names: dict[str, Any]) -> dict[str, Any]:
+    """How short rows are transposed."""
+    real = names["REAL"]
+    return dict(turn_square=turn_square(real), turn_scores=turn_square(real, capped=names["STRAIGHT"]), SQUARE=row_loops.LINE // names["REAL_ITEM"])
+
+
 def tiles(planes: bool, *variant: Any) -> Code:
     """`tile_loops.tiles`, with classes apart in memory (`planes`) or next to each other."""
     names = row_names(*variant)
-    names |= dict(turn_square=turn_square(names["REAL"]), SQUARE=row_loops.LINE // names["REAL_ITEM"])
+    names |= squares(names)
     names["leave"] = instance(tile_loops.leave, names)
     walk = (
         (tile_loops.load_planes, tile_loops.store_planes, tile_loops.ask_planes)

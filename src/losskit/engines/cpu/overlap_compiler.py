@@ -6,10 +6,9 @@ from typing import Any
 import torch
 
 from losskit.engines.cpu import loops, overlap_loops, overlap_points, row_loops, tile_loops
-from losskit.engines.cpu.compiler import LOOP, SUMS, compiled, instance, reader, row_names, stack_memory, writer
+from losskit.engines.cpu.compiler import LOOP, SUMS, compiled, instance, reader, row_names, squares, stack_memory, writer
 from losskit.engines.cpu.math import NAMES
 from losskit.engines.cpu.store import Code
-from losskit.engines.cpu.transpose import turn_square
 
 
 def shared(number: bool, formula: Callable[..., Any] | None, params: int, squared: bool, *dtypes: torch.dtype) -> dict[str, Any]:
@@ -33,7 +32,7 @@ def softmax(gradients: bool, planes: bool, number: bool, formula: Callable[..., 
     """`overlap_loops.softmax_sums` or `softmax_gradients`, with classes apart in memory (`planes`) or next to each other."""
     walk = overlap_loops
     names = shared(number, formula, params, squared, *dtypes)
-    names |= dict(turn_square=turn_square(names["REAL"]), SQUARE=row_loops.LINE // names["REAL_ITEM"])
+    names |= squares(names)
     names["labels_of"] = instance(row_loops.labels_of, names)
     names |= dict(
         items_of=instance(walk.factors_of if number else row_loops.labels_of, names), hit=instance(walk.hit_number if number else walk.hit_label, names)

@@ -125,26 +125,36 @@ def store_planes(address, destination, tile, flat, n, k, pitch, class_step, para
 
 
 def load_rows(address, tile, flat, n, k, pitch, class_step, parameter):
-    """Scores of short rows, transposed a square at a time. Fewer classes than a square is wide: what lies beyond them is overwritten or never looked at."""
+    """Scores of short rows, transposed a square at a time. Fewer classes than a square is wide: what lies beyond them is overwritten or never looked at.
+
+    Where input and scores are the same, a square is read from where it lies, if the tile goes on far enough behind it: by way of scratch, each of its rows is
+    read across the ends of two stores, and waits for both.
+    """
     for number in range((k + SQUARE - 1) // SQUARE):
         i = number * SQUARE
-        x = view(address + i * n * ITEM, min(SQUARE, k - i) * n, STORED)
-        s = view(flat, x.size, REAL)
-        for q in range(x.size):
-            s[q] = score(read(x[q]), parameter)
+        source = address + i * n * ITEM
+        if not STRAIGHT or (k - i - SQUARE + 1) * n < SQUARE:
+            x = view(source, min(SQUARE, k - i) * n, STORED)
+            s = view(flat, x.size, REAL)
+            for q in range(x.size):
+                s[q] = score(read(x[q]), parameter)
+            source = flat
         for part in range((n + SQUARE - 1) // SQUARE):
             j = max(min(part * SQUARE, n - SQUARE), 0)
-            turn_square(flat + j * REAL_ITEM, n * REAL_ITEM, tile + (j * pitch + i) * REAL_ITEM, pitch * REAL_ITEM)
+            turn_scores(source + j * REAL_ITEM, n * REAL_ITEM, tile + (j * pitch + i) * REAL_ITEM, pitch * REAL_ITEM)
 
 
 def store_rows(address, destination, tile, flat, n, k, pitch, class_step, parameter, past):
-    """Gradients of short rows, transposed back; a row's end writes into the next row, which comes after it."""
+    """Gradients of short rows, transposed back, straight to where they belong as in `load_rows`; a row's end writes into the next row, which comes after it."""
     for number in range((k + SQUARE - 1) // SQUARE):
         i = number * SQUARE
+        count, place = min(SQUARE, k - i) * n, i * n * ITEM
+        straight = STRAIGHT and not past and (k - i - SQUARE + 1) * n >= SQUARE
+        to = destination + place if straight else flat
         for part in range((n + SQUARE - 1) // SQUARE):
             j = max(min(part * SQUARE, n - SQUARE), 0)
-            turn_square(tile + (j * pitch + i) * REAL_ITEM, pitch * REAL_ITEM, flat + j * REAL_ITEM, n * REAL_ITEM)
-        count, place = min(SQUARE, k - i) * n, i * n * ITEM
-        bend(flat, address + place, flat + FLAT * REAL_ITEM if past else destination + place, count, parameter)
-        if past:
-            send(flat + FLAT * REAL_ITEM, destination + place, count)
+            turn_square(tile + (j * pitch + i) * REAL_ITEM, pitch * REAL_ITEM, to + j * REAL_ITEM, n * REAL_ITEM)
+        if not straight:
+            bend(flat, address + place, flat + FLAT * REAL_ITEM if past else destination + place, count, parameter)
+            if past:
+                send(flat + FLAT * REAL_ITEM, destination + place, count)

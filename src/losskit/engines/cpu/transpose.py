@@ -12,10 +12,10 @@ from losskit.engines.cpu.row_loops import LINE
 
 
 @cache
-def turn_square(real: Any) -> Any:
+def turn_square(real: Any, capped: bool = False) -> Any:
     """(source, step, destination, step) in bytes: reads a square of `real` numbers, writes its transpose. Both may lie anywhere; all is read before a write.
 
-    For side d = half the lanes, a quarter, ..., 1: rows i and i + d exchange their off-diagonal blocks of d by d.
+    `capped`: infinity is read as the largest number. For side d = half the lanes, a quarter, ..., 1: rows i and i + d exchange their off-diagonal blocks of d by d.
     """
     item = np.dtype(real).itemsize
     lanes = LINE // item  # narrower processors take a row in parts
@@ -32,6 +32,9 @@ def turn_square(real: Any) -> Any:
                 return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), lanes), mask))
 
             rows = [builder.load(place(args[0], args[1], i), align=item) for i in range(lanes)]
+            if capped:
+                largest = ir.Constant(vector, [float(np.finfo(real).max)] * lanes)
+                rows = [builder.select(builder.fcmp_ordered(">", row, largest), largest, row) for row in rows]
             side = lanes // 2
             while side:
                 for i in range(lanes):
