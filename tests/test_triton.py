@@ -296,14 +296,14 @@ def test_weights(weights, reduction):
     incoming = torch.linspace(-1, 2, 60).reshape(3, 4, 5) if reduction == "none" else torch.tensor(-0.5)
     agree(loss, x, t, {}, 1e-6, incoming=incoming, reduction=reduction, **keywords)
     if reduction != "mean":
-        agree(loss, x, t, {}, 1e-6, incoming=incoming, reduction=reduction, weight=torch.tensor([1.0, 0.5, 2.0, 0.0, 3.0]), **keywords)
+        agree(loss, x, t, {}, 1e-6, incoming=incoming, reduction=reduction, weight=torch.tensor([[[1.0, 0.5, 2.0, 0.0, 3.0]]]), **keywords)
 
 
 def test_field():
     loss = LOSSES["binary_cross_entropy_with_logits"]
     x, t = (v.reshape(3, 4, 5) for v in inputs(loss, {}, 60))
     for reduction in ("none", "sum"):
-        agree(loss, x, t, {}, 1e-6, reduction=reduction, pos_weight=torch.linspace(0.5, 3, 5))
+        agree(loss, x, t, {}, 1e-6, reduction=reduction, pos_weight=torch.linspace(0.5, 3, 5)[None, None])
         agree(loss, x, t, {}, 1e-6, reduction=reduction, pos_weight=torch.tensor(2.5))
 
 
