@@ -84,10 +84,53 @@ def others() -> Iterator[Call]:
         settings = {"task": task, "extra": extra}
         yield Call(f"overlap_sums({task}, {extra})", losskit.overlap_sums, batch(LOSSES["dice_loss"], {"task": task}), settings)
     yield Call("WIoUv3Loss", losskit.WIoUv3Loss(), boxes, {})
+    yield Call("degenerate_boxes", losskit.degenerate_boxes, boxes[:1], {})
     logits = batch(LOSSES["binary_cross_entropy_with_logits"], {})
     yield Call("BinaryCrossEntropyLoss", losskit.BinaryCrossEntropyLoss(from_logits=True), logits, {})
     space = [torch.cat((x[:, :2], x[:, :1], x[:, 2:], x[:, 2:3]), -1) for x in boxes]
     yield from (Call(f"{name} in space", getattr(losskit, name), tuple(space), {}) for name in ("iou_loss", "giou_loss", "diou_loss", "iou", "giou", "diou"))
+
+
+KINDS = {  # one loss of each way into an engine
+    "huber_loss": {},
+    "binary_cross_entropy_with_logits": {"pos_weight": [3.0]},
+    "cross_entropy": {"weight": [0.5, 2.0, 1.0, 1.5]},
+    "focal_loss": {"task": "multiclass", "alpha": 0.25},
+    "kl_divergence": {},
+    "entropy": {},
+    "distribution_focal_loss": {},
+    "giou_loss": {},
+    "boundary_loss": {"task": "multiclass"},
+    "dice_ce_loss": {"task": "multiclass"},
+    "tversky_loss": {"task": "binary"},
+    "lovasz_loss": {"task": "multiclass"},
+}
+
+
+def options() -> Iterator[Call]:
+    """Masks, weights, denominators, reductions, dtypes, and no items, of each kind of loss."""
+    for name, settings in KINDS.items():
+        call = next(of_loss(LOSSES[name], settings))
+        items = call.tensors[1].shape if len(call.tensors) > 1 else call.tensors[0].shape[:1]
+        if name == "giou_loss":
+            items = items[:-1]
+        elif name in ("kl_divergence", "boundary_loss"):
+            items = (items[0], *items[2:])
+        draw = torch.Generator().manual_seed(2)
+        mask = torch.rand(items, generator=draw) < 0.6
+        extras = {"masked": {"mask": mask}, "all masked": {"mask": mask & False}, "normalized": {"normalizer": torch.tensor(3.0)}}
+        if "reduction" in LOSSES[name].settings:
+            extras |= {
+                "weighted": {"mask": mask, "sample_weight": torch.rand(items, generator=draw)},
+                "each": {"reduction": "none"},
+                "sum": {"reduction": "sum"},
+            }
+        for what, extra in extras.items():
+            yield call._replace(name=f"{name}, {what}", settings={**call.settings, **extra})
+        for dtype in (torch.float64, torch.bfloat16):
+            tensors = tuple(y.to(dtype) if y.is_floating_point() else y for y in call.tensors)
+            yield call._replace(name=f"{name}, {dtype}", tensors=tensors)
+        yield call._replace(name=f"{name}, no items", tensors=tuple(y[:0] for y in call.tensors))
 
 
 def one_each() -> list[Call]:
@@ -103,4 +146,6 @@ def one_each() -> list[Call]:
 def all_settings() -> list[Call]:
     """Every public function with all the settings that the registry names."""
     found = [call for loss in LOSSES.values() for settings in (*loss.arguments, *loss.rows) for call in of_loss(loss, settings)]
-    return [*found, *scores(), *others()]
+    made = Call("distance_map", losskit.distance_map, batch(LOSSES["dice_loss"], {"task": "multiclass"})[1:], {"num_classes": 3})
+    parts = [call for call in one_each() if "return_parts" in call.settings]
+    return [*found, *(call._replace(name=f"{call.name} with parts") for call in parts), *scores(), *others(), *options(), made]

@@ -1,5 +1,6 @@
 """Nothing depends on what ran before: the first call of a process, whatever it is."""
 
+import inspect
 import os
 import re
 import subprocess
@@ -7,7 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from calls import one_each
+import torch
+from calls import all_settings, one_each
+
+import losskit
 
 
 def require(name: str, expected: list[str]) -> None:
@@ -20,6 +24,26 @@ def require(name: str, expected: list[str]) -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="without fork, each function would take seconds of imports")
 def test_whatever_is_compiled_first():
     require("compiled", [call.name for call in one_each()])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="without fork, each default would take seconds of imports")
+def test_whatever_the_default_device_and_dtype_are():
+    """Constants made at the first call, results, by-products, messages."""
+    require("defaults", ["meta", "torch.float64"])
+
+
+def test_every_public_function_is_among_them():
+    functions = {name for name in losskit.__all__ if inspect.isfunction(getattr(losskit, name))} - {"engine_for", "like", "use_engine", "validate"}
+    assert functions == {name for call in all_settings() if (name := getattr(call.function, "__name__", "")) in losskit.__all__}
+    assert functions - {"distance_map"} <= {
+        getattr(call.function, "__name__", "") for call in one_each()
+    }  # SciPy makes the map, and no compiler looks into that
+
+
+def test_modules_keep_the_numbers_they_are_made_with():
+    with torch.device("meta"):  # as models too large to be made twice are made
+        module, wise = losskit.CrossEntropyLoss(weight=[0.5, 2.0]), losskit.WIoUv3Loss()
+    assert module.weight.tolist() == [0.5, 2.0] and wise.mean.item() == 1.0
 
 
 def test_import_brings_nothing_else():

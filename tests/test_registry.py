@@ -120,6 +120,25 @@ def test_imports_point_one_way():
         assert {name for name in imports(file) if name.startswith("losskit.engines")} <= {"losskit.engines.language"}, file.name
 
 
+MAKERS = {  # what takes the default device, the default dtype, or both, where it is told none
+    "arange", "as_tensor", "asarray", "empty", "empty_permuted", "empty_strided", "eye", "full", "linspace", "logspace", "ones", "rand", "randint", "randn",
+    "randperm", "range", "scalar_tensor", "tensor", "tril_indices", "triu_indices", "zeros",
+}  # fmt: skip
+OWN_PROCESS = ("bench", "cli", "testing", "tour")  # programs, and the audit, which says where its numbers are made
+
+
+def test_every_tensor_made_names_its_device_and_dtype():
+    """Under `with torch.device("meta")`, or `torch.set_default_dtype`, a loss is what it is elsewhere: an address read is memory, a message has its number."""
+    silent = []
+    for file in SOURCE.rglob("*.py"):
+        calls = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
+        for call in calls if file.relative_to(SOURCE).parts[0] not in OWN_PROCESS else ():
+            made = isinstance(call.func.value, ast.Name) and call.func.value.id == "torch" and call.func.attr in MAKERS
+            if made and not {"device", "dtype"} <= {keyword.arg for keyword in call.keywords}:
+                silent.append(f"{file.name}:{call.lineno}: {ast.unparse(call)}")
+    assert not silent
+
+
 def test_engines_name_no_loss():
     names = {name for loss in LOSSES.values() for name in (loss.name, loss.module, loss.name.removesuffix("_loss"))}
     for file in (SOURCE / "engines").rglob("*.py"):

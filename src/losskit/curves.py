@@ -89,7 +89,7 @@ def sample(loss: Loss, settings: Mapping[str, Any] | None = None, *, points: int
     settings = dict(loss.arguments[0] if settings is None else settings)
     axis = domain(loss, settings)
     low, high = span or (axis.low, axis.high)
-    x = torch.linspace(low, high, points, dtype=torch.float64).round(decimals=9).requires_grad_()  # 0 is 0, where kinks are
+    x = torch.linspace(low, high, points, dtype=torch.float64, device="cpu").round(decimals=9).requires_grad_()  # 0 is 0, where kinks are
     with losskit.use_engine("torch"):
         if loss.pattern in ("elementwise", "rows", "boxes"):
             value = module(loss, settings | {"reduction": "none"})(*arguments(loss, settings, x))
@@ -110,9 +110,9 @@ def arguments(loss: Loss, settings: Mapping[str, Any], x: torch.Tensor) -> tuple
         return torch.stack((x, zero, x + 1.5, one), -1), torch.stack((zero, zero, one, one), -1).detach()
     axis = domain(loss, settings)
     if loss.pattern != "rows":
-        mask = torch.tensor([MASK])
+        mask = torch.tensor([MASK], dtype=torch.int64, device=x.device)
         right = torch.where(mask == 1, x, 1.0 - x if axis.name == "mask's probability" else -x)
-        return right, torch.tensor([DISTANCES]) if loss.target == "real" else mask
+        return right, torch.tensor([DISTANCES], dtype=torch.float32, device=x.device) if loss.target == "real" else mask
     rest = torch.zeros_like(x)
     if axis.name == "row's log-probability":
         rest = torch.log(-torch.expm1(x.detach()) / axis.others)
@@ -123,7 +123,7 @@ def arguments(loss: Loss, settings: Mapping[str, Any], x: torch.Tensor) -> tuple
         return (rows,)
     if loss.target == "position":
         return rows, torch.full_like(x, POSITION, requires_grad=False)
-    labels = torch.zeros(len(x), dtype=torch.long)
+    labels = torch.zeros(len(x), dtype=torch.long, device=x.device)
     if loss.target == "label":
         return rows, labels
     wanted = torch.nn.functional.one_hot(labels, axis.others + 1).double()

@@ -213,7 +213,13 @@ def plain(value: Any) -> Any:
     return [plain(each) for each in value] if listed(value) else value
 
 
-def numbers(name: str, value: Any, dtype: torch.dtype, device: torch.device | None, allowed: str = "a tensor") -> Tensor:
+def home() -> torch.device:
+    """Where a module puts the numbers it is made with: the default device, as modules of torch do, unless numbers are lost there."""
+    default = torch.get_default_device()
+    return torch.device("cpu") if default.type == "meta" else default
+
+
+def numbers(name: str, value: Any, dtype: torch.dtype, device: torch.device, allowed: str = "a tensor") -> Tensor:
     """Weights as a tensor: one as it is; a list, or whatever else holds numbers in a row, as one of this dtype on this device."""
     if isinstance(value, Tensor):
         return value

@@ -197,7 +197,7 @@ def from_distributions(
         kept = labels.kept(target, ignore_index)
         counts = torch.where(kept & (counts != 0), counts, 0.0)
         place = torch.where(counts != 0, target, 0).long()[..., None]
-        mass = (torch.arange(classes, device=input.device) == place).to(real)
+        mass = (torch.arange(classes, dtype=torch.int64, device=input.device) == place).to(real)
     counts = counts.expand(mass.shape[:-1])
     check_distribution("input", input, axis, counts, logs)
     mass = (mass * (1.0 - label_smoothing) + label_smoothing / classes) * own

@@ -5,6 +5,7 @@ from functools import reduce
 from operator import and_
 from typing import Literal
 
+import numpy
 import torch
 from torch import Tensor
 
@@ -218,7 +219,7 @@ def refuse(target: Tensor, classes: int, ignore_index: int, counts: Tensor | Non
             bad = bad & (weights[start : start + PART] != 0)
         if bool(bad.any()):
             first = start + int(bad.nonzero()[0])
-            place = tuple(int(i) for i in torch.unravel_index(torch.tensor(first), target.shape)) if target.dim() else ()
+            place = tuple(int(i) for i in numpy.unravel_index(first, target.shape))
             value = int(labels[first - start]) % 2**64 if flat.dtype is torch.uint64 else int(flat[first])
             break
     else:

@@ -81,7 +81,7 @@ class LossModule(nn.Module):
         if value is None or Tensor not in kinds or (float in kinds and isinstance(value, Real)):
             return value
         if not isinstance(value, Tensor):
-            value = checks.numbers(name, value, torch.get_default_dtype(), None, "a number, a tensor" if float in kinds else "a tensor")
+            value = checks.numbers(name, value, torch.get_default_dtype(), checks.home(), "a number, a tensor" if float in kinds else "a tensor")
         tensors.check(name, value)
         checks.finite(name, value)
         return value
@@ -110,10 +110,10 @@ class LossModule(nn.Module):
             told = " and ".join(f"{name} has shape {checks.shown(shape)}" for name, shape in shapes.items())
             raise ValueError(f"{told}: both must broadcast to the shape of one input") from None
         if self.loss.pattern == "boxes":
-            empty = torch.empty((0, 4), device="meta")
+            empty = torch.empty((0, 4), dtype=torch.float32, device="meta")
             return empty, empty
         if self.loss.target in ("real", "unit") and settings.get("task") != "multiclass":
-            empty = torch.empty((0, *vector, *(wide[1:] if wide[0] in (1, *vector) else wide)), device="meta")
+            empty = torch.empty((0, *vector, *(wide[1:] if wide[0] in (1, *vector) else wide)), dtype=torch.float32, device="meta")
             return empty, empty
         dim = settings.get("dim", 1)
         single = [name for name, shape in shapes.items() if shape == (1,)]
@@ -126,7 +126,7 @@ class LossModule(nn.Module):
         shape = [0] * axes
         if isinstance(dim, int):
             shape[dim] = classes
-        input = torch.empty(shape, device="meta")
+        input = torch.empty(shape, dtype=torch.float32, device="meta")
         if self.loss.target in ("distribution", "none", "real") or settings.get("task") in ("binary", "multilabel"):
             return input, input
         return input, torch.empty([0] * (axes - 1), dtype=torch.long, device="meta")

@@ -165,7 +165,8 @@ def scale_of(engine: EngineName, input: Tensor, denominator: float | Tensor) -> 
         )
     if denominator:
         return 1.0 / denominator
-    return torch.zeros((), device=input.device) if torch.compiler.is_compiling() else 0.0  # the compiler looks at tensors only, see `with_scale`
+    # the compiler looks at tensors only, see `with_scale`
+    return torch.zeros((), dtype=real_dtype(input.dtype), device=input.device) if torch.compiler.is_compiling() else 0.0
 
 
 def _denominator(engine: EngineName, input: Tensor, target: Tensor, factors: tuple[Tensor, ...], mass: bool) -> Tensor:

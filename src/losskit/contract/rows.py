@@ -98,8 +98,9 @@ def reduced(
     if not return_parts:
         return result
     assert found is not None and found.value is not None and found.lse is not None
-    items = torch.as_tensor(counted, device=input.device)
-    return result, ByProducts(found.value.detach(), found.lse, None if found.right is None else found.right.sum() / items.clamp(min=1), items)
+    items = torch.as_tensor(counted, dtype=torch.int64, device=input.device)
+    accuracy = None if found.right is None else found.right.sum().to(found.lse.dtype) / items.clamp(min=1)
+    return result, ByProducts(found.value.detach(), found.lse, accuracy, items)
 
 
 def item_factor(target: Tensor, mask: Tensor | None, sample_weight: Tensor | None, real: torch.dtype, summed: bool, to: str = "target") -> Tensor | None:

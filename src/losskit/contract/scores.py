@@ -179,7 +179,7 @@ def finish_here(how: Scoring, sums: Tensor, derive: bool, real: torch.dtype) -> 
     if sums.is_cpu and how.group is None:
         with numpy.errstate(all="ignore"):
             found = finish(how, sums.numpy(), derive)
-        return found._replace(value=torch.tensor(found.value, dtype=real))
+        return found._replace(value=torch.tensor(found.value, dtype=real, device="cpu"))
     found = finish(how, sums, derive)
     return found._replace(value=found.value.to(real))
 

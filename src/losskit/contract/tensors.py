@@ -37,7 +37,7 @@ def check(name: str, x: object) -> None:
 def _made(name: str, x: object) -> str:
     """How to make a tensor of `x`, where it holds numbers."""
     try:
-        torch.as_tensor(x)
+        torch.as_tensor(x, dtype=torch.float64, device="cpu")
     except (TypeError, ValueError, RuntimeError):
         return ""
     there = "" if name in FIRST else f", device={'a' if name == 'b' else 'input'}.device"

@@ -136,7 +136,8 @@ def audit(
     name = getattr(function, "__name__", type(function).__name__)
     module = inspect.getmodule(function)
     shown = f"{module.__name__}.{name}" if module is not None else name
-    result = AuditResult(shown, like, examine(kind(function, loss, arguments, dtype), laws))
+    with torch.device("cpu"):  # where the laws' numbers are made, whatever the default device is
+        result = AuditResult(shown, like, examine(kind(function, loss, arguments, dtype), laws))
     if show:
         result.show()
     return result

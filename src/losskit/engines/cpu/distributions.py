@@ -25,7 +25,7 @@ from losskit.engines.language import fingerprint
 TILE = 1 << 12  # numbers of a tile in use at once: scores, exponentials and targets share the first-level cache with little else
 CONTEXT = struct.Struct(f"=11q3d10q{MAX_PARAMS}d")
 PADDING = tuple((0.0,) * (MAX_PARAMS - k) for k in range(MAX_PARAMS + 1))
-ONES = {dtype: torch.ones(BLOCK, dtype=dtype) for dtype in (torch.float32, torch.float64)}
+ONES = {dtype: torch.ones(BLOCK, dtype=dtype, device="cpu") for dtype in (torch.float32, torch.float64)}
 
 
 @cache

@@ -28,7 +28,7 @@ STRETCHES = 64  # of a sample at most: what they leave is added up afterwards
 NEAR = 1 << 13  # numbers of a tile, which shares the first-level cache with little else
 CONTEXT = struct.Struct(f"=21q{MAX_PARAMS}d")
 PADDING = tuple((0.0,) * (MAX_PARAMS - k) for k in range(MAX_PARAMS + 1))
-ONE = torch.ones(1, dtype=torch.bool)
+ONE = torch.ones(1, dtype=torch.bool, device="cpu")
 
 
 @cache
@@ -124,7 +124,8 @@ def gradients(call: Overlap, x: Tensor, t: Tensor, by_sums: Any, wants_x: bool, 
         with torch.enable_grad():
             leaves = x.detach().requires_grad_(wants_x), t.detach().requires_grad_(wants_t) if wants_t else t
             found = plain.sums(call, *leaves)
-            given = iter(torch.autograd.grad(found, [y for y in leaves if y.requires_grad], torch.as_tensor(by_sums).expand_as(found)))
+            by_sums = torch.as_tensor(by_sums, dtype=found.dtype, device=found.device).expand_as(found)
+            given = iter(torch.autograd.grad(found, [y for y in leaves if y.requires_grad], by_sums))
         return next(given) if wants_x else None, next(given) if wants_t else None
     walk = Walk(call, x, t)
     number = numpy.float64 if x.dtype is torch.float64 else numpy.float32

@@ -22,7 +22,7 @@ from losskit.engines.cpu.threads import BODY, parallel_for
 
 NEAR = 1 << 13  # numbers of a tile, which shares the first-level cache with little else
 CONTEXT = struct.Struct(f"={PLACES}q")
-ONE = torch.ones(1, dtype=torch.bool)
+ONE = torch.ones(1, dtype=torch.bool, device="cpu")
 
 
 @cache

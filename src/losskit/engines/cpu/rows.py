@@ -25,7 +25,7 @@ TASK = 1 << 16  # scores a task
 PAST_CACHES = 1 << 24  # bytes of a gradient that is written past the caches, which could not keep it: nothing is read only to be overwritten
 CONTEXT = struct.Struct(f"=11q3d13q{MAX_PARAMS}d")
 PADDING = tuple((0.0,) * (MAX_PARAMS - k) for k in range(MAX_PARAMS + 1))
-ONES = {dtype: torch.ones(1, dtype=dtype) for dtype in (torch.float32, torch.float64)}
+ONES = {dtype: torch.ones(1, dtype=dtype, device="cpu") for dtype in (torch.float32, torch.float64)}
 
 
 class Layout(NamedTuple):

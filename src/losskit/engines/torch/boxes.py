@@ -78,7 +78,7 @@ def prepared(call: Boxes, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor 
         return a, b, None
     factor = call.factor.to(real)
     counts = (factor != 0)[..., None]
-    safe = (torch.arange(x.shape[-1], device=x.device) >= x.shape[-1] // 2).to(real)
+    safe = (torch.arange(x.shape[-1], dtype=torch.int64, device=x.device) >= x.shape[-1] // 2).to(real)
     return torch.where(counts, a, safe), torch.where(counts, b, safe), factor
 
 
@@ -123,4 +123,4 @@ def with_scale(call: Boxes, x: Tensor, scale: float | Tensor) -> Boxes:
         return call._replace(factor=alive.expand(x.shape[:-1]) if call.factor is None else torch.where(alive != 0, call.factor, 0))
     if torch.compiler.is_compiling() or scale != 0.0:
         return call
-    return call._replace(factor=torch.zeros(x.shape[:-1], device=x.device))
+    return call._replace(factor=torch.zeros(x.shape[:-1], dtype=real_dtype(x.dtype), device=x.device))

@@ -48,7 +48,7 @@ def parts(x: Tensor, t: Tensor, weight: Tensor, settings: Settings) -> Parts:
     s, bend = settings.link(x, settings.link_parameter)
     s = s.clamp(max=torch.finfo(x.dtype).max)
     m, place = s.detach().max(-1, keepdim=True)
-    top = torch.arange(x.shape[-1], device=x.device) == place
+    top = torch.arange(x.shape[-1], dtype=torch.int64, device=x.device) == place
     e = torch.exp(s - m)
     others = torch.where(top, 0.0, e).sum(-1, keepdim=True)
     below = torch.where(top, s - m, 0.0).sum(-1, keepdim=True)  # 0, with a derivative
@@ -111,7 +111,7 @@ class RowwiseForwardMode(Rowwise):
 
 def mass_of_position(y: Tensor, classes: int) -> Tensor:
     """max(0, 1 - |j - y|) for each class j along a new last axis. A small share of the upper class keeps its digits: it is y - (j - 1), not 1 - (j - y)."""
-    y, j = y[..., None], torch.arange(classes, device=y.device)
+    y, j = y[..., None], torch.arange(classes, dtype=torch.int64, device=y.device)
     return torch.minimum(y - (j - 1), 1.0 - (y - j)).clamp(min=0.0)
 
 
@@ -138,7 +138,7 @@ def prepared(call: Distributions, x: Tensor, t: Tensor) -> Prepared:
         counts = t != call.ignore
         factor = counts.to(real) if factor is None else torch.where(counts, factor, 0.0)
         wrong = (factor != 0) & ((t < 0) | (t >= classes))
-        t = (torch.arange(classes, device=x.device) == t[..., None]).to(real)
+        t = (torch.arange(classes, dtype=torch.int64, device=x.device) == t[..., None]).to(real)
     elif call.kind == "position":
         t, last, room = t.to(real), classes - 1.0, ROUNDING * classes
         wrong = ~((t >= -room) & (t <= last + room))

@@ -131,4 +131,4 @@ def with_scale(call: Call, x: Tensor, scale: float | Tensor) -> Call:
         return call._replace(factors=(*call.factors, scale != 0))
     if torch.compiler.is_compiling():
         return call  # a number is then one over the count of items, perhaps a symbolic one, and never 0
-    return call._replace(factors=(*call.factors, torch.zeros((), device=x.device))) if scale == 0.0 else call
+    return call._replace(factors=(*call.factors, torch.zeros((), dtype=real_dtype(x.dtype), device=x.device))) if scale == 0.0 else call

@@ -11,7 +11,9 @@ from losskit.engines.language import ROUNDING
 
 
 def where(condition: Tensor, a: Tensor | float, b: Tensor | float) -> Tensor:
-    return torch.where(condition, a, b)
+    chosen = torch.where(condition, a, b)
+    # two numbers (0 or 1, say) take the default dtype: in float32, which holds them, they give way to what they meet
+    return chosen if isinstance(a, Tensor) or isinstance(b, Tensor) else chosen.float()
 
 
 def absolute(x: Tensor) -> Tensor:

@@ -39,7 +39,7 @@ def sums(call: Overlap, x: Tensor, t: Tensor) -> Tensor:
         labels = t.reshape(n, 1, items).long()
         counts = labels != call.ignore if factor is None else (labels != call.ignore) & factor
         wrong = (counts & ((labels < 0) | (labels >= classes))).any(2)
-        hit = (labels == torch.arange(classes, device=x.device)[:, None]) & counts
+        hit = (labels == torch.arange(classes, dtype=torch.int64, device=x.device)[:, None]) & counts
         target = hit.to(real)
         if call.formula is not None:
             own = Rows(call.formula, call.params, ignore=call.ignore, factor=counts[:, 0])

@@ -36,7 +36,7 @@ def increments(found: Tensor, hit: Tensor) -> Tensor:
     order = found.argsort(dim=2, descending=True, **({} if to_onnx() else {"stable": True}))
     own = hit.gather(2, order)
     seen, total = own.cumsum(2), hit.sum(2, keepdim=True)
-    place = torch.arange(1, found.shape[2] + 1, device=found.device)
+    place = torch.arange(1, found.shape[2] + 1, dtype=torch.int64, device=found.device)
     union, left = (total + place - seen).to(found.dtype), (total - seen).to(found.dtype)
     added = torch.where(own, 1.0 / union, left / (union * (union - 1.0).clamp(min=1.0)))
     added = torch.where(total == 0, (place == 1).to(found.dtype), added)
@@ -55,7 +55,7 @@ def sums(call: Ranked, x: Tensor, t: Tensor) -> Tensor:
     if call.kind == "label":
         labels = t.reshape(n, 1, inner).long()
         counts = labels != call.ignore
-        wrong, hit = (labels < 0) | (labels >= classes), labels == torch.arange(classes, device=x.device)[:, None]
+        wrong, hit = (labels < 0) | (labels >= classes), labels == torch.arange(classes, dtype=torch.int64, device=x.device)[:, None]
     else:
         target = t.movedim(call.dim, 1).reshape(x.shape).to(real)
         counts = target != float(call.ignore)

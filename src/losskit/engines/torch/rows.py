@@ -41,7 +41,7 @@ def parts(x: Tensor, labels: Tensor, weight: Tensor, shares: Tensor, settings: S
     s, bend = settings.link(x, settings.link_parameter)
     big = torch.finfo(x.dtype).max
     s = s.clamp(max=big)
-    at_label = torch.arange(x.shape[-1], device=x.device) == labels[..., None]
+    at_label = torch.arange(x.shape[-1], dtype=torch.int64, device=x.device) == labels[..., None]
     own = torch.where(at_label, s, 0.0).sum(-1, keepdim=True)
     m = s.detach().amax(-1, keepdim=True)
     e = torch.exp(s - m)
@@ -171,7 +171,7 @@ def with_scale(call: AnyRows, x: Tensor, scale: float | Tensor) -> AnyRows:
         return call._replace(factor=alive.expand(items(call, x)) if call.factor is None else torch.where(alive != 0, call.factor, 0))
     if torch.compiler.is_compiling() or scale != 0.0:
         return call  # while compiling, a number is one over the count of items, perhaps a symbolic one, and never 0
-    return call._replace(factor=torch.zeros(items(call, x), device=x.device))
+    return call._replace(factor=torch.zeros(items(call, x), dtype=real_dtype(x.dtype), device=x.device))
 
 
 def items(call: Rows | Distributions, x: Tensor) -> tuple[int, ...]:

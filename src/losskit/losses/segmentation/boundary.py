@@ -158,7 +158,7 @@ def boundary_loss(
     labels.several(input, axis, labels.ONE_CHANNEL)
     if not from_logits:
         return from_probabilities(input, target, axis, 0 if background else 1, **common)
-    weight = None if background else (torch.arange(input.shape[axis], device=input.device) > 0).float()
+    weight = None if background else (torch.arange(input.shape[axis], dtype=torch.int64, device=input.device) > 0).float()
     result: Tensor = distributions(multiclass, input, target, dim=axis, weight=weight, target_is="numbers", **common)
     return result
 
