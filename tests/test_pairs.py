@@ -9,7 +9,7 @@ from claims import claim
 
 import losskit
 from losskit import best_match, pairwise_iou
-from losskit.engines.cpu import store
+from losskit.engines.cpu import files
 
 KINDS = ("iou", "giou", "diou", "ciou")
 LOSS = {"iou": losskit.iou_loss, "giou": losskit.giou_loss, "diou": losskit.diou_loss, "ciou": losskit.ciou_loss}
@@ -352,7 +352,7 @@ def test_loops_are_kept_on_disk():
     pairwise_iou(a, a).sum().backward()
     best_match(a, a)
     for loop in ("matrix_iou", "gradients_iou", "best_iou", "finish_xyxy_float32"):
-        assert list(store.folder().glob(f"pairs_{loop}_*.o")), loop
+        assert list(files.folder().glob(f"pairs_{loop}_*.o")), loop
 
 
 A, B = boxes(3), boxes(2)
