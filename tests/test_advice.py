@@ -216,7 +216,14 @@ ROWS = [
     ),
     # overlap
     Row(dice, of(X[0], L[:1], task="multiclass"), "try input[None]", {"input": "input[None]"}, of(X[:1], L[:1])),
-    Row(dice, of(V[:, :1], PLACES.clamp(max=1), task="multiclass"), 'try task="binary"', {"task": "binary", "target": PLACES.clamp(max=1)[:, None]}, of(V[:, 0], PLACES.clamp(max=1), task="binary")),
+    Row(
+        dice, of(V[:, :1], PLACES.clamp(max=1), task="multiclass"), 'try input.squeeze(1) and task="binary"', {"input": "input.squeeze(1)", "task": "binary"},
+        of(V[:, 0], PLACES.clamp(max=1), task="binary"),
+    ),
+    Row(
+        dice, of(V[:, :1], V[:, :1].sigmoid(), task="multiclass"), 'For one score an item, try task="binary"', {"task": "binary"},
+        of(V[:, 0], V[:, 0].sigmoid(), task="binary"),
+    ),
     Row(dice, of(V, PLACES, task="multilabel"), 'for class labels, try task="multiclass"', {"task": "multiclass"}, of(V, PLACES, task="multiclass")),
     Row(dice, of(TWO[:2], B.long(), task="binary"), 'try task="multiclass"', {"task": "multiclass"}, of(TWO[:2], B.long(), task="multiclass")),
     Row(

@@ -258,7 +258,7 @@ def test_js():
 @claim("kl_divergence", "Equal distributions give 0 up to rounding")
 @claim("kl_divergence", "A class ruled out by -inf that has target mass")
 @claim("kl_divergence", "`torch.nn.functional.kl_div` takes log-probabilities")
-@claim("kl_divergence", 'Of (N, C, d1, ...) torch\'s "batchmean" divides by N alone')
+@claim("kl_divergence", 'For an input (N, C, d1, ...) torch\'s "batchmean" divides by N alone')
 def test_kl():
     x, _, t = rows(dtype=torch.float32)
     assert losskit.kl_divergence(x, x.softmax(1)).abs() < 1e-6

@@ -313,7 +313,7 @@ def test_siou():
     torch.testing.assert_close(loss("siou_loss", x, t), 1 - both / union + (distance + shape) / 2)
 
 
-@claim("nwd_loss", "It measures in the units of the boxes")
+@claim("nwd_loss", "It depends on the units of the boxes")
 @claim("nwd_loss", "Boxes many constants away have no gradient left")
 @claim("nwd_loss", "Corners out of order are further")
 @claim("nwd_loss", "The paper's distance writes the sizes as w / 2")

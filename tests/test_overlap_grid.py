@@ -136,7 +136,7 @@ def batch(d: Draw) -> Batch:
         mask = torch.rand(form, generator=numbers) < 0.7
         whole = mask if form == shape else mask.expand(items).unsqueeze(1)
         counts = counts & whole
-        if d.task == "binary":
+        if d.task == "binary" or (d.task == "multilabel" and form != shape and d.classes in items):  # without a class axis it could be of the last axes as well
             mask = mask.expand(items).unsqueeze(1)
     weight = torch.rand(d.classes, generator=numbers) * (torch.rand(d.classes, generator=numbers) < 0.8) + 0.0 if d.weighted else None
     return Batch(x, t, one_hot, counts, mask, weight)

@@ -88,9 +88,9 @@ BROKEN: list[tuple[str, ModuleType, str, str, str, str, str, dict[str, Any]]] = 
     ("weights in the mean squared", scores, "extra_mean", "losses * weight", "losses * weight * weight", "textbook", CE, MANY),
     # checks
     ("labels not looked at", contract, "prepare", "if labelled:\\n        census", "if False:\\n        census", "values_checked", "dice_loss", MANY),
-    ("any mask accepted", contract, "prepare", 'checks.mask(mask, one_class, "input" if whole else "target")', "pass", "shapes_agree", "dice_loss", MANY),
-    ("no number refused", contract, "refuse_outside", 'checks.in_unit(("target",), (t.detach(),), counts)', "pass", "values_checked", "dice_loss", ALL),
-    ("any weight accepted", contract, "scoring", "if weight is not None:", "if False:", "shapes_agree", "dice_loss", MANY),
+    ("any mask accepted", contract, "of_positions", 'checks.mask(mask, one_class, "target")', "pass", "shapes_agree", "dice_loss", MANY),
+    ("no number refused", contract, "refuse_outside", 'checks.in_unit(checks.SOFT_TARGET if call.link == "softmax" else checks.UNIT_TARGET, (t.detach(),), counts)', "pass", "values_checked", "dice_loss", ALL),
+    ("any weight accepted", contract, "one_a_class", "return labels.class_weights(", "return weight if True else labels.class_weights(", "shapes_agree", "dice_loss", MANY),
 ]  # fmt: skip
 
 

@@ -41,7 +41,7 @@ FORMULAS: list[tuple[str, str, str, str, dict[str, Any]]] = [
     ("sign of the derivative", "cross_entropy", "return weight * nll, weight, 0.0, 0.0", "return weight * nll, -weight, 0.0, 0.0", {}),
     ("factor 2 in the value", "cross_entropy", "return weight * nll, weight, 0.0, 0.0", "return 2.0 * weight * nll, weight, 0.0, 0.0", {}),
     ("weight squared", "cross_entropy", "return weight * nll, weight, 0.0, 0.0", "return weight * nll, weight * weight, 0.0, 0.0", {"weight": WEIGHT}),
-    ("smoothing not shared out", "cross_entropy", "share = smoothing / input.shape[", "share = smoothing * 2.0 / input.shape[", {"label_smoothing": 0.1}),
+    ("smoothing not shared out", "cross_entropy", "share = smoothing / max(", "share = smoothing * 2.0 / max(", {"label_smoothing": 0.1}),
     ("the label keeps all its mass", "cross_entropy", "params = (1.0 - smoothing, square)", "params = (1.0, square)", {"label_smoothing": 0.1}),
     ("spread without a derivative", "cross_entropy", "keep * weight, 1.0, 2.0 *", "keep * weight, 0.0, 2.0 *", {"label_smoothing": 0.1}),
     ("derivative of the square", "cross_entropy", "1.0, 2.0 * square * weight * lse", "1.0, square * weight * lse", {"z_loss": 0.01}),

@@ -26,12 +26,12 @@ class WIoUv3Loss(nn.Module):
         alpha: how fast boxes worse than most lose their weight, > 1.
         delta: at which beta a box has the weight 1, > 0.
         momentum: how far one batch moves the mean, in [0, 1]. The paper advises 1 - 0.05^(1 / n) with n the number of batches until the training slows down;
-            the default is that of its code, n = 34 epochs of 890.
+            the default is about that of its code, n = 34 epochs of 890.
         box_format: "xyxy", "xywh" or "cxcywh", as in `iou_loss`.
         reduction: "none", "mean" or "sum".
 
     Shape:
-        input, target: (..., 4). mask, sample_weight: (...). "mean" divides by the boxes that count, or the sum of their sample weights: r is part of the loss.
+        input, target: (..., 4). mask, sample_weight: (...). "mean" divides by the boxes that count, or the sum of their sample weights, or by normalizer=: r is part of the loss.
 
     Raises:
         TypeError: a setting is not a number, input or target is not floating point. ValueError: a setting is out of its range, and as `wiou_loss`.
@@ -81,7 +81,7 @@ class WIoUv3Loss(nn.Module):
         self, input: Tensor, target: Tensor, *, mask: Tensor | None = None, sample_weight: Tensor | None = None, normalizer: Normalizer | None = None
     ) -> Tensor:
         """The loss of `input` against `target`; in training mode, the mean moves first, as in the authors' code."""
-        lost, weight = self.weighed(input, target, mask, sample_weight, self.reduction == "mean" and normalizer is None)
+        lost, weight = self._weighed(input, target, mask, sample_weight, self.reduction == "mean" and normalizer is None)
         if self.reduction == "mean" and normalizer is None:
             normalizer = weight.sum()
         counts = (weight != 0) & ~lost.isnan()
@@ -94,7 +94,7 @@ class WIoUv3Loss(nn.Module):
         return wiou_loss(input, target, box_format=self.box_format, mask=mask, sample_weight=weight, normalizer=normalizer, reduction=self.reduction)
 
     @torch.no_grad()
-    def weighed(self, input: Tensor, target: Tensor, mask: Tensor | None, sample_weight: Tensor | None, summed: bool) -> tuple[Tensor, Tensor]:
+    def _weighed(self, input: Tensor, target: Tensor, mask: Tensor | None, sample_weight: Tensor | None, summed: bool) -> tuple[Tensor, Tensor]:
         """1 - IoU of each pair, and how much it counts."""
         lost = iou_loss(input, target, box_format=self.box_format, mask=mask, reduction="none")
         weight = torch.ones_like(lost)

@@ -29,13 +29,14 @@ def distance_map(
     What `boundary_loss` takes. Made once, with the data, it costs training nothing. Needs SciPy: `pip install "losskit[distance]"`.
 
     Formula:
-        Outside a class, D: how far it is to the nearest position inside. Inside, -(D - D / P), with D now to the nearest position outside, and P the same counted
-        in positions: the distance less one position. Between centres, Euclidean. Without spacing D = P, and this is the authors' D outside, 1 - D inside.
+        Outside a class, D: how far it is to the nearest position inside. Inside, D / P - D, with D now to the nearest position outside, and P the distance to the
+        one that is nearest counted in positions (as with spacing 1; it may be another one): 0 at P = 1, where an outside position is a neighbour along an axis.
+        Between centres, Euclidean. Without spacing D = P, and this is the authors' D outside, 1 - D inside.
 
     Args:
         labels: class labels of any integer dtype, (N, ...), pictures of any number of axes; with task="binary" or "multilabel" 0/1 masks, (N, ...) or (N, C, ...).
         task: "multiclass": a map for each of `num_classes`; "multilabel": one for each channel; "binary": one for each picture.
-        num_classes: C, "multiclass" only.
+        num_classes: C; needed with "multiclass", refused otherwise.
         spacing: how far neighbours are apart along each axis of a picture, in millimetres say; by default 1.
         ignore_index: the label, or the number in a mask, of positions about which nothing is known: they belong to no side, and their distance is 0.
         dim: where the class axis is ("multilabel") or comes to be ("multiclass").
@@ -45,7 +46,8 @@ def distance_map(
         Distances: "multiclass" (N, C, ...), else the shape of `labels`; on the same device (computed on the CPU), without a gradient.
 
     Raises:
-        TypeError: `labels` are not of an integer dtype. ValueError: a label is no class, a mask holds more than 0 and 1, `spacing` does not fit.
+        TypeError: `labels` are neither of an integer dtype nor bool, `dtype` is not floating point. ValueError: a label is no class, a mask holds more than 0 and 1,
+        `spacing` does not fit, `num_classes` is missing with "multiclass" or given without it, `dim` is given with "binary".
         ImportError: SciPy is not installed.
 
     Edge cases:

@@ -160,8 +160,8 @@ def mask_deletes(s: OverlapSubject) -> None:
 
 
 def _mask(s: OverlapSubject, keep: Tensor) -> Tensor:
-    """A mask of items as the callable takes it: of one class the mask has the input's shape."""
-    return keep.unsqueeze(1) if s.task == "binary" else keep
+    """A mask of items as the callable takes it: where there are as many classes as samples, (N, L) beside (N, C, L) could be of the last axes as well."""
+    return keep if s.task == "multiclass" else keep.unsqueeze(1)
 
 
 @law("an ignored target equals deleting its item, or its number")

@@ -127,7 +127,7 @@ def class_axis(s: OverlapSubject) -> None:
     for dim in (1, 2, 3, -1, -3):
         b = leaf(x)
         u = t.movedim(1, dim) if s.kind == "number" else t
-        shaped = {"mask": mask.unsqueeze(0).movedim(0, dim - 1 if dim > 0 else dim)} if masked and s.task == "binary" else masked
+        shaped = {"mask": mask.unsqueeze(0).movedim(0, dim - 1 if dim > 0 else dim)} if masked and s.task != "multiclass" else masked
         for moved in (b.movedim(1, dim), b.movedim(1, dim).contiguous()):
             require_pass(s, s(moved, u, dim=dim, **shaped), b, expected, grad, f"with dim={dim}")
 

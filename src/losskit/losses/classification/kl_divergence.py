@@ -93,7 +93,7 @@ def kl_divergence(
 
     Differs from torch:
         `torch.nn.functional.kl_div` takes log-probabilities and averages over all elements unless told "batchmean", which is "mean" here: over rows.
-        Of (N, C, d1, ...) torch's "batchmean" divides by N alone, not by the rows: that is normalizer=N here, and "batchmean" is refused.
+        For an input (N, C, d1, ...) torch's "batchmean" divides by N alone, not by the rows: that is normalizer=N here, and "batchmean" is refused.
 
     Reference:
         Kullback and Leibler, On Information and Sufficiency, 1951; distillation: Hinton et al., Distilling the Knowledge in a Neural Network, 2015.

@@ -90,7 +90,7 @@ def nwd_loss(
         Objects of a few pixels, whose IoU is 0 after a shift by their own size.
 
     Edge cases:
-        It measures in the units of the boxes: of boxes scaled together the loss changes. Boxes many constants away have no gradient left. Identical boxes cost 0
+        It depends on the units of the boxes: scaling both boxes changes the loss. Boxes many constants away have no gradient left. Identical boxes cost 0
         with gradient 0. Corners out of order are further from the target's than those in order, and drawn to them; there is no other price.
 
     Differs from the paper:

@@ -93,7 +93,7 @@ def boundary_loss(
         target: the distance map d, floating point, of the input's shape: how far each position is from the boundary of a class, negative inside it, as
             `losskit.distance_map` makes it; make it once, with the data. Or labels of an integer dtype, the input's shape without the class axis ("binary",
             "multilabel": 0/1 masks of the input's shape, integer or bool): the maps are then made at each call, on the CPU by SciPy, one class of one picture
-            after the other, which takes longer than all the rest.
+            after the other, which takes longer than the loss itself.
         task: "multiclass": softmax over the classes; "binary", "multilabel": a sigmoid for each number. Required.
         from_logits: False if the input is probabilities.
         background: False leaves class 0 out ("multiclass"), as the authors do; it stays in the softmax.
