@@ -241,6 +241,15 @@ ROWS = [
         "mask.expand(2, 2, 5) for numbers", {"mask": "mask.expand(2, 2, 5)"}, dict(mask=torch.stack((torch.eye(2, 5).bool(),) * 2, 0)),
     ),
     Row(lovasz, of(V, K.softmax(1), task="multiclass"), "Try target.argmax(1)", {"target": "target.argmax(1)"}, of(V, K.argmax(1))),
+    *(
+        Row(f, of(x, hot, **how), f"target.long().argmax({axis})", {"target": f"target.long().argmax({axis})"}, of(x, hot.long().argmax(axis)))  # torch has none of bool
+        for f, x, hot, axis, how in (
+            (lovasz, V, K > 0, 1, {"task": "multiclass"}), (boundary, V, K > 0, 1, {"task": "multiclass"}), (nll, X.log_softmax(1), ONE > 0, 1, {}),
+            (nll, V.log_softmax(1), (K > 0).movedim(1, -1), 3, {}),
+        )
+    ),
+    Row(ce, of(X, L, weight=2.0), "Give a list with one number for each class", {"weight": [2.0, 2.0, 2.0]}, dict(weight=torch.full((3,), 2.0))),
+    Row(logits, of(X, M, pos_weight=2.0), "Give a list with one number for each class", {"pos_weight": [2.0, 2.0, 2.0]}, dict(pos_weight=torch.tensor(2.0))),
     Row(lovasz, of(V, K / 2 + 0.25, task="multilabel"), "Try target > 0.5", {"target": "target > 0.5"}, of(V, K)),
     # boxes
     Row(iou, of(BOXES, OTHERS, mask=torch.ones(2, 4, dtype=torch.bool)), "try mask[..., 0]", {"mask": "mask[..., 0]"}, dict(mask=torch.ones(2, dtype=torch.bool))),

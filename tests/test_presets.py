@@ -235,6 +235,13 @@ def test_what_goes_with_a_setting_follows_it():
     assert (plain | {"volume_weight": "uniform", "empty": "mass"})["empty"] == "mass"
     plain |= {"volume_weight": "uniform"}
     assert plain == uniform == copy.deepcopy(uniform) == pickle.loads(pickle.dumps(uniform)) and repr(plain) == repr(dict(uniform))
+    assigned, updated = (losskit.like("monai", "generalized_dice", "binary") for _ in range(2))
+    assigned["volume_weight"] = "uniform"
+    updated.update(volume_weight="uniform")
+    assert assigned == updated == uniform
+    assigned["empty"] = "mass"  # one's own choice, which copies keep
+    for made in (assigned, copy.copy(assigned), copy.deepcopy(assigned), pickle.loads(pickle.dumps(assigned))):
+        assert made["empty"] == "mass" and (made | {"volume_weight": "simple"})["empty"] == "zero"
 
 
 def test_what_like_returns():

@@ -89,6 +89,7 @@ def test_modules_and_the_compiler():
     for given in (SEVERAL, tuple(SEVERAL), np.array(SEVERAL), torch.tensor(SEVERAL, dtype=torch.float64)):
         module = losskit.QuantileLoss(quantile=given)
         assert torch.equal(module(x, t), expected)
+        assert module.bfloat16().quantile == pytest.approx(SEVERAL, rel=1e-12)
     assert torch.allclose(torch.compile(losskit.QuantileLoss(quantile=SEVERAL), fullgraph=True, backend="eager")(x, t), expected)
 
 
@@ -100,7 +101,9 @@ def test_modules_and_the_compiler():
         (torch.tensor([0.1, 0.2, 0.3, 0.4, 0.0]), ValueError, "quantile must be > 0 and < 1, got .*0.0"),
         (torch.full((5,), 0.5, requires_grad=True), ValueError, r"quantile must not require a gradient.*try quantile.detach\(\)"),
         ([], ValueError, r"quantile has shape \(0,\), expected one number"),
-        ("0.5", TypeError, r"quantile\[0\] must be a number, got str"),
+        ("0.5", TypeError, "quantile must be a number or a list of numbers, got str: '0.5'"),
+        ({0.1, 0.2, 0.3, 0.4, 0.5}, TypeError, "quantile must be a number or a list of numbers, got set"),
+        (dict.fromkeys(SEVERAL), TypeError, "quantile must be a number or a list of numbers, got dict"),
         (None, TypeError, "quantile must be a number or a list of numbers, got NoneType: None"),
     ],
 )
@@ -118,3 +121,7 @@ def test_bad_targets():
         losskit.quantile_loss(x, t[:, None], quantile=SEVERAL)
     with pytest.raises(ValueError, match=r"quantile has shape \(0,\), expected one number"):
         losskit.QuantileLoss(quantile=[])
+    with pytest.raises(ValueError, match=r"quantile\[1\] must be > 0 and < 1, got 1.5"):
+        losskit.QuantileLoss(quantile=torch.tensor([0.1, 1.5]))
+    with pytest.raises(ValueError, match="quantile must not require a gradient"):
+        losskit.QuantileLoss(quantile=torch.nn.Parameter(torch.tensor([0.1, 0.5])))

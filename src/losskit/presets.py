@@ -19,21 +19,37 @@ class Preset(NamedTuple):
 
 
 class Settings(dict[str, Any]):
-    """Settings of another library's loss. `|` adds your own; those that go with one of them there follow it, unless you set them, too."""
+    """Settings of another library's loss. `|` and assignment add your own; those that go with one of them there follow it, unless you set them, too.
+
+    `{**settings, ...}` is Python's own dictionary, in which nothing follows.
+    """
 
     def __init__(self, given: Mapping[str, Any], follows: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
         super().__init__(given)
         self.follows = follows
 
     def __or__(self, other: Mapping[str, Any]) -> "Settings":  # type: ignore[override]
-        found: dict[str, Any] = {}
-        for name, cases in self.follows.items():
-            found |= cases.get(other[name], {}) if name in other else {}
-        return Settings({**self, **found, **other}, self.follows)
+        result = Settings(self, self.follows)
+        result.update(other)
+        return result
 
     def __ior__(self, other: Mapping[str, Any]) -> "Settings":  # type: ignore[override]
-        self.update(self | other)
+        self.update(other)
         return self
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self.update({name: value})
+
+    def update(self, *given: Any, **named: Any) -> None:
+        """Sets several at once: what is given wins over what would follow."""
+        other, found = dict(*given, **named), dict[str, Any]()
+        for name, cases in self.follows.items():
+            found |= cases.get(other[name], {}) if name in other else {}
+        super().update(found | other)
+
+    def __reduce__(self) -> Any:
+        """Copies are made whole: set one after the other, what follows would overwrite what was chosen."""
+        return Settings, (dict(self), self.follows)
 
 
 MONAI = {"smooth": 1e-5}
@@ -98,7 +114,7 @@ def like(library: str, loss: str = "dice", task: Task | None = None) -> Settings
         task: the task of the loss; then it is among the settings. Some libraries' losses are ours for some tasks only.
 
     Returns:
-        A dictionary of keyword arguments. What goes with a setting in that library follows it through `|`: `like("monai", "generalized_dice") |
+        A dictionary of keyword arguments. What goes with a setting in that library follows it through `|`, `update` and assignment, not through `{**settings, ...}`: `like("monai", "generalized_dice") |
         {"volume_weight": "uniform"}` has another `empty`.
 
     Raises:

@@ -208,6 +208,14 @@ def listed(value: object) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
 
 
+def row(name: str, value: Any, allowed: str = "") -> list[Any]:
+    """The numbers of a list or an array, in their order; a set or a dictionary has none, and text is no list."""
+    given = value.tolist() if hasattr(value, "tolist") else value
+    if not listed(given):
+        raise TypeError(f"{name} must be {allowed}a list of numbers, got {type(value).__name__}: {reprlib.repr(value)}")
+    return list(given)
+
+
 def plain(value: Any) -> Any:
     """Lists all the way down, as torch takes them."""
     return [plain(each) for each in value] if listed(value) else value
@@ -227,7 +235,8 @@ def numbers(name: str, value: Any, dtype: torch.dtype, device: torch.device, all
         return torch.tensor(value if hasattr(value, "__array__") else [plain(each) for each in value], dtype=dtype, device=device)
     except (TypeError, ValueError, RuntimeError) as error:
         kind = ValueError if listed(value) else TypeError
-        raise kind(f"{name} must be {allowed} or a list of numbers, got {type(value).__name__}: {reprlib.repr(value)} ({error})") from None
+        told = ". Give a list with one number for each class" if isinstance(value, Real) else f" ({error})"
+        raise kind(f"{name} must be {allowed} or a list of numbers, got {type(value).__name__}: {reprlib.repr(value)}{told}") from None
 
 
 def mask(x: Tensor, input: Tensor, to: str = "input") -> None:

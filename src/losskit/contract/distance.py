@@ -1,6 +1,7 @@
 """Signed distances to the boundaries of labelled regions: what a boundary loss multiplies probabilities by."""
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any, get_args
 
 import numpy as np
@@ -64,30 +65,30 @@ def distance_map(
     checks.one_of("task", task, get_args(Task))
     if (num_classes is None) == (task == "multiclass"):
         raise ValueError(f'num_classes is for task="multiclass", which needs it; got num_classes={num_classes!r} with task={task!r}')
-    if num_classes is not None and (not isinstance(num_classes, int) or num_classes < 1):
+    if num_classes is not None and (isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 1):
         raise ValueError(f"num_classes must be a whole number of at least 1, got {num_classes!r}")
-    if not dtype.is_floating_point:
-        raise TypeError(f"dtype must be floating point, for distances are fractions, got {dtype}")
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise TypeError(f"dtype must be floating point, as torch.float32 is, for distances are fractions, got {dtype!r}")
     if task == "binary" and dim != 1:
         raise ValueError(f'dim is the class axis, which task="binary" has not, got {dim!r}: leave dim out')
     tensors.check("labels", labels)
-    return maps("labels", labels, task, num_classes, spacing, ignore_index, dim, dtype)
+    return maps("labels", labels, task, num_classes, spaced(spacing), ignore_index, dim, dtype)
 
 
-def maps(name: str, given: Tensor, task: Task, classes: int | None, spacing: Sequence[float] | None, ignore_index: int, dim: int, dtype: torch.dtype) -> Tensor:
-    """The distances of checked tensors; `name` is what the user calls the labels."""
+def maps(name: str, given: Tensor, task: Task, classes: int | None, steps: Sequence[float] | None, ignore_index: int, dim: int, dtype: torch.dtype) -> Tensor:
+    """The distances of checked tensors; `name` is what the user calls the labels. A target goes with an input, and a new axis of one would not fit the other."""
     if given.is_floating_point():
         raise TypeError(f"{name} must be of an integer dtype or bool, got {given.dtype}: try {name}.long()")
     index(ignore_index)
     axis = class_axis(given if task == "multilabel" else given[None], dim) if task != "binary" else 1
     if axis == 0:
-        raise ValueError(
-            f"{name} must have samples along axis 0 and classes along another, got shape {checks.shown(given.shape)} and dim={dim}: try {name}[None]"
-        )
+        fix = "" if name == "target" else f": for a single picture, try {name}[None] and dim=1"
+        raise ValueError(f"{name} must have samples along axis 0 and classes along another, got shape {checks.shown(given.shape)} and dim={dim}{fix}")
     picture = given.shape[1:axis] + given.shape[axis + 1 :] if task == "multilabel" else given.shape[1:]
     if not picture:
-        raise ValueError(f"{name} must hold pictures, (N, ...), got shape {checks.shown(given.shape)}, without an axis of theirs: try {name}[None]")
-    steps = stepped(spacing, picture)
+        fix = "" if name == "target" else f": try {name}[None]"
+        raise ValueError(f"{name} must hold pictures, (N, ...), got shape {checks.shown(given.shape)}, without an axis of theirs{fix}")
+    steps = fitted(steps, picture)
     if given.is_meta or checks.traced():
         raise ValueError(f"{name} has no numbers that SciPy could look at, being traced, transformed or on meta: give distances, made by losskit.distance_map")
     x = checks.values(given).cpu().numpy()
@@ -104,17 +105,23 @@ def maps(name: str, given: Tensor, task: Task, classes: int | None, spacing: Seq
     return result.movedim(1, axis).contiguous() if task != "binary" else result
 
 
-def stepped(spacing: Sequence[float] | None, picture: Sequence[int]) -> list[float]:
-    """The checked distances of neighbours, one for each axis of a picture; leading axes of size 1 may go without."""
+def spaced(spacing: Sequence[float] | None) -> list[float] | None:
+    """The checked distances of neighbours."""
     if spacing is None:
+        return None
+    if isinstance(spacing, Real):
+        raise TypeError(f"spacing must be a list, one number for each axis of a picture, got {spacing!r}: for two axes, try spacing={[spacing] * 2!r}")
+    return [checks.number(f"spacing[{i}]", s, above=0.0) for i, s in enumerate(checks.row("spacing", spacing))]
+
+
+def fitted(steps: Sequence[float] | None, picture: Sequence[int]) -> list[float]:
+    """One distance for each axis of a picture; leading axes of size 1 may go without."""
+    if steps is None:
         return [1.0] * len(picture)
-    if isinstance(spacing, (int, float)):
-        raise TypeError(f"spacing must be a list, one number for each axis of a picture, got {spacing!r}: try spacing={[spacing] * len(picture)!r}")
-    steps = [checks.number(f"spacing[{i}]", s, above=0.0) for i, s in enumerate(spacing)]
     bare = len(picture) - len(steps)
     if bare < 0 or any(n != 1 for n in picture[:bare]):
         raise ValueError(f"spacing has {len(steps)} numbers, expected one for each axis of a picture of shape {checks.shown(picture)}")
-    return [1.0] * bare + steps
+    return [1.0] * bare + list(steps)
 
 
 def refuse(name: str, x: Any, known: Any, classes: int, ignore_index: int) -> None:

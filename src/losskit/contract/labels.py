@@ -104,18 +104,23 @@ def aligned(input: Tensor, target: Tensor, axis: int, dim: int, what: Literal["l
     tensors.beside("target", target, "input", input)
 
 
+def one_hot_labels(target: Tensor, axis: int) -> str:
+    """How one writes the labels of a one-hot target; torch has no argmax of bool."""
+    return f"target{'.long()' if target.dtype is torch.bool else ''}.argmax({axis})"
+
+
 def _shape_fix(input: Tensor, target: Tensor, axis: int, shape: tuple[int, ...], what: Literal["labels", "positions"]) -> str:
     if what == "positions" and target.dim() == input.dim() and 1 < (sides := target.shape[axis]) < input.shape[axis] and input.shape[axis] % sides == 0:
         return f"If {sides} sides of {input.shape[axis] // sides} bins lie in that axis, try input.unflatten({axis}, ({sides}, -1)) and dim={axis + 1}"
     if what == "labels" and target.shape == input.shape and target.is_floating_point():
-        return f"This loss takes labels only: try target.argmax({axis}). cross_entropy takes probabilities"
+        return f"This loss takes labels only: try {one_hot_labels(target, axis)}. cross_entropy takes probabilities"
     if what == "labels" and target.shape == input.shape:
-        return f"For one-hot labels, try target.argmax({axis}); for probabilities, target.float()"
+        return f"For one-hot labels, try {one_hot_labels(target, axis)}; for probabilities, target.float()"
     if target.dim() == input.dim() and target.shape[axis] == 1 and (*target.shape[:axis], *target.shape[axis + 1 :]) == shape:
         return f"Try target.squeeze({axis})"
     for other in range(target.dim()):
         if target.dim() == input.dim() and target.shape[other] == input.shape[axis] and without(target.shape, other) == shape:
-            return f"For one-hot labels along axis {other}, try target.argmax({other})"
+            return f"For one-hot labels along axis {other}, try {one_hot_labels(target, other)}"
     for other in range(input.dim()):
         if target.shape == (*input.shape[:other], *input.shape[other + 1 :]):
             return f"Try dim={other}, if the classes are there"

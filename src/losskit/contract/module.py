@@ -76,8 +76,10 @@ class LossModule(nn.Module):
                 object.__setattr__(self, name, value)
 
     def _converted(self, name: str, value: Any) -> Any:
-        """Weights given as numbers become a tensor; they must be finite."""
+        """Weights given as numbers become a tensor; they must be finite. A list of settings given as a tensor becomes a list: `.bfloat16()` would round a buffer."""
         kinds = get_args(self._kind(name))
+        if Sequence[float] in kinds and Tensor not in kinds and hasattr(value, "tolist"):
+            return value if getattr(value, "requires_grad", False) else value.tolist()  # the loss refuses a gradient
         if value is None or Tensor not in kinds or (float in kinds and isinstance(value, Real)):
             return value
         if not isinstance(value, Tensor):

@@ -68,7 +68,7 @@ def ranked_loss(
     if overlap.kind == "number" and task == "multiclass":
         raise ValueError(
             f'target has the shape of the input, {checks.shown(input.shape)}: task="multiclass" takes a label for each position, for errors are sorted by what an '
-            f"item is, not by how much of it. Try target.argmax({overlap.dim})"
+            f"item is, not by how much of it. Try {labels.one_hot_labels(target, overlap.dim)}"
         )
     if t.requires_grad and torch.is_grad_enabled():
         raise ValueError("target must not require a gradient: it says what an item is, 0 or 1, and has no derivative. Try target.detach()")

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from losskit.contract import checks, labels, tensors
 from losskit.contract.checks import Reduction
-from losskit.contract.distance import maps
+from losskit.contract.distance import maps, spaced
 from losskit.contract.distributions import distributions
 from losskit.contract.overlap import Task
 from losskit.contract.reduction import Normalizer, elementwise
@@ -140,8 +140,10 @@ def boundary_loss(
     checks.flag("from_logits", from_logits)
     checks.flag("background", background)
     checks.both(input, target)
+    labels.index(ignore_index)
+    steps = spaced(spacing)
     if not target.is_floating_point():
-        target, mask = of_labels(input, target, task, spacing, ignore_index, dim, mask)
+        target, mask = of_labels(input, target, task, steps, ignore_index, dim, mask)
     elif (spacing is not None or ignore_index != -100) and target.numel():  # a module is checked with a target of nothing
         name = "ignore_index" if spacing is None else "spacing"
         fix = "leave positions out with mask= (True = counts)" if spacing is None else "give it to losskit.distance_map, which makes the distances"
@@ -164,7 +166,7 @@ def boundary_loss(
 
 
 def of_labels(
-    input: Tensor, target: Tensor, task: Task, spacing: Sequence[float] | None, ignore_index: int, dim: int, mask: Tensor | None
+    input: Tensor, target: Tensor, task: Task, steps: Sequence[float] | None, ignore_index: int, dim: int, mask: Tensor | None
 ) -> tuple[Tensor, Tensor | None]:
     """The distances of checked labels, and the mask without the positions that are ignored."""
     classes = None
@@ -173,13 +175,13 @@ def of_labels(
     elif target.shape == input.shape:
         raise ValueError(
             f"target of dtype {target.dtype} holds labels, which have no class axis, but its shape is the input's, {checks.shown(input.shape)}: for one-hot labels, "
-            f"try target.argmax({dim}); for distances in integers, target.float()"
+            f"try {labels.one_hot_labels(target, dim)}; for distances in integers, target.float()"
         )
     else:
         classes = input.shape[labels.pair(input, target, dim, labels.ONE_LABEL)]
     kept = labels.kept(target, ignore_index)
     real = torch.promote_types(input.dtype, torch.float32)
-    distances = maps("target", target, task, classes, spacing, ignore_index, dim, real)
+    distances = maps("target", target, task, classes, steps, ignore_index, dim, real)
     if mask is not None:
         checks.mask(mask, target, "target")
         kept = kept & mask
