@@ -27,6 +27,7 @@ OTHER_NAMES = {
 }
 CHINESE_TASKS = {"regression": "回归", "binary classification": "二分类", "classification": "多分类", "segmentation": "分割", "detection": "检测"}
 SHOWN = ("When to use", "Edge cases", "Differs from", "Reference")
+OTHERS = {"the paper": "论文", "the paper's code": "论文代码", "the authors' code": "作者代码"}  # whom a loss differs from, where that is no name
 
 
 def find(name: str) -> Loss:
@@ -91,7 +92,7 @@ def explain(loss: Loss, console: Console, language: str = "en", *, draw: bool = 
         kind = next((s for s in SHOWN if heading.startswith(s)), None)
         if kind and not (zh and kind in ("When to use", "Edge cases")):
             if zh:
-                heading = "出处" if kind == "Reference" else f"与{heading.removeprefix('Differs from')} 的不同(英文)"
+                heading = "出处" if kind == "Reference" else f"与{OTHERS.get(other := heading.removeprefix('Differs from '), f' {other} ')}的不同(英文)"
             block(console, heading, Text(rejoin(text)))
     block(
         console,
