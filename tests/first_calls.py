@@ -172,7 +172,7 @@ def at_once(work: Callable[[str], None]) -> None:
 
 def threaded() -> None:
     """Each loop is compiled once."""
-    from losskit.engines.cpu import files
+    from losskit.engines.cpu.core import files
 
     written: list[str] = []
     write = files.write

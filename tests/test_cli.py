@@ -19,7 +19,7 @@ from losskit.cli import main
 from losskit.cli.braille import plot
 from losskit.cli.explain import SHOWN, chinese_sections, find, sections
 from losskit.curves import distinct, domain, sample
-from losskit.engines.cpu import files
+from losskit.engines.cpu.core import files
 from losskit.tour import speed
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from losskit.engines.cpu import half
+from losskit.engines.cpu.core import half
 
 FEATURES, VERSION = llvm.get_host_cpu_features(), llvm.llvm_version_info[0]
 WAYS = {"integers": half.conversions({}, VERSION), "this processor": half.conversions(FEATURES, VERSION)}

@@ -14,7 +14,7 @@ import torch
 from cases import one
 
 import losskit
-from losskit.contract import reduction
+from losskit.contract import elementwise as contract
 from losskit.contract.registry import LOSSES
 from losskit.engines.torch import elementwise as plain
 from losskit.testing import Subject, examine
@@ -103,13 +103,13 @@ def test_broken_formula_is_noticed(loss: str, old: str, new: str, settings: dict
 
 
 def mask_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = reduction._factors
-    monkeypatch.setattr(reduction, "_factors", lambda input, mask, *rest: original(input, None, *rest))
+    original = contract._factors
+    monkeypatch.setattr(contract, "_factors", lambda input, mask, *rest: original(input, None, *rest))
 
 
 def mask_inverted(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = reduction._factors
-    monkeypatch.setattr(reduction, "_factors", lambda input, mask, *rest: original(input, None if mask is None else ~mask, *rest))
+    original = contract._factors
+    monkeypatch.setattr(contract, "_factors", lambda input, mask, *rest: original(input, None if mask is None else ~mask, *rest))
 
 
 def weight_squared(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,27 +118,27 @@ def weight_squared(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def weights_not_in_the_denominator(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = reduction._scale
+    original = contract._scale
 
     def broken(engine: Any, input: Any, target: Any, mask: Any, sample_weight: Any, *rest: Any) -> Any:
         return original(engine, input, target, mask, None, *rest)
 
-    monkeypatch.setattr(reduction, "_scale", broken)
+    monkeypatch.setattr(contract, "_scale", broken)
 
 
 def mask_not_in_the_denominator(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reduction, "_scale", lambda engine, input, *rest: 1.0 / max(input.numel(), 1))
+    monkeypatch.setattr(contract, "_scale", lambda engine, input, *rest: 1.0 / max(input.numel(), 1))
 
 
 def normalizer_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = reduction._scale
-    monkeypatch.setattr(reduction, "_scale", lambda e, i, t, m, w, normalizer, mass: original(e, i, t, m, w, None, mass))
+    original = contract._scale
+    monkeypatch.setattr(contract, "_scale", lambda e, i, t, m, w, normalizer, mass: original(e, i, t, m, w, None, mass))
 
 
 def garbage_times_zero(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(call: Any, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+    def broken(call: Any, *operands: torch.Tensor) -> torch.Tensor:
         factors, call = call.factors, call._replace(factors=())
-        value = original(call, x, t)
+        value = original(call, *operands)
         return value * plain.combined(factors, value.dtype) if factors else value
 
     original = plain.losses
@@ -147,16 +147,16 @@ def garbage_times_zero(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def detached(monkeypatch: pytest.MonkeyPatch) -> None:
     original = plain.losses
-    monkeypatch.setattr(plain, "losses", lambda call, x, t: original(call, x, t).detach())
+    monkeypatch.setattr(plain, "losses", lambda call, *operands: original(call, *operands).detach())
 
 
 def half_precision_inside(monkeypatch: pytest.MonkeyPatch) -> None:
     original = plain.losses
-    monkeypatch.setattr(plain, "losses", lambda call, x, t: original(call, x, t).to(x.dtype))
+    monkeypatch.setattr(plain, "losses", lambda call, *operands: original(call, *operands).to(x.dtype))
 
 
 def target_broadcast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reduction.checks, "pair", lambda input, target: None)
+    monkeypatch.setattr(contract.checks, "pair", lambda input, target: None)
 
 
 CONTRACT = [

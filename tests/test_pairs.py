@@ -9,7 +9,7 @@ from claims import claim
 
 import losskit
 from losskit import best_match, pairwise_iou
-from losskit.engines.cpu import files
+from losskit.engines.cpu.core import files
 
 KINDS = ("iou", "giou", "diou", "ciou")
 LOSS = {"iou": losskit.iou_loss, "giou": losskit.giou_loss, "diou": losskit.diou_loss, "ciou": losskit.ciou_loss}

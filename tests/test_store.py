@@ -8,8 +8,9 @@ import subprocess
 import pytest
 import torch
 
-from losskit.engines.cpu import compiler, files, loops, store
-from losskit.engines.cpu.threads import BODY
+from losskit.engines.cpu.core import compiler, files, store
+from losskit.engines.cpu.core.threads import BODY
+from losskit.engines.cpu.core.context import FINISH
 
 resource = pytest.importorskip("resource", reason="owners and modes are POSIX's")
 
@@ -32,10 +33,8 @@ def loop(compiled, tmp_path, monkeypatch):
         builds = []
         monkeypatch.setattr(store, "_addresses", {})
         address = store.function(NAMES[dtype], b"", lambda: builds.append(dtype) or compiled[dtype])
-        out, parts, context = torch.zeros(1, dtype=dtype), torch.tensor([1.0, 2.0], dtype=torch.float64), torch.zeros(loops.PLACES, dtype=torch.int64)
-        context[loops.OUT], context[loops.PARTS] = out.data_ptr(), parts.data_ptr()
-        context.view(torch.float64)[loops.SCALE] = 1.0
-        BODY(address)(0, 2, context.numpy().tobytes())
+        out, parts = torch.zeros(1, dtype=dtype), torch.tensor([1.0, 2.0], dtype=torch.float64)
+        BODY(address)(0, 2, FINISH.pack(parts=parts.data_ptr(), out=out.data_ptr(), scale=1.0))
         assert out == 3.0
         return bool(builds)
 

@@ -409,10 +409,10 @@ def test_second_backward_and_outer_arithmetic():
 def test_only_what_is_wanted_is_written():
     call = Call(losskit.losses.regression.mse.formula)
     x = torch.randn(10)
-    results = engine.run(call, x, x.double())
-    assert results.total.dtype is torch.float32 and not any(x is not None for x in results[1:])
-    results = engine.run(call, x, x.bfloat16(), grad_target=True)
-    assert results.grad_input is None and results.grad_target.dtype is torch.bfloat16
+    results = engine.run(call, (x, x.double()))
+    assert results.total.dtype is torch.float32 and not any(x is not None for x in (results.value, *results.gradients, *results[3:]))
+    results = engine.run(call, (x, x.bfloat16()), wants=(False, True))
+    assert results.gradients[0] is None and results.gradients[1].dtype is torch.bfloat16
 
 
 def test_same_bits_every_time():

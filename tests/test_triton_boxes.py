@@ -185,8 +185,8 @@ def test_an_incoming_gradient_of_0_leaves_nothing():
     keep = torch.arange(12) % 4 < 2
     a, b = drawn(ordinary, 12)
     a[~keep] = NAN
-    found = engine.run(CIOU, a, b, incoming=torch.where(keep, 1.5, 0.0), grad_input=True, grad_target=True)
-    assert not found.grad_input[~keep].any() and not found.grad_target[~keep].any() and found.grad_input.isfinite().all() and found.grad_input.any()
+    found = engine.run(CIOU, (a, b), incoming=torch.where(keep, 1.5, 0.0), wants=(True, True))
+    assert not found.gradients[0][~keep].any() and not found.gradients[1][~keep].any() and found.gradients[0].isfinite().all() and found.gradients[0].any()
 
 
 @pytest.mark.parametrize("case", SINGLE, ids=str)
@@ -225,10 +225,10 @@ def test_input_and_target_of_different_dtypes():
         a, b = drawn(ordinary, 12)
         a, b = a.to(x_dtype), b.to(t_dtype)
         real = torch.float64 if x_dtype is torch.float64 else torch.float32
-        found = engine.run(PLAIN, a, b, each=True, grad_input=True, grad_target=True)
-        wide = engine.run(PLAIN, a.to(real), b.to(real), each=True, grad_input=True, grad_target=True)
+        found = engine.run(PLAIN, (a, b), each=True, wants=(True, True))
+        wide = engine.run(PLAIN, (a.to(real), b.to(real)), each=True, wants=(True, True))
         assert found.value.equal(wide.value)
-        for g, w, dtype in ((found.grad_input, wide.grad_input, x_dtype), (found.grad_target, wide.grad_target, t_dtype)):
+        for g, w, dtype in ((found.gradients[0], wide.gradients[0], x_dtype), (found.gradients[1], wide.gradients[1], t_dtype)):
             torch.testing.assert_close(g, w.to(dtype), rtol=torch.finfo(dtype).eps, atol=0)
 
 
@@ -264,15 +264,15 @@ def test_no_boxes(shape):
 def test_only_what_is_wanted_is_written_and_the_same_every_time():
     a, b = drawn(ordinary, 2 * engine.BLOCK + 5)
     incoming = incoming_of(a.shape[:-1], torch.float32)
-    full, again = (engine.run(PLAIN, a, b, scale=0.5, grad_input=True, grad_target=True) for _ in range(2))
-    each, bare = engine.run(PLAIN, a, b, each=True), engine.run(PLAIN, a, b, scale=0.5)
-    weighed = engine.run(PLAIN, a, b, incoming=incoming, grad_target=True)
-    one = engine.run(PLAIN, a, b, incoming=torch.tensor(0.5).expand(incoming.shape), grad_input=True)
+    full, again = (engine.run(PLAIN, (a, b), scale=0.5, wants=(True, True)) for _ in range(2))
+    each, bare = engine.run(PLAIN, (a, b), each=True), engine.run(PLAIN, (a, b), scale=0.5)
+    weighed = engine.run(PLAIN, (a, b), incoming=incoming, wants=(False, True))
+    one = engine.run(PLAIN, (a, b), incoming=torch.tensor(0.5).expand(incoming.shape), wants=(True, False))
     assert (
-        full.total.equal(again.total) and full.total.equal(bare.total) and full.grad_target.equal(again.grad_target) and full.grad_input.equal(one.grad_input)
+        full.total.equal(again.total) and full.total.equal(bare.total) and full.gradients[1].equal(again.gradients[1]) and full.gradients[0].equal(one.gradients[0])
     )
-    assert (full.value, each.total, *each[2:], *bare[1:], *weighed[:3], *one[:2], one.grad_target) == (None,) * 17
-    assert each.value.shape == (len(a),) and weighed.grad_target[3].eq(0).all() and full.grad_target[3].ne(0).any()
+    assert (full.value, each.total, bare.value, *each[3:], *weighed[:2], weighed.gradients[0], *one[:2], one.gradients[1]) == (None,) * 11
+    assert each.value.shape == (len(a),) and weighed.gradients[1][3].eq(0).all() and full.gradients[1][3].ne(0).any()
 
 
 @pytest.mark.parametrize("scale", [0.25, torch.tensor(0.25), torch.tensor(0.25, dtype=torch.float64), 0.0, torch.tensor(0.0)], ids=str)
@@ -283,22 +283,22 @@ def test_scale_and_rescaled(scale):
         a[0], b[-1] = NAN, INF
     for form in ("xyxy", "cxcywh"):
         call = PLAIN._replace(form=form)
-        first = engine.run(call, a, b, scale=scale, grad_input=True, grad_target=True)
+        first = engine.run(call, (a, b), scale=scale, wants=(True, True))
         if scale == 0:
-            assert not any(x.any() for x in (first.total, first.grad_input, first.grad_target))
+            assert not any(x.any() for x in (first.total, first.gradients[0], first.gradients[1]))
         else:
-            unit = engine.run(call, a, b, grad_input=True, grad_target=True)
-            assert all((0.25 * u).equal(f) for u, f in zip((unit.total, *unit[2:4]), (first.total, *first[2:4]), strict=True))
-        kept = first.grad_input.clone(), first.grad_target.clone()
-        given = first.grad_input, first.grad_target
+            unit = engine.run(call, (a, b), wants=(True, True))
+            assert all((0.25 * u).equal(f) for u, f in zip((unit.total, *unit.gradients), (first.total, *first.gradients), strict=True))
+        kept = first.gradients[0].clone(), first.gradients[1].clone()
+        given = first.gradients[0], first.gradients[1]
         for factor in (1.0, -2.0):
-            found = engine.rescaled(given, torch.tensor(factor), call, a, b, scale, True, True)
-            anew = engine.rescaled(None, torch.tensor(factor), call, a, b, scale, True, True)
-            alone = engine.rescaled(None, torch.tensor(factor), call, a, b, scale, False, True)
+            found = engine.rescaled(given, torch.tensor(factor), call, (a, b), scale, (True, True))
+            anew = engine.rescaled(None, torch.tensor(factor), call, (a, b), scale, (True, True))
+            alone = engine.rescaled(None, torch.tensor(factor), call, (a, b), scale, (False, True))
             assert found[0] is given[0] and found[1] is given[1] and alone[0] is None and alone[1].equal(anew[1])
             assert all(f.equal(factor * k) and f.equal(n) for f, k, n in zip(found, kept, anew, strict=True))
     marked = torch.full_like(a, 7.0)
-    engine.rescaled((marked, None), torch.tensor(1.0), PLAIN, a, b, scale, True, False)
+    engine.rescaled((marked, None), torch.tensor(1.0), PLAIN, (a, b), scale, (True, False))
     assert marked.eq(7).all()  # times 1 nothing is computed
 
 
@@ -315,11 +315,11 @@ def nested(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, p, q, r, s):
 def test_constants_passed_to_formulas_and_returned_by_them():
     a, b = (boxes.double() for boxes in drawn(ordinary, 9))
     call = Boxes(nested, (0.1, 0.2, 0.7, -0.4), "cxcywh", incoming_of((9,)))
-    found = engine.run(call, a, b, each=True, grad_input=True, grad_target=True)
-    exact = plain.losses(call, a, b), *plain.gradients(call, a, b, torch.ones(9, dtype=torch.float64), True, True)
-    close((found.value, found.grad_input, found.grad_target), exact, 1e-14)
+    found = engine.run(call, (a, b), each=True, wants=(True, True))
+    exact = plain.losses(call, a, b), *plain.gradients(call, (a, b), torch.ones(9, dtype=torch.float64), (True, True))
+    close((found.value, found.gradients[0], found.gradients[1]), exact, 1e-14)
     call = call._replace(factor=None)  # of no box, the formula's value is not 0: what fills the last block up must not count
-    torch.testing.assert_close(engine.run(call, a, b).total, plain.total(call, a, b, 1.0), rtol=1e-14, atol=0)
+    torch.testing.assert_close(engine.run(call, (a, b)).total, plain.total(call, (a, b), 1.0), rtol=1e-14, atol=0)
 
 
 # the angle

@@ -63,23 +63,23 @@ def main(name: str) -> int:
     log, full = (next(call for call in every if call.formula is formula) for formula in (iou.logarithm, ciou.formula))
     n = 4096
     with caught((engine.boxwise, elementwise.finish), GPUTarget(*TARGETS[name])) as built:
-        engine.run(full, data(n), data(n), scale=1 / n, grad_input=True)  # and `finish`
+        engine.run(full, (data(n), data(n)), scale=1 / n, wants=(True, False))  # and `finish`
         masked = log._replace(form="cxcywh", factor=torch.ones(n, dtype=torch.bool))
-        engine.run(masked, data(n, torch.bfloat16), data(n), scale=torch.ones(()), grad_input=True, grad_target=True)
+        engine.run(masked, (data(n, torch.bfloat16), data(n)), scale=torch.ones(()), wants=(True, True))
         if name == "sm_90":
             for call in every:
                 if call.formula not in (full.formula, log.formula):
-                    engine.run(call, data(n), data(n), each=True, grad_input=True)
+                    engine.run(call, (data(n), data(n)), each=True, wants=(True, False))
             for form in (space.linear, space.square, space.logarithm, space.giou, space.diou):
-                engine.run(log._replace(formula=form), data(n, numbers=6), data(n, numbers=6), grad_input=True, grad_target=True)
+                engine.run(log._replace(formula=form), (data(n, numbers=6), data(n, numbers=6)), wants=(True, True))
             x, t = data(1, torch.float16), data(1, torch.float16)  # Triton treats sizes of 1 and of multiples of 16 apart
             gradients = torch.empty_like(x), None
-            engine.rescaled(gradients, torch.ones(()), log, x, t, torch.ones(()), True, False)
+            engine.rescaled(gradients, torch.ones(()), log, (x, t), torch.ones(()), (True, False))
     if name == "sm_90":
         with caught((engine.boxwise,), GPUTarget(*TARGETS[name])) as wide:
             x = data(n, torch.float64)
-            engine.run(full._replace(form="xywh"), x, x, incoming=torch.rand(n), grad_input=True, grad_target=True)  # the angle is another polynomial
-            engine.run(log, x, x, each=True, grad_input=True)
+            engine.run(full._replace(form="xywh"), (x, x), incoming=torch.rand(n), wants=(True, True))  # the angle is another polynomial
+            engine.run(log, (x, x), each=True, wants=(True, False))
         for kernel in wide:  # Triton holds a constant that comes by way of a local variable in float32
             narrow = re.findall(r"arith.constant (?:dense<)?([^>:]*)>? : (?:tensor<[^>]*xf32>|f32)", kernel.asm["ttir"])
             assert "xf64>" in kernel.asm["ttir"] and all(2 * float(c) == round(2 * float(c)) for c in narrow), narrow
@@ -88,8 +88,8 @@ def main(name: str) -> int:
         for formula, dtype in ((FORMULAS["giou"], torch.float32), (FORMULAS["ciou"], torch.float64))[: 2 if name == "sm_90" else 1]:
             a, b = data(300, dtype), data(100, dtype)
             call = full._replace(formula=formula, params=())
-            pairs.run(call, a, b)
-            pairs.run(call, a, b, incoming=torch.ones(300, 100, dtype=dtype), grad_input=True, grad_target=True)
+            pairs.run(call, (a, b))
+            pairs.run(call, (a, b), incoming=torch.ones(300, 100, dtype=dtype), wants=(True, True))
             pairs.best(call, a, b)
     assert len(matched) == (8 if name == "sm_90" else 4)
     built += matched

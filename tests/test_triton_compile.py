@@ -37,9 +37,9 @@ def calls() -> dict[Callable[..., Any], Any]:
     seen: dict[Callable[..., Any], Any] = {}
     total = plain.total
 
-    def note(call: Any, *rest: Any) -> torch.Tensor:
-        seen.setdefault(call.formula, call)
-        return total(call, *rest)
+    def note(call: Any, operands: tuple[torch.Tensor, ...], scale: Any) -> torch.Tensor:
+        seen.setdefault(call.formula, (call._replace(factors=()), len(operands)))
+        return total(call, operands, scale)
 
     plain.total = note
     try:
@@ -51,7 +51,7 @@ def calls() -> dict[Callable[..., Any], Any]:
                     loss.function(x, x, **tensors)
     finally:
         plain.total = total
-    return {formula: call._replace(field=None, factors=()) for formula, call in seen.items()}
+    return seen
 
 
 @contextmanager
@@ -95,29 +95,27 @@ def main(name: str) -> int:
         return torch.full((n,), 0.5, dtype=dtype)
 
     with caught((engine.pointwise, engine.finish), GPUTarget(*TARGETS[name])) as built:
-        for call in formulas.values():
-            x = data(torch.float32)
-            engine.run(call, x, x, scale=1 / n, grad_input=True)
+        for call, count in formulas.values():
+            engine.run(call, (data(torch.float32),) * count, scale=1 / n, wants=(True,) + (False,) * (count - 1))
         if name == "sm_90":
-            for call in formulas.values():
-                x = data(torch.float64)
-                engine.run(call, x, x, grad_input=True, grad_target=True)
-            for call in (formulas[parametric], *list(formulas.values())[-2:]):
+            for call, count in formulas.values():
+                engine.run(call, (data(torch.float64),) * count, wants=tuple(k < derivatives(call.formula) for k in range(count)))
+            for call in (formulas[parametric][0], *(call for call, count in list(formulas.values())[-2:] if count == 2)):
                 for dtype in (torch.float32, torch.float16, torch.bfloat16):
                     x, target, weight = data(dtype), torch.ones(n, dtype=torch.bool), torch.ones(())
                     mask = torch.ones(n, dtype=torch.bool)
-                    engine.run(call, x, x, each=True)
-                    engine.run(call, x, x, incoming=data(torch.float32), grad_input=True, grad_target=True)
+                    engine.run(call, (x, x), each=True)
+                    engine.run(call, (x, x), incoming=data(torch.float32), wants=(True, True))
                     masked = call._replace(factors=(mask,))
-                    engine.run(masked, x, target, scale=weight, grad_input=True)
+                    engine.run(masked, (x, target), scale=weight, wants=(True, False))
                     gradients = torch.empty_like(x), None
-                    engine.rescaled(gradients, torch.ones(()), masked, x, target, weight, True, False)
+                    engine.rescaled(gradients, torch.ones(()), masked, (x, target), weight, (True, False))
             for dtype in (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16, torch.uint32, torch.uint64):
-                engine.run(formulas[parametric], data(torch.float32), torch.ones(n, dtype=dtype), grad_input=True)
-            call = formulas[parametric]
-            engine.run(call._replace(params=call.params[1:], field=torch.ones(n)), data(torch.float32), data(torch.float32), grad_input=True)
+                engine.run(formulas[parametric][0], (data(torch.float32), torch.ones(n, dtype=dtype)), wants=(True, False))
+            call, _ = formulas[parametric]
+            engine.run(call._replace(params=call.params[1:]), (data(torch.float32), data(torch.float32), torch.ones(n)), wants=(True, False, False))
             odd = torch.full((1,), 0.5)  # Triton treats sizes of 1 and of multiples of 16 apart
-            engine.run(call, odd, odd, grad_input=True)
+            engine.run(call, (odd, odd), wants=(True, False))
     code = "cubin" if TARGETS[name][0] == "cuda" else "hsaco"
     assert all(len(kernel.asm[code]) > 1000 for kernel in built)
     return len(built)

@@ -161,11 +161,11 @@ def exact(case, x, t):
 
 def found(call, x, t):
     soft = call.kind == "distribution"
-    first = engine.run(call, x, t, grad_input=True, grad_target=soft, by_products=True)
+    first = engine.run(call, (x, t), by_products=True, wants=(True, soft))
     incoming = uneven(first.value.shape).to(first.value.dtype)
-    weighed = engine.run(call, x, t, incoming=incoming, grad_input=True, grad_target=soft)
+    weighed = engine.run(call, (x, t), incoming=incoming, wants=(True, soft))
     assert first.right is None and weighed.total is weighed.value is None
-    return Outcome(first.value, first.lse, first.total, first.grad_input, first.grad_target, weighed.grad_input, weighed.grad_target)
+    return Outcome(first.value, first.lse, first.total, first.gradients[0], first.gradients[1], weighed.gradients[0], weighed.gradients[1])
 
 
 def close(got, exact, tolerance, rounded=0.0, name=""):
@@ -230,8 +230,8 @@ def test_absent_items_get_exact_zeros_whatever_they_hold(shape):
         for g in (got.by_input, got.by_target, got.weighed_input, got.weighed_target):
             assert g is None or g.movedim(1, -1)[absent].eq(0).all()
         assert got.by_input.movedim(1, -1)[~absent].ne(0).any() or shape[1] == 1
-        nothing = engine.run(case.call._replace(factor=torch.zeros(items)), x, t, grad_input=True)
-        assert nothing.total == 0 and nothing.grad_input.eq(0).all()
+        nothing = engine.run(case.call._replace(factor=torch.zeros(items)), (x, t), wants=(True, False))
+        assert nothing.total == 0 and nothing.gradients[0].eq(0).all()
 
 
 @by_few
@@ -239,14 +239,14 @@ def test_only_what_is_wanted_is_written(shape):
     for case in (every(shape[1])[name] for name in ("kl", "positions", "soft labels")):
         call, (x, t) = case.call, drawn(case, shape)
         before, soft = x.clone(), call.kind == "distribution"
-        full = engine.run(call, x, t, grad_input=True, grad_target=soft, by_products=True)
-        each, bare = engine.run(call, x, t, each=True), engine.run(call, x, t)
-        one = engine.run(call, x, t, incoming=torch.tensor(1.0).expand(full.value.shape), grad_input=True)
-        assert each.value.equal(full.value) and bare.total.equal(full.total) and one.grad_input.equal(full.grad_input)
+        full = engine.run(call, (x, t), by_products=True, wants=(True, soft))
+        each, bare = engine.run(call, (x, t), each=True), engine.run(call, (x, t))
+        one = engine.run(call, (x, t), incoming=torch.tensor(1.0).expand(full.value.shape), wants=(True, False))
+        assert each.value.equal(full.value) and bare.total.equal(full.total) and one.gradients[0].equal(full.gradients[0])
         assert (each.total, *each[2:]) == (None,) * 5 and bare[1:] == (None,) * 5 and (*one[:2], *one[3:]) == (None,) * 5
         assert x.equal(before)
         if soft:
-            assert engine.run(call, x, t, grad_target=True).grad_target.equal(full.grad_target)
+            assert engine.run(call, (x, t), wants=(False, True)).gradients[1].equal(full.gradients[1])
 
 
 @by_few
@@ -314,15 +314,15 @@ def test_a_score_of_minus_infinity_deletes_its_class(shape):
         if call.kind == "distribution":
             t[:, gone] = -INF if name == "kl of logs" else 0.0
             fewer = x[:, ~gone], t[:, ~gone]
-        wanted = {"grad_input": True, "grad_target": call.kind == "distribution", "by_products": True}
-        got, should = engine.run(call, x, t, **wanted), engine.run(call, *(v.contiguous() for v in fewer), **wanted)
-        assert got.grad_input[:, gone].eq(0).all()
+        wanted = {"wants": (True, call.kind == "distribution"), "by_products": True}
+        got, should = engine.run(call, (x, t), **wanted), engine.run(call, (*(v.contiguous() for v in fewer),), **wanted)
+        assert got.gradients[0][:, gone].eq(0).all()
         close(got.value, should.value, 2e-6)
         close(got.lse, should.lse, 2e-6)
-        close(got.grad_input[:, ~gone], should.grad_input, 2e-6)
+        close(got.gradients[0][:, ~gone], should.gradients[0], 2e-6)
         if call.kind == "distribution":
-            close(got.grad_target[:, ~gone], should.grad_target, 2e-6)
-    assert engine.run(call, torch.full(shape, -INF), t, each=True).value.isnan().all()
+            close(got.gradients[1][:, ~gone], should.gradients[1], 2e-6)
+    assert engine.run(call, (torch.full(shape, -INF), t), each=True).value.isnan().all()
 
 
 def test_an_infinite_score_is_read_as_the_largest_number():
@@ -390,7 +390,7 @@ def test_layouts(name):
         if items and t.shape != (0,):
             factor = torch.rand(items[::-1]).permute(*range(len(items))[::-1])
             agree(case._replace(call=case.call._replace(factor=factor)), lying, t.transpose(0, -1).contiguous().transpose(0, -1))
-    assert engine.run(every(5)["js"].call, torch.zeros(2, 5).T.contiguous().T, torch.ones(1, 5).expand(2, 5), grad_target=True).grad_target.shape == (2, 5)
+    assert engine.run(every(5)["js"].call, (torch.zeros(2, 5).T.contiguous().T, torch.ones(1, 5).expand(2, 5)), wants=(False, True)).gradients[1].shape == (2, 5)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -423,12 +423,12 @@ def test_scale(scale):
         x, t = drawn(case, shape)
         if scale == 0:
             x[0], t[-1] = NAN, INF
-        got = engine.run(case.call, x, t, scale=scale, grad_input=True, grad_target=True)
+        got = engine.run(case.call, (x, t), scale=scale, wants=(True, True))
         if scale == 0:
-            assert got.total == 0 and got.grad_input.eq(0).all() and got.grad_target.eq(0).all()
+            assert got.total == 0 and got.gradients[0].eq(0).all() and got.gradients[1].eq(0).all()
             continue
         should = exact(case, x, t)
-        for g, e in ((got.total, should.total), (got.grad_input, should.by_input), (got.grad_target, should.by_target)):
+        for g, e in ((got.total, should.total), (got.gradients[0], should.by_input), (got.gradients[1], should.by_target)):
             close(g, 0.25 * e, 2e-6)
 
 
@@ -439,14 +439,14 @@ def test_rescaled(shape, scale):
         case = every(shape[1])[name]
         (x, t), soft = drawn(case, shape), case.call.kind == "distribution"
         should = exact(case, x, t)
-        given = engine.run(case.call, x, t, scale=scale, grad_input=True, grad_target=soft)
+        given = engine.run(case.call, (x, t), scale=scale, wants=(True, soft))
         for factor in (1.0, -3.0):
-            marked = given.grad_input.clone()
+            marked = given.gradients[0].clone()
             marked[0, 0] = 7.0  # a mark: nothing is written for a factor of 1
-            by_target = given.grad_target.clone() if soft else None
-            got = engine.rescaled((marked, by_target), torch.tensor(factor), case.call, x, t, scale, True, soft)
+            by_target = given.gradients[1].clone() if soft else None
+            got = engine.rescaled((marked, by_target), torch.tensor(factor), case.call, (x, t), scale, (True, soft))
             assert got[0] is marked and got[1] is by_target and marked[0, 0].eq(7.0).all() == (factor == 1.0)
-            again = engine.rescaled(None, torch.tensor(factor), case.call, x, t, scale, True, soft)
+            again = engine.rescaled(None, torch.tensor(factor), case.call, (x, t), scale, (True, soft))
             for g, e in (*zip(again, (should.by_input, should.by_target), strict=True), (got[1], should.by_target)):
                 if g is not None:
                     close(g, e * (0.5 * factor), 2e-6)
@@ -457,8 +457,8 @@ def test_rescaled(shape, scale):
 def test_half_precision_gradients_do_not_underflow_under_loss_scaling():
     case = every(100)["kl"]
     x, t = drawn(case, (16, 100), torch.float16)
-    given = engine.run(case.call, x, t, scale=1e-6, grad_input=True).grad_input, None
-    got, _ = engine.rescaled(given, torch.tensor(2.0**16), case.call, x, t, 1e-6, True, False)
+    given = engine.run(case.call, (x, t), scale=1e-6, wants=(True, False)).gradients[0], None
+    got, _ = engine.rescaled(given, torch.tensor(2.0**16), case.call, (x, t), 1e-6, (True, False))
     torch.testing.assert_close(got.double(), exact(case, x, t).by_input * 1e-6 * 2.0**16, rtol=1e-3, atol=1.2e-7)
 
 
@@ -468,16 +468,16 @@ def test_no_items():
         for case in every(shape[1]).values():
             soft = case.call.kind == "distribution"
             x, t = torch.empty(shape), torch.empty(shape if soft else items, dtype=torch.float32 if soft else torch.int64)
-            got = engine.run(case.call, x, t, grad_input=True, grad_target=soft, by_products=True)
-            assert got.total == 0 and got.grad_input.shape == shape and got.value.shape == got.lse.shape == items
-            engine.run(case.call, x, t, incoming=torch.ones(()).expand(items), grad_input=True)
-            given = got.grad_input, got.grad_target
-            assert engine.rescaled(given, torch.tensor(2.0), case.call, x, t, 1.0, True, soft) is given
+            got = engine.run(case.call, (x, t), by_products=True, wants=(True, soft))
+            assert got.total == 0 and got.gradients[0].shape == shape and got.value.shape == got.lse.shape == items
+            engine.run(case.call, (x, t), incoming=torch.ones(()).expand(items), wants=(True, False))
+            given = got.gradients[0], got.gradients[1]
+            assert engine.rescaled(given, torch.tensor(2.0), case.call, (x, t), 1.0, (True, soft)) is given
 
 
 def test_same_bits_every_time():
     for shape in ((600, 10), (2, 5000), (2, 19, 12, 12)):
         case = every(shape[1])["js"]
         x, t = drawn(case, shape)
-        a, b = (engine.run(case.call, x, t, grad_input=True, grad_target=True) for _ in range(2))
-        assert a.total.equal(b.total) and a.grad_input.equal(b.grad_input) and a.grad_target.equal(b.grad_target)
+        a, b = (engine.run(case.call, (x, t), wants=(True, True)) for _ in range(2))
+        assert a.total.equal(b.total) and a.gradients[0].equal(b.gradients[0]) and a.gradients[1].equal(b.gradients[1])

@@ -40,23 +40,23 @@ def main(name: str) -> int:
     labels = torch.zeros(32, dtype=torch.int64)
     with caught((engine.classwise, elementwise.finish), GPUTarget(*TARGETS[name])) as built:
         x = scores(4096, 1000)
-        engine.run(distilled, x, x, scale=1 / 4096, grad_input=True, grad_target=True)  # and `finish`
-        engine.run(distilled, scores(16, 50257, dtype=torch.bfloat16), scores(16, 50257), each=True, grad_input=True)
-        engine.run(everything(19), *(scores(1, 19, 32, 32, dtype=torch.float16),) * 2, each=True, grad_input=True)
+        engine.run(distilled, (x, x), scale=1 / 4096, wants=(True, True))  # and `finish`
+        engine.run(distilled, (scores(16, 50257, dtype=torch.bfloat16), scores(16, 50257)), each=True, wants=(True, False))
+        engine.run(everything(19), (*(scores(1, 19, 32, 32, dtype=torch.float16),) * 2,), each=True, wants=(True, False))
         if name == "sm_90":
-            engine.run(everything(300)._replace(kind="label"), scores(1, 300, 32), labels[None].byte(), by_products=True, each=True, grad_input=True)
+            engine.run(everything(300)._replace(kind="label"), (scores(1, 300, 32), labels[None].byte()), by_products=True, each=True, wants=(True, False))
             items = torch.ones(32, dtype=torch.bool)
-            engine.run(focused._replace(factor=items), scores(32, 10), labels, incoming=torch.rand(32), grad_input=True)
-            engine.run(focused, scores(32, 1), labels.bool(), each=True)  # Triton treats sizes of 1 apart
-            engine.run(beside, scores(32, 17, dtype=torch.float16), scores(32), each=True, grad_input=True)
-            engine.run(beside, scores(32, 5000), scores(32, dtype=torch.float64), each=True, grad_input=True)
-            engine.run(alone, scores(32, 5000), scores(0), scale=torch.ones(()), each=True, grad_input=True)
+            engine.run(focused._replace(factor=items), (scores(32, 10), labels), incoming=torch.rand(32), wants=(True, False))
+            engine.run(focused, (scores(32, 1), labels.bool()), each=True)  # Triton treats sizes of 1 apart
+            engine.run(beside, (scores(32, 17, dtype=torch.float16), scores(32)), each=True, wants=(True, False))
+            engine.run(beside, (scores(32, 5000), scores(32, dtype=torch.float64)), each=True, wants=(True, False))
+            engine.run(alone, (scores(32, 5000), scores(0)), scale=torch.ones(()), each=True, wants=(True, False))
             x = scores(32, 10, dtype=torch.float64)
-            engine.run(jensen, x, x.bfloat16(), each=True, grad_target=True)
+            engine.run(jensen, (x, x.bfloat16()), each=True, wants=(False, True))
             x = scores(32, 5000, dtype=torch.float64)
-            engine.run(jensen, x, x, each=True, by_products=True, grad_input=True)
+            engine.run(jensen, (x, x), each=True, by_products=True, wants=(True, False))
             x = scores(32, 10, dtype=torch.bfloat16)
-            engine.rescaled((torch.empty_like(x), torch.empty_like(x)), torch.ones(()), jensen, x, x, torch.ones(()), True, True)
+            engine.rescaled((torch.empty_like(x), torch.empty_like(x)), torch.ones(()), jensen, (x, x), torch.ones(()), (True, True))
     code = "cubin" if TARGETS[name][0] == "cuda" else "hsaco"
     assert all(len(kernel.asm[code]) > 1000 for kernel in built)
     return len(built)

@@ -68,14 +68,14 @@ def incoming_of(t):
 def exact(call, x, t, real=torch.float64):
     x = x.to(real)
     by = plain.by_products(call, x, t)
-    gradients = [plain.gradients(call, x, t, g.to(real), True, False)[0].double() for g in (torch.ones(t.shape), incoming_of(t))]
+    gradients = [plain.gradients(call, (x, t), g.to(real), (True, False))[0].double() for g in (torch.ones(t.shape), incoming_of(t))]
     return Outcome(by.value.double(), by.lse.double(), by.right, by.value.double().sum(), *gradients)
 
 
 def found(call, x, t):
-    first = engine.run(call, x, t, grad_input=True, by_products=True)
-    weighed = engine.run(call, x, t, incoming=incoming_of(t).to(first.value.dtype), grad_input=True)
-    return Outcome(first.value, first.lse, first.right, first.total, first.grad_input, weighed.grad_input)
+    first = engine.run(call, (x, t), by_products=True, wants=(True, False))
+    weighed = engine.run(call, (x, t), incoming=incoming_of(t).to(first.value.dtype), wants=(True, False))
+    return Outcome(first.value, first.lse, first.right, first.total, first.gradients[0], weighed.gradients[0])
 
 
 def agree(call, x, t, tolerance=None, floor=1e-37, reference=torch.float64):
@@ -107,11 +107,11 @@ def test_agrees_with_the_torch_engine(shape, dtype):
 def test_only_what_is_wanted_is_written(shape):
     x, t = data(shape)
     before, call = x.clone(), every(shape[1])
-    full = engine.run(call, x, t, grad_input=True, by_products=True)
-    each, bare = engine.run(call, x, t, each=True), engine.run(call, x, t)
-    weighed = engine.run(call, x, t, incoming=incoming_of(t).float(), grad_input=True)
-    one = engine.run(call, x, t, incoming=torch.tensor(1.0).expand(t.shape), grad_input=True)
-    assert each.value.equal(full.value) and bare.total.equal(full.total) and one.grad_input.equal(full.grad_input)
+    full = engine.run(call, (x, t), by_products=True, wants=(True, False))
+    each, bare = engine.run(call, (x, t), each=True), engine.run(call, (x, t))
+    weighed = engine.run(call, (x, t), incoming=incoming_of(t).float(), wants=(True, False))
+    one = engine.run(call, (x, t), incoming=torch.tensor(1.0).expand(t.shape), wants=(True, False))
+    assert each.value.equal(full.value) and bare.total.equal(full.total) and one.gradients[0].equal(full.gradients[0])
     assert (each.total, *each[2:]) == (None,) * 5 and bare[1:] == (None,) * 5 and weighed[:2] == one[:2] == (None, None)
     assert x.equal(before)
 
@@ -147,10 +147,10 @@ def test_layouts(name):
     agree(every(x.shape[dim], dim=dim), x, t, 4e-6, floor=1e-6)
     if x.is_contiguous() or x.movedim(dim, -1).is_contiguous():
         assert engine.laid_out(x, dim)[0] is x, "copied"
-        gradient = engine.run(Rows(formula, dim=dim), x, t, grad_input=True).grad_input
+        gradient = engine.run(Rows(formula, dim=dim), (x, t), wants=(True, False)).gradients[0]
         assert gradient.stride() == x.stride()
         scratch = x.clone()
-        assert engine.run(Rows(formula, dim=dim), scratch, t, grad_input=True, inplace=True).grad_input is scratch and scratch.equal(gradient)
+        assert engine.run(Rows(formula, dim=dim), (scratch, t), inplace=True, wants=(True, False)).gradients[0] is scratch and scratch.equal(gradient)
     if t.dim() > 1:
         agree(
             Rows(formula, dim=dim, factor=torch.rand(t.shape[::-1]).permute(*range(t.dim())[::-1])), x, t.flip(0).transpose(0, 1).contiguous().transpose(0, 1)
@@ -181,10 +181,10 @@ def test_absent_items_add_nothing_whatever_they_hold(shape):
         got = agree(every(shape[1], **more), x, labels, 4e-6, floor=1e-6)
         assert got.value[absent].eq(0).all() and got.lse[absent].eq(0).all() and not got.right[absent].any()
         assert got.gradient.movedim(1, -1)[absent].eq(0).all() and got.weighed.movedim(1, -1)[absent].eq(0).all()
-    nothing = engine.run(Rows(formula, factor=torch.zeros(t.shape)), x, t, grad_input=True)
-    assert nothing.total == 0 and nothing.grad_input.eq(0).all()
-    nothing = engine.run(Rows(formula), x, t, incoming=torch.where(absent, 0.0, weight), grad_input=True)
-    assert nothing.grad_input.movedim(1, -1)[absent].eq(0).all() and nothing.grad_input.isfinite().all()
+    nothing = engine.run(Rows(formula, factor=torch.zeros(t.shape)), (x, t), wants=(True, False))
+    assert nothing.total == 0 and nothing.gradients[0].eq(0).all()
+    nothing = engine.run(Rows(formula), (x, t), incoming=torch.where(absent, 0.0, weight), wants=(True, False))
+    assert nothing.gradients[0].movedim(1, -1)[absent].eq(0).all() and nothing.gradients[0].isfinite().all()
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
@@ -216,13 +216,13 @@ def test_scale(scale):
         if scale == 0:
             x[0], t[-1] = NAN, 10**6
         scale = scale.to(DEVICE) if isinstance(scale, torch.Tensor) else scale
-        got = engine.run(every(shape[1]), x, t, scale=scale, grad_input=True)
+        got = engine.run(every(shape[1]), (x, t), scale=scale, wants=(True, False))
         if scale == 0:
-            assert got.total == 0 and got.grad_input.eq(0).all()
+            assert got.total == 0 and got.gradients[0].eq(0).all()
         else:
             should = exact(every(shape[1]), x, t)
             torch.testing.assert_close(got.total.double(), 0.25 * should.total, rtol=2e-6, atol=0)
-            torch.testing.assert_close(got.grad_input.double(), 0.25 * should.gradient, rtol=4e-6, atol=1e-6)
+            torch.testing.assert_close(got.gradients[0].double(), 0.25 * should.gradient, rtol=4e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("shape", [(3, 6), (3, 5000), (3, 6, 2), (3, 300, 9)], ids=str)
@@ -278,7 +278,7 @@ def test_the_first_of_equal_scores_wins():
         x[1, 1] = x[1, last] = 1.0
         x[3, 1] = x[3, last] = 1.0
         x[4, last] = 1.0
-        got = engine.run(Rows(formula), x, t, by_products=True).right
+        got = engine.run(Rows(formula), (x, t), by_products=True).right
         assert got.reshape(6, -1)[:, 0].tolist() == [True, True, False, False, True, True]
 
 
@@ -287,19 +287,19 @@ def test_the_first_of_equal_scores_wins():
 def test_half_precision(shape, dtype):
     x, t = data(shape, dtype)
     call = every(shape[1])
-    got, should = engine.run(call, x, t, grad_input=True, each=True), exact(call, x, t)
+    got, should = engine.run(call, (x, t), each=True, wants=(True, False)), exact(call, x, t)
     torch.testing.assert_close(got.value.double(), should.value, rtol=2e-6, atol=0)
-    torch.testing.assert_close(got.grad_input.double(), should.gradient, rtol=torch.finfo(dtype).eps, atol=1e-6)  # the interpreter cuts bfloat16 off
+    torch.testing.assert_close(got.gradients[0].double(), should.gradient, rtol=torch.finfo(dtype).eps, atol=1e-6)  # the interpreter cuts bfloat16 off
     scratch = x.clone()
-    engine.run(call, scratch, t, grad_input=True, inplace=True)
-    assert scratch.equal(got.grad_input)
+    engine.run(call, (scratch, t), inplace=True, wants=(True, False))
+    assert scratch.equal(got.gradients[0])
 
 
 def test_half_precision_gradients_do_not_underflow_under_loss_scaling():
     x, t = data((64, 100), torch.float16)
     call, loss_scale = Rows(formula), 2.0**16
-    given = engine.run(call, x, t, scale=1e-6, grad_input=True).grad_input, None
-    got, _ = engine.rescaled(given, torch.tensor(loss_scale), call, x, t, 1e-6, True, False)
+    given = engine.run(call, (x, t), scale=1e-6, wants=(True, False)).gradients[0], None
+    got, _ = engine.rescaled(given, torch.tensor(loss_scale), call, (x, t), 1e-6, (True, False))
     assert got is given[0]
     torch.testing.assert_close(got.double(), exact(call, x, t).gradient * 1e-6 * loss_scale, rtol=1e-3, atol=6e-8)
 
@@ -310,14 +310,14 @@ def test_rescaled(shape, scale):
     call = every(shape[1])
     scale = scale.to(DEVICE) if isinstance(scale, torch.Tensor) else scale
     should = exact(call, x, t).gradient
-    given = engine.run(call, x, t, scale=scale, grad_input=True).grad_input
+    given = engine.run(call, (x, t), scale=scale, wants=(True, False)).gradients[0]
     for factor in (1.0, -3.0, 0.0):
         marked = given.clone()
         marked[0, 0] = 7.0  # a mark: nothing is written for a factor of 1
-        got, nothing = engine.rescaled((marked, None), torch.tensor(factor), call, x, t, scale, True, False)
+        got, nothing = engine.rescaled((marked, None), torch.tensor(factor), call, (x, t), scale, (True, False))
         assert got is marked and nothing is None
         assert got[0, 0].eq(7.0).all() == (factor == 1.0)
-        again, _ = engine.rescaled(None, torch.tensor(factor), call, x, t, scale, True, False)
+        again, _ = engine.rescaled(None, torch.tensor(factor), call, (x, t), scale, (True, False))
         for g in (again, given if factor == 1.0 else got):
             torch.testing.assert_close(g.double(), should * (0.5 * factor), rtol=4e-6, atol=1e-6)
 
@@ -325,18 +325,18 @@ def test_rescaled(shape, scale):
 def test_no_items():
     for shape in ((0, 10), (0, 5, 3), (2, 5, 0)):
         x, t = torch.empty(shape), torch.empty((shape[0], *shape[2:]), dtype=torch.int64)
-        got = engine.run(every(shape[1]), x, t, grad_input=True, by_products=True)
-        assert got.total == 0 and got.grad_input.shape == shape and got.value.shape == got.lse.shape == got.right.shape == t.shape
-        engine.run(every(shape[1]), x, t, grad_input=True, incoming=torch.ones(()).expand(t.shape))
-        given = got.grad_input, None
-        assert engine.rescaled(given, torch.tensor(2.0), every(shape[1]), x, t, 1.0, True, False) is given
+        got = engine.run(every(shape[1]), (x, t), by_products=True, wants=(True, False))
+        assert got.total == 0 and got.gradients[0].shape == shape and got.value.shape == got.lse.shape == got.right.shape == t.shape
+        engine.run(every(shape[1]), (x, t), incoming=torch.ones(()).expand(t.shape), wants=(True, False))
+        given = got.gradients[0], None
+        assert engine.rescaled(given, torch.tensor(2.0), every(shape[1]), (x, t), 1.0, (True, False)) is given
 
 
 def test_same_bits_every_time():
     for shape in ((600, 10), (2, 5000), (2, 19, 12, 12)):
         x, t = data(shape)
-        a, b = (engine.run(every(shape[1]), x, t, grad_input=True) for _ in range(2))
-        assert a.total.equal(b.total) and a.grad_input.equal(b.grad_input)
+        a, b = (engine.run(every(shape[1]), (x, t), wants=(True, False)) for _ in range(2))
+        assert a.total.equal(b.total) and a.gradients[0].equal(b.gradients[0])
 
 
 def test_under_the_contract():

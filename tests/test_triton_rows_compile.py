@@ -37,23 +37,23 @@ def main(name: str) -> int:
 
     plain, focal = Rows(formula), Rows(multiclass, (2.0,))
     with caught((engine.rowwise, elementwise.finish), GPUTarget(*TARGETS[name])) as built:
-        engine.run(plain, *data(4096, 1000), scale=1 / 4096, grad_input=True)  # and `finish`
-        engine.run(plain, *data(16, 50257, dtype=torch.bfloat16), grad_input=True, inplace=True, by_products=True, each=True)
-        engine.run(everything(19), *data(1, 19, 32, 32, dtype=torch.float16, labels=torch.uint8), grad_input=True, each=True)
-        engine.run(everything(300), *data(1, 300, 32, 32), grad_input=True, each=True)
+        engine.run(plain, (*data(4096, 1000),), scale=1 / 4096, wants=(True, False))  # and `finish`
+        engine.run(plain, (*data(16, 50257, dtype=torch.bfloat16),), inplace=True, by_products=True, each=True, wants=(True, False))
+        engine.run(everything(19), (*data(1, 19, 32, 32, dtype=torch.float16, labels=torch.uint8),), each=True, wants=(True, False))
+        engine.run(everything(300), (*data(1, 300, 32, 32),), each=True, wants=(True, False))
         if name == "sm_90":
             items = torch.ones(32, dtype=torch.bool)
             for call in (focal, everything(10)):
                 for shape in ((32, 10), (32, 5000)):
                     call = everything(shape[1]) if call is not focal else call
                     x, t = data(*shape, dtype=torch.float64, labels=torch.bool)
-                    engine.run(call, x, t, each=True, by_products=True)
-                    engine.run(call._replace(factor=items), x, t, incoming=torch.rand(32), grad_input=True)
+                    engine.run(call, (x, t), each=True, by_products=True)
+                    engine.run(call._replace(factor=items), (x, t), incoming=torch.rand(32), wants=(True, False))
             x, t = data(32, 10, dtype=torch.bfloat16, labels=torch.int32)
-            engine.rescaled((torch.empty_like(x), None), torch.ones(()), focal, x, t, torch.ones(()), True, False)
-            engine.run(focal, *data(1, 1), scale=torch.ones(()), grad_input=True)  # Triton treats sizes of 1 and of multiples of 16 apart
-            engine.run(everything(1), *data(1, 1, 1, 1), grad_input=True)
-            engine.run(plain, *data(1, 1, 2), grad_input=True)
+            engine.rescaled((torch.empty_like(x), None), torch.ones(()), focal, (x, t), torch.ones(()), (True, False))
+            engine.run(focal, (*data(1, 1),), scale=torch.ones(()), wants=(True, False))  # Triton treats sizes of 1 and of multiples of 16 apart
+            engine.run(everything(1), (*data(1, 1, 1, 1),), wants=(True, False))
+            engine.run(plain, (*data(1, 1, 2),), wants=(True, False))
     code = "cubin" if TARGETS[name][0] == "cuda" else "hsaco"
     assert all(len(kernel.asm[code]) > 1000 for kernel in built)
     return len(built)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from losskit.contract import checks
 from losskit.contract.checks import Numbers, Reduction
-from losskit.contract.reduction import Normalizer
+from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import LOSSES
 from losskit.losses.classification.binary_cross_entropy import binary_cross_entropy
 from losskit.losses.classification.binary_cross_entropy_with_logits import binary_cross_entropy_with_logits

@@ -6,13 +6,12 @@ from typing import Any, Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from losskit.contract import checks, tensors
+from losskit.contract import checks, reduce, tensors
 from losskit.contract.boxes import BoxFormat
 from losskit.contract.registry import no_script
-from losskit.engines import dispatch, fused
+from losskit.engines import dispatch
 from losskit.engines.call import Boxes, real_dtype
 from losskit.engines.language import where
-from losskit.engines.torch import boxes as aligned
 from losskit.engines.torch import pairs as plain
 from losskit.losses.detection.ciou import formula as ciou_loss
 from losskit.losses.detection.diou import formula as diou_loss
@@ -125,15 +124,7 @@ def pairwise_iou(a: Tensor, b: Tensor, kind: Kind = "iou", box_format: BoxFormat
                 [ 0.0938,  0.0938, -0.2500, -0.2500]])
     """
     a, b, call, engine = prepared(a, b, kind, box_format)
-    if engine == "torch":
-        return plain.losses(call, a, b)
-    loops = dispatch.pattern(engine, "pairs")
-    result: Tensor
-    if torch.is_grad_enabled() and (a.requires_grad or b.requires_grad):
-        result = fused.each(a, b, fused.Step(call, 1.0, loops, plain))
-    else:
-        result = loops.run(call, a, b).value
-    return result
+    return reduce.run("pairs", engine, call, (a, b), None)[0]
 
 
 @no_script
@@ -191,8 +182,7 @@ def best_match(a: Tensor, b: Tensor, kind: Kind = "iou", box_format: BoxFormat =
     value, index = loops.best(call, a, b)
     if engine == "torch" or (torch.is_grad_enabled() and (a.requires_grad or b.requires_grad)):
         partners = torch.take_along_dim(tensors.widened(b), index.unsqueeze(-1), -2)
-        step = None if engine == "torch" else fused.Step(call, 1.0, dispatch.pattern(engine, "boxes"), aligned)
-        value = aligned.losses(call, a, partners) if step is None else fused.each(a, partners, step)
+        value, _ = reduce.run("boxes", engine, call, (a, partners), None)
     return BoxMatch(value, index)
 
 
@@ -204,7 +194,8 @@ def prepared(a: Tensor, b: Tensor, kind: Kind, box_format: BoxFormat) -> tuple[T
     if real_dtype(a.dtype) is not real_dtype(b.dtype):
         a, b = a.double(), b.double()
     engine, _ = dispatch.choice((a, b))
-    return *tensors.all_lasting(a, b, Boxes(FORMULAS[kind], (), box_format)), engine
+    (a, b), call = tensors.all_lasting((a, b), Boxes(FORMULAS[kind], (), box_format))
+    return a, b, call, engine
 
 
 def check_sides(a: Tensor, b: Tensor) -> None:

@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from losskit.contract import checks
+from losskit.contract import checks, reduce
 from losskit.contract.overlap import Prepared, Task, prepare, refuse_outside
 from losskit.contract.registry import no_script
 from losskit.engines import dispatch, fused
@@ -125,8 +125,8 @@ def summed(ready: Prepared) -> Tensor:
     else:
         loops = dispatch.pattern(engine, "overlap")
         wanted = torch.is_grad_enabled() and (x.requires_grad or t.requires_grad)
-        found = fused.sums(x, t, fused.Step(call, 1.0, loops, plain)) if wanted else loops.sums(call, x, t)
-    if (call.kind == "number" or call.link == "identity") and (engine == "cpu" or checks.readable(x)) and bool(found.detach().isnan().any()):
+        found = fused.sums(fused.Step(call, 1.0, loops, plain), x, t) if wanted else loops.sums(call, x, t)
+    if (call.kind == "number" or call.link == "identity") and reduce.nan_seen(engine, x, found):
         refuse_outside(ready)
     return found
 

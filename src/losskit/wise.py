@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from losskit.contract import checks
 from losskit.contract.boxes import BoxFormat
 from losskit.contract.checks import Reduction
-from losskit.contract.reduction import Normalizer
+from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import refuse_script
 from losskit.losses.detection.iou import iou_loss
 from losskit.losses.detection.wiou import wiou_loss

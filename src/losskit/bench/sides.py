@@ -71,9 +71,9 @@ def captured(loss: Loss, arguments: dict[str, Any]) -> tuple[Callable[..., Any],
     seen: list[Any] = []
     original = plain.total
 
-    def spy(call: Any, x: Tensor, t: Tensor, scale: Any) -> Tensor:
+    def spy(call: Any, operands: tuple[Tensor, ...], scale: Any) -> Tensor:
         seen.append(call)
-        return original(call, x, t, scale)
+        return original(call, operands, scale)
 
     plain.total = spy
     try:

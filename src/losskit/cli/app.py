@@ -135,7 +135,7 @@ def engines() -> dict[str, str]:
 
 def cache_state() -> str:
     """Where compiled CPU loops are kept, and how many there are."""
-    from losskit.engines.cpu import files
+    from losskit.engines.cpu.core import files
 
     folder = files.folder()
     if folder is None:

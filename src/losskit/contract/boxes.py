@@ -3,18 +3,14 @@
 from collections.abc import Callable
 from typing import Any, Literal, get_args
 
-import torch
 from torch import Tensor
 
-from losskit.contract import checks, tensors
-from losskit.contract.checks import REDUCTIONS, Reduction
-from losskit.contract.reduction import Normalizer, scale_of
+from losskit.contract import checks, reduce, tensors
+from losskit.contract.checks import Reduction
+from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import no_script
-from losskit.contract.rows import item_factor
-from losskit.engines import dispatch, fused
+from losskit.engines import dispatch
 from losskit.engines.call import Boxes, real_dtype
-from losskit.engines.torch import boxes as plain
-from losskit.engines.torch.elementwise import combined
 
 BoxFormat = Literal["xyxy", "xywh", "cxcywh"]
 
@@ -33,8 +29,7 @@ def boxes(
     reduction: Reduction,
 ) -> Tensor:
     """A loss of aligned boxes under the contract; `space` is the formula in space, of losses that have one."""
-    if reduction not in REDUCTIONS:
-        checks.one_of("reduction", reduction, REDUCTIONS)
+    reduce.check(reduction, normalizer)
     checks.one_of("box_format", box_format, get_args(BoxFormat))
     check_pair(input, target, space is not None)
     if input.shape[-1] == 6 and space is not None:
@@ -42,30 +37,14 @@ def boxes(
     one = input.select(-1, 0)
     for name, x in (("mask", mask), ("sample_weight", sample_weight)):
         check_whole(name, x, one, input.shape[-1])
-    factor = item_factor(one, mask, sample_weight, real_dtype(input.dtype), reduction == "mean" and normalizer is None)
-    if normalizer is not None and reduction != "mean":
-        raise ValueError(f'normalizer replaces the denominator of reduction="mean", but reduction is {reduction!r}: divide the result instead')
-    input, target, call = tensors.all_lasting(input, target, Boxes(formula, params, box_format, factor))
-    engine, _ = dispatch.choice((input, target, *call.tensors()))
+    factor = reduce.item_factor(one, mask, sample_weight, real_dtype(input.dtype), reduction == "mean" and normalizer is None)
+    operands, call = tensors.all_lasting((input, target), Boxes(formula, params, box_format, factor))
+    engine, _ = dispatch.choice((input, target), call.tensors())
     scale: float | Tensor | None = None if reduction == "none" else 1.0
     if reduction == "mean":
-        count: float | Tensor = one.numel()
-        if normalizer is not None:
-            count = checks.normalizer(normalizer, input)
-        elif factor is not None:
-            count = combined((factor,), real_dtype(input.dtype)).sum()
-        scale = scale_of(engine, input, count)
-    if engine == "torch":
-        return plain.losses(call, input, target) if scale is None else plain.total(call, input, target, scale)
-    loops = dispatch.pattern(engine, "boxes")
-    result: Tensor
-    if torch.is_grad_enabled() and (input.requires_grad or target.requires_grad):
-        step = fused.Step(call, 1.0 if scale is None else scale, loops, plain)
-        result = fused.each(input, target, step) if scale is None else fused.total(input, target, step)
-        return result
-    found = loops.run(call, input, target, each=True) if scale is None else loops.run(call, input, target, scale=scale)
-    result = found.value if scale is None else found.total
-    return result
+        count = checks.normalizer(normalizer, input) if normalizer is not None else reduce.weight_of(factor, one.numel(), real_dtype(input.dtype))
+        scale = reduce.scale_of(engine, input, count)
+    return reduce.run("boxes", engine, call, operands, scale)[0]
 
 
 def check_whole(name: str, x: Tensor | None, one: Tensor, numbers: int) -> None:

@@ -297,6 +297,19 @@ def normalizer(x: float | Tensor, input: Tensor) -> float | Tensor:
     return number("normalizer", x, above=0.0) if x else x
 
 
+def in_range(name: str, x: Tensor, range: str, input: Tensor, counts: Tensor | None) -> None:
+    """Raises for the first number of an operand outside its range, "> 0" or ">= 0", among the items that count; called only after a NaN has been seen."""
+    numbers = values(x).expand(input.shape)
+    bad = numbers <= 0 if range == "> 0" else numbers < 0
+    if counts is not None:
+        bad = bad & counts
+    if bool(bad.any()):
+        place = tuple(bad.nonzero()[0].tolist())
+        where = f" at index {place}" if x.dim() else ""
+        fix = f"for a free parameter, try torch.nn.functional.softplus({name})"
+        raise ValueError(f"{name} must be {range}, got {numbers[place].item():g}{where}: {fix}")
+
+
 def in_unit(hints: Mapping[str, str], numbers: Sequence[Tensor], counts: Tensor | None) -> None:
     """Raises for the first value outside [0, 1] among the items that count, with the argument's hint; called only after a NaN has been seen."""
     for (name, hint), tensor in zip(hints.items(), numbers, strict=True):

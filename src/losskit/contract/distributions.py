@@ -1,21 +1,19 @@
 """The contract for rows whose targets are distributions, and for inputs that are distributions already."""
 
-import math
 from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from losskit.contract import checks, labels, tensors
-from losskit.contract.checks import REDUCTIONS, Numbers, Reduction
-from losskit.contract.reduction import Normalizer, scale_of
-from losskit.contract.rows import census, item_factor, reduced
+from losskit.contract import checks, labels, reduce, tensors
+from losskit.contract.checks import Numbers, Reduction
+from losskit.contract.reduce import Normalizer
+from losskit.contract.rows import census, reduced
 from losskit.engines import dispatch
 from losskit.engines.call import Call, Distributions, real_dtype
 from losskit.engines.torch import distributions as plain
 from losskit.engines.torch import elementwise
-from losskit.engines.torch.elementwise import combined
 
 TargetIs = Literal["probabilities", "log_probabilities", "labels", "positions", "numbers", "nothing"]  # numbers: any, unchecked
 
@@ -99,8 +97,7 @@ def distributions(
     `square` multiplies the squared log-sum-exp, weighted like the item, which is added. `shift` takes the largest input from all of them before the link: no
     digits are lost to a large common part, and no loss depends on it.
     """
-    if reduction not in REDUCTIONS:
-        checks.one_of("reduction", reduction, REDUCTIONS)
+    reduce.check(reduction, normalizer)
     if target_is == "nothing":
         kind: Literal["distribution", "label", "position", "none"] = "none"
         axis = check_pair(input, input, dim, ONE_ENTROPY)
@@ -116,10 +113,10 @@ def distributions(
     own = None if weight is None else labels.class_weights(weight, input, input.shape[axis])
     one_class = input.select(axis, 0)
     to = "input" if kind == "none" else "target"
-    factor = item_factor(one_class, mask, sample_weight, real_dtype(input.dtype), reduction == "mean" and normalizer is None, to)
+    factor = reduce.item_factor(one_class, mask, sample_weight, real_dtype(input.dtype), reduction == "mean" and normalizer is None, to)
     function, parameter = link or (None, 0.0)
     call = Distributions(formula, params, own, function, parameter, shift, square, kind, ignore_index, axis, factor)
-    engine, _ = dispatch.choice((input, target, *call.tensors()))
+    engine, _ = dispatch.choice((input, target), call.tensors())
     mass: float | Tensor
     items: int | Tensor
     if kind == "label":
@@ -130,29 +127,11 @@ def distributions(
         mass = items = one_class.numel()
         if factor is not None:
             items = factor.count_nonzero()  # (a sum of bools would first widen them to int64)
-            mass = items if factor.dtype is torch.bool else combined((factor,), real_dtype(input.dtype)).sum()
+            mass = items if factor.dtype is torch.bool else reduce.weight_of(factor, items, real_dtype(input.dtype))
     result = reduced("distributions", engine, call, input, target, mass, items, normalizer, reduction, False, return_parts)
-    if kind == "position" and (engine == "cpu" or checks.readable(input)) and math.isnan(result.detach().sum().item()):
+    if kind == "position" and reduce.nan_seen(engine, input, result[0] if return_parts else result):
         labels.refuse_positions(target, input.shape[axis], factor)  # looked for when a NaN has been seen, as what is outside an elementwise loss's domain
     return result
-
-
-def total(engine: dispatch.EngineName, each: Tensor, factor: Tensor | None, input: Tensor, normalizer: Normalizer | None, reduction: Reduction) -> Tensor:
-    """none / sum / mean of items whose factors are already multiplied in."""
-    if normalizer is not None and reduction != "mean":
-        raise ValueError(f'normalizer replaces the denominator of reduction="mean", but reduction is {reduction!r}: divide the result instead')
-    if reduction == "none":
-        return each
-    if reduction == "sum":
-        return elementwise.scaled_sum(each, 1.0)
-    if normalizer is not None:
-        denominator = checks.normalizer(normalizer, input)
-    else:
-        denominator = each.numel() if factor is None else combined((factor,), real_dtype(input.dtype)).sum()
-    scale = scale_of(engine, input, denominator)
-    if isinstance(scale, Tensor):
-        each = torch.where(scale != 0, each, 0.0)
-    return elementwise.scaled_sum(each, scale)
 
 
 def from_distributions(
@@ -173,8 +152,7 @@ def from_distributions(
     mean_by_weight: bool = True,
 ) -> Tensor:
     """A loss of probabilities, or of their logarithms, against labels or distributions: the sum over the classes of `formula` on (input, mass of the target)."""
-    if reduction not in REDUCTIONS:
-        checks.one_of("reduction", reduction, REDUCTIONS)
+    reduce.check(reduction, normalizer)
     soft = labels.soft(input, target)
     if soft:
         labels.only_labels(ignore_index, input)
@@ -182,7 +160,7 @@ def from_distributions(
     axis = check_pair(input, target, dim, fix + ", " + BOTH_TARGETS) if soft else labels.pair(input, target, dim, fix)
     classes = input.shape[axis]
     real = real_dtype(input.dtype)
-    factor = item_factor(input.select(axis, 0), mask, sample_weight, real, reduction == "mean" and normalizer is None)
+    factor = reduce.item_factor(input.select(axis, 0), mask, sample_weight, real, reduction == "mean" and normalizer is None)
     input, target = tensors.lasting(input), tensors.lasting(target)
     engine, _ = dispatch.choice((input, target), plain="from_logits=False reads one number an item and needs no fused pass")
     own = torch.ones(classes, dtype=real, device=input.device) if weight is None else labels.class_weights(weight, input, classes).to(real)
@@ -204,13 +182,6 @@ def from_distributions(
     alive = (counts != 0)[..., None]
     x = torch.where(alive, input.movedim(axis, -1).to(real), 0.0 if logs else 1.0)
     each = elementwise.losses(Call(formula, params), x, torch.where(alive, mass, 0.0)).sum(-1)
-    if soft:
-        return total(engine, torch.where(counts != 0, each * counts, 0.0), counts, input, normalizer, reduction)
-    return total(
-        engine,
-        torch.where(counts != 0, each * counts, 0.0),
-        counts * labels.of_labels(own, place[..., 0]) if mean_by_weight else counts,
-        input,
-        normalizer,
-        reduction,
-    )
+    each = torch.where(counts != 0, each * counts, 0.0)
+    weighed = counts if soft or not mean_by_weight else counts * labels.of_labels(own, place[..., 0])
+    return reduce.reduced(each, weighed, input, normalizer=normalizer, reduction=reduction, engine=engine)

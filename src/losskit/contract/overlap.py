@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
-from losskit.contract import checks, labels, tensors
+from losskit.contract import checks, labels, reduce, tensors
 from losskit.contract.checks import Numbers
-from losskit.contract.reduction import Normalizer
+from losskit.contract.reduce import Normalizer
 from losskit.contract.rows import census
 from losskit.contract.scores import Average, Empty, Extra, Finished, Over, Scoring, Volume, finish, finish_here, spread
 from losskit.engines import dispatch, fused
@@ -72,10 +72,11 @@ def prepare(
         factor = of_positions(mask, target if labelled else target.select(axis, 0)) if task == "multiclass" else of_numbers(mask, input, axis)
     link: Literal["softmax", "sigmoid", "identity"] = "identity" if not from_logits else "softmax" if task == "multiclass" else "sigmoid"
     call = Overlap(link, "label" if labelled else "number", formula, params, squared, ignore_index, axis, factor)
-    engine, _ = dispatch.choice((input, target, *call.tensors()))
+    engine, _ = dispatch.choice((input, target), call.tensors())
     if labelled:
         census(engine, Rows(bound, ignore=ignore_index, dim=axis, factor=factor), input, target, False)
-    return Prepared(*tensors.all_lasting(input, target, call), engine)
+    (input, target), call = tensors.all_lasting((input, target), call)
+    return Prepared(input, target, call, engine)
 
 
 def of_positions(mask: Tensor, one_class: Tensor) -> Tensor:
@@ -206,10 +207,10 @@ def overlap(how: Scoring, input: Tensor, target: Tensor, *, task: Task, from_log
     else:
         loops = dispatch.pattern(engine, "overlap")
         if torch.is_grad_enabled() and (x.requires_grad or t.requires_grad):
-            found = fused.finished(x, t, fused.Finishing(call, how, loops, plain, finish, finish_here, spread, real))
+            found = fused.finished(fused.Finishing(call, how, loops, plain, finish, finish_here, spread, real), x, t)
         else:
             found = finish_here(how, loops.sums(call, x, t), False, real)
-    if (call.kind == "number" or call.link == "identity") and (engine == "cpu" or checks.readable(x)) and bool(found.value.detach().isnan().any()):
+    if (call.kind == "number" or call.link == "identity") and reduce.nan_seen(engine, x, found.value):
         refuse_outside(ready)
     return found
 

@@ -5,10 +5,10 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from losskit.contract import checks, labels
+from losskit.contract import checks, labels, reduce
 from losskit.contract.checks import Numbers
 from losskit.contract.overlap import Prepared, Task, prepare, refuse_outside
-from losskit.contract.reduction import Normalizer
+from losskit.contract.reduce import Normalizer
 from losskit.contract.scores import Over, counting, inverse, numbers
 from losskit.engines import dispatch
 from losskit.engines import ranked as fused
@@ -89,7 +89,7 @@ def ranked_loss(
         value = fused.ranked(x, t, fused.Step(call, how, loops, plain, finish, real))
     else:
         value = finish(how, loops.run(call, x, t)[0])[0].to(real)
-    if (call.kind == "number" or link == "identity") and (loops is not None or checks.readable(x)) and bool(value.detach().isnan().any()):
+    if (call.kind == "number" or link == "identity") and reduce.nan_seen("torch" if loops is None else "cpu", x, value):
         refuse(ready)
     return value
 
@@ -97,7 +97,7 @@ def ranked_loss(
 def chosen(input: Tensor, target: Tensor) -> str:
     """The engine."""
     why = "sorting has a fused pass on the CPU only"
-    engine, _ = dispatch.choice((input, target), None if input.is_cpu else why)
+    engine, _ = dispatch.choice((input, target), plain=None if input.is_cpu else why)
     if engine == "triton":
         raise dispatch.EngineError(f"use_engine('triton') cannot run this loss: {why}. Leave use_engine out to let losskit choose")
     return engine

@@ -1,24 +1,17 @@
-"""The contract for rows: class scores along one axis, a label for each item. What `reduction.py` says of elements holds here of items."""
+"""The contract for rows: class scores along one axis, a label for each item. What all patterns share is in `reduce.py`."""
 
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from losskit.contract import checks, labels, tensors
-from losskit.contract.checks import REDUCTIONS, Numbers, Reduction
-from losskit.contract.reduction import Normalizer, scale_of
-from losskit.engines import dispatch, fused
-from losskit.engines.call import Distributions, Results, Rows, real_dtype
+from losskit.contract import checks, labels, reduce, tensors
+from losskit.contract.checks import Numbers, Reduction
+from losskit.contract.reduce import Normalizer
+from losskit.engines import dispatch
+from losskit.engines.call import Distributions, Rows, real_dtype
 from losskit.engines.dispatch import EngineName
-from losskit.engines.torch import distributions as plain_distributions
-from losskit.engines.torch import rows as plain_rows
-from losskit.engines.torch.elementwise import combined
-
-Pattern = Literal["rows", "distributions"]
-PLAIN: dict[Pattern, ModuleType] = {"rows": plain_rows, "distributions": plain_distributions}
 
 
 class ByProducts(NamedTuple):
@@ -56,20 +49,19 @@ def rows(
     return_parts: bool = False,
 ) -> Any:
     """A loss of labelled rows under the contract: the loss, or with `return_parts` (loss, `ByProducts`)."""
-    if reduction not in REDUCTIONS:
-        checks.one_of("reduction", reduction, REDUCTIONS)
+    reduce.check(reduction, normalizer)
     axis = labels.pair(input, target, dim)
     labels.index(ignore_index)
     classes = input.shape[axis]
     own = None if weight is None else labels.class_weights(weight, input, classes)
     real = real_dtype(input.dtype)
-    factor = item_factor(target, mask, sample_weight, real, reduction == "mean" and normalizer is None)
+    factor = reduce.item_factor(target, mask, sample_weight, real, reduction == "mean" and normalizer is None)
     shares = None
     if loss.share:
         shares = torch.full((classes,), loss.share, dtype=real, device=input.device) if own is None else own.detach().to(real) * loss.share
     function, parameter = loss.link or (None, 0.0)
     call = Rows(loss.formula, loss.params, own, shares, function, parameter, ignore_index, axis, factor)
-    engine, _ = dispatch.choice((input, target, *call.tensors()))
+    engine, _ = dispatch.choice((input, target), call.tensors())
     if inplace:
         _check_inplace(engine, input, target, axis, reduction)
     total, counted = census(engine, call, input, target, loss.mean_by_weight)
@@ -77,7 +69,7 @@ def rows(
 
 
 def reduced(
-    pattern: Pattern,
+    pattern: Literal["rows", "distributions"],
     engine: EngineName,
     call: Rows | Distributions,
     input: Tensor,
@@ -90,33 +82,21 @@ def reduced(
     return_parts: bool,
 ) -> Any:
     """The pass over rows: none / sum / mean, where "mean" divides by `total`; the by-products if asked for, among them how many items `counted`."""
-    if normalizer is not None and reduction != "mean":
-        raise ValueError(f'normalizer replaces the denominator of reduction="mean", but reduction is {reduction!r}: divide the result instead')
-    input, target, call = tensors.all_lasting(input, target, call)
-    scale = scale_of(engine, input, total if normalizer is None else checks.normalizer(normalizer, input)) if reduction == "mean" else 1.0
-    result, found = _run(pattern, engine, call, input, target, None if reduction == "none" else scale, inplace, return_parts)
+    operands, call = tensors.all_lasting((input, target), call)
+    scale: float | Tensor | None = None if reduction == "none" else 1.0
+    if reduction == "mean":
+        scale = reduce.scale_of(engine, input, total if normalizer is None else checks.normalizer(normalizer, input))
+    options = {"by_products": True} if return_parts else {}
+    overwritten = inplace and torch.is_grad_enabled() and input.requires_grad
+    result, found = reduce.run(pattern, engine, call, operands, scale, options | {"inplace": True} if overwritten else options, return_parts)
+    if overwritten:
+        torch.autograd.graph.increment_version(input)
     if not return_parts:
         return result
     assert found is not None and found.value is not None and found.lse is not None
     items = torch.as_tensor(counted, dtype=torch.int64, device=input.device)
     accuracy = None if found.right is None else found.right.sum().to(found.lse.dtype) / items.clamp(min=1)
     return result, ByProducts(found.value.detach(), found.lse, accuracy, items)
-
-
-def item_factor(target: Tensor, mask: Tensor | None, sample_weight: Tensor | None, real: torch.dtype, summed: bool, to: str = "target") -> Tensor | None:
-    """The checked mask, the weights, or their product, of the target's shape; None if there are none. `summed`: "mean" divides by the weights.
-
-    `to` names what they belong to, where there is no target.
-    """
-    if mask is None and sample_weight is None:
-        return None
-    if mask is not None:
-        checks.mask(mask, target, to)
-    if sample_weight is not None:
-        checks.weights("sample_weight", sample_weight, target, mask, to, summed)
-        sample_weight = tensors.widened(sample_weight)
-    given = tuple(tensors.lasting(x) for x in (mask, sample_weight) if x is not None)
-    return (given[0] if len(given) == 1 else combined(given, real)).expand(target.shape)
 
 
 def _check_inplace(engine: EngineName, input: Tensor, target: Tensor, axis: int, reduction: Reduction) -> None:
@@ -157,33 +137,3 @@ def census(engine: EngineName, call: Rows | Distributions, input: Tensor, target
     if call.weight is not None:
         each = each * labels.of_labels(call.weight.to(real), torch.where(counts, target, 0).long().clamp(0, classes - 1))
     return torch.where(counts, each, 0.0).sum(), counts.sum()
-
-
-def _run(
-    pattern: Pattern,
-    engine: EngineName,
-    call: Rows | Distributions,
-    input: Tensor,
-    target: Tensor,
-    scale: float | Tensor | None,
-    inplace: bool,
-    by_products: bool,
-) -> tuple[Tensor, Results | None]:
-    """The scaled sum, or without a scale one value an item; and the by-products."""
-    plain = PLAIN[pattern]
-    if engine == "torch":
-        result = plain.losses(call, input, target) if scale is None else plain.total(call, input, target, scale)
-        return result, plain.by_products(call, input, target) if by_products else None
-    loops = dispatch.pattern(engine, pattern)
-    options = {"by_products": True} if by_products else {}
-    found: list[Results] = []
-    if torch.is_grad_enabled() and (input.requires_grad or target.requires_grad):
-        if inplace:
-            options["inplace"] = True
-        step = fused.Step(call, 1.0 if scale is None else scale, loops, plain, options, found if by_products else None)
-        result = fused.each(input, target, step) if scale is None else fused.total(input, target, step)
-        if inplace:
-            torch.autograd.graph.increment_version(input)
-        return result, found[0] if by_products else None
-    results = loops.run(call, input, target, each=True, **options) if scale is None else loops.run(call, input, target, scale=scale, **options)
-    return results.value if scale is None else results.total, results

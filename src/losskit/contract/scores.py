@@ -14,7 +14,7 @@ from torch.distributed import ProcessGroup
 
 from losskit.contract.groups import joined
 from losskit.engines.call import COUNT, EXTRA, INTERSECTION, PREDICTION, PREDICTION_SQUARED, SUMS, TARGET, TARGET_SQUARED
-from losskit.engines.cpu.arrays import in_numpy
+from losskit.engines.numpy_names import in_numpy
 from losskit.engines.torch.elementwise import bound
 
 Over = Literal["sample", "batch"]

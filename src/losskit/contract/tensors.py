@@ -63,14 +63,14 @@ def lasting(x: Tensor) -> Tensor:
     return torch.empty(0, dtype=x.dtype, device=x.device).set_(x.untyped_storage(), x.storage_offset(), x.shape, x.stride())
 
 
-def all_lasting(input: Tensor, target: Tensor, call: Any) -> tuple[Tensor, Tensor, Any]:
-    """Input, target and the tensors of a call, likewise."""
+def all_lasting(operands: tuple[Tensor, ...], call: Any) -> tuple[tuple[Tensor, ...], Any]:
+    """The operands and the other tensors of a call, likewise."""
     if torch.compiler.is_compiling() or not torch.is_grad_enabled():
-        return input, target, call
-    for x in (input, target, *call.tensors()):
+        return operands, call
+    for x in (*operands, *call.tensors()):
         if x.is_inference():
-            return lasting(input), lasting(target), call.holding([lasting(y) for y in call.tensors()])
-    return input, target, call
+            return tuple(lasting(y) for y in operands), call.holding([lasting(y) for y in call.tensors()])
+    return operands, call
 
 
 def widened(x: Tensor) -> Tensor:

@@ -8,25 +8,24 @@ from torch import Tensor
 
 
 class Call(NamedTuple):
-    """One elementwise loss, ready to run on an `input` and a `target` of one shape.
+    """One elementwise loss, ready to run on its operands: the input, whose shape is the loss's, the target of that shape, and what else the formula takes, each of a
+    shape that broadcasts to it.
 
-    `field` is a parameter that varies by element (`pos_weight`); it comes before `params` in the formula's arguments.
+    `formula` takes one number of each operand, then `params`; it returns the value and derivatives by the operands, in their order (by the last, there may be none).
     `factors` multiply an item's loss; the first may be a bool mask. An item whose factor is 0 is absent: whatever its loss, it adds exactly 0.
     """
 
     formula: Callable[..., Any]
     params: tuple[float, ...] = ()
-    field: Tensor | None = None
     factors: tuple[Tensor, ...] = ()
 
     def tensors(self) -> tuple[Tensor, ...]:
-        """What autograd must keep: changed in place before the backward, they raise there."""
-        return self.factors if self.field is None else (*self.factors, self.field)
+        """What autograd must keep besides the operands: changed in place before the backward, they raise there."""
+        return self.factors
 
     def holding(self, tensors: Sequence[Tensor]) -> "Call":
         """The same call with the tensors that autograd kept."""
-        count = len(self.factors)
-        return self._replace(factors=tuple(tensors[:count]), field=tensors[count] if self.field is not None else None)
+        return self._replace(factors=tuple(tensors))
 
 
 class Rows(NamedTuple):
@@ -182,15 +181,14 @@ class Census(NamedTuple):
 
 
 class Results(NamedTuple):
-    """What a run gives; None where it was not asked for. `total` is the scaled sum of the losses.
+    """What a run gives; None where it was not asked for. `total` is the scaled sum of the losses, `gradients` one per operand, each of its operand's shape and dtype.
 
     By-products of rows: the log-sum-exp of each item, and whether its label is the first class with the largest score.
     """
 
     total: Tensor | None
     value: Tensor | None
-    grad_input: Tensor | None
-    grad_target: Tensor | None = None
+    gradients: tuple[Tensor | None, ...] = ()
     lse: Tensor | None = None
     right: Tensor | None = None
 
@@ -198,3 +196,11 @@ class Results(NamedTuple):
 def real_dtype(dtype: torch.dtype) -> torch.dtype:
     """The dtype a loss is computed and returned in: float64 for float64, float32 for everything narrower."""
     return torch.float64 if dtype is torch.float64 else torch.float32
+
+
+def sum_to(gradient: Tensor, operand: Tensor) -> Tensor:
+    """The gradient of an operand that serves several items, from one per item: their sum, in float64 where the device has it, rounded once."""
+    lead = gradient.dim() - operand.dim()
+    dims = [*range(lead), *(lead + d for d, size in enumerate(operand.shape) if size != gradient.shape[lead + d])]
+    exact = torch.float32 if gradient.device.type == "mps" else torch.float64
+    return gradient.sum(dims, keepdim=True, dtype=exact).reshape(operand.shape).to(operand.dtype) if dims else gradient.to(operand.dtype)

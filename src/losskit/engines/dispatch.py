@@ -93,22 +93,28 @@ def unreadable(x: Tensor) -> str | None:
     return None
 
 
-def obstacle(tensors: Sequence[Tensor]) -> str | None:
-    """Why no fused engine takes these tensors, here and now; None if one may. The first two are input and target, on one device.
+def obstacle(operands: Sequence[Tensor], weights: Sequence[Tensor] = ()) -> str | None:
+    """Why no fused engine takes these tensors, here and now; None if one may. Passes give gradients to operands, and to no weights.
 
     A call on 64 elements costs some 30 microseconds in all, so this is written to cost one.
     """
     why = watched()
     if why is not None:
         return why
-    for x in tensors:
+    for x in operands:
         why = unreadable(x)
         if why is not None:
             return why
-    for x in tensors[2:]:
+    for x in weights:
+        why = unreadable(x)
+        if why is not None:
+            return why
         if x.requires_grad and torch.is_grad_enabled():
-            return "a weight requires a gradient, and the fused passes give one to input and target only"
-        if x.device != tensors[0].device:
+            return "a weight requires a gradient, and the fused passes give none to weights"
+        if x.device != operands[0].device:
+            return "the tensors are on several devices"
+    for x in operands[2:]:
+        if x.device != operands[0].device:
             return "the tensors are on several devices"
     return None
 
@@ -146,30 +152,30 @@ def asking(call: Callable[[], object]) -> tuple[EngineName, str]:
     raise TypeError("the call ran no loss of losskit")
 
 
-def choice(tensors: Sequence[Tensor], plain: str | None = None) -> tuple[EngineName, str]:
+def choice(operands: Sequence[Tensor], weights: Sequence[Tensor] = (), plain: str | None = None) -> tuple[EngineName, str]:
     """The engine for these tensors, and why; `plain` is the reason why this very call has no fused pass, if it has none."""
-    found = _choice(tensors, plain)
+    found = _choice(operands, weights, plain)
     if not torch.compiler.is_compiling() and _asking.get():
         raise Answer(*found)
     return found
 
 
-def _choice(tensors: Sequence[Tensor], plain: str | None) -> tuple[EngineName, str]:
-    why_not = plain or obstacle(tensors)
+def _choice(operands: Sequence[Tensor], weights: Sequence[Tensor], plain: str | None) -> tuple[EngineName, str]:
+    why_not = plain or obstacle(operands, weights)
     name = forced.engine if torch.compiler.is_compiling() else forced.current.get()  # the first costs a microsecond
     if name == "torch":
         return "torch", "forced by use_engine"
     if name is None:
         if why_not is not None:
             return "torch", why_not
-        if tensors[0].is_cpu:
+        if operands[0].is_cpu:
             return "cpu", "plain CPU tensors"
-        if not tensors[0].is_cuda:
-            return "torch", f"no fused engine for device {tensors[0].device.type!r}"
+        if not operands[0].is_cuda:
+            return "torch", f"no fused engine for device {operands[0].device.type!r}"
         if not triton_installed():
             return "torch", "Triton is not installed"
         return "triton", "plain tensors on a GPU"
-    device = tensors[0].device.type
+    device = operands[0].device.type
     if why_not is None and device != ("cuda" if name == "triton" else "cpu") and not (name == "triton" and device == "cpu" and interpreted()):
         why_not = f"the tensors are on device {device!r}" + ("; TRITON_INTERPRET=1 would run it there" if device == "cpu" else "")
     if why_not is not None:

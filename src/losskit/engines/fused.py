@@ -39,28 +39,34 @@ class Step(NamedTuple):
 _KEPT_BY_AUTOGRAD = torch.empty(0, dtype=torch.float32, device="cpu")
 
 
-def saved(ctx: Any, x: Tensor, t: Tensor, step: Any) -> Any:
-    """The step without its call's tensors, which autograd keeps beside input and target; `call.holding` puts them back."""
+def saved(ctx: Any, operands: tuple[Tensor, ...], step: Any) -> Any:
+    """The step without its call's tensors, which autograd keeps beside the operands; `call.holding` puts them back."""
     tensors = step.call.tensors()
-    ctx.save_for_backward(x, t, *tensors)
+    ctx.save_for_backward(*operands, *tensors)
     return step._replace(call=step.call.holding((_KEPT_BY_AUTOGRAD,) * len(tensors))) if tensors else step
 
 
-class Total(torch.autograd.Function):
-    """The scaled sum of the losses, with the gradient from the same pass.
+def kept(ctx: Any) -> tuple[Any, tuple[Tensor, ...], tuple[bool, ...]]:
+    """The call with its tensors again, its operands, and which of them want a gradient."""
+    wants = ctx.needs_input_grad[1:]
+    tensors = ctx.saved_tensors
+    return ctx.step.call.holding(tensors[len(wants) :]), tensors[: len(wants)], wants
 
-    The gradient is given away by the first backward, not kept: nothing is copied and nothing lives longer than it must. A second backward through the same
-    graph computes it again; one that wants a graph of its own (`create_graph=True`), or that `vmap` batches, goes through the torch engine.
+
+class Total(torch.autograd.Function):
+    """The scaled sum of the losses, with the gradients from the same pass.
+
+    The first backward hands the gradients over to autograd; they are not kept: nothing is copied and nothing lives longer than it must. A second backward through
+    the same graph computes them again; one that wants a graph of its own (`create_graph=True`), or that `vmap` batches, goes through the torch engine.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, t: Tensor, step: Step) -> Tensor:
-        wants_x, wants_t = ctx.needs_input_grad[:2]
-        results = step.engine.run(step.call, x, t, scale=step.scale, grad_input=wants_x, grad_target=wants_t, **step.options)
-        ctx.step = saved(ctx, x, t, step)
-        ctx.gradients = results.grad_input, results.grad_target
+    def forward(ctx: Any, step: Step, *operands: Tensor) -> Tensor:
+        results = step.engine.run(step.call, operands, scale=step.scale, wants=ctx.needs_input_grad[1:], **step.options)
+        ctx.step = saved(ctx, operands, step)
+        ctx.gradients = results.gradients
         if step.by_products is not None:
-            step.by_products.append(results._replace(grad_input=None, grad_target=None))
+            step.by_products.append(results._replace(gradients=()))
         return results.total  # type: ignore[no-any-return]
 
     @staticmethod
@@ -68,41 +74,35 @@ class Total(torch.autograd.Function):
         given, ctx.gradients = ctx.gradients, None
         watched = must_be_watched(incoming)
         if given is not None and not watched and incoming.is_cpu and incoming.item() == 1.0:
-            return *given, None
-        call, scale, engine, plain, options, _ = ctx.step
+            return None, *given
+        _, scale, engine, plain, options, _ = ctx.step
         if options.get("inplace"):
             if given is None or watched:
                 raise RuntimeError("inplace=True has given the input's memory to its gradient: one backward, no second derivatives. Leave inplace out for more")
-            return given[0].mul_(incoming), None, None
-        x, t, *tensors = ctx.saved_tensors
-        call = call.holding(tensors)
-        wants_x, wants_t = ctx.needs_input_grad[:2]
+            return None, given[0].mul_(incoming), None
+        call, operands, wants = kept(ctx)
         if watched:
-            return *plain.gradients(plain.with_scale(call, x, scale), x, t, incoming * scale, wants_x, wants_t), None
-        return *engine.rescaled(given, incoming, call, x, t, scale, wants_x, wants_t), None
+            return None, *plain.gradients(plain.with_scale(call, operands[0], scale), operands, incoming * scale, wants)
+        return None, *engine.rescaled(given, incoming, call, operands, scale, wants)
 
 
 class Each(torch.autograd.Function):
-    """One loss an item; the backward recomputes from the inputs and takes any incoming gradient."""
+    """One loss per item; the backward recomputes from the operands and takes any incoming gradient."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, t: Tensor, step: Step) -> Tensor:
-        results = step.engine.run(step.call, x, t, each=True, **step.options)
-        ctx.step = saved(ctx, x, t, step)
+    def forward(ctx: Any, step: Step, *operands: Tensor) -> Tensor:
+        results = step.engine.run(step.call, operands, each=True, **step.options)
+        ctx.step = saved(ctx, operands, step)
         if step.by_products is not None:
             step.by_products.append(results)
         return results.value  # type: ignore[no-any-return]
 
     @staticmethod
     def backward(ctx: Any, incoming: Tensor) -> tuple[Tensor | None, ...]:
-        x, t, *tensors = ctx.saved_tensors
-        call, _, engine, plain, _, _ = ctx.step
-        call = call.holding(tensors)
-        wants_x, wants_t = ctx.needs_input_grad[:2]
+        call, operands, wants = kept(ctx)
         if must_be_watched(incoming):
-            return *plain.gradients(call, x, t, incoming, wants_x, wants_t), None
-        results = engine.run(call, x, t, incoming=incoming, grad_input=wants_x, grad_target=wants_t)
-        return results.grad_input, results.grad_target, None
+            return None, *ctx.step.plain.gradients(call, operands, incoming, wants)
+        return None, *ctx.step.engine.run(call, operands, incoming=incoming, wants=wants).gradients
 
 
 class Finishing(NamedTuple):
@@ -118,42 +118,42 @@ class Finishing(NamedTuple):
     finish_here: Callable[..., Any]
     spread: Callable[..., Any]
     real: torch.dtype
+    found: list[Any] | None = None
 
 
-def of_sums(value: Callable[..., Tensor], x: Tensor, t: Tensor, incoming: Tensor, wants_x: bool, wants_t: bool) -> tuple[Tensor | None, Tensor | None]:
-    """The gradients of `value(x, t)`, PyTorch operations, times `incoming`; differentiable again where a graph is wanted."""
+def of_sums(value: Callable[..., Tensor], operands: tuple[Tensor, ...], incoming: Tensor, wants: tuple[bool, ...]) -> tuple[Tensor | None, ...]:
+    """The gradients of `value(*operands)`, PyTorch operations, times `incoming`; differentiable again where a graph is wanted."""
     graph = torch.is_grad_enabled()
     with torch.enable_grad():
-        found = value(x, t)
-    given = iter(torch.autograd.grad(found, [y for y, wants in ((x, wants_x), (t, wants_t)) if wants], incoming, create_graph=graph))
-    return next(given) if wants_x else None, next(given) if wants_t else None
+        found = value(*operands)
+    given = iter(torch.autograd.grad(found, [y for y, wanted in zip(operands, wants, strict=True) if wanted], incoming, create_graph=graph))
+    return tuple(next(given) if wanted else None for wanted in wants)
 
 
 class Finished(torch.autograd.Function):
     """A loss of sums: one pass for the sums, a few numbers for the loss and its derivatives by them, one pass for the gradient."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, t: Tensor, step: Finishing, found: list[Any]) -> Tensor:
+    def forward(ctx: Any, step: Finishing, x: Tensor, t: Tensor) -> Tensor:
         result = step.finish_here(step.how, step.engine.sums(step.call, x, t), True, step.real)
-        ctx.step, ctx.by_sums = saved(ctx, x, t, step), result.by_sums
-        found.append(result)
+        ctx.step, ctx.by_sums = saved(ctx, (x, t), step._replace(found=None)), result.by_sums
+        assert step.found is not None
+        step.found.append(result)
         return result.value  # type: ignore[no-any-return]
 
     @staticmethod
     def backward(ctx: Any, incoming: Tensor) -> tuple[Tensor | None, ...]:
-        x, t, *tensors = ctx.saved_tensors
+        call, operands, wants = kept(ctx)
         step = ctx.step
-        call = step.call.holding(tensors)
-        wants = ctx.needs_input_grad[:2]
         if must_be_watched(incoming):
-            return *of_sums(lambda x, t: step.finish(step.how, step.plain.sums(call, x, t), False).value.to(step.real), x, t, incoming, *wants), None, None
-        return *step.engine.gradients(call, x, t, step.spread(step.how, ctx.by_sums, incoming), *wants), None, None
+            return None, *of_sums(lambda x, t: step.finish(step.how, step.plain.sums(call, x, t), False).value.to(step.real), operands, incoming, wants)
+        return None, *step.engine.gradients(call, *operands, step.spread(step.how, ctx.by_sums, incoming), *wants)
 
 
-def finished(x: Tensor, t: Tensor, step: Finishing) -> Any:
+def finished(step: Finishing, x: Tensor, t: Tensor) -> Any:
     """What `step.finish_here` gives, its value attached to the graph."""
     found: list[Any] = []
-    value = _finished(x, t, step, found)
+    value = _finished(step._replace(found=found), x, t)
     return found[0]._replace(value=value, by_sums=None)
 
 
@@ -161,18 +161,16 @@ class Sums(torch.autograd.Function):
     """The sums themselves."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, t: Tensor, step: Step) -> Tensor:
-        ctx.step = saved(ctx, x, t, step)
+    def forward(ctx: Any, step: Step, x: Tensor, t: Tensor) -> Tensor:
+        ctx.step = saved(ctx, (x, t), step)
         return step.engine.sums(step.call, x, t)  # type: ignore[no-any-return]
 
     @staticmethod
     def backward(ctx: Any, incoming: Tensor) -> tuple[Tensor | None, ...]:
-        x, t, *tensors = ctx.saved_tensors
-        call = ctx.step.call.holding(tensors)
-        wants_x, wants_t = ctx.needs_input_grad[:2]
+        call, operands, wants = kept(ctx)
         if must_be_watched(incoming):
-            return *of_sums(lambda x, t: ctx.step.plain.sums(call, x, t), x, t, incoming, wants_x, wants_t), None
-        return *ctx.step.engine.gradients(call, x, t, incoming, wants_x, wants_t), None
+            return None, *of_sums(lambda x, t: ctx.step.plain.sums(call, x, t), operands, incoming, wants)
+        return None, *ctx.step.engine.gradients(call, *operands, incoming, *wants)
 
 
 # `apply` without its preparations for torch.func: dispatch has seen that no transform is active (3 of a small call's 45 microseconds)

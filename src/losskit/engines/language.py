@@ -107,6 +107,16 @@ def unit(p: float) -> float:
     return p if 0 <= p <= 1 else 0.0 if -ROUNDING <= p < 0 else 1.0 if 1 < p <= 1 + ROUNDING else math.nan
 
 
+def positive(x: float) -> float:
+    """A number that must be > 0, NaN if it is not (the contract turns that NaN into an error)."""
+    return x if x > 0 else math.nan
+
+
+def non_negative(x: float) -> float:
+    """A number that must be >= 0, NaN if it is not."""
+    return x if x >= 0 else math.nan
+
+
 PRIMITIVES: dict[str, Callable[..., float]] = {
     f.__name__: f
     for f in (
@@ -128,6 +138,8 @@ PRIMITIVES: dict[str, Callable[..., float]] = {
         log1m_floored,
         reciprocal,
         unit,
+        positive,
+        non_negative,
     )
 }
 
@@ -175,12 +187,17 @@ def bind(
 
 
 @cache
-def reads(formula: Callable[..., Any]) -> tuple[bool, bool]:
-    """Whether the formula looks at its input, and at its target."""
+def reads(formula: Callable[..., Any], count: int = 2) -> tuple[bool, ...]:
+    """Whether the formula looks at each of its first arguments."""
     loaded = {i.argval for i in dis.get_instructions(formula) if i.opname.startswith("LOAD_FAST")}
     loaded |= {name for names in loaded if isinstance(names, tuple) for name in names}  # Python 3.13 loads two at once
-    x, t, *_ = inspect.signature(formula).parameters
-    return x in loaded, t in loaded
+    return tuple(name in loaded for name in list(inspect.signature(formula).parameters)[:count])
+
+
+@cache
+def derivatives(formula: Callable[..., Any]) -> int:
+    """By how many of its operands the formula returns a derivative."""
+    return len(formula(*(0.5,) * len(inspect.signature(formula).parameters))) - 1
 
 
 def fingerprint(formula: Callable[..., Any]) -> bytes:

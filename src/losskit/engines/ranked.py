@@ -33,7 +33,7 @@ class Sorted(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, t: Tensor, step: Step) -> Tensor:
         sums, ctx.slopes = step.engine.run(step.call, x, t)
         value, ctx.by = step.finish(step.how, sums)
-        ctx.step = saved(ctx, x, t, step)
+        ctx.step = saved(ctx, (x, t), step)
         return value.to(step.real)
 
     @staticmethod
@@ -43,7 +43,7 @@ class Sorted(torch.autograd.Function):
         step = ctx.step
         call = step.call.holding(tensors)
         if must_be_watched(incoming):
-            return *of_sums(lambda x, t: step.finish(step.how, step.plain.sums(call, x, t))[0].to(step.real), x, t, incoming, True, False), None
+            return *of_sums(lambda x, t: step.finish(step.how, step.plain.sums(call, x, t))[0].to(step.real), (x, t), incoming, (True, False)), None
         if slopes is None:
             _, slopes = step.engine.run(call, x, t)
         return step.engine.gradient(call, x, t, slopes, ctx.by * incoming), None, None

@@ -94,8 +94,9 @@ def losses(call: Boxes, x: Tensor, t: Tensor) -> Tensor:
     return value if factor is None else torch.where(factor != 0, value * factor, 0.0)
 
 
-def gradients(call: Boxes, x: Tensor, t: Tensor, incoming: Tensor, wants_x: bool, wants_t: bool) -> tuple[Tensor | None, Tensor | None]:
+def gradients(call: Boxes, operands: tuple[Tensor, ...], incoming: Tensor, wants: tuple[bool, ...]) -> tuple[Tensor | None, ...]:
     """The gradients of `losses` times `incoming`, differentiable again in all three."""
+    (x, t), (wants_x, wants_t) = operands, wants
     a, b, factor = prepared(call, x, t)
     outer = incoming if factor is None else torch.where(factor != 0, incoming * factor, 0.0)
     by = (outer[..., None] * g for g in slopes(bound(call.formula), call.params, a, b))
@@ -111,9 +112,9 @@ def back(g: Tensor, form: str) -> Tensor:
     return torch.cat((first + second, second if form == "xywh" else 0.5 * (second - first)), -1)
 
 
-def total(call: Boxes, x: Tensor, t: Tensor, scale: float | Tensor) -> Tensor:
+def total(call: Boxes, operands: tuple[Tensor, ...], scale: float | Tensor) -> Tensor:
     """The sum of the losses times `scale`; attached to the graph even when nothing counts."""
-    return scaled_sum(losses(with_scale(call, x, scale), x, t), scale)
+    return scaled_sum(losses(with_scale(call, operands[0], scale), *operands), scale)
 
 
 def with_scale(call: Boxes, x: Tensor, scale: float | Tensor) -> Boxes:

@@ -179,11 +179,12 @@ def by_products(call: Distributions, x: Tensor, t: Tensor) -> Results:
     with torch.no_grad():
         row = prepared(call, x, t)
         found = parts(row.x, row.t, row.weight, row.settings)
-        return Results(None, weighed(row, found.value), None, None, found.lse if row.factor is None else torch.where(row.factor != 0, found.lse, 0.0))
+        return Results(None, weighed(row, found.value), (), found.lse if row.factor is None else torch.where(row.factor != 0, found.lse, 0.0))
 
 
-def gradients(call: Distributions, x: Tensor, t: Tensor, incoming: Tensor, wants_x: bool, wants_t: bool) -> tuple[Tensor | None, Tensor | None]:
+def gradients(call: Distributions, operands: tuple[Tensor, ...], incoming: Tensor, wants: tuple[bool, ...]) -> tuple[Tensor | None, ...]:
     """The gradients of `losses` times `incoming`, differentiable again in all three."""
+    (x, t), (wants_x, wants_t) = operands, wants
     row = prepared(call, x, t)
     found = parts(row.x, row.t, row.weight, row.settings)
     outer = weighed(row, incoming.expand(found.value.shape))[..., None]
@@ -195,9 +196,9 @@ def gradients(call: Distributions, x: Tensor, t: Tensor, incoming: Tensor, wants
     return handed(found.by_input, x) if wants_x else None, handed(found.by_target, t) if wants_t else None
 
 
-def total(call: Distributions, x: Tensor, t: Tensor, scale: float | Tensor) -> Tensor:
+def total(call: Distributions, operands: tuple[Tensor, ...], scale: float | Tensor) -> Tensor:
     """The sum of the losses times `scale`; attached to the graph even when nothing counts."""
-    return scaled_sum(losses(with_scale(call, x, scale), x, t), scale)
+    return scaled_sum(losses(with_scale(call, operands[0], scale), *operands), scale)
 
 
 def sums_to_one(t: Tensor, dim: int) -> Tensor:

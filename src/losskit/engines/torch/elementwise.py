@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from losskit.engines.call import Call, real_dtype
+from losskit.engines.call import Call, real_dtype, sum_to
 from losskit.engines.language import bind
 from losskit.engines.torch.names import NAMES
 
@@ -35,41 +35,37 @@ keep_bound._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 class Pointwise(torch.autograd.Function):
-    """One loss an element."""
+    """One loss per element."""
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x: Tensor, t: Tensor, formula: Callable[..., Any], *arguments: Any) -> Tensor:
-        return formula(x, t, *arguments)[0]  # type: ignore[no-any-return]
+    def forward(formula: Callable[..., Any], params: tuple[float, ...], *operands: Tensor) -> Tensor:
+        return formula(*operands, *params)[0]  # type: ignore[no-any-return]
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        x, t, ctx.formula, *arguments = inputs
-        ctx.field = bool(arguments) and isinstance(arguments[0], Tensor)
-        tensors = (x, t, arguments[0]) if ctx.field else (x, t)
-        ctx.numbers = arguments[ctx.field :]
-        ctx.save_for_backward(*tensors)
-        ctx.save_for_forward(*tensors)
+        ctx.formula, ctx.params, *operands = inputs
+        ctx.save_for_backward(*operands)
+        ctx.save_for_forward(*operands)
 
     @staticmethod
     def backward(ctx: Any, incoming: Tensor) -> tuple[Tensor | None, ...]:
-        _, dx, dt = ctx.formula(*ctx.saved_tensors, *ctx.numbers)
-        blanks = (None,) * (1 + ctx.field + len(ctx.numbers))
-        return incoming * dx if ctx.needs_input_grad[0] else None, incoming * dt if ctx.needs_input_grad[1] else None, *blanks
+        _, *slopes = ctx.formula(*ctx.saved_tensors, *ctx.params)
+        wants = ctx.needs_input_grad[2:]
+        return None, None, *(incoming * slopes[k] if wanted else None for k, wanted in enumerate(wants))
 
 
 class PointwiseForwardMode(Pointwise):
     """With forward-mode derivatives: apart, because `torch.compile` refuses a Function that has them."""
 
     @staticmethod
-    def jvp(ctx: Any, x_tangent: Tensor | None, t_tangent: Tensor | None, *_: Any) -> Tensor:
-        value, dx, dt = ctx.formula(*ctx.saved_tensors, *ctx.numbers)
+    def jvp(ctx: Any, _: None, __: None, *tangents: Tensor | None) -> Tensor:
+        value, *slopes = ctx.formula(*ctx.saved_tensors, *ctx.params)
         total = torch.zeros_like(value)
-        if x_tangent is not None:
-            total = total + dx * x_tangent
-        if t_tangent is not None:
-            total = total + dt * t_tangent
+        for slope, tangent in zip(slopes, tangents, strict=False):  # an operand without a derivative has no tangent
+            if tangent is not None:
+                total = total + slope * tangent
         return total
 
 
@@ -81,42 +77,40 @@ def combined(factors: tuple[Tensor, ...], real: torch.dtype) -> Tensor:
     return product
 
 
-def prepared(call: Call, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor | None, tuple[Any, ...]]:
-    """Input and target in the dtype computed in, absent items made harmless; the product of the factors; the formula's other arguments."""
-    real = real_dtype(x.dtype)
-    x, t = x.to(real), t.to(real)
-    fields = () if call.field is None else (call.field.to(real).expand(x.shape),)
-    factor = None
-    if call.factors:
-        factor = combined(call.factors, real)
-        counts = factor != 0
-        x, t = torch.where(counts, x, SAFE), torch.where(counts, t, SAFE)
-    return x, t, factor, (*fields, *call.params)
+def prepared(call: Call, operands: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], Tensor | None]:
+    """The operands in the dtype computed in and of the input's shape, those of absent items made harmless; the product of the factors."""
+    real, shape = real_dtype(operands[0].dtype), operands[0].shape
+    operands = tuple(y.to(real).expand(shape) for y in operands)
+    if not call.factors:
+        return operands, None
+    factor = combined(call.factors, real)
+    counts = factor != 0
+    return tuple(torch.where(counts, y, SAFE) for y in operands), factor
 
 
-def losses(call: Call, x: Tensor, t: Tensor) -> Tensor:
-    """One loss an element, factors multiplied in, in the dtype computed in."""
-    x, t, factor, arguments = prepared(call, x, t)
+def losses(call: Call, *operands: Tensor) -> Tensor:
+    """One loss per element, factors multiplied in, in the dtype computed in."""
+    numbers, factor = prepared(call, operands)
     formula = bound(call.formula)
     if torch.compiler.is_dynamo_compiling():
-        differentiable = torch.is_grad_enabled() and (x.requires_grad or t.requires_grad)  # without, it does not trace a Function
-        value: Tensor = Pointwise.apply(x, t, formula, *arguments) if differentiable else formula(x, t, *arguments)[0]  # type: ignore[no-untyped-call]
+        differentiable = torch.is_grad_enabled() and any(y.requires_grad for y in operands)  # without, it does not trace a Function
+        value: Tensor = Pointwise.apply(formula, call.params, *numbers) if differentiable else formula(*numbers, *call.params)[0]  # type: ignore[no-untyped-call]
     else:
-        value = PointwiseForwardMode.apply(x, t, formula, *arguments)  # type: ignore[no-untyped-call]
+        value = PointwiseForwardMode.apply(formula, call.params, *numbers)  # type: ignore[no-untyped-call]
     return value if factor is None else torch.where(factor != 0, value * factor, 0.0)
 
 
-def gradients(call: Call, x: Tensor, t: Tensor, incoming: Tensor, wants_x: bool, wants_t: bool) -> tuple[Tensor | None, Tensor | None]:
-    """The gradients of `losses` times `incoming`, differentiable again in all three."""
-    real_x, real_t, factor, arguments = prepared(call, x, t)
-    _, dx, dt = bound(call.formula)(real_x, real_t, *arguments)
+def gradients(call: Call, operands: tuple[Tensor, ...], incoming: Tensor, wants: tuple[bool, ...]) -> tuple[Tensor | None, ...]:
+    """The gradients of `losses` times `incoming`, differentiable again in all of them."""
+    numbers, factor = prepared(call, operands)
+    _, *slopes = bound(call.formula)(*numbers, *call.params)
     outer = incoming if factor is None else torch.where(factor != 0, incoming * factor, 0.0)
-    return (outer * dx).to(x.dtype) if wants_x else None, (outer * dt).to(t.dtype) if wants_t else None
+    return tuple(sum_to((outer * slopes[k]).expand(numbers[0].shape), y) if wants[k] else None for k, y in enumerate(operands))
 
 
-def total(call: Call, x: Tensor, t: Tensor, scale: float | Tensor) -> Tensor:
+def total(call: Call, operands: tuple[Tensor, ...], scale: float | Tensor) -> Tensor:
     """The sum of the losses times `scale`; attached to the graph even when nothing counts."""
-    return scaled_sum(losses(with_scale(call, x, scale), x, t), scale)
+    return scaled_sum(losses(with_scale(call, operands[0], scale), *operands), scale)
 
 
 def scaled_sum(each: Tensor, scale: float | Tensor) -> Tensor:

@@ -70,6 +70,14 @@ def unit(p: Tensor) -> Tensor:
     return torch.where((p - 0.5).abs() <= 0.5 + ROUNDING, p.clamp(0.0, 1.0), math.nan)
 
 
+def positive(x: Tensor) -> Tensor:
+    return torch.where(x > 0.0, x, math.nan)
+
+
+def non_negative(x: Tensor) -> Tensor:
+    return torch.where(x >= 0.0, x, math.nan)
+
+
 def smallest(dtype: torch.dtype) -> float:
     """The smallest positive number."""
     return torch.finfo(dtype).tiny * torch.finfo(dtype).eps
@@ -82,5 +90,22 @@ NAMES: dict[str, Callable[..., Any]] = {
     "log1p_unit": torch.log1p,
 } | {
     f.__name__: f
-    for f in (where, absolute, sign, minimum, maximum, atan2, exp_neg, exp_product, expm1_product, log_floored, log1p, log1m_floored, reciprocal, unit)
+    for f in (
+        where,
+        absolute,
+        sign,
+        minimum,
+        maximum,
+        atan2,
+        exp_neg,
+        exp_product,
+        expm1_product,
+        log_floored,
+        log1p,
+        log1m_floored,
+        reciprocal,
+        unit,
+        positive,
+        non_negative,
+    )
 }

@@ -52,7 +52,7 @@ def sums(call: Overlap, x: Tensor, t: Tensor) -> Tensor:
             counts = counts & (numbers != call.ignore)
         target = unit(torch.where(counts, target.to(real), 0.0))
         if call.formula is not None:
-            extra = elementwise.losses(Call(call.formula, call.params, None, (counts,)), x, target)
+            extra = elementwise.losses(Call(call.formula, call.params, (counts,)), x, target)
     p = torch.where(counts, probabilities(call, torch.where(counts, x, 0.0)), 0.0)
     nothing = torch.zeros_like(p)
     parts = (p * target, p, target, p * p if call.squared else nothing, target * target if call.squared else nothing, counts.expand(x.shape).to(real), extra)

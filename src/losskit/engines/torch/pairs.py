@@ -19,9 +19,9 @@ def losses(call: Boxes, a: Tensor, b: Tensor) -> Tensor:
     return plain.losses(call._replace(form="xyxy"), a.unsqueeze(-2).expand(shape), b.unsqueeze(-3).expand(shape))
 
 
-def gradients(call: Boxes, a: Tensor, b: Tensor, incoming: Tensor, wants_a: bool, wants_b: bool) -> tuple[Tensor | None, Tensor | None]:
+def gradients(call: Boxes, operands: tuple[Tensor, ...], incoming: Tensor, wants: tuple[bool, ...]) -> tuple[Tensor | None, ...]:
     """The gradients of `losses` times `incoming`, differentiable again in all three."""
-    return of_sums(lambda a, b: losses(call, a, b), a, b, incoming, wants_a, wants_b)
+    return of_sums(lambda a, b: losses(call, a, b), operands, incoming, wants)
 
 
 def best(call: Boxes, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:

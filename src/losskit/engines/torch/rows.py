@@ -148,20 +148,21 @@ def by_products(call: Rows, x: Tensor, t: Tensor) -> Results:
         found = parts(row.x, row.labels, row.weight, row.shares, row.settings)
         scores = row.settings.link(row.x, row.settings.link_parameter)[0]
         right = row.counts & (scores.argmax(-1) == row.labels) & ~row.wrong
-        return Results(None, weighed(row, found.value), None, None, torch.where(row.counts, found.lse, 0.0), right)
+        return Results(None, weighed(row, found.value), (), torch.where(row.counts, found.lse, 0.0), right)
 
 
-def gradients(call: Rows, x: Tensor, t: Tensor, incoming: Tensor, wants_x: bool, wants_t: bool) -> tuple[Tensor | None, Tensor | None]:
+def gradients(call: Rows, operands: tuple[Tensor, ...], incoming: Tensor, wants: tuple[bool, ...]) -> tuple[Tensor | None, ...]:
     """The gradient of `losses` times `incoming`, differentiable again in both."""
+    (x, t), wants_x = operands, any(wants)
     row = prepared(call, x, t)
     gradient = parts(row.x, row.labels, row.weight, row.shares, row.settings).gradient
     outer = weighed(row, incoming.expand(row.counts.shape))[..., None]
     return torch.where(row.counts[..., None], outer * gradient, 0.0).to(x.dtype).movedim(-1, call.dim) if wants_x else None, None
 
 
-def total(call: Rows, x: Tensor, t: Tensor, scale: float | Tensor) -> Tensor:
+def total(call: Rows, operands: tuple[Tensor, ...], scale: float | Tensor) -> Tensor:
     """The sum of the losses times `scale`; attached to the graph even when nothing counts."""
-    return scaled_sum(losses(with_scale(call, x, scale), x, t), scale)
+    return scaled_sum(losses(with_scale(call, operands[0], scale), *operands), scale)
 
 
 def with_scale(call: AnyRows, x: Tensor, scale: float | Tensor) -> AnyRows:

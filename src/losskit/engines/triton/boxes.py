@@ -4,13 +4,17 @@ Floor: the bytes of both boxes, eight numbers (in space twelve), and of the grad
 a box lie in one sector of memory: what the first read fetches, the others find in the cache.
 """
 
+from functools import partial
+
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from losskit.engines.call import Boxes, Results, real_dtype
+from losskit.engines.triton import gradients
 from losskit.engines.triton.elementwise import OPTIONS, REAL, add, at_home, bound, finish, scaling
+from losskit.engines.triton.gradients import Gradients
 from losskit.engines.triton.rows import multiplied, readable
 
 BLOCK = 256  # boxes a program: two a thread, for a formula holds some forty numbers at once. Not yet measured on a GPU
@@ -136,16 +140,15 @@ def launch(
 
 def run(
     call: Boxes,
-    x: Tensor,
-    t: Tensor,
+    operands: tuple[Tensor, ...],
     *,
     scale: float | Tensor = 1.0,
     incoming: Tensor | None = None,
     each: bool = False,
-    grad_input: bool = False,
-    grad_target: bool = False,
+    wants: tuple[bool, ...] = (),
 ) -> Results:
     """One pass: the sum of the losses times `scale`, or the loss of `each` pair; and gradients (times `incoming` if given: then no values)."""
+    (x, t), (grad_input, grad_target) = operands, wants or (False, False)
     real = real_dtype(x.dtype)
     factor, scale = multiplied(call.factor, scale, incoming)
     call = call._replace(factor=factor)
@@ -154,23 +157,13 @@ def run(
     grad_t = torch.empty(t.shape, dtype=t.dtype, device=x.device) if grad_target else None
     total = torch.empty((), dtype=real, device=x.device) if incoming is None and not each else None
     launch(call, x, t, scale, value=value, grad_x=grad_x, grad_t=grad_t, total=total)
-    return Results(total, value, grad_x, grad_t)
+    return Results(total, value, (grad_x, grad_t))
 
 
-def rescaled(
-    given: tuple[Tensor | None, Tensor | None] | None,
-    incoming: Tensor,
-    call: Boxes,
-    x: Tensor,
-    t: Tensor,
-    scale: float | Tensor,
-    wants_x: bool,
-    wants_t: bool,
-) -> tuple[Tensor | None, Tensor | None]:
-    """As in the elementwise pattern: the gradients `given` if the device finds `incoming` to be 1, else computed again in their place."""
-    if given is None:
-        results = run(call, x, t, scale=scale, grad_input=wants_x, grad_target=wants_t)
-        given = results.grad_input, results.grad_target
-    grad_x, grad_t = given
-    launch(call, x, t, scale, incoming=incoming, grad_x=grad_x, grad_t=grad_t)
-    return given
+def write_again(call: Boxes, operands: tuple[Tensor, ...], scale: float | Tensor, incoming: Tensor, given: Gradients) -> None:
+    """Writes the gradients anew, times the incoming one, unless the device finds it to be 1."""
+    x, t = operands
+    launch(call, x, t, scale, incoming=incoming, grad_x=given[0], grad_t=given[1])
+
+
+rescaled = partial(gradients.rescaled, run, write_again)

@@ -5,6 +5,8 @@ the program walks over it three times: for its largest score and the sum of expo
 shifted before the link it looks for the largest input first. Nothing but the results is written; exponentials and formula are computed again.
 """
 
+from functools import partial
+
 import torch
 import triton
 import triton.language as tl
@@ -12,8 +14,9 @@ from torch import Tensor
 
 from losskit.engines.call import Distributions, Results, real_dtype
 from losskit.engines.language import ROUNDING
-from losskit.engines.triton import elementwise
+from losskit.engines.triton import elementwise, gradients
 from losskit.engines.triton.elementwise import BLOCK, MAX_PARAMS, OPTIONS, REAL, add, at_home, bound, finish, scaling
+from losskit.engines.triton.gradients import Gradients
 from losskit.engines.triton.math import INF, exp_neg, log1p
 from losskit.engines.triton.rows import Layout, below, block, clipped, counted, items, laid_out, multiplied, origins, readable, scores
 
@@ -271,17 +274,16 @@ def launch(
 
 def run(
     call: Distributions,
-    x: Tensor,
-    t: Tensor,
+    operands: tuple[Tensor, ...],
     *,
     scale: float | Tensor = 1.0,
     incoming: Tensor | None = None,
     each: bool = False,
-    grad_input: bool = False,
-    grad_target: bool = False,
+    wants: tuple[bool, ...] = (),
     by_products: bool = False,
 ) -> Results:
     """One pass: the sum of the losses times `scale`, or the loss of `each` item; and the gradients (times `incoming` if given: then no values)."""
+    (x, t), (grad_input, grad_target) = operands, wants or (False, False)
     real = real_dtype(x.dtype)
     factor, scale = multiplied(call.factor, scale, incoming)
     call = call._replace(factor=factor)
@@ -293,23 +295,13 @@ def run(
     grad_t = torch.empty_like(x, dtype=t.dtype, requires_grad=False) if grad_target else None
     total = torch.empty((), dtype=real, device=x.device) if incoming is None and not each else None
     launch(call, x, where, t, scale, value=value, lse=lse, grad_x=grad_x, grad_t=grad_t, total=total)
-    return Results(total, value, grad_x, grad_t, lse)
+    return Results(total, value, (grad_x, grad_t), lse)
 
 
-def rescaled(
-    given: tuple[Tensor | None, Tensor | None] | None,
-    incoming: Tensor,
-    call: Distributions,
-    x: Tensor,
-    t: Tensor,
-    scale: float | Tensor,
-    wants_x: bool,
-    wants_t: bool,
-) -> tuple[Tensor | None, Tensor | None]:
-    """As in the elementwise pattern: the gradients `given` if the device finds `incoming` to be 1, else computed again in their place."""
-    if given is None:
-        results = run(call, x, t, scale=scale, grad_input=wants_x, grad_target=wants_t)
-        given = results.grad_input, results.grad_target
-    x, where = laid_out(x, call.dim)
-    launch(call, x, where, t, scale, incoming=incoming, grad_x=given[0], grad_t=given[1])
-    return given
+def write_again(call: Distributions, operands: tuple[Tensor, ...], scale: float | Tensor, incoming: Tensor, given: Gradients) -> None:
+    """Writes the gradients anew, times the incoming one, unless the device finds it to be 1."""
+    x, where = laid_out(operands[0], call.dim)
+    launch(call, x, where, operands[1], scale, incoming=incoming, grad_x=given[0], grad_t=given[1])
+
+
+rescaled = partial(gradients.rescaled, run, write_again)

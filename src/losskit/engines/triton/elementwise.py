@@ -7,7 +7,7 @@ device: what is only known there (a denominator, the incoming gradient) is passe
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -15,10 +15,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from losskit.engines.call import Call, Results, real_dtype
+from losskit.engines.call import Call, Results, real_dtype, sum_to
 from losskit.engines.language import bind, reads
 from losskit.engines.layout import is_dense, same_layout
 from losskit.engines.torch.elementwise import combined
+from losskit.engines.triton import gradients
+from losskit.engines.triton.gradients import Gradients
 from losskit.engines.triton.math import NAMES
 
 BLOCK = 1024  # elements a program: eight a thread, one 16-byte load of a half-precision operand. Not yet measured on a GPU
@@ -54,9 +56,9 @@ def add(value, scale, PARTS, TOTAL):
 
 @triton.jit
 def pointwise(  # type: ignore[no-untyped-def]  # typed by Triton
-    X, T, FIELD, FACTOR, SCALE, INCOMING, VALUE, GRAD_X, GRAD_T, PARTS, TOTAL,
+    OPERANDS, GRADIENTS, FACTOR, SCALE, INCOMING, VALUE, PARTS, TOTAL,
     n: tl.int64, scale: tl.float64, p0: tl.float64, p1: tl.float64, p2: tl.float64, p3: tl.float64, p4: tl.float64,
-    FORMULA: tl.constexpr, PARAMS: tl.constexpr, REAL: tl.constexpr, BLOCK: tl.constexpr,
+    FORMULA: tl.constexpr, COUNT: tl.constexpr, PARAMS: tl.constexpr, REAL: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """One block. Pointers are None for what is not there or not wanted, and what hangs on them is not compiled.
 
@@ -70,18 +72,16 @@ def pointwise(  # type: ignore[no-untyped-def]  # typed by Triton
         weight *= incoming.to(tl.float64)
     i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     live = i < n
-    x = tl.zeros((BLOCK,), REAL)
-    t = tl.zeros((BLOCK,), REAL)
-    if X is not None:
-        x = tl.load(X + i, live, other=0).to(REAL)
-    if T is not None:
-        t = tl.load(T + i, live, other=0).to(REAL)
     p = (tl.full((), p0, REAL), tl.full((), p1, REAL), tl.full((), p2, REAL), tl.full((), p3, REAL), tl.full((), p4, REAL))
-    if FIELD is not None:
-        field = tl.load(FIELD + i, live, other=0).to(REAL)
-        value, dx, dt = FORMULA(x, t, field, *p[:PARAMS])
-    else:
-        value, dx, dt = FORMULA(x, t, *p[:PARAMS])
+    arguments = p[:PARAMS]
+    for back in tl.static_range(COUNT):
+        k: tl.constexpr = COUNT - 1 - back
+        y = tl.zeros((BLOCK,), REAL)
+        if OPERANDS[k] is not None:
+            y = tl.load(OPERANDS[k] + i, live, other=0).to(REAL)
+        arguments = (y,) + arguments  # noqa: RUF005  # what Triton can read
+    found = FORMULA(*arguments)
+    value = found[0]
     w = weight.to(REAL)
     if FACTOR is not None:
         factor = tl.load(FACTOR + i, live, other=0).to(REAL)
@@ -89,10 +89,9 @@ def pointwise(  # type: ignore[no-untyped-def]  # typed by Triton
         w = factor * w
     if VALUE is not None:
         tl.store(VALUE + i, value, live)
-    if GRAD_X is not None:
-        tl.store(GRAD_X + i, tl.where(w == 0.0, 0.0, dx * w), live)
-    if GRAD_T is not None:
-        tl.store(GRAD_T + i, tl.where(w == 0.0, 0.0, dt * w), live)
+    for k in tl.static_range(COUNT):
+        if GRADIENTS[k] is not None:
+            tl.store(GRADIENTS[k] + i, tl.where(w == 0.0, 0.0, found[1 + k] * w), live)
     if PARTS is not None:
         add(tl.where(live, value, 0.0), weight, PARTS, TOTAL)
 
@@ -114,7 +113,7 @@ def at_home(x: Tensor) -> Any:
 
 @cache
 def bound(formula: Callable[..., Any]) -> Any:
-    """The formula as a Triton function: (value, derivative by input, derivative by target)."""
+    """The formula as a Triton function: the value and the derivatives."""
     return bind(formula, NAMES, triton.jit)
 
 
@@ -129,39 +128,37 @@ def laid_out(operand: Tensor | None, out: Tensor) -> Tensor | None:
 
 def launch(
     call: Call,
-    x: Tensor,
-    t: Tensor,
+    operands: tuple[Tensor, ...],
     scale: float | Tensor,
     *,
     incoming: Tensor | None = None,
     value: Tensor | None = None,
-    grad_x: Tensor | None = None,
-    grad_t: Tensor | None = None,
+    written: tuple[Tensor | None, ...] = (),
     total: Tensor | None = None,
 ) -> None:
-    """Runs the kernel for the outputs given; each is dense and has the layout of `torch.empty_like(x)`."""
+    """Runs the kernel for the outputs given; each is dense and has the layout of `torch.empty_like` of the input."""
+    x = operands[0]
     n = x.numel()
     if n == 0:
         if total is not None:
             total.zero_()
         return
     number, pointer = (1.0, scale) if isinstance(scale, Tensor) else (scale, None)
-    out = next((y for y in (value, grad_x, grad_t) if y is not None), None)
+    out = next((y for y in (value, *written) if y is not None), None)
     if out is None:
         out = x if is_dense(x) else torch.empty_like(x, device="meta")
-    reads_x, reads_t = reads(call.formula)
     real = real_dtype(x.dtype)
     factor = None
     if call.factors:
         factor = call.factors[0] if len(call.factors) == 1 else combined(call.factors, real)
     blocks = triton.cdiv(n, BLOCK)
     parts = None if total is None else torch.empty(blocks, dtype=torch.float64, device=x.device)
+    read = tuple(laid_out(y, out) if seen else None for y, seen in zip(operands, reads(call.formula, len(operands)), strict=True))
     with at_home(x):
         pointwise[(blocks,)](
-            laid_out(x, out) if reads_x else None, laid_out(t, out) if reads_t else None, laid_out(call.field, out), laid_out(factor, out),
-            pointer, incoming, value, grad_x, grad_t, parts, total,
+            read, written or (None,) * len(operands), laid_out(factor, out), pointer, incoming, value, parts, total,
             n, number, *call.params, *(0.0,) * (MAX_PARAMS - len(call.params)),
-            FORMULA=bound(call.formula), PARAMS=len(call.params), REAL=REAL[real], BLOCK=BLOCK, **OPTIONS,
+            FORMULA=bound(call.formula), COUNT=len(operands), PARAMS=len(call.params), REAL=REAL[real], BLOCK=BLOCK, **OPTIONS,
         )  # fmt: skip
         if total is not None and blocks > 1:
             finish[(1,)](parts, pointer, total, blocks, number, BLOCK=BLOCK, **OPTIONS)
@@ -169,16 +166,15 @@ def launch(
 
 def run(
     call: Call,
-    x: Tensor,
-    t: Tensor,
+    operands: tuple[Tensor, ...],
     *,
     scale: float | Tensor = 1.0,
     incoming: Tensor | None = None,
     each: bool = False,
-    grad_input: bool = False,
-    grad_target: bool = False,
+    wants: tuple[bool, ...] = (),
 ) -> Results:
-    """One pass: the sum of the losses times `scale`, or the loss of `each` element; and gradients (times `incoming` if given: then no values)."""
+    """One pass: the sum of the losses times `scale`, or the loss of `each` element; and the gradients that are wanted (times `incoming` if given: then no values)."""
+    x = operands[0]
     real = real_dtype(x.dtype)
     if incoming is not None:
         if any(incoming.stride()):
@@ -187,31 +183,28 @@ def run(
             number = incoming[(0,) * incoming.dim()]
             scale = number if not isinstance(scale, Tensor) and scale == 1.0 else number * scale
     value = torch.empty_like(x, dtype=real, requires_grad=False) if each else None
-    grad_x = torch.empty_like(x, requires_grad=False) if grad_input else None
-    grad_t = torch.empty_like(x, dtype=t.dtype, requires_grad=False) if grad_target else None
+    written = tuple(
+        torch.empty_like(x, dtype=y.dtype if y.shape == x.shape else real, requires_grad=False) if wanted else None
+        for y, wanted in zip(operands, wants, strict=bool(wants))
+    )
     total = torch.empty((), dtype=real, device=x.device) if incoming is None and not each else None
-    launch(call, x, t, scale, value=value, grad_x=grad_x, grad_t=grad_t, total=total)
-    return Results(total, value, grad_x, grad_t)
+    launch(call, operands, scale, value=value, written=written, total=total)
+    return Results(total, value, tuple(g if g is None or g.shape == y.shape else sum_to(g, y) for g, y in zip(written, operands, strict=bool(wants))))
 
 
-def rescaled(
-    given: tuple[Tensor | None, Tensor | None] | None,
-    incoming: Tensor,
-    call: Call,
-    x: Tensor,
-    t: Tensor,
-    scale: float | Tensor,
-    wants_x: bool,
-    wants_t: bool,
-) -> tuple[Tensor | None, Tensor | None]:
-    """The gradients of the scaled sum, times the incoming gradient: those `given` (a second backward makes them anew first) if the device finds it to be 1, else
-    computed again in their place.
+def write_again(call: Call, operands: tuple[Tensor, ...], scale: float | Tensor, incoming: Tensor, given: Gradients) -> None:
+    """Writes the gradients anew, times the incoming one, unless the device finds it to be 1; those that are sums over items, already small, are multiplied."""
+    whole = tuple(g if y.shape == operands[0].shape else None for g, y in zip(given, operands, strict=True))
+    launch(call, operands, scale, incoming=incoming, written=whole)
+    summed = [y if g is not None and w is None else None for y, g, w in zip(operands, given, whole, strict=True)]
+    for y, g in zip(summed, given, strict=True):
+        if y is None or g is None:
+            continue
+        if g.dtype in (torch.float32, torch.float64):
+            g.mul_(incoming)
+        else:  # rounded before the product it may have underflowed
+            wants = tuple(other is y for other in summed)
+            g.copy_(next(again for again in run(call, operands, scale=incoming * scale, wants=wants).gradients if again is not None))
 
-    Nobody waits for the device's answer, and half-precision gradients do not underflow before the product, the very thing loss scaling is there to prevent.
-    """
-    if given is None:
-        results = run(call, x, t, scale=scale, grad_input=wants_x, grad_target=wants_t)
-        given = results.grad_input, results.grad_target
-    grad_x, grad_t = given
-    launch(call, x, t, scale, incoming=incoming, grad_x=grad_x, grad_t=grad_t)
-    return given
+
+rescaled = partial(gradients.rescaled, run, write_again)

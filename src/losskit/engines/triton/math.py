@@ -71,6 +71,16 @@ def unit(p):
 
 
 @triton.jit
+def positive(x):
+    return tl.where(x > 0.0, x, float("nan"))
+
+
+@triton.jit
+def non_negative(x):
+    return tl.where(x >= 0.0, x, float("nan"))
+
+
+@triton.jit
 def from_bits(i):
     return i.to(tl.float32, bitcast=True)
 
@@ -243,6 +253,8 @@ NAMES: dict[str, Any] = {
     "sqrt": sqrt,
     "reciprocal": reciprocal,
     "unit": unit,
+    "positive": positive,
+    "non_negative": non_negative,
     "exp": exp,
     "exp_neg": exp_neg,
     "expm1": expm1,

@@ -102,11 +102,10 @@ def largest(  # type: ignore[no-untyped-def]
     tl.store(INDEX + sample * n + i, tl.min(tl.where(top == most[:, None], place, m), 1), i < n)
 
 
-def run(
-    call: Boxes, a: Tensor, b: Tensor, *, each: bool = True, incoming: Tensor | None = None, grad_input: bool = False, grad_target: bool = False
-) -> Results:
+def run(call: Boxes, operands: tuple[Tensor, ...], *, each: bool = True, incoming: Tensor | None = None, wants: tuple[bool, ...] = ()) -> Results:
     """What the formula gives for each pair, (..., N, M); or, if something is `incoming`, the gradients of it by both."""
-    a, b = a.contiguous(), b.contiguous()
+    a, b = (boxes.contiguous() for boxes in operands)
+    grad_input, grad_target = wants or (False, False)
     n, m, samples, real = a.shape[-2], b.shape[-2], prod(a.shape[:-2]), real_dtype(a.dtype)
     if incoming is None:
         value = torch.empty((*a.shape[:-1], m), dtype=real, device=a.device)
@@ -116,11 +115,11 @@ def run(
                 matrix[(samples * down * across,)](
                     a, b, value, n, m, down, across, FORMULA=bound(call.formula), FORM=call.form, REAL=REAL[real], ROWS=ROWS, COLUMNS=COLUMNS, **OPTIONS
                 )  # fmt: skip
-        return Results(None, value, None)
+        return Results(None, value)
     incoming = incoming.reshape(samples, n, m)
     outer, down, across = incoming.stride()
     by_a = summed(call, a, b, incoming, (outer, down, across), True) if grad_input else None
-    return Results(None, None, by_a, summed(call, b, a, incoming, (outer, across, down), False) if grad_target else None)
+    return Results(None, None, (by_a, summed(call, b, a, incoming, (outer, across, down), False) if grad_target else None))
 
 
 def summed(call: Boxes, own: Tensor, other: Tensor, incoming: Tensor, steps: tuple[int, int, int], first: bool) -> Tensor:

@@ -6,6 +6,7 @@ whose exponentials it computes again. As in the elementwise pattern: sums in flo
 """
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -14,7 +15,9 @@ import triton.language as tl
 from torch import Tensor
 
 from losskit.engines.call import Results, Rows, real_dtype
+from losskit.engines.triton import gradients
 from losskit.engines.triton.elementwise import BLOCK, MAX_PARAMS, OPTIONS, REAL, add, at_home, bound, finish, scaling
+from losskit.engines.triton.gradients import Gradients
 from losskit.engines.triton.math import INF, LARGEST, LARGEST_64, exp_neg, log1p
 
 TILE = 4096  # scores a program: a row of as many classes is read once. Not yet measured on a GPU
@@ -332,18 +335,17 @@ def launch(
 
 def run(
     call: Rows,
-    x: Tensor,
-    t: Tensor,
+    operands: tuple[Tensor, ...],
     *,
     scale: float | Tensor = 1.0,
     incoming: Tensor | None = None,
     each: bool = False,
-    grad_input: bool = False,
-    grad_target: bool = False,
+    wants: tuple[bool, ...] = (),
     by_products: bool = False,
     inplace: bool = False,
 ) -> Results:
     """One pass: the sum of the losses times `scale`, or the loss of `each` item; and the gradient (times `incoming` if given: then no values)."""
+    (x, t), grad_input = operands, any(wants)
     real = real_dtype(x.dtype)
     factor, scale = multiplied(call.factor, scale, incoming)
     call = call._replace(factor=factor)
@@ -356,22 +358,13 @@ def run(
     grad = (x if inplace else torch.empty_like(x, requires_grad=False)) if grad_input else None
     total = torch.empty((), dtype=real, device=x.device) if incoming is None and not each else None
     launch(call, x, where, t, scale, value=value, lse=lse, right=right, grad=grad, total=total)
-    return Results(total, value, grad, None, lse, right)
+    return Results(total, value, (grad, None), lse, right)
 
 
-def rescaled(
-    given: tuple[Tensor | None, Tensor | None] | None,
-    incoming: Tensor,
-    call: Rows,
-    x: Tensor,
-    t: Tensor,
-    scale: float | Tensor,
-    wants_x: bool,
-    wants_t: bool,
-) -> tuple[Tensor | None, Tensor | None]:
-    """As in the elementwise pattern: the gradient `given` if the device finds `incoming` to be 1, else computed again in its place."""
-    if given is None:
-        given = run(call, x, t, scale=scale, grad_input=wants_x).grad_input, None
-    x, where = laid_out(x, call.dim)
-    launch(call, x, where, t, scale, incoming=incoming, grad=given[0])
-    return given
+def write_again(call: Rows, operands: tuple[Tensor, ...], scale: float | Tensor, incoming: Tensor, given: Gradients) -> None:
+    """Writes the gradients anew, times the incoming one, unless the device finds it to be 1."""
+    x, where = laid_out(operands[0], call.dim)
+    launch(call, x, where, operands[1], scale, incoming=incoming, grad=given[0])
+
+
+rescaled = partial(gradients.rescaled, run, write_again)

@@ -4,7 +4,8 @@ from torch import Tensor
 
 from losskit.contract import checks
 from losskit.contract.checks import Numbers, Reduction
-from losskit.contract.reduction import Normalizer, elementwise
+from losskit.contract.elementwise import Operand, elementwise
+from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
 from losskit.engines.language import log1m_floored, log_floored, reciprocal, unit
 from losskit.losses.classification.binary_cross_entropy_with_logits import parameters
@@ -97,7 +98,7 @@ def binary_cross_entropy(
         input,
         target,
         parameters(label_smoothing, pos_weight),
-        field=None if pos_weight is None else ("pos_weight", pos_weight),
+        operands=() if pos_weight is None else (Operand("pos_weight", pos_weight, weight=True),),
         weight=weight,
         unit={"input": "for logits, call binary_cross_entropy_with_logits"} | checks.UNIT_TARGET,
         mask=mask,

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from losskit.contract import checks
 from losskit.contract.checks import Numbers, Reduction
-from losskit.contract.reduction import Normalizer, elementwise
+from losskit.contract.elementwise import Operand, elementwise
+from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
 from losskit.engines.language import absolute, exp_neg, log1p_unit, maximum, minimum, unit, where
 
@@ -145,7 +146,7 @@ def binary_cross_entropy_with_logits(
         input,
         target,
         params,
-        field=None if pos_weight is None else ("pos_weight", pos_weight),
+        operands=() if pos_weight is None else (Operand("pos_weight", pos_weight, weight=True),),
         weight=weight,
         unit=checks.UNIT_TARGET,
         mask=mask,

@@ -8,7 +8,7 @@ from torch import Tensor
 from losskit.contract import checks, labels
 from losskit.contract.checks import Numbers, Reduction
 from losskit.contract.distributions import distributions, from_distributions
-from losskit.contract.reduction import Normalizer
+from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
 from losskit.contract.rows import Labelled, rows
 from losskit.engines.language import absolute, exp_neg, expm1, log_floored, reciprocal, unit, where

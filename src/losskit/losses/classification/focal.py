@@ -10,7 +10,8 @@ from torch import Tensor
 from losskit.contract import checks, labels
 from losskit.contract.checks import Numbers, Reduction
 from losskit.contract.distributions import distributions, from_distributions
-from losskit.contract.reduction import Normalizer, elementwise
+from losskit.contract.elementwise import Operand, elementwise
+from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
 from losskit.contract.rows import Labelled, rows
 from losskit.engines.language import absolute, exp_neg, exp_product, log1m_floored, log1p_unit, log_floored, minimum, reciprocal, unit, where
@@ -284,7 +285,7 @@ def focal_loss(
         input,
         target,
         params,
-        field=None if alphas is None else ("alpha", alphas),
+        operands=() if alphas is None else (Operand("alpha", alphas, weight=True),),
         unit=checks.UNIT_TARGET if from_logits else checks.UNIT_INPUT | checks.UNIT_TARGET,
         mass=isinstance(normalizer, str),
         ignore_index=ignore_index,

@@ -7,7 +7,7 @@ from torch import Tensor
 from losskit.contract import checks, labels
 from losskit.contract.checks import REDUCTIONS
 from losskit.contract.distributions import distributions
-from losskit.contract.reduction import Normalizer
+from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
 from losskit.engines.language import exp, log_floored, where
 

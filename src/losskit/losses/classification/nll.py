@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from losskit.contract.checks import Numbers, Reduction
-from losskit.contract.reduction import Normalizer
+from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
 from losskit.losses.classification.cross_entropy import cross_entropy
 

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from losskit.contract import checks
 from losskit.contract.checks import Numbers, Reduction
-from losskit.contract.reduction import Normalizer
+from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
 from losskit.contract.rows import Labelled, rows
 

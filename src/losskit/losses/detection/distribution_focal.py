@@ -4,7 +4,7 @@ from torch import Tensor
 
 from losskit.contract.checks import Reduction
 from losskit.contract.distributions import distributions
-from losskit.contract.reduction import Normalizer
+from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
 from losskit.losses.classification import cross_entropy
 

@@ -5,7 +5,7 @@ from torch import Tensor
 from losskit.contract import checks
 from losskit.contract.boxes import BoxFormat, boxes
 from losskit.contract.checks import Reduction
-from losskit.contract.reduction import Normalizer
+from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
 from losskit.engines.language import exp_product, log1p, log_floored, maximum, where
 from losskit.losses.detection.eiou import terms

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from losskit.contract.boxes import BoxFormat, boxes
 from losskit.contract.checks import Reduction
-from losskit.contract.reduction import Normalizer
+from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
 from losskit.engines.language import maximum
 from losskit.losses.detection import space

@@ -7,7 +7,7 @@ from torch import Tensor
 from losskit.contract import checks
 from losskit.contract.boxes import BoxFormat, boxes
 from losskit.contract.checks import Reduction
-from losskit.contract.reduction import Normalizer
+from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
 from losskit.engines.language import absolute, exp_neg, expm1, sqrt, where
 from losskit.losses.detection.plane import axis, inverse_of

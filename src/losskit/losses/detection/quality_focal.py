@@ -7,7 +7,8 @@ from torch import Tensor
 
 from losskit.contract import checks
 from losskit.contract.checks import Reduction
-from losskit.contract.reduction import Normalizer, elementwise
+from losskit.contract.elementwise import elementwise
+from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
 from losskit.engines.language import absolute, exp_neg, exp_product, log1p_unit, log_floored, minimum, sign, unit, where
 from losskit.losses.classification import binary_cross_entropy_with_logits

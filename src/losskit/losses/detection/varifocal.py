@@ -4,7 +4,8 @@ from torch import Tensor
 
 from losskit.contract import checks
 from losskit.contract.checks import Reduction
-from losskit.contract.reduction import Normalizer, elementwise
+from losskit.contract.elementwise import elementwise
+from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
 from losskit.engines.language import absolute, exp_neg, exp_product, log1p_unit, minimum, unit, where
 from losskit.losses.detection.quality_focal import measured

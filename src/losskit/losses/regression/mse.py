@@ -3,7 +3,8 @@
 from torch import Tensor
 
 from losskit.contract.checks import Reduction
-from losskit.contract.reduction import Normalizer, elementwise
+from losskit.contract.elementwise import elementwise
+from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
 
 

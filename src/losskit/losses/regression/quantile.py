@@ -9,7 +9,8 @@ from torch import Tensor
 
 from losskit.contract import checks, tensors
 from losskit.contract.checks import Reduction
-from losskit.contract.reduction import Normalizer, elementwise
+from losskit.contract.elementwise import Operand, elementwise
+from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
 from losskit.engines.language import absolute, where
 
@@ -114,7 +115,7 @@ def quantile_loss(
             f"target has shape {checks.shown(target.shape)}, expected the input's without its axis of quantiles, {checks.shown(input.shape[:-1])}, or with it, "
             f"{checks.shown(input.shape)}{fix}"
         )
-    return elementwise(several, input, target, (), field=("quantile", side), mask=mask, sample_weight=sample_weight, **how)
+    return elementwise(several, input, target, (), operands=(Operand("quantile", side, weight=True),), mask=mask, sample_weight=sample_weight, **how)
 
 
 def sides(quantile: Any, input: Tensor) -> Tensor:

@@ -10,8 +10,9 @@ from losskit.contract import checks, labels, tensors
 from losskit.contract.checks import Reduction
 from losskit.contract.distance import maps, spaced
 from losskit.contract.distributions import distributions
+from losskit.contract.elementwise import elementwise
 from losskit.contract.overlap import Task
-from losskit.contract.reduction import Normalizer, elementwise
+from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
 from losskit.engines.language import absolute, exp_neg, unit, where
 

@@ -9,7 +9,7 @@ from losskit.contract import checks, labels
 from losskit.contract.checks import Numbers
 from losskit.contract.compound import compound
 from losskit.contract.overlap import Smooth, Task, one_a_class
-from losskit.contract.reduction import Normalizer
+from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
 from losskit.contract.scores import Average, Empty, Extra, Over
 from losskit.losses.classification.binary_cross_entropy import binary_cross_entropy

@@ -13,7 +13,7 @@ from losskit.contract.checks import Numbers
 from losskit.contract.compound import compound
 from losskit.contract.distributions import distributions
 from losskit.contract.overlap import Smooth, Task, one_a_class
-from losskit.contract.reduction import Normalizer
+from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
 from losskit.contract.scores import Average, Empty, Extra, Over
 from losskit.losses.classification import cross_entropy, focal

@@ -6,7 +6,7 @@ from torch.distributed import ProcessGroup
 from losskit.contract import checks
 from losskit.contract.checks import Numbers
 from losskit.contract.overlap import Smooth, Task, overlap_loss
-from losskit.contract.reduction import Normalizer
+from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
 from losskit.contract.scores import Empty, Over, Volume
 from losskit.losses.segmentation.dice import parameters

@@ -5,7 +5,7 @@ from torch.distributed import ProcessGroup
 
 from losskit.contract.checks import Numbers
 from losskit.contract.overlap import Smooth, Task, overlap_loss, smoothing
-from losskit.contract.reduction import Normalizer
+from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
 from losskit.contract.scores import Average, Empty, Over
 from losskit.losses.segmentation.tversky import formula

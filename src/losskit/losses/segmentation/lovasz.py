@@ -5,7 +5,7 @@ from torch import Tensor
 from losskit.contract.checks import Numbers
 from losskit.contract.overlap import Task
 from losskit.contract.ranked import Average, Classes, ranked_loss
-from losskit.contract.reduction import Normalizer
+from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
 from losskit.contract.scores import Over
 

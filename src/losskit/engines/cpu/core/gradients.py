@@ -8,7 +8,7 @@ from torch import Tensor
 
 from losskit.engines.call import Results
 
-Gradients = tuple[Tensor | None, Tensor | None]
+Gradients = tuple[Tensor | None, ...]
 FULL = (torch.float32, torch.float64)
 
 
@@ -24,21 +24,18 @@ def rescaled(
     given: Gradients | None,
     incoming: Tensor,
     call: Any,
-    x: Tensor,
-    t: Tensor,
+    operands: tuple[Tensor, ...],
     scale: float,
-    wants_x: bool,
-    wants_t: bool,
+    wants: tuple[bool, ...],
 ) -> Gradients:
     """The gradients of the scaled sum, times the incoming gradient: those `given` if they are still there, else computed again, with the same bits.
 
     A half-precision gradient is computed again in any case: rounded before the product it could have underflowed, the very thing loss scaling is there to prevent.
     """
     factor = incoming.item()
-    full = (x.dtype in FULL or not wants_x) and (t.dtype in FULL or not wants_t)
+    full = all([not wanted or y.dtype in FULL for y, wanted in zip(operands, wants, strict=True)])
     if given is None or not (full or factor == 0.0):
-        results = run(call, x, t, scale=scale if full else scale * factor, grad_input=wants_x, grad_target=wants_t)
-        given = results.grad_input, results.grad_target
+        given = run(call, operands, scale=scale if full else scale * factor, wants=wants).gradients
         if not full:
             return given
     if factor == 0.0:

@@ -8,7 +8,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from losskit.engines.cpu.row_loops import LINE
+from losskit.engines.cpu.rows.loops import LINE
 
 INTO_L2 = 2  # what is asked for ahead: not into the first level, where the work in hand lies
 

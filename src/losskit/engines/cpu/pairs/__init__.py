@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from losskit.engines.call import Boxes, Results, real_dtype
-from losskit.engines.cpu import store
-from losskit.engines.cpu.elementwise import SCALARS
-from losskit.engines.cpu.memory import empty_like
-from losskit.engines.cpu.pair_loops import FEW_PLACES, PLACES, SPAN, STRETCH
-from losskit.engines.cpu.threads import BODY, parallel_for
+from losskit.engines.cpu.core import store
+from losskit.engines.cpu.core.memory import empty_like
+from losskit.engines.cpu.core.threads import BODY, parallel_for
+from losskit.engines.cpu.core.total import SCALARS
+from losskit.engines.cpu.pairs.loops import FEW_PLACES, PLACES, SPAN, STRETCH
 from losskit.engines.language import fingerprint
 
 CONTEXT, FEW = struct.Struct(f"={PLACES}q"), struct.Struct(f"={FEW_PLACES}q")
@@ -25,12 +25,12 @@ CONTEXT, FEW = struct.Struct(f"={PLACES}q"), struct.Struct(f"={FEW_PLACES}q")
 
 @cache
 def kernel(loop: str, formula: Callable[..., Any], *variant: Any) -> Any:
-    """A loop for a formula and a variant (the arguments of `pair_compiler.pairs`), as a C function (begin, end, context)."""
+    """A loop for a formula and a variant (the arguments of `compile.pairs`), as a C function (begin, end, context)."""
 
     def build() -> store.Code:
-        from losskit.engines.cpu import pair_compiler
+        from losskit.engines.cpu.pairs import compile
 
-        return pair_compiler.pairs(loop, formula, *variant)
+        return compile.pairs(loop, formula, *variant)
 
     return BODY(store.function(f"pairs_{loop}_{formula.__name__}", repr(variant).encode() + fingerprint(formula), build))
 
@@ -40,9 +40,9 @@ def finish_kernel(form: str, dtype: torch.dtype) -> Any:
     """The loop that adds the tiles' gradients of one side."""
 
     def build() -> store.Code:
-        from losskit.engines.cpu import pair_compiler
+        from losskit.engines.cpu.pairs import compile
 
-        return pair_compiler.finish(form, dtype)
+        return compile.finish(form, dtype)
 
     label = f"pairs_finish_{form}_{str(dtype)[6:]}"
     return BODY(store.function(label, label.encode(), build))
@@ -56,11 +56,10 @@ def run_tasks(count: int, loop: Any, context: bytes) -> None:
         parallel_for(0, count, 1, loop, context)
 
 
-def run(
-    call: Boxes, a: Tensor, b: Tensor, *, each: bool = True, incoming: Tensor | None = None, grad_input: bool = False, grad_target: bool = False
-) -> Results:
+def run(call: Boxes, operands: tuple[Tensor, ...], *, each: bool = True, incoming: Tensor | None = None, wants: tuple[bool, ...] = ()) -> Results:
     """What the formula gives for each pair, (..., N, M); or, if something is `incoming`, the gradients of it by both."""
-    a, b = a.contiguous(), b.contiguous()
+    a, b = (boxes.contiguous() for boxes in operands)
+    grad_input, grad_target = wants or (False, False)
     n, m, samples, real = a.shape[-2], b.shape[-2], prod(a.shape[:-2]), real_dtype(a.dtype)
     rows = 1 << 6 if incoming is None or n < 1 << 13 else 1 << 8  # the gradients by b take four numbers a column and tile
     chunks, stretches = -(-n // rows), -(-m // STRETCH)
@@ -70,7 +69,7 @@ def run(
         if tiles:
             context = CONTEXT.pack(a.data_ptr(), b.data_ptr(), value.data_ptr(), 0, 0, 0, 0, n, m, rows, chunks, stretches, 0, 0)
             run_tasks(tiles, kernel("matrix", call.formula, call.form, False, False, a.dtype, b.dtype), context)
-        return Results(None, value, None)
+        return Results(None, value)
     incoming = incoming.reshape(samples, n, m)
     part_a = torch.empty(4 * samples * stretches * n if grad_input else 0, dtype=torch.float64, device="cpu")
     part_b = torch.empty(4 * samples * chunks * m if grad_target else 0, dtype=torch.float64, device="cpu")
@@ -80,7 +79,7 @@ def run(
         )  # fmt: skip
         run_tasks(tiles, kernel("gradients", call.formula, call.form, grad_input, grad_target, a.dtype, b.dtype), context)
     by_a = finished(call.form, part_a, stretches, a) if grad_input else None
-    return Results(None, None, by_a, finished(call.form, part_b, chunks, b) if grad_target else None)
+    return Results(None, None, (by_a, finished(call.form, part_b, chunks, b) if grad_target else None))
 
 
 def finished(form: str, partial: Tensor, parts: int, boxes: Tensor) -> Tensor:

@@ -97,7 +97,15 @@ def common(real: Any) -> dict[str, Any]:
         clipped = one if low > one else low
         return clipped if abs(p - half) <= edge else nan
 
-    return {f.__name__: f for f in (where, absolute, sign, minimum, maximum, sqrt, reciprocal, unit)}
+    @scalar
+    def positive(x):
+        return x if x > zero else nan
+
+    @scalar
+    def non_negative(x):
+        return x if x >= zero else nan
+
+    return {f.__name__: f for f in (where, absolute, sign, minimum, maximum, sqrt, reciprocal, unit, positive, non_negative)}
 
 
 def products(exp: Callable[..., Any], expm1: Callable[..., Any], real: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from losskit.engines.cpu.math import bitcast, scalar
+from losskit.engines.cpu.core.math import bitcast, scalar
 
 u16, u32, f32 = np.uint16, np.uint32, np.float32
 

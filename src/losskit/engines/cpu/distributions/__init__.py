@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from losskit.engines.call import Distributions, Results, real_dtype
-from losskit.engines.cpu import gradients, store
-from losskit.engines.cpu.distribution_loops import BLOCK, MAX_WIDTH
-from losskit.engines.cpu.elementwise import SCALARS, finish_kernel
-from losskit.engines.cpu.memory import empty_like
-from losskit.engines.cpu.row_loops import FEW, LANES, MAX_PARAMS, ROW_WIDTH
+from losskit.engines.cpu.core import gradients, store
+from losskit.engines.cpu.core.memory import empty_like
+from losskit.engines.cpu.core.threads import BODY, parallel_for
+from losskit.engines.cpu.core.total import SCALARS, add_up
+from losskit.engines.cpu.distributions.loops import BLOCK, MAX_WIDTH
 from losskit.engines.cpu.rows import TASK, layout
-from losskit.engines.cpu.threads import BODY, parallel_for
+from losskit.engines.cpu.rows.loops import FEW, LANES, MAX_PARAMS, ROW_WIDTH
 from losskit.engines.language import fingerprint
 
 TILE = 1 << 12  # numbers of a tile in use at once: scores, exponentials and targets share the first-level cache with little else
@@ -33,11 +33,11 @@ def kernel(planes: bool | None, kind: str, shift: bool, formula: Callable[..., A
     """A loop for a formula, as a C function (begin, end, context): over tiles, of planes or not, or over rows (None)."""
 
     def build() -> store.Code:
-        from losskit.engines.cpu import distribution_compiler
+        from losskit.engines.cpu.distributions import compile
 
         if planes is None:
-            return distribution_compiler.rows(kind, shift, formula, params, link, *dtypes)
-        return distribution_compiler.tiles(planes, kind, shift, formula, params, link, *dtypes)
+            return compile.rows(kind, shift, formula, params, link, *dtypes)
+        return compile.tiles(planes, kind, shift, formula, params, link, *dtypes)
 
     label = f"distributions_{formula.__module__.rpartition('.')[2]}_{formula.__name__}"
     variant = repr((planes, kind, shift, params, dtypes)).encode() + (fingerprint(link) if link is not None else b"")
@@ -49,9 +49,9 @@ def look_kernel(planes: bool, logs: bool, *dtypes: torch.dtype) -> Any:
     """The loop that looks whether numbers are distributions."""
 
     def build() -> store.Code:
-        from losskit.engines.cpu import distribution_compiler
+        from losskit.engines.cpu.distributions import compile
 
-        return distribution_compiler.look(planes, logs, *dtypes)
+        return compile.look(planes, logs, *dtypes)
 
     label = f"look_{int(planes)}{int(logs)}_" + "_".join(str(dtype)[6:] for dtype in dtypes)
     return BODY(store.function(label, label.encode(), build))
@@ -84,7 +84,7 @@ def suspicious(x: Tensor, dim: int, factor: Tensor | None, off: float, logs: boo
     return bool(found.any())
 
 
-def operands(call: Distributions, incoming: Tensor | None, real: torch.dtype) -> tuple[Tensor, int, Tensor, int]:
+def weights_of(call: Distributions, incoming: Tensor | None, real: torch.dtype) -> tuple[Tensor, int, Tensor, int]:
     """Factors and weights with their steps: 0 for ones that stand for all. Weights reach to whole vectors."""
     factor = call.factor
     if incoming is not None:
@@ -96,17 +96,17 @@ def operands(call: Distributions, incoming: Tensor | None, real: torch.dtype) ->
 
 def run(
     call: Distributions,
-    x: Tensor,
-    t: Tensor,
+    operands: tuple[Tensor, ...],
     *,
     scale: float = 1.0,
     incoming: Tensor | None = None,
     each: bool = False,
-    grad_input: bool = False,
-    grad_target: bool = False,
+    wants: tuple[bool, ...] = (),
     by_products: bool = False,
 ) -> Results:
     """One pass: the sum of the losses times `scale`, the loss of `each` item if asked, and the gradients (times `incoming` if given: then no values)."""
+    x, t = operands
+    grad_input, grad_target = wants or (False, False)
     real = real_dtype(x.dtype)
     where = layout(x, call.dim)
     if where is None:
@@ -115,7 +115,7 @@ def run(
         assert where is not None
     planes, classes, outer, inner, outer_step, class_step, item_step = where
     t = like(t, planes, call.dim) if call.kind == "distribution" else t.contiguous()
-    factor, factor_step, weight, weight_step = operands(call, incoming, real)
+    factor, factor_step, weight, weight_step = weights_of(call, incoming, real)
     gx = empty_like(x, x.dtype) if grad_input else None
     gt = empty_like(t, t.dtype) if grad_target else None
     shape = (*x.shape[: call.dim], *x.shape[call.dim + 1 :])
@@ -145,10 +145,10 @@ def run(
         run_loop(0, 1, context)
     else:
         parallel_for(0, tasks, 1, run_loop, context)
-        finish_kernel(real)(0, tasks, context)
+        add_up(real, parts.data_ptr(), tasks, scale, total.data_ptr())
     if scale == 0.0:
         gradients.zero(gx, gt)
-    return Results(total, value, gx, gt, lse)
+    return Results(total, value, (gx, gt), lse)
 
 
 rescaled = partial(gradients.rescaled, run)

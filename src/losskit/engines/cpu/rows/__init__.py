@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from losskit.engines.call import Census, Results, Rows, real_dtype
-from losskit.engines.cpu import gradients, store
-from losskit.engines.cpu.elementwise import SCALARS, finish_kernel
-from losskit.engines.cpu.memory import empty_like
-from losskit.engines.cpu.row_loops import BUNDLE, FEW, LANES, LINE, MAX_CLASSES, MAX_PARAMS, MAX_WIDTH, ROW_BLOCK, ROW_WIDTH, TILE
-from losskit.engines.cpu.threads import BODY, parallel_for
+from losskit.engines.cpu.core import gradients, store
+from losskit.engines.cpu.core.memory import empty_like
+from losskit.engines.cpu.core.threads import BODY, parallel_for
+from losskit.engines.cpu.core.total import SCALARS, add_up
+from losskit.engines.cpu.rows.loops import BUNDLE, FEW, LANES, LINE, MAX_CLASSES, MAX_PARAMS, MAX_WIDTH, ROW_BLOCK, ROW_WIDTH, TILE
 from losskit.engines.language import fingerprint
 
 TASK = 1 << 16  # scores a task
@@ -55,11 +55,11 @@ def kernel(kind: str, planes: bool, formula: Callable[..., Any], params: int, li
     """A loop for a formula, as a C function (begin, end, context)."""
 
     def build() -> store.Code:
-        from losskit.engines.cpu import compiler
+        from losskit.engines.cpu.rows import compile
 
         if kind == "tiles":
-            return compiler.tiles(planes, formula, params, link, *dtypes)
-        return (compiler.bundles if kind == "bundles" else compiler.long_rows)(formula, params, link, *dtypes)
+            return compile.tiles(planes, formula, params, link, *dtypes)
+        return (compile.bundles if kind == "bundles" else compile.long_rows)(formula, params, link, *dtypes)
 
     label = f"{kind}_{formula.__module__.rpartition('.')[2]}_{formula.__name__}"
     variant = repr((planes, params, dtypes)).encode() + (fingerprint(link) if link is not None else b"")
@@ -71,15 +71,15 @@ def census_kernel(*dtypes: torch.dtype) -> Any:
     """The loop that counts labels."""
 
     def build() -> store.Code:
-        from losskit.engines.cpu import compiler
+        from losskit.engines.cpu.rows import compile
 
-        return compiler.census(*dtypes)
+        return compile.census(*dtypes)
 
     label = "census_" + "_".join(str(dtype)[6:] for dtype in dtypes)
     return BODY(store.function(label, label.encode(), build))
 
 
-def operands(call: Rows, incoming: Tensor | None, real: torch.dtype) -> tuple[Tensor, int, Tensor, int]:
+def weights_of(call: Rows, incoming: Tensor | None, real: torch.dtype) -> tuple[Tensor, int, Tensor, int]:
     """Factors and weights with their steps: 0 for a single 1 that stands for all."""
     factor = call.factor
     if incoming is not None:
@@ -93,7 +93,7 @@ def census(call: Rows, x: Tensor, t: Tensor) -> Census:
     """A look at the labels before the pass: the denominator of "mean", and labels that would reach outside."""
     real = real_dtype(x.dtype)
     t = t.contiguous()
-    factor, factor_step, weight, weight_step = operands(call, None, real)
+    factor, factor_step, weight, weight_step = weights_of(call, None, real)
     items = t.numel()
     tasks = (items + TASK - 1) // TASK or 1
     out = torch.empty(3 * tasks, dtype=torch.float64, device="cpu")
@@ -115,18 +115,18 @@ def census(call: Rows, x: Tensor, t: Tensor) -> Census:
 
 def run(
     call: Rows,
-    x: Tensor,
-    t: Tensor,
+    operands: tuple[Tensor, ...],
     *,
     scale: float = 1.0,
     incoming: Tensor | None = None,
     each: bool = False,
-    grad_input: bool = False,
-    grad_target: bool = False,
+    wants: tuple[bool, ...] = (),
     by_products: bool = False,
     inplace: bool = False,
 ) -> Results:
     """One pass: the sum of the losses times `scale`, the loss of `each` item if asked, and the gradient (times `incoming` if given: then no values)."""
+    x, t = operands
+    grad_input = any(wants)
     real = real_dtype(x.dtype)
     where = layout(x, call.dim)
     if where is None:
@@ -134,7 +134,7 @@ def run(
         where = layout(x, call.dim)
         assert where is not None
     t = t.contiguous()
-    factor, factor_step, weight, weight_step = operands(call, incoming, real)
+    factor, factor_step, weight, weight_step = weights_of(call, incoming, real)
     shares = None if call.shares is None else call.shares.to(real).contiguous()
     total_share = 0.0 if shares is None else float(shares.sum(dtype=torch.float64))
     gx = (x if inplace else empty_like(x, x.dtype)) if grad_input else None
@@ -171,10 +171,10 @@ def run(
         run_loop(0, 1, context)
     else:
         parallel_for(0, tasks, 1, run_loop, context)
-        finish_kernel(real)(0, tasks, context)
+        add_up(real, parts.data_ptr(), tasks, scale, total.data_ptr())
     if scale == 0.0:
         gradients.zero(gx)
-    return Results(total, value, gx, None, lse, right)
+    return Results(total, value, (gx, None), lse, right)
 
 
 rescaled = partial(gradients.rescaled, run)

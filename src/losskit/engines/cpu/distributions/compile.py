@@ -7,25 +7,15 @@ import numpy as np
 import torch
 
 from losskit.engines.call import real_dtype
-from losskit.engines.cpu import distribution_loops, loops, row_loops
-from losskit.engines.cpu import distribution_tiles as tiles_of_distributions
-from losskit.engines.cpu.compiler import (
-    LOOP,
-    NUMPY_REAL,
-    STORED,
-    SUMS,
-    compiled,
-    converter,
-    instance,
-    reader,
-    row_names,
-    shared_names,
-    stack_memory,
-    writer,
-)
-from losskit.engines.cpu.math import NAMES
-from losskit.engines.cpu.store import Code
-from losskit.engines.cpu.transpose import turn_square
+from losskit.engines.cpu.core import loops
+from losskit.engines.cpu.core.compiler import LOOP, NUMPY_REAL, STORED, SUMS, compiled, converter, instance, reader, shared_names, stack_memory, writer
+from losskit.engines.cpu.core.math import NAMES
+from losskit.engines.cpu.core.store import Code
+from losskit.engines.cpu.core.transpose import turn_square
+from losskit.engines.cpu.distributions import loops as distribution_loops
+from losskit.engines.cpu.distributions import tiles as tiles_of_distributions
+from losskit.engines.cpu.rows import loops as row_loops
+from losskit.engines.cpu.rows.compile import row_names
 from losskit.engines.language import ROUNDING
 
 

@@ -30,7 +30,7 @@ def _function(tree: ast.FunctionDef, like: FunctionType) -> FunctionType:
 
 
 def split(formula: Callable[..., Any]) -> tuple[FunctionType, FunctionType] | None:
-    """(head, tail): `head` takes the formula's arguments and gives the first costly value, `tail` takes that value third, after x and t.
+    """(head, tail): `head` takes the formula's arguments and gives the first costly value, `tail` takes that value first.
 
     None if the formula has no second costly step to overlap with.
     """
@@ -51,7 +51,7 @@ def split(formula: Callable[..., Any]) -> tuple[FunctionType, FunctionType] | No
         arguments = tree.args.args
         result = ast.Return(ast.Name(name, ast.Load()))
         head = ast.FunctionDef("head", tree.args, [*tree.body[: place + 1], result], [])
-        longer = ast.arguments([], [*arguments[:2], ast.arg(name), *arguments[2:]], None, [], [], None, [])
+        longer = ast.arguments([], [ast.arg(name), *arguments], None, [], [], None, [])
         tail = ast.FunctionDef("tail", longer, [*tree.body[:place], *tree.body[place + 1 :]], [])
         return _function(head, formula), _function(tail, formula)
     return None

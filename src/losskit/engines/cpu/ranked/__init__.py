@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from losskit.engines.call import RANKED, Ranked
-from losskit.engines.cpu import store
-from losskit.engines.cpu.memory import empty_like
-from losskit.engines.cpu.ranked_loops import MAX_WIDTH, PLACES, TILE
-from losskit.engines.cpu.row_loops import LANES
+from losskit.engines.cpu.core import store
+from losskit.engines.cpu.core.memory import empty_like
+from losskit.engines.cpu.core.threads import BODY, parallel_for
+from losskit.engines.cpu.ranked.loops import MAX_WIDTH, PLACES, TILE
 from losskit.engines.cpu.rows import TASK
-from losskit.engines.cpu.threads import BODY, parallel_for
+from losskit.engines.cpu.rows.loops import LANES
 
 NEAR = 1 << 13  # numbers of a tile, which shares the first-level cache with little else
 CONTEXT = struct.Struct(f"={PLACES}q")
@@ -30,11 +30,11 @@ def kernel(name: str, *variant: Any) -> Any:
     """A loop, as a C function (begin, end, context)."""
 
     def build() -> store.Code:
-        from losskit.engines.cpu import ranked_compiler as compiler
+        from losskit.engines.cpu.ranked import compile
 
         if name == "ranks":
-            return compiler.ranks()
-        return compiler.points(*variant) if name == "points" else compiler.softmax(name == "gradient", *variant)
+            return compile.ranks()
+        return compile.points(*variant) if name == "points" else compile.softmax(name == "gradient", *variant)
 
     return BODY(store.function(f"ranked_{name}", repr(variant).encode(), build))
 

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from losskit.engines.call import Overlap, real_dtype
-from losskit.engines.cpu import store
-from losskit.engines.cpu.memory import empty_like
-from losskit.engines.cpu.overlap_loops import KINDS, MAX_PARAMS, MAX_WIDTH, TILE
-from losskit.engines.cpu.row_loops import FEW, LANES, LINE, ROW_WIDTH
+from losskit.engines.cpu.core import store
+from losskit.engines.cpu.core.memory import empty_like
+from losskit.engines.cpu.core.threads import BODY, parallel_for
+from losskit.engines.cpu.overlap.loops import KINDS, MAX_PARAMS, MAX_WIDTH, TILE
 from losskit.engines.cpu.rows import PAST_CACHES, TASK
-from losskit.engines.cpu.threads import BODY, parallel_for
+from losskit.engines.cpu.rows.loops import FEW, LANES, LINE, ROW_WIDTH
 from losskit.engines.language import fingerprint
 from losskit.engines.torch import overlap as plain
 
@@ -36,12 +36,12 @@ def kernel(link: str, gradients: bool, planes: bool, number: bool, formula: Call
     """A loop, as a C function (begin, end, context)."""
 
     def build() -> store.Code:
-        from losskit.engines.cpu import overlap_compiler as compiler
+        from losskit.engines.cpu.overlap import compile
 
         squared, factored, *dtypes = rest
         if link == "softmax":
-            return compiler.softmax(gradients, planes, number, formula, params, squared, *dtypes)
-        return compiler.points(gradients, link == "sigmoid", number, formula, params, squared, factored, *dtypes)
+            return compile.softmax(gradients, planes, number, formula, params, squared, *dtypes)
+        return compile.points(gradients, link == "sigmoid", number, formula, params, squared, factored, *dtypes)
 
     label = f"overlap_{link}" + (f"_{formula.__module__.rpartition('.')[2]}" if formula is not None else "")
     variant = repr((link, gradients, planes, number, params, rest)).encode() + (b"" if formula is None else fingerprint(formula))

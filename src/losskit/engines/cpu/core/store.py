@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import llvmlite.binding as llvm
 
-from losskit.engines.cpu import files
+from losskit.engines.cpu.core import files
 from losskit.engines.process import unbroken
 
 # what stored code may call: the C library, which every process has
@@ -47,8 +47,8 @@ _addresses: dict[tuple[Path | None, str], int] = {}
 @cache
 def circumstances() -> bytes:
     """What, besides the formula, decides the machine code."""
-    here = Path(__file__).parent
-    sources = b"".join(p.read_bytes() for p in [*sorted(here.glob("*.py")), here.parent / "language.py"])
+    here = Path(__file__).parents[1]
+    sources = b"".join(p.read_bytes() for p in [*sorted(here.rglob("*.py")), here.parent / "language.py"])
     versions = f"{sys.version_info[:2]} {version('numba')} {version('llvmlite')}"
     processor = f"{llvm.get_process_triple()} {llvm.get_host_cpu_name()} {llvm.get_host_cpu_features().flatten()}"
     return hashlib.sha256(sources + versions.encode() + processor.encode()).digest()

@@ -5,7 +5,7 @@ Each instance of a loop is the same code object over its own table of names: the
 
 import gc
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache, partial
 from types import FunctionType
 from typing import Any
@@ -19,15 +19,12 @@ from numba import types
 from numba.extending import intrinsic
 from numba.np import arrayobj
 
-from losskit.engines.call import real_dtype
-from losskit.engines.cpu import loops, row_loops, tile_loops
-from losskit.engines.cpu.fission import split
-from losskit.engines.cpu.half import HALF
-from losskit.engines.cpu.lines import prefetch, settle, stream_line
-from losskit.engines.cpu.math import EXACT, NAMES, bitcast, inlined, scalar
-from losskit.engines.cpu.store import C_LIBRARY, UNUSED, Code
-from losskit.engines.cpu.transpose import turn_square
-from losskit.engines.language import bind, identity
+from losskit.engines.cpu.core import loops
+from losskit.engines.cpu.core.context import FINISH
+from losskit.engines.cpu.core.half import HALF
+from losskit.engines.cpu.core.math import EXACT, NAMES, bitcast, inlined, scalar
+from losskit.engines.cpu.core.store import C_LIBRARY, UNUSED, Code
+from losskit.engines.language import bind
 
 SUMS = EXACT | {"reassoc"}  # only for loops that accumulate; their formulas keep the flags they were compiled with
 
@@ -149,6 +146,20 @@ def instance(function: Callable[..., Any], names: dict[str, Any], flags: set[str
     return found
 
 
+@cache
+def _unrolled(source: str) -> FunctionType:
+    scope: dict[str, Any] = {}
+    exec(source, scope)
+    return scope["unrolled"]  # type: ignore[no-any-return]
+
+
+def unrolled(name: str, arguments: str, lines: Iterable[str], result: Iterable[str] = ()) -> FunctionType:
+    """A part of a loop that does the same for each of several operands, which no array can hold, for each has its own type: its lines, and a tuple."""
+    given = "".join(f"{each}, " for each in result)
+    body = "".join(f"    {line}\n" for line in (*lines, f"return ({given})"))
+    return _unrolled(f"def unrolled({arguments}):\n{body}")
+
+
 def compiled(loop: Callable[..., Any], names: dict[str, Any], signature: Any) -> Code:
     """A loop over its table of names, as a C function."""
     assert isinstance(loop, FunctionType)
@@ -186,161 +197,12 @@ def shared_names(real: Any) -> dict[str, Any]:
     return constants | tools | dict(float64=np.float64, int64=np.int64, REAL=real, ITEM=item, ROW=loops.BLOCK * item)
 
 
-def elementwise(
-    formula: Callable[..., Any],
-    params: int,
-    field: bool,
-    factored: bool,
-    staged: bool,
-    input: torch.dtype,
-    target: torch.dtype,
-    forward: bool,
-    each: bool,
-    grad_input: bool,
-    grad_target: bool,
-) -> Code:
-    """`loops.loop` for one formula, one pair of dtypes and one set of outputs."""
-    dtype = real_dtype(input)
-    real = NUMPY_REAL[dtype]
-    names = shared_names(real)
-    stored_x, stored_t = STORED[input][0], STORED[target][0]
-    types_read = dict(X_TYPE=real, T_TYPE=real) if staged else dict(X_TYPE=stored_x, T_TYPE=stored_t)
-    names |= types_read | dict(INPUT=stored_x, TARGET=stored_t, write_x=writer(input), write_t=writer(target))
-    names |= dict(X_ITEM=input.itemsize, T_ITEM=target.itemsize, GX_ITEM=input.itemsize, GT_ITEM=target.itemsize)
-    names |= dict(FORWARD=forward, EACH=each, OUT_X=grad_input, OUT_T=grad_target, FACTORED=factored, STAGED=staged)
-    names["stack"] = stack_memory(loops.ROWS_OF_SCRATCH * loops.BLOCK * names["ITEM"])
-    stored = (dtype, dtype) if staged else (input, target)
-    reads = dict(read_x=reader(stored[0], real), read_t=reader(stored[1], real), FIELD=field)
-    parts = split(formula)
-    names["SPLIT"] = parts is not None
-    head, tail = parts or (formula, formula)
-    for name, part, late in (("head", head, False), ("point", tail, parts is not None)):
-        names[name] = instance(loops.point, reads | dict(formula=bound(part, real), AHEAD=late))
-    names["params"] = instance(loops.PARAMETERS[params], names)
-    names["gather_blocks"] = instance(loops.gather_blocks, names)
-    names["block_sum"] = instance(loops.block_sum, names, SUMS)
-    return compiled(loops.loop, names, LOOP)
-
-
 def finish(dtype: torch.dtype) -> Code:
     """`loops.finish` for one dtype."""
-    return compiled(loops.finish, shared_names(NUMPY_REAL[dtype]), LOOP)
+    return compiled(loops.finish, shared_names(NUMPY_REAL[dtype]) | FINISH.places, LOOP)
 
 
 def gather(dtype: torch.dtype, real: torch.dtype) -> Code:
     """`loops.gather` for one stored dtype."""
     number = NUMPY_REAL[real]
     return compiled(loops.gather, shared_names(number) | dict(STORAGE=STORED[dtype][0], read=reader(dtype, number)), GATHER)
-
-
-key_of, key_64 = bitcast(types.float32, types.int32, ir.IntType(32)), bitcast(types.float64, types.int64, ir.IntType(64))
-of_key, of_key_64 = bitcast(types.int32, types.float32, ir.FloatType()), bitcast(types.int64, types.float64, ir.DoubleType())
-
-
-def ordered(real: Any, integer: Any, to_bits: Any, from_bits: Any) -> tuple[Any, Any]:
-    """(key, from_key): numbers as integers of the same order; NaN is the largest."""
-    shift, low = integer(8 * np.dtype(integer).itemsize - 1), integer(np.iinfo(integer).max)
-
-    @scalar
-    def key(x):
-        i = to_bits(x)
-        return integer(i ^ ((i >> shift) & low))
-
-    @scalar
-    def from_key(i):
-        return from_bits(integer(i ^ ((i >> shift) & low)))
-
-    return key, from_key
-
-
-KEYS = {torch.float32: ordered(np.float32, np.int32, key_of, of_key), torch.float64: ordered(np.float64, np.int64, key_64, of_key_64)}
-
-
-def row_names(
-    formula: Callable[..., Any], params: int, link: Callable[..., Any] | None, input: torch.dtype, label: torch.dtype, factor: torch.dtype
-) -> dict[str, Any]:
-    """The names of the loops of the rows pattern."""
-    dtype = real_dtype(input)
-    real = NUMPY_REAL[dtype]
-    table = NAMES[np.dtype(real).name]
-    item = np.dtype(real).itemsize
-    names: dict[str, Any] = {name: value for name, value in vars(row_loops).items() if name.isupper() and isinstance(value, int)}
-    names |= dict(view=view, real_of=real_of, min=min, max=max, range=range, float64=np.float64, int64=np.int64, int32=np.int32, uint8=np.uint8)
-    names |= dict(REAL=real, REAL_ITEM=item, ROW=row_loops.MAX_WIDTH * item, ITEM=input.itemsize, STORED=STORED[input][0], LABEL=STORED[label][0])
-    names |= dict(
-        FACTOR_TYPE=STORED[factor][0],
-        FACTOR_ITEM=factor.itemsize,
-        LABEL_ITEM=label.itemsize,
-        read_factor=reader(factor, real),
-        read=reader(input, real),
-        write=writer(input),
-    )
-    names |= dict(ZERO=real(0), ONE=real(1), INFINITY=real(np.inf), LARGEST=np.finfo(real).max, key=KEYS[dtype][0], from_key=KEYS[dtype][1])
-    names |= dict(exp_neg=table["exp_neg"], log1p=table["log1p"], formula=bound(formula, real))
-    names["STRAIGHT"] = link is None and input is dtype  # the scores are what lies in memory
-    names |= dict(prefetch=prefetch, stream=stream_line(real), settle=settle)
-    names["bound"] = bound(link or identity, real)
-    names["params"] = instance(loops.PARAMETERS[params], names)
-    for part in (
-        row_loops.link,
-        row_loops.score,
-        row_loops.link_slope,
-        row_loops.bent,
-        row_loops.scores,
-        row_loops.point,
-        row_loops.points,
-        row_loops.bend,
-        row_loops.spend,
-        row_loops.send,
-        row_loops.keep,
-        row_loops.spend_kept,
-        row_loops.labels_of,
-    ):
-        names[part.__name__] = instance(part, names)
-    names["give"] = instance(row_loops.give, names, SUMS)
-    names["exponentials"] = instance(row_loops.exponentials, names, SUMS)
-    return names
-
-
-def bundles(*variant: Any) -> Code:
-    """`row_loops.bundles` for one formula and one triple of dtypes."""
-    names = row_names(*variant)
-    names["stack"] = stack_memory((row_loops.TILE + row_loops.TILE_ROWS * row_loops.MAX_WIDTH) * names["REAL_ITEM"])
-    return compiled(row_loops.bundles, names, LOOP)
-
-
-def long_rows(*variant: Any) -> Code:
-    """`row_loops.long_rows` for one formula and one triple of dtypes."""
-    names = row_names(*variant)
-    names["stack"] = stack_memory(2 * row_loops.ROW_BLOCK * names["REAL_ITEM"])
-    return compiled(row_loops.long_rows, names, LOOP)
-
-
-def squares(names: dict[str, Any]) -> dict[str, Any]:
-    """How short rows are transposed."""
-    real = names["REAL"]
-    return dict(turn_square=turn_square(real), turn_scores=turn_square(real, capped=names["STRAIGHT"]), SQUARE=row_loops.LINE // names["REAL_ITEM"])
-
-
-def tiles(planes: bool, *variant: Any) -> Code:
-    """`tile_loops.tiles`, with classes apart in memory (`planes`) or next to each other."""
-    names = row_names(*variant)
-    names |= squares(names)
-    names["leave"] = instance(tile_loops.leave, names)
-    walk = (
-        (tile_loops.load_planes, tile_loops.store_planes, tile_loops.ask_planes)
-        if planes
-        else (tile_loops.load_rows, tile_loops.store_rows, tile_loops.ask_rows)
-    )
-    names |= zip(("load_tile", "store_tile", "ask_ahead"), (instance(part, names) for part in walk), strict=True)
-    names |= dict(right_labels=instance(tile_loops.right_labels, names))
-    names["stack"] = stack_memory((row_loops.TILE + row_loops.TILE_ROWS * row_loops.MAX_WIDTH + 2 * row_loops.FLAT) * names["REAL_ITEM"])
-    return compiled(tile_loops.tiles, names, LOOP)
-
-
-def census(label: torch.dtype, factor: torch.dtype, real: torch.dtype) -> Code:
-    """`row_loops.census` for one pair of dtypes."""
-    number = NUMPY_REAL[real]
-    names = shared_names(number) | {name: value for name, value in vars(row_loops).items() if name.isupper() and isinstance(value, int)}
-    names |= dict(LABEL=STORED[label][0], FACTOR_TYPE=STORED[factor][0], read_factor=reader(factor, number), ZERO=number(0))
-    return compiled(row_loops.census, names, LOOP)

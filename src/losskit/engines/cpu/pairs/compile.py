@@ -7,27 +7,12 @@ import numpy as np
 import torch
 
 from losskit.engines.call import real_dtype
-from losskit.engines.cpu import loops, pair_loops
-from losskit.engines.cpu.box_compiler import FORMS
-from losskit.engines.cpu.compiler import (
-    LOOP,
-    NUMPY_REAL,
-    STORED,
-    SUMS,
-    bound,
-    compiled,
-    instance,
-    key_64,
-    key_of,
-    of_key,
-    of_key_64,
-    reader,
-    real_of,
-    stack_memory,
-    view,
-    writer,
-)
-from losskit.engines.cpu.store import Code
+from losskit.engines.cpu.boxes.compile import FORMS
+from losskit.engines.cpu.core import loops
+from losskit.engines.cpu.core.compiler import LOOP, NUMPY_REAL, STORED, SUMS, bound, compiled, instance, reader, real_of, stack_memory, view, writer
+from losskit.engines.cpu.core.order import key_64, key_of, of_key, of_key_64
+from losskit.engines.cpu.core.store import Code
+from losskit.engines.cpu.pairs import loops as pair_loops
 
 
 def shared(form: str, apart: torch.dtype, one: torch.dtype) -> dict[str, Any]:

@@ -6,10 +6,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from losskit.engines.cpu import ranked_loops, row_loops, tile_loops
-from losskit.engines.cpu.compiler import LOOP, compiled, instance, reader, row_names, stack_memory
-from losskit.engines.cpu.math import NAMES, bits, from_bits
-from losskit.engines.cpu.store import Code
+from losskit.engines.cpu.core.compiler import LOOP, compiled, instance, reader, stack_memory
+from losskit.engines.cpu.core.math import NAMES, bits, from_bits
+from losskit.engines.cpu.core.store import Code
+from losskit.engines.cpu.ranked import loops as ranked_loops
+from losskit.engines.cpu.rows import loops as row_loops
+from losskit.engines.cpu.rows import tiles as tile_loops
+from losskit.engines.cpu.rows.compile import row_names
 
 
 def nothing(nll, hit, miss, spread, lse, weight):

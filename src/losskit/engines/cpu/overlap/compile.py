@@ -5,10 +5,15 @@ from typing import Any
 
 import torch
 
-from losskit.engines.cpu import loops, overlap_loops, overlap_points, row_loops, tile_loops
-from losskit.engines.cpu.compiler import LOOP, SUMS, compiled, instance, reader, row_names, squares, stack_memory, writer
-from losskit.engines.cpu.math import NAMES
-from losskit.engines.cpu.store import Code
+from losskit.engines.cpu.core import loops
+from losskit.engines.cpu.core.compiler import LOOP, SUMS, compiled, instance, reader, stack_memory, writer
+from losskit.engines.cpu.core.math import NAMES
+from losskit.engines.cpu.core.store import Code
+from losskit.engines.cpu.overlap import loops as overlap_loops
+from losskit.engines.cpu.overlap import points as overlap_points
+from losskit.engines.cpu.rows import loops as row_loops
+from losskit.engines.cpu.rows import tiles as tile_loops
+from losskit.engines.cpu.rows.compile import row_names, squares
 
 
 def shared(number: bool, formula: Callable[..., Any] | None, params: int, squared: bool, *dtypes: torch.dtype) -> dict[str, Any]:

@@ -7,9 +7,10 @@ import numpy as np
 import torch
 
 from losskit.engines.call import real_dtype
-from losskit.engines.cpu import box_loops, loops
-from losskit.engines.cpu.compiler import LOOP, NUMPY_REAL, STORED, SUMS, bound, compiled, instance, reader, shared_names, stack_memory, writer
-from losskit.engines.cpu.store import Code
+from losskit.engines.cpu.boxes import loops as box_loops
+from losskit.engines.cpu.core import loops
+from losskit.engines.cpu.core.compiler import LOOP, NUMPY_REAL, STORED, SUMS, bound, compiled, instance, reader, shared_names, stack_memory, writer
+from losskit.engines.cpu.core.store import Code
 
 FORMS = {
     4: {

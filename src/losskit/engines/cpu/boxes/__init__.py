@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from losskit.engines.call import Boxes, Results, real_dtype
-from losskit.engines.cpu import gradients, store
-from losskit.engines.cpu.box_loops import CHUNK, MAX_PARAMS
-from losskit.engines.cpu.elementwise import SCALARS, finish_kernel
-from losskit.engines.cpu.memory import empty_like
-from losskit.engines.cpu.threads import BODY, parallel_for
+from losskit.engines.cpu.boxes.loops import CHUNK, MAX_PARAMS
+from losskit.engines.cpu.core import gradients, store
+from losskit.engines.cpu.core.memory import empty_like
+from losskit.engines.cpu.core.threads import BODY, parallel_for
+from losskit.engines.cpu.core.total import SCALARS, add_up
 from losskit.engines.language import fingerprint
 
 CONTEXT = struct.Struct(f"=11q{1 + MAX_PARAMS}d")
@@ -25,12 +25,12 @@ PADDING = tuple((0.0,) * (MAX_PARAMS - k) for k in range(MAX_PARAMS + 1))
 
 @cache
 def kernel(formula: Callable[..., Any], *variant: Any) -> Any:
-    """The loop for a formula and a variant (the arguments of `box_compiler.boxes`), as a C function (begin, end, context)."""
+    """The loop for a formula and a variant (the arguments of `compile.boxes`), as a C function (begin, end, context)."""
 
     def build() -> store.Code:
-        from losskit.engines.cpu import box_compiler
+        from losskit.engines.cpu.boxes import compile
 
-        return box_compiler.boxes(formula, *variant)
+        return compile.boxes(formula, *variant)
 
     label = f"boxes_{formula.__module__.rpartition('.')[2]}_{formula.__name__}"
     return BODY(store.function(label, repr(variant).encode() + fingerprint(formula), build))
@@ -38,16 +38,16 @@ def kernel(formula: Callable[..., Any], *variant: Any) -> Any:
 
 def run(
     call: Boxes,
-    x: Tensor,
-    t: Tensor,
+    operands: tuple[Tensor, ...],
     *,
     scale: float = 1.0,
     incoming: Tensor | None = None,
     each: bool = False,
-    grad_input: bool = False,
-    grad_target: bool = False,
+    wants: tuple[bool, ...] = (),
 ) -> Results:
     """One pass: the sum of the losses times `scale`, the loss of `each` pair if asked, and gradients (times `incoming` if given: then no values)."""
+    x, t = operands
+    grad_input, grad_target = wants or (False, False)
     formula, params, form, factor = call
     real, numbers = real_dtype(x.dtype), x.shape[-1]
     if incoming is not None:
@@ -71,10 +71,10 @@ def run(
         run_loop(0, 1, context)  # of no boxes, too: the sum is 0
     else:
         parallel_for(0, chunks, 1, run_loop, context)
-        finish_kernel(real)(0, chunks, context)
+        add_up(real, parts.data_ptr(), chunks, scale, total.data_ptr())
     if scale == 0.0:
         gradients.zero(gx, gt)
-    return Results(total if incoming is None else None, value, gx if grad_input else None, gt)
+    return Results(total if incoming is None else None, value, (gx if grad_input else None, gt))
 
 
 rescaled = partial(gradients.rescaled, run)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from losskit.engines.cpu import store
+from losskit.engines.cpu.core import store
 
 
 @cache
@@ -21,7 +21,7 @@ def gather_kernel(dtype: torch.dtype, real: torch.dtype) -> int:
     """The address of the loop that gathers a stored dtype."""
 
     def build() -> store.Code:
-        from losskit.engines.cpu import compiler
+        from losskit.engines.cpu.core import compiler
 
         return compiler.gather(dtype, real)
 

@@ -8,7 +8,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from losskit.engines.cpu.row_loops import LINE
+from losskit.engines.cpu.rows.loops import LINE
 
 
 @cache

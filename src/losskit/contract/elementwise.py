@@ -1,0 +1,175 @@
+"""The contract for elements: an input, a target of its shape, and whatever else the formula takes. What all patterns share is in `reduce.py`."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from losskit.contract import checks, labels, reduce, tensors
+from losskit.contract.checks import Numbers, Reduction
+from losskit.contract.reduce import Normalizer
+from losskit.engines import dispatch
+from losskit.engines.call import Call
+from losskit.engines.dispatch import EngineName
+from losskit.engines.language import derivatives
+from losskit.engines.torch.elementwise import combined
+
+NOWHERE: Mapping[str, str] = {}
+
+
+class Operand(NamedTuple):
+    """One more argument of a formula that is a tensor: one number per element, per item, per class, or one in all.
+
+    `range` says in words which numbers it may hold, where not all: "> 0" or ">= 0". The formula gives NaN for others (`positive`, `non_negative`), and the contract
+    then says where. `weight`: a setting like a class weight, whose numbers must be finite where they count.
+    """
+
+    name: str
+    value: Numbers
+    range: str = ""
+    weight: bool = False
+
+
+def elementwise(
+    formula: Callable[..., Any],
+    input: Tensor,
+    target: Tensor,
+    params: tuple[float, ...],
+    *,
+    mask: Tensor | None,
+    sample_weight: Tensor | None,
+    normalizer: Normalizer | None,
+    reduction: Reduction,
+    weight: Numbers | None = None,
+    operands: Sequence[Operand] = (),
+    unit: Mapping[str, str] = NOWHERE,
+    mass: bool = False,
+    ignore_index: int | None = None,
+    missing: float | None = None,
+) -> Tensor:
+    """An elementwise loss under the contract. The formula takes a number of the input, of the target, of each of `operands`, then `params`.
+
+    `weight` multiplies the losses but not the denominator (as torch's argument of that name); `unit` names the arguments that must lie in [0, 1], with a hint each:
+    the formula gives NaN for what does not, and the range is checked only after a NaN has appeared. `mass` makes the sum of the targets, at least 1, the
+    denominator in place of the count. Elements whose target is `ignore_index`, or `missing`, are absent.
+    """
+    reduce.check(reduction, normalizer)
+    checks.pair(input, target)
+    if ignore_index is not None or missing is not None:
+        if mask is not None:
+            checks.mask(mask, input)
+        mask = labels.present(target, ignore_index, missing, mask)
+    factors: tuple[Tensor, ...] = ()
+    numbers: tuple[Tensor, ...] = (input, target)
+    if mask is not None or sample_weight is not None or weight is not None:
+        sample_weight = tensors.widened(sample_weight) if isinstance(sample_weight, Tensor) else sample_weight
+        factors = _factors(input, mask, sample_weight, weight, reduction == "mean" and normalizer is None)
+    for place, operand in enumerate(operands):
+        numbers = (*numbers, _checked(operand, input, mask, derivatives(formula) > place + 2 if needs_gradient(operand.value) else True))
+    if mass and reduction != "mean":
+        raise ValueError(f'normalizer replaces the denominator of reduction="mean", but reduction is {reduction!r}: divide the result instead')
+    engine, _ = dispatch.choice(numbers, factors)
+    numbers, call = tensors.all_lasting(numbers, Call(formula, params, factors))
+    scale: float | Tensor | None = None if reduction == "none" else 1.0
+    if reduction == "mean":
+        scale = _scale(engine, input, target, mask, sample_weight, normalizer, mass)
+    result, _ = reduce.run("elementwise", engine, call, numbers, scale)
+    if (unit or operands) and reduce.nan_seen(engine, input, result):
+        counts = combined(factors, torch.float64) != 0 if factors else None
+        named = {"input": input, "target": target}
+        checks.in_unit(unit, [named[name].detach() for name in unit], counts)
+        for operand, x in zip(operands, numbers[2:], strict=True):
+            if operand.range:
+                checks.in_range(operand.name, x, operand.range, input, counts)
+    return result
+
+
+def needs_gradient(value: object) -> bool:
+    """Whether a tensor asks for a gradient."""
+    return isinstance(value, Tensor) and value.requires_grad and torch.is_grad_enabled()
+
+
+def _checked(operand: Operand, input: Tensor, mask: Tensor | None, differentiable: bool) -> Tensor:
+    """The operand as a tensor that broadcasts to the input."""
+    x = labels.class_vector(operand.name, operand.value, input)
+    if operand.weight:
+        checks.weights(operand.name, x, input, mask)
+    else:
+        checks.broadcastable(operand.name, x, input)
+        if not x.is_floating_point():
+            raise TypeError(f"{operand.name} must be a floating-point tensor, got {x.dtype}: try {operand.name}.float()")
+    if x.dtype is torch.float64 and input.dtype is not torch.float64 and operand.weight:
+        _check_range(operand.name, x)
+    if not differentiable:
+        raise ValueError(f"{operand.name} must not require a gradient, none is defined for it: try {operand.name}.detach()")
+    return x
+
+
+def _factors(input: Tensor, mask: Tensor | None, sample_weight: Tensor | None, weight: Numbers | None, summed: bool) -> tuple[Tensor, ...]:
+    """The checked factors, the mask first."""
+    if mask is not None:
+        checks.mask(mask, input)
+    own = None if weight is None else labels.class_vector("weight", weight, input)
+    for name, x in (("sample_weight", sample_weight), ("weight", own)):
+        if x is not None:
+            checks.weights(name, x, input, mask, summed=summed and x is sample_weight)
+            if x.dtype is torch.float64 and input.dtype is not torch.float64:
+                _check_range(name, x)
+    return tuple(x for x in (mask, sample_weight, own) if x is not None)
+
+
+def _check_range(name: str, x: Tensor) -> None:
+    """float64 weights of a loss in float32 must still be numbers there."""
+    if checks.readable(x):
+        narrow = x.detach().float()
+        if bool(((narrow == 0) & (x != 0) | narrow.isinf()).any()):
+            raise ValueError(f"{name} holds float64 numbers beyond the range of float32, which the loss is computed in: try {name} / {name}.max()")
+
+
+def count(x: Any, t: Any) -> Any:
+    """1 per item."""
+    return 1.0, 0.0, 0.0
+
+
+def positives(x: Any, t: Any) -> Any:
+    """The target itself: its sum over 0/1 labels is the number of positives."""
+    return t, 0.0, 0.0
+
+
+def _scale(
+    engine: EngineName,
+    input: Tensor,
+    target: Tensor,
+    mask: Tensor | None,
+    sample_weight: Tensor | None,
+    normalizer: Normalizer | None,
+    mass: bool,
+) -> float | Tensor:
+    """One over the denominator of "mean"; 0 where that is 0, for then nothing is left to count."""
+    denominator: float | Tensor
+    if normalizer is not None:
+        denominator = checks.normalizer(normalizer, input)
+    elif not mass and mask is None and sample_weight is None:
+        return 1.0 / max(input.numel(), 1)  # of no items the sum is 0, whatever it is divided by
+    else:
+        factors = tuple(x for x in (mask, sample_weight) if x is not None)
+        denominator = _denominator(engine, input, target, factors, mass)
+    return reduce.scale_of(engine, input, denominator)
+
+
+def _denominator(engine: EngineName, input: Tensor, target: Tensor, factors: tuple[Tensor, ...], mass: bool) -> Tensor:
+    """The weights of the items that count, summed; or, weighted likewise, their targets, at least 1."""
+    total: Tensor
+    if engine != "torch":
+        with torch.no_grad():
+            call = Call(positives if mass else count, (), factors)
+            total = dispatch.pattern(engine, "elementwise").run(call, (input.detach(), target.detach())).total
+    else:  # weights that require a gradient get that of the denominator too
+        real = torch.float64 if input.dtype is torch.float64 else torch.float32
+        each = torch.ones((), dtype=real, device=input.device) if not mass else target.detach().to(real)
+        if factors:
+            factor = combined(factors, real)
+            each = torch.where(factor != 0, each * factor, 0.0)
+        total = each.expand(input.shape).sum()
+    return total.clamp(min=1.0) if mass else total

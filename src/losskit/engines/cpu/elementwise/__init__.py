@@ -1,0 +1,127 @@
+"""The elementwise pattern on the CPU: one pass reads the operands, sums the loss and writes the gradients that are wanted.
+
+Floor: the bytes of operands and gradients, each once. Operands that lie in memory as the output does are read in place (the common case: nothing but the formula
+stands between load and store); of any other, and of factors, a block is first gathered into scratch.
+
+Every sum runs over fixed chunks in a fixed order, in float64: the result has the same bits for any number of threads. So does the gradient of an operand that is
+one number in all.
+"""
+
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from losskit.engines.call import Call, Results, sum_to
+from losskit.engines.cpu.core import gradients, store
+from losskit.engines.cpu.core.loops import CHUNK
+from losskit.engines.cpu.core.memory import empty_like
+from losskit.engines.cpu.core.threads import BODY, parallel_for
+from losskit.engines.cpu.core.total import SCALARS, add_up
+from losskit.engines.cpu.core.walk import operand_table
+from losskit.engines.cpu.elementwise.loops import CONTEXT
+from losskit.engines.language import fingerprint, reads
+from losskit.engines.layout import is_dense, same_layout
+
+GATHERED, WANTED, SUMMED = 1, 2, 4  # how a loop treats an operand: read from scratch; its gradient is asked for; it is one number in all
+
+
+@cache
+def kernel(formula: Callable[..., Any], *variant: Any) -> Any:
+    """The loop for a formula and a variant (the arguments of `compile.elementwise`), as a C function (begin, end, context)."""
+
+    def build() -> store.Code:
+        from losskit.engines.cpu.elementwise import compile
+
+        return compile.elementwise(formula, *variant)
+
+    label = f"elementwise_{formula.__module__.rpartition('.')[2]}_{formula.__name__}"
+    return BODY(store.function(label, repr(variant).encode() + fingerprint(formula), build))
+
+
+def run(
+    call: Call, operands: tuple[Tensor, ...], *, scale: float = 1.0, incoming: Tensor | None = None, each: bool = False, wants: tuple[bool, ...] = ()
+) -> Results:
+    """One pass: the sum of the losses times `scale`, the loss of `each` element if asked, and the gradients that are wanted (times `incoming` if given: then no
+    values).
+    """
+    formula, params, factors = call
+    x, forward = operands[0], incoming is None
+    real = torch.float64 if x.dtype is torch.float64 else torch.float32
+    if incoming is not None:
+        factors = (*factors, incoming)
+    anchor = value = empty_like(x, real) if each else None
+    total = torch.empty_like(SCALARS[real])
+    modes, written, addresses, straight, ones = [], [], [], not factors, 0
+    for y, wanted in zip(operands, wants or (False,) * len(operands), strict=True):
+        mode, buffer = 0, None
+        whole = y.shape == x.shape
+        if wanted:
+            mode = WANTED
+            if y.numel() == 1 and not whole:
+                mode, ones = WANTED | SUMMED, ones + 1
+            else:
+                buffer = empty_like(x, y.dtype if whole else real)
+                anchor = buffer if anchor is None else anchor
+        straight = straight and whole and y.is_contiguous()
+        modes.append(mode)
+        written.append(buffer)
+        addresses.append(0 if buffer is None else buffer.data_ptr())
+    table, rows, width = None, 0, 0
+    if not straight:
+        anchor = x if anchor is None else anchor
+        dense = is_dense(anchor)
+        apart = [
+            y if seen and not (dense and y.shape == x.shape and same_layout(y, anchor)) else None
+            for y, seen in zip(operands, reads(formula, len(operands)), strict=True)
+        ]
+        modes = [mode if y is None else mode | GATHERED for mode, y in zip(modes, apart, strict=True)]
+        if factors or any(y is not None for y in apart):
+            table = operand_table(anchor, (*apart, *factors), real)
+            rows, width = table.shape
+    run_loop = kernel(formula, len(params), tuple([y.dtype for y in operands]), tuple(modes), bool(factors), forward, each)
+    n = x.numel()
+    chunks = (n + CHUNK - 1) // CHUNK or 1  # of no elements, too: the sum is 0
+    parts = torch.empty(chunks, dtype=torch.float64, device="cpu") if chunks > 1 else None
+    sums = torch.empty((ones, chunks), dtype=torch.float64, device="cpu") if ones else None
+    context = CONTEXT.pack(
+        value=0 if value is None else value.data_ptr(),
+        parts=0 if parts is None else parts.data_ptr(),
+        out=total.data_ptr(),
+        n=n,
+        chunks=chunks,
+        summed=0 if sums is None else sums.data_ptr(),
+        table=0 if table is None else table.ctypes.data,
+        rows=rows,
+        width=width,
+        scale=scale,
+        params=params,
+        operands=[y.data_ptr() for y in operands],
+        gradients=addresses,
+    )
+    if parts is None:
+        run_loop(0, 1, context)
+    else:
+        parallel_for(0, chunks, 1, run_loop, context)
+        if forward:
+            add_up(real, parts.data_ptr(), chunks, scale, total.data_ptr())
+    if scale == 0.0:
+        gradients.zero(*written)
+    if wants and (ones or any(y.shape != x.shape for y in operands)):
+        added = iter(()) if sums is None else iter(sums)
+        written = [_gathered_in(y, mode, g, added, scale) for y, mode, g in zip(operands, modes, written, strict=True)]
+    return Results(total if forward else None, value, tuple(written))
+
+
+def _gathered_in(y: Tensor, mode: int, written: Tensor | None, added: Any, scale: float) -> Tensor | None:
+    """The gradient of an operand in its own shape: the chunks' sums added up, or the elements' gradients where one number serves several."""
+    if mode & SUMMED:
+        parts, total = next(added), torch.empty(y.shape, dtype=torch.float64, device="cpu")
+        add_up(torch.float64, parts.data_ptr(), parts.numel(), scale, total.data_ptr())
+        return total.to(y.dtype)
+    return written if written is None or written.shape == y.shape else sum_to(written, y)
+
+
+rescaled = partial(gradients.rescaled, run)
