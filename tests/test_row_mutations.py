@@ -14,7 +14,7 @@ from test_mutations import mutant
 
 import losskit
 from losskit.contract import distributions as soft_contract
-from losskit.contract import labels
+from losskit.contract import labels, reduce
 from losskit.contract import rows as contract
 from losskit.contract.registry import LOSSES
 from losskit.engines.torch import distributions as soft_plain
@@ -145,22 +145,22 @@ def test_broken_positions_of_distribution_focal_are_noticed(
 
 
 def mask_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = contract.item_factor
-    monkeypatch.setattr(contract, "item_factor", lambda target, mask, *rest: original(target, None, *rest))
+    original = reduce.item_factor
+    monkeypatch.setattr(reduce, "item_factor", lambda target, mask, *rest: original(target, None, *rest))
 
 
 def mask_inverted(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = contract.item_factor
-    monkeypatch.setattr(contract, "item_factor", lambda target, mask, *rest: original(target, None if mask is None else ~mask, *rest))
+    original = reduce.item_factor
+    monkeypatch.setattr(reduce, "item_factor", lambda target, mask, *rest: original(target, None if mask is None else ~mask, *rest))
 
 
 def sample_weight_squared(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = contract.item_factor
+    original = reduce.item_factor
 
     def broken(target: Any, mask: Any, weight: Any, real: Any) -> Any:
         return original(target, mask, None if weight is None else weight**2, real)
 
-    monkeypatch.setattr(contract, "item_factor", broken)
+    monkeypatch.setattr(reduce, "item_factor", broken)
 
 
 def class_weights_not_in_the_denominator(monkeypatch: pytest.MonkeyPatch) -> None:

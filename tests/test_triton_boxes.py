@@ -269,7 +269,10 @@ def test_only_what_is_wanted_is_written_and_the_same_every_time():
     weighed = engine.run(PLAIN, (a, b), incoming=incoming, wants=(False, True))
     one = engine.run(PLAIN, (a, b), incoming=torch.tensor(0.5).expand(incoming.shape), wants=(True, False))
     assert (
-        full.total.equal(again.total) and full.total.equal(bare.total) and full.gradients[1].equal(again.gradients[1]) and full.gradients[0].equal(one.gradients[0])
+        full.total.equal(again.total)
+        and full.total.equal(bare.total)
+        and full.gradients[1].equal(again.gradients[1])
+        and full.gradients[0].equal(one.gradients[0])
     )
     assert (full.value, each.total, bare.value, *each[3:], *weighed[:2], weighed.gradients[0], *one[:2], one.gradients[1]) == (None,) * 11
     assert each.value.shape == (len(a),) and weighed.gradients[1][3].eq(0).all() and full.gradients[1][3].ne(0).any()

@@ -85,6 +85,7 @@ def main(name: str) -> int:
     import torch
     from triton.backends.compiler import GPUTarget
 
+    from losskit.engines.language import derivatives
     from losskit.engines.triton import elementwise as engine
 
     n = 4096

@@ -390,7 +390,10 @@ def test_layouts(name):
         if items and t.shape != (0,):
             factor = torch.rand(items[::-1]).permute(*range(len(items))[::-1])
             agree(case._replace(call=case.call._replace(factor=factor)), lying, t.transpose(0, -1).contiguous().transpose(0, -1))
-    assert engine.run(every(5)["js"].call, (torch.zeros(2, 5).T.contiguous().T, torch.ones(1, 5).expand(2, 5)), wants=(False, True)).gradients[1].shape == (2, 5)
+    assert engine.run(every(5)["js"].call, (torch.zeros(2, 5).T.contiguous().T, torch.ones(1, 5).expand(2, 5)), wants=(False, True)).gradients[1].shape == (
+        2,
+        5,
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
