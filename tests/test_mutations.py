@@ -152,7 +152,7 @@ def detached(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def half_precision_inside(monkeypatch: pytest.MonkeyPatch) -> None:
     original = plain.losses
-    monkeypatch.setattr(plain, "losses", lambda call, *operands: original(call, *operands).to(x.dtype))
+    monkeypatch.setattr(plain, "losses", lambda call, *operands: original(call, *operands).to(operands[0].dtype))
 
 
 def target_broadcast(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from losskit.engines.cpu.core import compiler, files, store
-from losskit.engines.cpu.core.threads import BODY
 from losskit.engines.cpu.core.context import FINISH
+from losskit.engines.cpu.core.threads import BODY
 
 resource = pytest.importorskip("resource", reason="owners and modes are POSIX's")
 

@@ -1,0 +1,148 @@
+"""The one place that knows none / sum / mean, denominators, and what happens when nothing is left to count; and how a call runs on an engine.
+
+A loss made of PyTorch operations obeys the contract with `items`: it computes one loss per item, and everything else is here.
+"""
+
+import math
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from losskit.contract import checks, tensors
+from losskit.contract.checks import REDUCTIONS, Reduction
+from losskit.engines import dispatch, fused
+from losskit.engines.call import Results, real_dtype
+from losskit.engines.dispatch import EngineName
+from losskit.engines.torch import boxes, distributions, elementwise, pairs, rows
+from losskit.engines.torch.elementwise import combined
+
+Normalizer = float | Tensor
+Pattern = Literal["elementwise", "rows", "distributions", "boxes", "pairs"]
+PLAIN: dict[Pattern, ModuleType] = {"elementwise": elementwise, "rows": rows, "distributions": distributions, "boxes": boxes, "pairs": pairs}
+
+
+def check(reduction: Reduction, normalizer: Normalizer | None) -> None:
+    """The two arguments that say what becomes of the items' losses, and whether they go together."""
+    if reduction not in REDUCTIONS:
+        checks.one_of("reduction", reduction, REDUCTIONS)
+    if normalizer is not None and reduction != "mean":
+        raise ValueError(f'normalizer replaces the denominator of reduction="mean", but reduction is {reduction!r}: divide the result instead')
+
+
+def item_factor(target: Tensor, mask: Tensor | None, sample_weight: Tensor | None, real: torch.dtype, summed: bool, to: str = "target") -> Tensor | None:
+    """The checked mask, the weights, or their product, of the target's shape; None if there are none. `summed`: "mean" divides by the weights.
+
+    `to` names what they belong to, where there is no target.
+    """
+    if mask is None and sample_weight is None:
+        return None
+    if mask is not None:
+        checks.mask(mask, target, to)
+    if sample_weight is not None:
+        checks.weights("sample_weight", sample_weight, target, mask, to, summed)
+        sample_weight = tensors.widened(sample_weight)
+    given = tuple(tensors.lasting(x) for x in (mask, sample_weight) if x is not None)
+    return (given[0] if len(given) == 1 else combined(given, real)).expand(target.shape)
+
+
+def weight_of(factor: Tensor | None, count: int | Tensor, real: torch.dtype) -> float | Tensor:
+    """The denominator of "mean": how many items count, or their weights added up."""
+    return count if factor is None else combined((factor,), real).sum()
+
+
+def scale_of(engine: EngineName, input: Tensor, denominator: float | Tensor) -> float | Tensor:
+    """One over a denominator; 0 where that is 0, for then nothing is left to count."""
+    if isinstance(denominator, Tensor):
+        if engine == "cpu":
+            denominator = float(denominator)
+        else:
+            denominator = denominator.to(real_dtype(input.dtype))
+            empty = denominator == 0
+            inverse = 1.0 / torch.where(empty, 1.0, denominator)
+            return torch.where(empty, 0.0, torch.where(inverse == 0, math.nan, inverse))  # weights too large to add up are no reason to count nothing
+    if engine == "cpu" and denominator and not 1e-37 < abs(denominator) < 1e37 and input.dtype is not torch.float64:
+        raise ValueError(
+            f"the weights add up to {denominator:g}, beyond what float32 can divide by: multiply sample_weight by a constant, the mean stays the same"
+        )
+    if denominator:
+        return 1.0 / denominator
+    # the compiler looks at tensors only, see `with_scale`
+    return torch.zeros((), dtype=real_dtype(input.dtype), device=input.device) if torch.compiler.is_compiling() else 0.0
+
+
+NO_OPTIONS: Mapping[str, Any] = {}
+
+
+def run(
+    pattern: Pattern,
+    engine: EngineName,
+    call: Any,
+    operands: tuple[Tensor, ...],
+    scale: float | Tensor | None,
+    options: Mapping[str, Any] = NO_OPTIONS,
+    by_products: bool = False,
+) -> tuple[Tensor, Results | None]:
+    """One pass: the scaled sum, or without a scale one value per item, attached to the graph; and what else the pass found, if it was asked for."""
+    plain = PLAIN[pattern]
+    if engine == "torch":
+        result = plain.losses(call, *operands) if scale is None else plain.total(call, operands, scale)
+        return result, plain.by_products(call, *operands) if by_products else None
+    loops = dispatch.pattern(engine, pattern)
+    if torch.is_grad_enabled() and any([x.requires_grad for x in operands]):
+        found: list[Results] | None = [] if by_products else None
+        step = fused.Step(call, 1.0 if scale is None else scale, loops, plain, options, found)
+        result = fused.each(step, *operands) if scale is None else fused.total(step, *operands)
+        return result, found[0] if found else None
+    results = loops.run(call, operands, each=True, **options) if scale is None else loops.run(call, operands, scale=scale, **options)
+    return results.value if scale is None else results.total, results
+
+
+def nan_seen(engine: EngineName, input: Tensor, result: Tensor) -> bool:
+    """Whether a NaN came out, where looking forces no synchronisation: only then is an argument outside its range searched for."""
+    if engine != "cpu" and not checks.readable(input):
+        return False
+    return math.isnan(result.item() if not result.dim() else result.detach().sum().item())
+
+
+def items(
+    each: Tensor,
+    input: Tensor,
+    *,
+    mask: Tensor | None = None,
+    sample_weight: Tensor | None = None,
+    normalizer: Normalizer | None = None,
+    reduction: Reduction = "mean",
+    absent: Tensor | None = None,
+    to: str = "target",
+) -> Tensor:
+    """A loss made of PyTorch operations, under the contract: `each` holds one loss per item, with its graph; mask and weights broadcast to its shape.
+
+    An absent item (mask False, weight 0, or False in `absent`) adds exactly 0 to the value. Its gradient is 0 as well if `each` does not depend on what only absent
+    items hold: put a harmless number there first (`present`), for 0 times an infinite derivative is NaN.
+    """
+    check(reduction, normalizer)
+    factor = item_factor(each, mask, sample_weight, each.dtype, reduction == "mean" and normalizer is None, to)
+    if absent is not None:
+        factor = absent if factor is None else torch.where(absent, factor, torch.zeros((), dtype=factor.dtype, device=factor.device))
+    each = each if factor is None else torch.where(factor != 0, each * factor, 0.0)
+    return reduced(each, factor, input, normalizer=normalizer, reduction=reduction)
+
+
+def reduced(each: Tensor, weight: Tensor | None, input: Tensor, *, normalizer: Normalizer | None, reduction: Reduction, engine: EngineName = "torch") -> Tensor:
+    """none / sum / mean of items whose factors are multiplied in already; "mean" divides by the sum of `weight`."""
+    if reduction == "none":
+        return each
+    if reduction == "sum":
+        return elementwise.scaled_sum(each, 1.0)
+    scale = scale_of(engine, input, checks.normalizer(normalizer, input) if normalizer is not None else weight_of(weight, each.numel(), each.dtype))
+    if isinstance(scale, Tensor):
+        each = torch.where(scale != 0, each, 0.0)
+    return elementwise.scaled_sum(each, scale)
+
+
+def present(x: Tensor, counts: Tensor | None, instead: float) -> Tensor:
+    """`x` with a harmless number where an item is absent, so that no gradient reaches what it held."""
+    return x if counts is None else torch.where(counts, x, instead)

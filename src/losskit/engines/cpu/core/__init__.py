@@ -1,0 +1,1 @@
+"""What every pattern on the CPU stands on: compiling and keeping loops, threads, memory, half precision, mathematics."""

@@ -1,0 +1,31 @@
+"""Gradients that were computed in the forward pass, when the backward comes."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from losskit.engines.call import Results
+
+Gradients = tuple[Tensor | None, ...]
+
+
+def rescaled(
+    run: Callable[..., Results],
+    write_again: Callable[..., None],
+    given: Gradients | None,
+    incoming: Tensor,
+    call: Any,
+    operands: tuple[Tensor, ...],
+    scale: float | Tensor,
+    wants: tuple[bool, ...],
+) -> Gradients:
+    """The gradients of the scaled sum, times the incoming gradient: those `given` (a second backward makes them anew first) if the device finds it to be 1, else
+    computed again in their place.
+
+    Nobody waits for the device's answer, and half-precision gradients do not underflow before the product, the very thing loss scaling is there to prevent.
+    """
+    if given is None:
+        given = run(call, operands, scale=scale, wants=wants).gradients
+    write_again(call, operands, scale, incoming, given)
+    return given
