@@ -73,13 +73,13 @@ def pointwise(  # type: ignore[no-untyped-def]  # typed by Triton
     i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     live = i < n
     p = (tl.full((), p0, REAL), tl.full((), p1, REAL), tl.full((), p2, REAL), tl.full((), p3, REAL), tl.full((), p4, REAL))
-    arguments = p[:PARAMS]
-    for back in tl.static_range(COUNT):
-        k: tl.constexpr = COUNT - 1 - back
+    arguments = p[:0]
+    for k in tl.static_range(COUNT):
         y = tl.zeros((BLOCK,), REAL)
         if OPERANDS[k] is not None:
             y = tl.load(OPERANDS[k] + i, live, other=0).to(REAL)
-        arguments = (y,) + arguments  # noqa: RUF005  # what Triton can read
+        arguments = arguments + (y,)  # noqa: RUF005  # what Triton can read
+    arguments = arguments + p[:PARAMS]
     found = FORMULA(*arguments)
     value = found[0]
     w = weight.to(REAL)
