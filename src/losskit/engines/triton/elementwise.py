@@ -73,7 +73,7 @@ def pointwise(  # type: ignore[no-untyped-def]  # typed by Triton
     i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     live = i < n
     p = (tl.full((), p0, REAL), tl.full((), p1, REAL), tl.full((), p2, REAL), tl.full((), p3, REAL), tl.full((), p4, REAL))
-    arguments = p[:0]
+    arguments: Any = p[:0]
     for k in tl.static_range(COUNT):
         y = tl.zeros((BLOCK,), REAL)
         if OPERANDS[k] is not None:

@@ -3,7 +3,6 @@
 Floor: the bytes of both boxes, eight numbers (in space twelve), and of the gradient, four (six), each once. Every sum has a fixed order: the same bits for any number of threads.
 """
 
-import struct
 from collections.abc import Callable
 from functools import cache, partial
 from typing import Any
@@ -12,15 +11,13 @@ import torch
 from torch import Tensor
 
 from losskit.engines.call import Boxes, Results, real_dtype
-from losskit.engines.cpu.boxes.loops import CHUNK, MAX_PARAMS
+from losskit.engines.cpu.boxes.loops import CHUNK, CONTEXT
 from losskit.engines.cpu.core import gradients, store
+from losskit.engines.cpu.core.context import at
 from losskit.engines.cpu.core.memory import empty_like
 from losskit.engines.cpu.core.threads import BODY, parallel_for
 from losskit.engines.cpu.core.total import SCALARS, add_up
 from losskit.engines.language import fingerprint
-
-CONTEXT = struct.Struct(f"=11q{1 + MAX_PARAMS}d")
-PADDING = tuple((0.0,) * (MAX_PARAMS - k) for k in range(MAX_PARAMS + 1))
 
 
 @cache
@@ -62,9 +59,8 @@ def run(
     chunks = (n + CHUNK - 1) // CHUNK
     parts = torch.empty(chunks, dtype=torch.float64, device="cpu") if chunks > 1 else None
     context = CONTEXT.pack(
-        x.data_ptr(), t.data_ptr(), 0 if value is None else value.data_ptr(), 0 if gx is None else gx.data_ptr(), 0 if gt is None else gt.data_ptr(),
-        0 if parts is None else parts.data_ptr(), total.data_ptr(), n, 0 if factor is None else factor.data_ptr(), int(factor is not None), 0,
-        scale, *params, *PADDING[len(params)],
+        x=x.data_ptr(), t=t.data_ptr(), v=at(value), gx=at(gx), gt=at(gt), parts=at(parts), out=total.data_ptr(), n=n,
+        factor=at(factor), factor_step=int(factor is not None), scale=scale, params=params,
     )  # fmt: skip
     run_loop = kernel(formula, len(params), numbers, form, (gx is not None) + (gt is not None), x.dtype, t.dtype, None if factor is None else factor.dtype)
     if parts is None:

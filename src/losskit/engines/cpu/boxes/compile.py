@@ -9,7 +9,7 @@ import torch
 from losskit.engines.call import real_dtype
 from losskit.engines.cpu.boxes import loops as box_loops
 from losskit.engines.cpu.core import loops
-from losskit.engines.cpu.core.compiler import LOOP, NUMPY_REAL, STORED, SUMS, bound, compiled, instance, reader, shared_names, stack_memory, writer
+from losskit.engines.cpu.core.compiler import LOOP, NUMPY_REAL, STORED, SUMS, bound, compiled, constants, instance, reader, shared_names, stack_memory, writer
 from losskit.engines.cpu.core.store import Code
 
 FORMS = {
@@ -39,7 +39,7 @@ def boxes(
 ) -> Code:
     """`box_loops.boxes` for one formula, boxes of so many numbers written in one way, one set of dtypes, none to two gradients."""
     real = NUMPY_REAL[real_dtype(input)]
-    names = shared_names(real) | {name: value for name, value in vars(box_loops).items() if name.isupper() and isinstance(value, int)}
+    names = shared_names(real) | constants(box_loops)
     names |= dict(ZERO=real(0), ONE=real(1), HALF=real(0.5), REAL_ITEM=np.dtype(real).itemsize, NUMBERS=numbers, GRADIENTS=gradients)
     names |= dict(STORED=STORED[input][0], ITEM=input.itemsize, STORED_T=STORED[target][0], T_ITEM=target.itemsize)
     names["corners"], names["given"] = (instance(part, names) for part in FORMS[numbers][form])

@@ -3,11 +3,12 @@
 How many numbers a box has is told by the functions put in: those named 4 or 6.
 """
 
+from losskit.engines.cpu.core.context import Context
+
 CHUNK = 1 << 14  # boxes a task
 BLOCK = 1 << 9  # boxes of scratch
 MAX_PARAMS = 4
-X, T, V, GX, GT, PARTS, OUT, N, FACTOR, FACTOR_STEP, SPARE, SCALE, PARAMS = range(13)  # places in the context; as in `loops.py`, for `finish`
-PLACES = PARAMS + MAX_PARAMS
+CONTEXT = Context(f"x t v gx gt parts out n factor factor_step scale:d params:{MAX_PARAMS}d")
 
 
 def as_they_are(b):

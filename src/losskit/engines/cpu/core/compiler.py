@@ -189,12 +189,18 @@ def machine_code(text: str) -> bytes:
     return machine.emit_object(module)  # type: ignore[no-any-return]
 
 
+def constants(module: Any) -> dict[str, Any]:
+    """What templates of a module may read: its numbers in capitals, and the places of its context."""
+    found = {name: value for name, value in vars(module).items() if name.isupper() and isinstance(value, int)}
+    context = getattr(module, "CONTEXT", None)
+    return found if context is None else found | context.places
+
+
 def shared_names(real: Any) -> dict[str, Any]:
     """What every loop may use."""
-    constants = {name: value for name, value in vars(loops).items() if name.isupper() and isinstance(value, int)}
     tools = dict(view=view, real_of=real_of, call_gather=call_gather, min=min, range=range)
     item = np.dtype(real).itemsize
-    return constants | tools | dict(float64=np.float64, int64=np.int64, REAL=real, ITEM=item, ROW=loops.BLOCK * item)
+    return constants(loops) | tools | dict(float64=np.float64, int64=np.int64, REAL=real, ITEM=item, ROW=loops.BLOCK * item)
 
 
 def finish(dtype: torch.dtype) -> Code:

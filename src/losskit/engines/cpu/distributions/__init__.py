@@ -4,7 +4,6 @@ Floor: the bytes of input, target and gradients, each once; one exponential a sc
 side by side (`distribution_tiles.py`), other rows alone (`distribution_loops.py`). Every sum has a fixed order: the same bits for any number of threads.
 """
 
-import struct
 from collections.abc import Callable
 from functools import cache, partial
 from typing import Any
@@ -14,17 +13,16 @@ from torch import Tensor
 
 from losskit.engines.call import Distributions, Results, real_dtype
 from losskit.engines.cpu.core import gradients, store
+from losskit.engines.cpu.core.context import at
 from losskit.engines.cpu.core.memory import empty_like
 from losskit.engines.cpu.core.threads import BODY, parallel_for
 from losskit.engines.cpu.core.total import SCALARS, add_up
-from losskit.engines.cpu.distributions.loops import BLOCK, MAX_WIDTH
+from losskit.engines.cpu.distributions.loops import BLOCK, CONTEXT, MAX_WIDTH
 from losskit.engines.cpu.rows import TASK, layout
-from losskit.engines.cpu.rows.loops import FEW, LANES, MAX_PARAMS, ROW_WIDTH
+from losskit.engines.cpu.rows.loops import FEW, LANES, ROW_WIDTH
 from losskit.engines.language import fingerprint
 
 TILE = 1 << 12  # numbers of a tile in use at once: scores, exponentials and targets share the first-level cache with little else
-CONTEXT = struct.Struct(f"=11q3d10q{MAX_PARAMS}d")
-PADDING = tuple((0.0,) * (MAX_PARAMS - k) for k in range(MAX_PARAMS + 1))
 ONES = {dtype: torch.ones(BLOCK, dtype=dtype, device="cpu") for dtype in (torch.float32, torch.float64)}
 
 
@@ -75,10 +73,8 @@ def suspicious(x: Tensor, dim: int, factor: Tensor | None, off: float, logs: boo
     tasks = outer * ((inner + span - 1) // span)
     found = torch.empty(tasks, dtype=torch.float64, device="cpu")
     context = CONTEXT.pack(
-        x.data_ptr(), 0, 0, 0, factor.data_ptr(), 0, found.data_ptr(), outer * inner, classes, 0, 0,
-        0.0, 0.0, off,
-        step, 0, 0, inner, outer_step, class_step, item_step, span, 0, 0,
-        *PADDING[0],
+        x=x.data_ptr(), factor=factor.data_ptr(), factor_step=step, out=found.data_ptr(), items=outer * inner, link=off,
+        classes=classes, inner=inner, x_outer=outer_step, x_class=class_step, x_item=item_step, span=span,
     )  # fmt: skip
     parallel_for(0, tasks, 1, look_kernel(planes, logs, x.dtype, factor.dtype), context)
     return bool(found.any())
@@ -131,11 +127,10 @@ def run(
     tasks = outer * ((inner + span - 1) // span)
     parts = torch.empty(tasks, dtype=torch.float64, device="cpu") if tasks > 1 else None
     context = CONTEXT.pack(
-        x.data_ptr(), t.data_ptr(), 0 if value is None else value.data_ptr(), 0 if gx is None else gx.data_ptr(), factor.data_ptr(),
-        0 if parts is None else parts.data_ptr(), total.data_ptr(), outer * inner, classes, 0 if lse is None else lse.data_ptr(), 0 if gt is None else gt.data_ptr(),
-        scale, call.square, call.link_parameter,
-        factor_step, weight.data_ptr(), weight_step, inner, outer_step, class_step, item_step, span, width, call.ignore,
-        *call.params, *PADDING[len(call.params)],
+        x=x.data_ptr(), t=t.data_ptr(), v=at(value), gx=at(gx), gt=at(gt), parts=at(parts), out=total.data_ptr(), items=outer * inner, lse=at(lse),
+        scale=scale, z_loss=call.square, link=call.link_parameter, params=call.params, ignore=call.ignore,
+        factor=factor.data_ptr(), factor_step=factor_step, weight=weight.data_ptr(), weight_step=weight_step,
+        classes=classes, inner=inner, x_outer=outer_step, x_class=class_step, x_item=item_step, span=span, width=width,
     )  # fmt: skip
     dtypes = (x.dtype, x.dtype if call.kind == "none" else t.dtype, factor.dtype)
     run_loop = kernel(planes if width else None, call.kind, call.shift, call.formula, len(call.params), call.link, *dtypes)

@@ -8,7 +8,20 @@ import torch
 
 from losskit.engines.call import real_dtype
 from losskit.engines.cpu.core import loops
-from losskit.engines.cpu.core.compiler import LOOP, NUMPY_REAL, STORED, SUMS, compiled, converter, instance, reader, shared_names, stack_memory, writer
+from losskit.engines.cpu.core.compiler import (
+    LOOP,
+    NUMPY_REAL,
+    STORED,
+    SUMS,
+    compiled,
+    constants,
+    converter,
+    instance,
+    reader,
+    shared_names,
+    stack_memory,
+    writer,
+)
 from losskit.engines.cpu.core.math import NAMES
 from losskit.engines.cpu.core.store import Code
 from losskit.engines.cpu.core.transpose import turn_square
@@ -32,7 +45,7 @@ def shared(
     """The names of the loops of rows with distributions: those of rows, and what stands for the kind of target."""
     walk = distribution_loops
     names = row_names(formula, params, link, input, target if kind == "label" else torch.int64, factor)
-    names |= {name: value for name, value in vars(walk).items() if name.isupper() and isinstance(value, int)}
+    names |= constants(walk)
     real = names["REAL"]
     names |= dict(STORED_T=STORED[target][0], T_ITEM=target.itemsize, read_t=reader(target, real), write_t=writer(target))
     names |= dict(ROW=walk.MAX_WIDTH * names["REAL_ITEM"], TWO=real(2), NAN=real(np.nan), ROUNDING=real(ROUNDING))
@@ -105,7 +118,7 @@ def tiles(planes: bool, kind: str, shift: bool, *variant: Any) -> Code:
 def look(planes: bool, logs: bool, input: torch.dtype, factor: torch.dtype) -> Code:
     """`distribution_loops.look_at_planes` or `look_at_rows` for one pair of dtypes; of the numbers, or of their exponentials."""
     walk, real = distribution_loops, NUMPY_REAL[real_dtype(input)]
-    names = shared_names(real) | {name: value for name, value in vars(walk).items() if name.isupper() and isinstance(value, int)}
+    names = shared_names(real) | constants(walk)
     names |= dict(
         abs=abs, ITEM=input.itemsize, STORED=STORED[input][0], FACTOR_TYPE=STORED[factor][0], read=reader(input, real), read_factor=reader(factor, real)
     )

@@ -10,15 +10,15 @@ is by_log - p (rest + own). No class is looked for by its place. What a target i
 out before the link, and how a tile lies in memory are functions put in when an instance is compiled. What is not wanted is a null address.
 """
 
+from losskit.engines.cpu.core.context import Context
+
 BLOCK = 1 << 11  # classes of a row in scratch at once: three arrays of 8 KB. Longer rows are read again, and their exponentials computed again
 MAX_WIDTH = 1 << 9  # items in a tile
 SIDES = 11  # numbers kept an item besides
-(
-    X, T, V, GX, FACTOR, PARTS, OUT, ITEMS, CLASSES, LSE, GT, SCALE, Z_LOSS, LINK,
-    FACTOR_STEP, WEIGHT, WEIGHT_STEP, INNER, X_OUTER, X_CLASS, X_ITEM, SPAN, WIDTH, IGNORE, PARAMS,
-) = range(25)  # places in the context; PARTS, OUT and SCALE as in `loops.py`, for `finish`  # fmt: skip
-PLACES = PARAMS + 4
-LABELS = T  # for `row_loops.labels_of`
+CONTEXT = Context(
+    "x t|labels v gx factor parts out items classes lse gt scale:d z_loss:d link:d factor_step weight weight_step inner x_outer x_class x_item span width ignore "
+    "params:4d"
+)
 
 
 # what a target is: its number for a class, and where the derivative by it goes

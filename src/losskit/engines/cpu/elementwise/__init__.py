@@ -16,6 +16,7 @@ from torch import Tensor
 
 from losskit.engines.call import Call, Results, sum_to
 from losskit.engines.cpu.core import gradients, store
+from losskit.engines.cpu.core.context import at
 from losskit.engines.cpu.core.loops import CHUNK
 from losskit.engines.cpu.core.memory import empty_like
 from losskit.engines.cpu.core.threads import BODY, parallel_for
@@ -87,12 +88,12 @@ def run(
     parts = torch.empty(chunks, dtype=torch.float64, device="cpu") if chunks > 1 else None
     sums = torch.empty((ones, chunks), dtype=torch.float64, device="cpu") if ones else None
     context = CONTEXT.pack(
-        value=0 if value is None else value.data_ptr(),
-        parts=0 if parts is None else parts.data_ptr(),
+        value=at(value),
+        parts=at(parts),
         out=total.data_ptr(),
         n=n,
         chunks=chunks,
-        summed=0 if sums is None else sums.data_ptr(),
+        summed=at(sums),
         table=0 if table is None else table.ctypes.data,
         rows=rows,
         width=width,

@@ -5,7 +5,6 @@ added in a fixed order in float64: the same bits for any number of threads.
 """
 
 import math
-import struct
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -16,9 +15,10 @@ from torch import Tensor
 
 from losskit.engines.call import Overlap, real_dtype
 from losskit.engines.cpu.core import store
+from losskit.engines.cpu.core.context import at
 from losskit.engines.cpu.core.memory import empty_like
 from losskit.engines.cpu.core.threads import BODY, parallel_for
-from losskit.engines.cpu.overlap.loops import KINDS, MAX_PARAMS, MAX_WIDTH, TILE
+from losskit.engines.cpu.overlap.loops import CONTEXT, KINDS, MAX_WIDTH, TILE
 from losskit.engines.cpu.rows import PAST_CACHES, TASK
 from losskit.engines.cpu.rows.loops import FEW, LANES, LINE, ROW_WIDTH
 from losskit.engines.language import fingerprint
@@ -26,8 +26,6 @@ from losskit.engines.torch import overlap as plain
 
 STRETCHES = 64  # of a sample at most: what they leave is added up afterwards
 NEAR = 1 << 13  # numbers of a tile, which shares the first-level cache with little else
-CONTEXT = struct.Struct(f"=21q{MAX_PARAMS}d")
-PADDING = tuple((0.0,) * (MAX_PARAMS - k) for k in range(MAX_PARAMS + 1))
 ONE = torch.ones(1, dtype=torch.bool, device="cpu")
 
 
@@ -87,10 +85,10 @@ class Walk:
         outer, by_class, by_item = (self.classes * self.inner, self.inner, 1) if self.planes else (self.classes * self.inner, 1, self.classes)
         step, factor_outer, factor_class = self.steps
         context = CONTEXT.pack(
-            x.data_ptr(), self.t.data_ptr(), 0 if gx is None else gx.data_ptr(), 0 if gt is None else gt.data_ptr(), self.factor.data_ptr(),
-            0 if parts is None else parts.data_ptr(), 0 if by is None else by.__array_interface__["data"][0], self.classes, self.samples, self.inner, outer, by_class, by_item,
-            self.span, self.spans, self.width, call.ignore, step, factor_outer, factor_class, past,
-            *call.params, *PADDING[len(call.params)],
+            x=x.data_ptr(), labels=self.t.data_ptr(), gx=at(gx), gt=at(gt), parts=at(parts), by=0 if by is None else by.__array_interface__["data"][0],
+            classes=self.classes, outer=self.samples, inner=self.inner, x_outer=outer, x_class=by_class, x_item=by_item,
+            span=self.span, spans=self.spans, width=self.width, past=past, ignore=call.ignore, params=call.params,
+            factor=self.factor.data_ptr(), factor_step=step, factor_outer=factor_outer, factor_class=factor_class,
         )  # fmt: skip
         loop = kernel(
             call.link, parts is None, self.planes, call.kind == "number", call.formula, len(call.params),

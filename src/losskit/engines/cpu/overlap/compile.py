@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from losskit.engines.cpu.core import loops
-from losskit.engines.cpu.core.compiler import LOOP, SUMS, compiled, instance, reader, stack_memory, writer
+from losskit.engines.cpu.core.compiler import LOOP, SUMS, compiled, constants, instance, reader, stack_memory, writer
 from losskit.engines.cpu.core.math import NAMES
 from losskit.engines.cpu.core.store import Code
 from losskit.engines.cpu.overlap import loops as overlap_loops
@@ -20,7 +20,7 @@ def shared(number: bool, formula: Callable[..., Any] | None, params: int, square
     """What both families of loops use: the names of rows, and the places of this pattern's context."""
     input, target, factor = dtypes
     names = row_names(formula or nothing, params, None, input, target, factor)
-    names |= {name: value for name, value in vars(overlap_loops).items() if name.isupper() and isinstance(value, int)}
+    names |= constants(overlap_loops)
     real = names["REAL"]
     names |= dict(NUMBERS=number, EXTRA=formula is not None, SQUARED=squared, TWO=real(2), ROW=overlap_loops.MAX_WIDTH * names["REAL_ITEM"], abs=abs)
     names |= dict(read_t=reader(target, real), write_t=writer(target), unit=NAMES["float32" if names["REAL_ITEM"] == 4 else "float64"]["unit"])

@@ -8,16 +8,17 @@ straight from memory. The gradient's pass computes the probabilities again: read
 so that a sure item keeps the digits of its small gradient: its large p_r meets no difference that rounds.
 """
 
+from losskit.engines.cpu.core.context import Context
+
 MAX_WIDTH = 1 << 9  # items in a tile, or in a stretch of a class
 SIDES = 12  # numbers kept an item besides
 TILE = 1 << 15  # numbers in a tile at most: classes x (items + LANES)
 KINDS = 7  # sums a class
-(
-    X, LABELS, GX, GT, FACTOR, PARTS, BY, CLASSES, OUTER, INNER, X_OUTER, X_CLASS, X_ITEM, SPAN, SPANS, WIDTH, IGNORE,
-    FACTOR_STEP, FACTOR_OUTER, FACTOR_CLASS, PAST, PARAMS,
-) = range(22)  # places in the context  # fmt: skip
 MAX_PARAMS = 4
-PLACES = PARAMS + MAX_PARAMS
+CONTEXT = Context(
+    "x labels gx gt factor parts by classes outer inner x_outer x_class x_item span spans width ignore factor_step factor_outer factor_class past "
+    f"params:{MAX_PARAMS}d"
+)
 INTERSECTION, PREDICTION, TARGET, PREDICTION_SQUARED, TARGET_SQUARED, COUNT, EXTRA_SUM = range(7)
 
 

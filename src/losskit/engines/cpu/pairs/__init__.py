@@ -3,7 +3,6 @@
 Floor: the bytes of the matrix. Sums are over tiles that depend on the sizes alone, and added in order: the same bits for any number of threads.
 """
 
-import struct
 from collections.abc import Callable
 from functools import cache
 from math import prod
@@ -17,10 +16,8 @@ from losskit.engines.cpu.core import store
 from losskit.engines.cpu.core.memory import empty_like
 from losskit.engines.cpu.core.threads import BODY, parallel_for
 from losskit.engines.cpu.core.total import SCALARS
-from losskit.engines.cpu.pairs.loops import FEW_PLACES, PLACES, SPAN, STRETCH
+from losskit.engines.cpu.pairs.loops import CONTEXT, FINISH, SPAN, STRETCH
 from losskit.engines.language import fingerprint
-
-CONTEXT, FEW = struct.Struct(f"={PLACES}q"), struct.Struct(f"={FEW_PLACES}q")
 
 
 @cache
@@ -67,15 +64,17 @@ def run(call: Boxes, operands: tuple[Tensor, ...], *, each: bool = True, incomin
     if incoming is None:
         value = empty_like(SCALARS[real].expand(*a.shape[:-1], m), real)
         if tiles:
-            context = CONTEXT.pack(a.data_ptr(), b.data_ptr(), value.data_ptr(), 0, 0, 0, 0, n, m, rows, chunks, stretches, 0, 0)
+            context = CONTEXT.pack(a=a.data_ptr(), b=b.data_ptr(), out=value.data_ptr(), n=n, m=m, rows=rows, chunks=chunks, stretches=stretches)
             run_tasks(tiles, kernel("matrix", call.formula, call.form, False, False, a.dtype, b.dtype), context)
         return Results(None, value)
     incoming = incoming.reshape(samples, n, m)
     part_a = torch.empty(4 * samples * stretches * n if grad_input else 0, dtype=torch.float64, device="cpu")
     part_b = torch.empty(4 * samples * chunks * m if grad_target else 0, dtype=torch.float64, device="cpu")
     if tiles:
+        outer_step, row_step, column_step = incoming.stride()
         context = CONTEXT.pack(
-            a.data_ptr(), b.data_ptr(), 0, incoming.data_ptr(), *incoming.stride(), n, m, rows, chunks, stretches, part_a.data_ptr(), part_b.data_ptr()
+            a=a.data_ptr(), b=b.data_ptr(), incoming=incoming.data_ptr(), outer_step=outer_step, row_step=row_step, column_step=column_step,
+            n=n, m=m, rows=rows, chunks=chunks, stretches=stretches, part_a=part_a.data_ptr(), part_b=part_b.data_ptr(),
         )  # fmt: skip
         run_tasks(tiles, kernel("gradients", call.formula, call.form, grad_input, grad_target, a.dtype, b.dtype), context)
     by_a = finished(call.form, part_a, stretches, a) if grad_input else None
@@ -88,7 +87,7 @@ def finished(form: str, partial: Tensor, parts: int, boxes: Tensor) -> Tensor:
     total = boxes.numel() // 4
     if not partial.numel():
         return gradient.zero_()
-    context = FEW.pack(partial.data_ptr(), parts, boxes.shape[-2], total, gradient.data_ptr())
+    context = FINISH.pack(partial=partial.data_ptr(), parts=parts, count=boxes.shape[-2], total=total, gradient=gradient.data_ptr())
     run_tasks(-(-total // SPAN), finish_kernel(form, boxes.dtype), context)
     return gradient
 
@@ -103,6 +102,8 @@ def best(call: Boxes, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     rows = 1 << 4 if everything < 1 << 10 else 1 << 6 if everything < 1 << 13 else 1 << 8
     chunks = -(-n // rows)
     if everything:
-        context = CONTEXT.pack(a.data_ptr(), b.data_ptr(), value.data_ptr(), 0, 0, 0, 0, n, m, rows, chunks, 1, index.data_ptr(), 0)
+        context = CONTEXT.pack(
+            a=a.data_ptr(), b=b.data_ptr(), out=value.data_ptr(), n=n, m=m, rows=rows, chunks=chunks, stretches=1, part_a=index.data_ptr()
+        )  # fmt: skip
         run_tasks(samples * chunks, kernel("best", call.formula, call.form, False, False, a.dtype, b.dtype), context)
     return value, index

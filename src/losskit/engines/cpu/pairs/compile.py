@@ -9,7 +9,7 @@ import torch
 from losskit.engines.call import real_dtype
 from losskit.engines.cpu.boxes.compile import FORMS
 from losskit.engines.cpu.core import loops
-from losskit.engines.cpu.core.compiler import LOOP, NUMPY_REAL, STORED, SUMS, bound, compiled, instance, reader, real_of, stack_memory, view, writer
+from losskit.engines.cpu.core.compiler import LOOP, NUMPY_REAL, STORED, SUMS, bound, compiled, constants, instance, reader, real_of, stack_memory, view, writer
 from losskit.engines.cpu.core.order import key_64, key_of, of_key, of_key_64
 from losskit.engines.cpu.core.store import Code
 from losskit.engines.cpu.pairs import loops as pair_loops
@@ -18,7 +18,7 @@ from losskit.engines.cpu.pairs import loops as pair_loops
 def shared(form: str, apart: torch.dtype, one: torch.dtype) -> dict[str, Any]:
     """What every loop uses: the boxes that are taken apart, block by block, and those that are looked at one at a time."""
     real = NUMPY_REAL[real_dtype(apart)]
-    names: dict[str, Any] = {name: value for name, value in vars(pair_loops).items() if name.isupper() and isinstance(value, int)}
+    names: dict[str, Any] = constants(pair_loops)
     names |= dict(view=view, real_of=real_of, min=min, range=range, float64=np.float64, int64=np.int64, int32=np.int32)
     names |= dict(REAL=real, REAL_ITEM=np.dtype(real).itemsize, ZERO=real(0), HALF=real(0.5), INFINITY=real(np.inf))
     names |= dict(STORED=STORED[apart][0], ITEM=apart.itemsize, read=reader(apart, real), write=writer(apart))
@@ -43,4 +43,4 @@ def pairs(loop: str, formula: Callable[..., Any], form: str, grad_a: bool, grad_
 
 def finish(form: str, dtype: torch.dtype) -> Code:
     """`pair_loops.finish` for the gradients of one side."""
-    return compiled(pair_loops.finish, shared(form, dtype, dtype), LOOP)
+    return compiled(pair_loops.finish, shared(form, dtype, dtype) | pair_loops.FINISH.places, LOOP)

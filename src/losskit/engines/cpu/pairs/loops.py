@@ -4,18 +4,18 @@ A tile is ROWS boxes of a against STRETCH of b, in blocks of b whose corners are
 loop is over one group, with all its scratch behind one address: rows of BLOCK numbers, so that the compiler sees what lies apart from what.
 """
 
+from losskit.engines.cpu.core.context import Context
+
 LANES = 16
 BLOCK = 1 << 8  # boxes of scratch
 STRETCH = 1 << 12  # boxes of b a task
 RUN = 1 << 4  # boxes of a whose gradients by b are added in the dtype computed in, before they go into float64
 SPAN = 1 << 12  # boxes a task of `finish`
-A, B, OUT, INCOMING, OUTER_STEP, ROW_STEP, COLUMN_STEP, N, M, ROWS, CHUNKS, STRETCHES, PART_A, PART_B = range(14)  # places in the context
-PLACES = 14
+CONTEXT = Context("a b out incoming outer_step row_step column_step n m rows chunks stretches part_a part_b")
 VALUE, SHARE, BY_B, BY_A = 4, 4, 5, 9  # rows of scratch, after the four of the corners: similarities, what comes in, gradients by b (summed) and by a
 TOP, PLACE = 4, 5  # `best`: the largest similarity so far and whose it is
 WIDTH = 13  # rows of scratch
-PARTIAL, PARTS, COUNT, TOTAL, GRADIENT = range(5)  # places in the context of `finish`
-FEW_PLACES = 5
+FINISH = Context("partial parts count total gradient")
 
 
 def corners_apart(base, address, k, padded):
@@ -150,7 +150,7 @@ def gradients(lo, hi, context):
 
 def finish(lo, hi, context):
     """Adds the tiles' gradients of one side, in order, SPAN boxes a task."""
-    c = view(context, FEW_PLACES, int64)
+    c = view(context, PLACES, int64)
     count, parts = c[COUNT], c[PARTS]
     for task in range(lo, hi):
         first = task * SPAN

@@ -5,7 +5,6 @@ keeps for the next: the same bits for any number of threads.
 """
 
 import math
-import struct
 from functools import cache
 from typing import Any
 
@@ -16,12 +15,11 @@ from losskit.engines.call import RANKED, Ranked
 from losskit.engines.cpu.core import store
 from losskit.engines.cpu.core.memory import empty_like
 from losskit.engines.cpu.core.threads import BODY, parallel_for
-from losskit.engines.cpu.ranked.loops import MAX_WIDTH, PLACES, TILE
+from losskit.engines.cpu.ranked.loops import CONTEXT, MAX_WIDTH, TILE
 from losskit.engines.cpu.rows import TASK
 from losskit.engines.cpu.rows.loops import LANES
 
 NEAR = 1 << 13  # numbers of a tile, which shares the first-level cache with little else
-CONTEXT = struct.Struct(f"={PLACES}q")
 ONE = torch.ones(1, dtype=torch.bool, device="cpu")
 
 
@@ -72,12 +70,12 @@ class Walk:
 
     def run(self, name: str, variant: tuple[Any, ...], tasks: int, workers: int, slopes: Tensor, **more: Tensor) -> None:
         """Runs a loop."""
-        at = {key: y.data_ptr() for key, y in more.items()}
-        plane = self.inner * self.classes
+        step, factor_outer, factor_class = self.steps
         context = CONTEXT.pack(
-            self.x.data_ptr(), self.t.data_ptr(), self.factor.data_ptr(), slopes.data_ptr(), at.get("gx", 0), at.get("parts", 0), at.get("by", 0),
-            at.get("room", 0), self.inner * self.stretches + 1, self.classes, self.inner, plane, self.inner, self.span, self.spans, self.width,
-            self.call.ignore, *self.steps, self.segments, self.stretches, workers,
+            x=self.x.data_ptr(), labels=self.t.data_ptr(), slopes=slopes.data_ptr(), **{name: y.data_ptr() for name, y in more.items()},
+            length=self.inner * self.stretches + 1, classes=self.classes, inner=self.inner, x_outer=self.inner * self.classes, x_class=self.inner,
+            span=self.span, spans=self.spans, width=self.width, segments=self.segments, stretches=self.stretches, workers=workers,
+            ignore=self.call.ignore, factor=self.factor.data_ptr(), factor_step=step, factor_outer=factor_outer, factor_class=factor_class,
         )  # fmt: skip
         loop = kernel(name, *variant)
         if tasks == 1 or self.x.numel() < TASK:  # less work than waking a thread

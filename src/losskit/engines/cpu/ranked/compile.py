@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from losskit.engines.cpu.core.compiler import LOOP, compiled, instance, reader, stack_memory
+from losskit.engines.cpu.core.compiler import LOOP, compiled, constants, instance, reader, stack_memory
 from losskit.engines.cpu.core.math import NAMES, bits, from_bits
 from losskit.engines.cpu.core.store import Code
 from losskit.engines.cpu.ranked import loops as ranked_loops
@@ -23,7 +23,7 @@ def nothing(nll, hit, miss, spread, lse, weight):
 def shared(*dtypes: torch.dtype) -> dict[str, Any]:
     """The names of rows, and the places of this pattern's context."""
     names = row_names(nothing, 0, None, *dtypes)
-    names |= {name: value for name, value in vars(ranked_loops).items() if name.isupper() and isinstance(value, int)}
+    names |= constants(ranked_loops)
     names |= dict(ROW=ranked_loops.MAX_WIDTH * names["REAL_ITEM"], bits=bits, from_bits=from_bits)
     names |= dict(uint32=np.uint32, uint64=np.uint64, NAN=names["REAL"](np.nan))
     names["packed"] = instance(ranked_loops.packed, names)

@@ -5,17 +5,18 @@ float32 (which order numbers that are not negative), with the sign set for items
 added any more, so only what is not below it is sorted: in a network that has learned something, and in one that knows nothing, few of the others.
 """
 
+from losskit.engines.cpu.core.context import Context
+
 MAX_WIDTH = 1 << 9  # items in a tile
 SIDES = 6  # numbers kept an item besides
 TILE = 1 << 15  # numbers in a tile at most: classes x (items + LANES)
 GONE, KEY, SIGN, NAN_KEY = -1, 0x7FFFFFFF, -0x80000000, 0x7FC00000  # bits of an absent item; of an error; of an item of the class; of an error that is none
 DIGIT, FEW_DIGIT, MANY = 11, 8, 1 << 12  # bits a round of sorting; for fewer items than MANY, for which 2,048 counters are too many
 COUNTERS = 1 << DIGIT
-(
-    X, LABELS, FACTOR, SLOPES, GX, PARTS, BY, ROOM, LENGTH, CLASSES, INNER, X_OUTER, X_CLASS, SPAN, SPANS, WIDTH, IGNORE,
-    FACTOR_STEP, FACTOR_OUTER, FACTOR_CLASS, SEGMENTS, STRETCHES, WORKERS,
-) = range(23)  # places in the context  # fmt: skip
-PLACES = 23
+CONTEXT = Context(
+    "x labels factor slopes gx parts by room length classes inner x_outer x_class span spans width ignore factor_step factor_outer factor_class "
+    "segments stretches workers"
+)
 
 
 def packed(error, own, absent):

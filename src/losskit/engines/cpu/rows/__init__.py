@@ -5,7 +5,6 @@ fill a vector as well as many do (`tile_loops.py`); rows of up to 512 classes go
 """
 
 import math
-import struct
 from collections.abc import Callable
 from functools import cache, partial
 from typing import Any, NamedTuple
@@ -15,16 +14,15 @@ from torch import Tensor
 
 from losskit.engines.call import Census, Results, Rows, real_dtype
 from losskit.engines.cpu.core import gradients, store
+from losskit.engines.cpu.core.context import at
 from losskit.engines.cpu.core.memory import empty_like
 from losskit.engines.cpu.core.threads import BODY, parallel_for
 from losskit.engines.cpu.core.total import SCALARS, add_up
-from losskit.engines.cpu.rows.loops import BUNDLE, FEW, LANES, LINE, MAX_CLASSES, MAX_PARAMS, MAX_WIDTH, ROW_BLOCK, ROW_WIDTH, TILE
+from losskit.engines.cpu.rows.loops import BUNDLE, CONTEXT, FEW, LANES, LINE, MAX_CLASSES, MAX_WIDTH, ROW_BLOCK, ROW_WIDTH, TILE
 from losskit.engines.language import fingerprint
 
 TASK = 1 << 16  # scores a task
 PAST_CACHES = 1 << 24  # bytes of a gradient that is written past the caches, which could not keep it: nothing is read only to be overwritten
-CONTEXT = struct.Struct(f"=11q3d13q{MAX_PARAMS}d")
-PADDING = tuple((0.0,) * (MAX_PARAMS - k) for k in range(MAX_PARAMS + 1))
 ONES = {dtype: torch.ones(1, dtype=dtype, device="cpu") for dtype in (torch.float32, torch.float64)}
 
 
@@ -98,10 +96,8 @@ def census(call: Rows, x: Tensor, t: Tensor) -> Census:
     tasks = (items + TASK - 1) // TASK or 1
     out = torch.empty(3 * tasks, dtype=torch.float64, device="cpu")
     context = CONTEXT.pack(
-        0, t.data_ptr(), 0, 0, factor.data_ptr(), 0, out.data_ptr(), items, x.shape[call.dim], 0, 0,
-        0.0, 0.0, 0.0,
-        factor_step, weight.data_ptr(), weight_step, 0, 0, 0, 0, 0, TASK, 0, call.ignore, 0, 0,
-        *PADDING[0],
+        labels=t.data_ptr(), factor=factor.data_ptr(), out=out.data_ptr(), items=items, classes=x.shape[call.dim],
+        factor_step=factor_step, weight=weight.data_ptr(), weight_step=weight_step, span=TASK, ignore=call.ignore,
     )  # fmt: skip
     run_loop = census_kernel(t.dtype, factor.dtype, real)
     if tasks == 1:
@@ -158,11 +154,10 @@ def run(
     kept = gx is not None and full and call.link is None and ROW_BLOCK < classes <= ROW_BLOCK * ROW_BLOCK
     parts = torch.empty(tasks, dtype=torch.float64, device="cpu") if tasks > 1 else None
     context = CONTEXT.pack(
-        x.data_ptr(), t.data_ptr(), 0 if value is None else value.data_ptr(), 0 if gx is None else gx.data_ptr(), factor.data_ptr(),
-        0 if parts is None else parts.data_ptr(), total.data_ptr(), t.numel(), classes, 0 if lse is None else lse.data_ptr(), 0 if right is None else right.data_ptr(),
-        scale, total_share, call.link_parameter,
-        factor_step, weight.data_ptr(), weight_step, 0 if shares is None else shares.data_ptr(), inner, outer_step, class_step, item_step, span, width, call.ignore, past, kept,
-        *call.params, *PADDING[len(call.params)],
+        x=x.data_ptr(), labels=t.data_ptr(), v=at(value), gx=at(gx), parts=at(parts), out=total.data_ptr(), items=t.numel(), lse=at(lse), right=at(right),
+        scale=scale, link=call.link_parameter, params=call.params, ignore=call.ignore,
+        factor=factor.data_ptr(), factor_step=factor_step, weight=weight.data_ptr(), weight_step=weight_step, shares=at(shares), total_share=total_share,
+        classes=classes, inner=inner, x_outer=outer_step, x_class=class_step, x_item=item_step, span=span, width=width, past=past, kept=kept,
     )  # fmt: skip
     run_loop = kernel(kind, planes, call.formula, len(call.params), call.link, x.dtype, t.dtype, factor.dtype)
     if tasks == 0:

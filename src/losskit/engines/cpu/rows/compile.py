@@ -15,6 +15,7 @@ from losskit.engines.cpu.core.compiler import (
     SUMS,
     bound,
     compiled,
+    constants,
     instance,
     reader,
     real_of,
@@ -41,7 +42,7 @@ def row_names(
     real = NUMPY_REAL[dtype]
     table = NAMES[np.dtype(real).name]
     item = np.dtype(real).itemsize
-    names: dict[str, Any] = {name: value for name, value in vars(row_loops).items() if name.isupper() and isinstance(value, int)}
+    names: dict[str, Any] = constants(row_loops)
     names |= dict(view=view, real_of=real_of, min=min, max=max, range=range, float64=np.float64, int64=np.int64, int32=np.int32, uint8=np.uint8)
     names |= dict(REAL=real, REAL_ITEM=item, ROW=row_loops.MAX_WIDTH * item, ITEM=input.itemsize, STORED=STORED[input][0], LABEL=STORED[label][0])
     names |= dict(
@@ -118,6 +119,6 @@ def tiles(planes: bool, *variant: Any) -> Code:
 def census(label: torch.dtype, factor: torch.dtype, real: torch.dtype) -> Code:
     """`row_loops.census` for one pair of dtypes."""
     number = NUMPY_REAL[real]
-    names = shared_names(number) | {name: value for name, value in vars(row_loops).items() if name.isupper() and isinstance(value, int)}
+    names = shared_names(number) | constants(row_loops)
     names |= dict(LABEL=STORED[label][0], FACTOR_TYPE=STORED[factor][0], read_factor=reader(factor, number), ZERO=number(0))
     return compiled(row_loops.census, names, LOOP)

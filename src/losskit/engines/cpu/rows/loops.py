@@ -10,6 +10,8 @@ its score is taken out of the scratch array (minus infinity is put there) before
 What is not wanted or not given is a null address, looked at once a row or a tile: one instance serves all outputs.
 """
 
+from losskit.engines.cpu.core.context import Context
+
 ROW_BLOCK = 1 << 12  # classes of a row in scratch at once: 16 KB. Longer rows are read twice, and their exponentials computed twice
 WHOLE = 64  # numbers that the loop of exponentials takes at once; what is left over by more than half costs more than a whole one
 LINE = 64  # bytes of a line of memory
@@ -23,11 +25,10 @@ FLAT = (LANES + 1) * FEW  # numbers on their way between memory and tile: a squa
 BUNDLE = TILE // LANES  # classes of rows that go in bundles
 MAX_CLASSES = TILE // (2 * LANES)  # of a tile
 MAX_PARAMS = 4
-(
-    X, LABELS, V, GX, FACTOR, PARTS, OUT, ITEMS, CLASSES, LSE, RIGHT, SCALE, TOTAL_SHARE, LINK,
-    FACTOR_STEP, WEIGHT, WEIGHT_STEP, SHARES, INNER, X_OUTER, X_CLASS, X_ITEM, SPAN, WIDTH, IGNORE, PAST, KEPT, PARAMS,
-) = range(28)  # places in the context; PARTS, OUT and SCALE as in `loops.py`, for `finish`  # fmt: skip
-PLACES = PARAMS + MAX_PARAMS
+CONTEXT = Context(
+    "x labels v gx factor parts out items classes lse right scale:d total_share:d link:d factor_step weight weight_step shares inner x_outer x_class x_item "
+    f"span width ignore past kept params:{MAX_PARAMS}d"
+)
 
 
 def point(m, own, rest, spread, total_share, own_share, weight, p):
