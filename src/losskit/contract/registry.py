@@ -9,6 +9,8 @@ from typing import Any, Literal, NoReturn, TypeVar
 
 from torch import Tensor
 
+from losskit.contract import arguments as shared
+
 Task = Literal["regression", "binary classification", "classification", "segmentation", "detection"]
 Pattern = Literal["elementwise", "rows", "overlap", "ranked", "boxes", "operations"]  # operations: none of its own, but those of others
 LossFunction = TypeVar("LossFunction", bound=Callable[..., Any])
@@ -86,8 +88,22 @@ class Registry(Mapping[str, Loss]):
                 for file in sorted(m.name for m in iter_modules(folder.__path__)):
                     import_module(f"losskit.losses.{task}.{file}")
             self.losses = dict(sorted(self.losses.items(), key=lambda entry: entry[1].function.__module__))  # whoever imported which first
+            for loss in self.losses.values():
+                self.describe(loss)
             self.loaded = True  # not if it was interrupted
         return self
+
+    def enter(self, loss: Loss) -> None:
+        """Add a loss; what its docstring refers to is filled in once all are there."""
+        self.losses[loss.name] = loss
+        if self.loaded:
+            self.describe(loss)
+
+    def describe(self, loss: Loss) -> None:
+        """Fill in what the docstrings of a loss and of its scores refer to (under `python -OO` there are none)."""
+        for function in (loss.function, *loss.scores):
+            if function.__doc__:
+                function.__doc__ = shared.described(function.__doc__, loss.pattern, bool(loss.rows), lambda name: self.losses[name].function.__doc__ or "")
 
     def cases(self, pattern: Pattern) -> list[tuple[Loss, Mapping[str, Any]]]:
         """Every loss with every set of arguments under which it is of a pattern."""
@@ -144,9 +160,9 @@ def loss(
         no_script(function)
         for score in scores:
             no_script(score)
-        LOSSES.losses[function.__name__] = Loss(
-            function, textbook, module, task, formula, input, target, torch, arguments, tolerance, inspect.cleandoc(chinese), pattern, rows, scores
-        )  # fmt: skip
+        LOSSES.enter(
+            Loss(function, textbook, module, task, formula, input, target, torch, arguments, tolerance, inspect.cleandoc(chinese), pattern, rows, scores)
+        )
         return function
 
     return enter

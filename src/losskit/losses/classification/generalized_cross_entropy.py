@@ -58,11 +58,7 @@ def generalized_cross_entropy(
         input: logits, (C,), (N, C) or (N, C, d1, ...), any real value, -inf for a class that is ruled out; the class axis is `dim`.
         target: class labels of any integer dtype, the input's shape without the class axis.
         q: from 0 (cross-entropy, not included) to 1 (1 - p_y, as the absolute error); the paper uses 0.7.
-        weight: a number a class, (C,), multiplies the losses of its items; "mean" divides by the weights of the labels that count. No gradient.
-        ignore_index: the label of items that are absent.
-        dim: the class axis.
-        return_parts: also return what the pass knows besides: (loss, parts) with parts.losses, .lse, .accuracy, .items; detached.
-        mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`; an item is one row of classes.
+        weight, ignore_index, dim, return_parts, mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`.
 
     Returns:
         A scalar, or with reduction="none" the input's shape without the class axis; in [0, 1/q], times the class's weight.

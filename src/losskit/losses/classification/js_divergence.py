@@ -63,8 +63,7 @@ def js_divergence(
     Args:
         input: logits, (C,), (N, C) or (N, C, d1, ...), any real value, -inf for a class that is ruled out; the class axis is `dim`.
         target: probabilities of the input's shape that sum to 1 along `dim`. It may require a gradient.
-        dim: the class axis.
-        mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`; an item is one row of classes.
+        dim, mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`.
 
     Returns:
         A scalar, or with reduction="none" the input's shape without the class axis; in [0, log 2].

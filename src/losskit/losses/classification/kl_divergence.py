@@ -74,8 +74,7 @@ def kl_divergence(
         target: probabilities of the input's shape that sum to 1 along `dim`; with log_target=True their logarithms. It may require a gradient.
         log_target: whether the target is log-probabilities.
         temperature: T > 0, divides the logits; for distillation the teacher's logits are divided by it too. T^2 keeps the gradient's size.
-        dim: the class axis.
-        mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`; an item is one row of classes. For an input (N, C) torch's
+        dim, mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`. For an input (N, C) torch's
             "batchmean" is another name of "mean".
 
     Returns:

@@ -48,10 +48,7 @@ def nll_loss(
     Args:
         input: log-probabilities, (C,), (N, C) or (N, C, d1, ...); their exponentials sum to 1 along `dim`.
         target: class labels of any integer dtype, the input's shape without the class axis.
-        weight: a number a class, (C,); "mean" divides by the weights of the labels that count. No gradient.
-        ignore_index: the label of items that are absent.
-        dim: the class axis.
-        mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`; an item is one row of classes.
+        weight, ignore_index, dim, mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`.
 
     Returns:
         A scalar, or with reduction="none" the input's shape without the class axis; in [0, inf).

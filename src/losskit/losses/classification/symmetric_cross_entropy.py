@@ -64,11 +64,7 @@ def symmetric_cross_entropy(
         alpha: weight of cross-entropy, >= 0; the paper uses 0.1 (CIFAR-10) to 6 (CIFAR-100).
         beta: weight of the reverse cross-entropy, >= 0.
         log_zero: what log 0 is read as, <= 0.
-        weight: a number a class, (C,), multiplies the losses of its items; "mean" divides by the weights of the labels that count. No gradient.
-        ignore_index: the label of items that are absent.
-        dim: the class axis.
-        return_parts: also return what the pass knows besides: (loss, parts) with parts.losses, .lse, .accuracy, .items; detached.
-        mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`; an item is one row of classes.
+        weight, ignore_index, dim, return_parts, mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`.
 
     Returns:
         A scalar, or with reduction="none" the input's shape without the class axis; in [0, inf).

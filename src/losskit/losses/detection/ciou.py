@@ -104,8 +104,7 @@ def ciou_loss(
         input: predicted boxes, (..., 4), one box along the last axis.
         target: the boxes they should be, the same shape; receives a gradient if it requires one.
         alpha_gradient: whether alpha counts in the derivative; False, the common practice, holds it constant. The value is the same.
-        box_format: "xyxy", "xywh" or "cxcywh", of both, as in `iou_loss`.
-        mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`; an item is one pair of boxes, so they have the shape (...).
+        box_format, mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`.
 
     Returns:
         A scalar, or with reduction="none" the shape (...); in [0, 2.5) for boxes in order.

@@ -50,8 +50,8 @@ def distribution_focal_loss(
         input: logits, (n,), (N, n) or (N, n, d1, ...), any real value; the axis of the bins is `dim`.
         target: positions y, real numbers from 0 to n - 1 of any dtype, the input's shape without the axis of the bins. No gradient.
         dim: the axis of the bins.
-        mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`; an item is one row of bins. Detectors have four, the sides of a box:
-            logits (N, 4, n) with dim=2, targets (N, 4), and sample_weight (N, 1) for one weight a box.
+        mask, normalizer, reduction, sample_weight: as in every loss, see `losskit.contract`. Detectors have four rows of bins per box, one per side:
+            logits (N, 4, n) with dim=2, targets (N, 4), and sample_weight (N, 1) for one weight per box.
 
     Returns:
         A scalar, or with reduction="none" the target's shape; in [0, inf).

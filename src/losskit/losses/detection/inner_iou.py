@@ -117,8 +117,7 @@ def inner_iou_loss(
         input: predicted boxes, (..., 4), one box along the last axis.
         target: the boxes they should be, the same shape; receives a gradient if it requires one.
         ratio: the scale, > 0 and at most 100; the paper uses 0.5 to 1.5. Below 1 good boxes get more gradient, above 1 boxes further away get some.
-        box_format: "xyxy", "xywh" or "cxcywh", of both, as in `iou_loss`.
-        mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`; an item is one pair of boxes, so they have the shape (...).
+        box_format, mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`.
 
     Returns:
         A scalar, or with reduction="none" the shape (...); in [0, 1] for boxes in order.

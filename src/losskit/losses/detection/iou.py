@@ -100,7 +100,7 @@ def iou_loss(
         mode: "linear", "square" or "log".
         box_format: "xyxy" (x1, y1, x2, y2), "xywh" (x1, y1, width, height) or "cxcywh" (centre, width, height), of both. In space, by the same names: both
             corners (x1, y1, z1, x2, y2, z2), or corner or centre and the three sizes.
-        mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`; an item is one pair of boxes, so they have the shape (...).
+        mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`.
 
     Returns:
         A scalar, or with reduction="none" the shape (...). Of boxes in order: linear and square in [0, 1], log in [0, 41.5].

@@ -71,8 +71,7 @@ def mpdiou_loss(
         target: the boxes they should be, the same shape; receives a gradient if it requires one.
         image_size: (height, width) of the picture, in the units of the boxes; (1, 1) for boxes normalised to [0, 1]. Required: boxes of pixels against a
             picture of size 1 cost thousands.
-        box_format: "xyxy", "xywh" or "cxcywh", of both, as in `iou_loss`.
-        mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`; an item is one pair of boxes, so they have the shape (...).
+        box_format, mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`.
 
     Returns:
         A scalar, or with reduction="none" the shape (...); in [0, 3] for boxes in order within the picture.

@@ -76,8 +76,7 @@ def nwd_loss(
         target: the boxes they should be, the same shape; receives a gradient if it requires one.
         constant: C > 0, in the units of the boxes: about the size of the objects; 12.8 pixels in the paper, the mean size in AI-TOD. Required: of boxes
             normalised to [0, 1], 12.8 would leave next to no loss.
-        box_format: "xyxy", "xywh" or "cxcywh", of both, as in `iou_loss`.
-        mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`; an item is one pair of boxes, so they have the shape (...).
+        box_format, mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`.
 
     Returns:
         A scalar, or with reduction="none" the shape (...); in [0, 1].

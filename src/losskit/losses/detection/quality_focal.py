@@ -96,7 +96,7 @@ def quality_focal_loss(
         target: qualities t in [0, 1], the same shape: the IoU of the box where the class is the object's, 0 everywhere else. It may require a gradient.
         beta: how fast what is nearly right fades: 0, or any number >= 1; 0 is cross-entropy.
         ignore_index: the number that marks absent elements: a target that equals it is as good as deleted. None: nothing is left out.
-        mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`. Detectors divide the sum by the number of positives:
+        mask, sample_weight, reduction, normalizer: as in every loss, see `losskit.contract`. Detectors divide the sum by the number of positives:
             normalizer=(target > 0).sum().clamp(min=1).
 
     Returns:

@@ -95,7 +95,7 @@ def varifocal_loss(
         gamma: how fast easy background fades, >= 0.
         iou_weighted: whether an object weighs as much as its quality, or 1.
         ignore_index: the number that marks absent elements: a target that equals it is as good as deleted. None: nothing is left out.
-        mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`. Detectors divide the sum by the number of positives:
+        mask, sample_weight, reduction, normalizer: as in every loss, see `losskit.contract`. Detectors divide the sum by the number of positives:
             normalizer=(target > 0).sum().clamp(min=1).
 
     Returns:

@@ -62,8 +62,7 @@ def wiou_loss(
     Args:
         input: predicted boxes, (..., 4), one box along the last axis.
         target: the boxes they should be, the same shape; receives a gradient if it requires one.
-        box_format: "xyxy", "xywh" or "cxcywh", of both, as in `iou_loss`.
-        mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`; an item is one pair of boxes, so they have the shape (...).
+        box_format, mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`.
 
     Returns:
         A scalar, or with reduction="none" the shape (...); in [0, e) for boxes in order.

@@ -65,8 +65,8 @@ def quantile_loss(
         input: predicted quantile x, any shape, any real value; for several quantiles (..., Q).
         target: targets t, the same shape; for several quantiles (...), one for all of them, or (..., Q).
         quantile: q, between 0 and 1, both excluded; or Q of them, a list or a tensor without gradient, for the last axis of the input.
-        mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`. Mask and weights broadcast to the target's shape: beside a target
-            (...) they speak of all quantiles of an item at once.
+        normalizer, reduction, mask, sample_weight: as in every loss, see `losskit.contract`. With a target (...) mask and weights broadcast to its shape and
+            hold for all quantiles of an item at once.
 
     Returns:
         A scalar, "mean" over items and quantiles, or with reduction="none" the input's shape; in [0, inf).

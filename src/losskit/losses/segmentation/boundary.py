@@ -101,7 +101,7 @@ def boundary_loss(
         spacing: of labels: how far neighbours are apart along each axis of a picture.
         ignore_index: of labels: the label, or the number in a mask, of positions that are absent. Distances have none: leave positions out with mask=.
         dim: the class axis; "binary" has none, and refuses any other than the default.
-        mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`; an item is a position ("multiclass") or a number.
+        mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`.
 
     Returns:
         A scalar, or with reduction="none" the input's shape (multi-class: without the class axis). Negative values are good: the target found, and no more.

@@ -107,19 +107,21 @@ def dice_loss(
         smooth: s >= 0, or (above, below) the bar. 0 gives the coefficient as books write it; larger makes small targets count less.
         power: 1, or 2: squares in the denominator, which soft labels need to reach 0.
         from_logits: False if the input is probabilities. Rounding outside [0, 1] up to 1e-6 is forgiven.
-        over: "sample": sums of each sample, the losses averaged; "batch": sums of the whole batch.
-        average: "macro": the mean over classes (and samples); "micro": all classes summed up first; "weighted": classes weighted by their target's mass;
-            "nested": the mean over each sample's classes, then over samples (not "macro" where samples have unequal numbers of classes that count);
-            "none": one loss a class, (N, C), or (C,) over the batch.
-        background: False leaves class 0 out ("multiclass"); it stays in the softmax.
-        empty: what a class without target means, see below.
-        weight: a number a class, (C,), class 0 included; the mean divides by the weights of what counts. With "micro" it multiplies the sums. No gradient.
-        ignore_index: the label (multi-label and binary: the number) of items that are absent; beside numbers for a softmax mask= leaves them out.
-        dim: the class axis.
+        over: "sample": one loss per sample and class, averaged; "batch": one loss per class, from sums over the whole batch.
+        average: "macro": the mean over classes (and samples); "micro": the sums of all classes are added up first; "weighted": classes weighted by the mass of
+            their target; "nested": the mean over each sample's classes, then over samples (differs from "macro" where samples have unequal numbers of classes
+            that count); "none": one loss per class, (N, C), or (C,) over the batch.
+        background: False leaves class 0 out of the loss ("multiclass"); it stays in the softmax.
+        empty: what a class without target costs: "smooth", "skip", "zero" or "mass", see the table under "Edge cases" of `dice_loss`.
+        weight: one number per class, (C,), class 0 included; the mean divides by the weights of what counts. With "micro" it multiplies the sums. No gradient.
+        ignore_index: positions with this label ("multilabel", "binary": numbers whose target is this) are absent, as if masked. A softmax against soft labels
+            has none: use mask= there.
+        dim: the class axis; "binary" has none.
         process_group: sum over these ranks as well. Each rank's gradient is that of the joined batch's loss by its own input: under DistributedDataParallel,
             which averages, multiply the loss by the number of ranks.
-        mask: bool, True = counts; broadcasts to the target's shape ("multilabel": or without the class axis).
-        normalizer: a number or 0-d tensor that replaces the denominator of the average.
+        mask: bool tensor, broadcasts to the target's shape ("multilabel": or to that without the class axis). True counts, False is as good as deleted, whatever
+            it holds, NaN included. None: everything counts.
+        normalizer: a number >= 0, or a 0-d tensor on the input's device, that the average divides by in place of its own denominator. 0: nothing counts.
 
     Returns:
         A scalar, or with average="none" (N, C), or (C,) over the batch; in [0, 1], below 0 where `smooth` adds more above the bar than below. What

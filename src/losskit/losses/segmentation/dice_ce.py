@@ -77,8 +77,7 @@ def dice_ce_loss(
         over all numbers that count (sigmoid), as `binary_cross_entropy_with_logits`. Derivative by x_j of an item with label y: a dD/dx_j + b (p_j - [j = y]) / count.
 
     Args:
-        input: logits or probabilities, (N, C, ...); with task="binary" any shape (N, ...).
-        target: labels or masks, as in `dice_loss`; soft labels of "multiclass" must sum to 1 over the classes.
+        input, target: as in `dice_loss`. Soft labels of "multiclass" must sum to 1 over the classes.
         dice_weight: a >= 0.
         ce_weight: b >= 0.
         smooth: s >= 0, or (above, below) the bar, of Dice.
@@ -87,7 +86,7 @@ def dice_ce_loss(
         normalizer: a number or 0-d tensor that replaces the denominator of Dice's average; the mean of the cross-entropy keeps its own.
         process_group: sum over these ranks as well, the cross-entropy and its count too; see `dice_loss`.
         return_parts: also return the two losses, (loss, parts) with parts.dice and parts.ce, before a and b, detached.
-        task, power, from_logits, over, average, empty, ignore_index, dim, mask: as in `dice_loss`; average="none" raises.
+        task, power, from_logits, over, empty, ignore_index, dim, mask, average: as in `dice_loss`. But average="none" raises: the second loss has none.
 
     Returns:
         A scalar in [0, inf), below 0 where `smooth` adds more above the bar than below; with return_parts=True the pair (loss, parts).

@@ -85,8 +85,7 @@ def dice_focal_loss(
         that count of -alpha t (1 - p)^gamma log p - (1 - alpha)(1 - t) p^gamma log(1 - p) (sigmoid). Derivative: a dD/dx + b dF/dx.
 
     Args:
-        input: logits or probabilities, (N, C, ...); with task="binary" any shape (N, ...).
-        target: labels or masks, as in `dice_loss`; soft labels of "multiclass" must sum to 1 over the classes, the focal loss is then the expected one.
+        input, target: as in `dice_loss`. Soft labels of "multiclass" must sum to 1 over the classes; the focal loss is then the expected one.
         dice_weight: a >= 0.
         focal_weight: b >= 0.
         gamma: how fast right items fade in the focal loss, >= 0.
@@ -98,7 +97,7 @@ def dice_focal_loss(
         normalizer: a number or 0-d tensor that replaces the denominator of Dice's average; the mean of the focal loss keeps its own.
         process_group: sum over these ranks as well, the focal loss and its count too; see `dice_loss`.
         return_parts: also return the two losses, (loss, parts) with parts.dice and parts.focal, before a and b, detached.
-        task, power, from_logits, over, average, empty, ignore_index, dim, mask: as in `dice_loss`; average="none" raises.
+        task, power, from_logits, over, empty, ignore_index, dim, mask, average: as in `dice_loss`. But average="none" raises: the second loss has none.
 
     Returns:
         A scalar in [0, inf), below 0 where `smooth` adds more above the bar than below; with return_parts=True the pair (loss, parts).

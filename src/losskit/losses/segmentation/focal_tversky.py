@@ -80,8 +80,7 @@ def focal_tversky_loss(
         Derivative: that of the Tversky loss L, times gamma L^(gamma - 1).
 
     Args:
-        input: logits or probabilities, (N, C, ...); with task="binary" any shape (N, ...).
-        target: labels or masks, as in `dice_loss`.
+        input, target: as in `dice_loss`.
         gamma: the exponent, > 0. The paper writes the exponent as 1/gamma with gamma = 4/3: our 0.75 is its 4/3.
         alpha: price of what is found wrongly, >= 0.
         beta: price of what is missed, >= 0. (The paper calls this one alpha.)

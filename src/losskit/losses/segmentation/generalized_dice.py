@@ -65,14 +65,14 @@ def generalized_dice_loss(
         The weights are constants: no gradient goes through them. Derivative by p_i of class c: w_c (1 - loss - 2 t_i) / (sum_c w_c (P_c + T_c) + s).
 
     Args:
-        input: logits or probabilities, (N, C, ...); with task="binary" any shape (N, ...).
-        target: labels or masks, as in `dice_loss`.
+        input, target: as in `dice_loss`.
         volume_weight: "square": w = 1 / T^2, as in the paper; "simple": 1 / T; "uniform": 1.
         smooth: s >= 0, or (above, below) the bar. The weighted sums are of the size of 1 / T: a class of 10^5 voxels drowns in 1e-5.
-        over: "sample": one loss a sample, averaged; "batch": one loss of the batch's sums, volumes included.
-        empty: what a target without any class means, see `dice_loss`; a class that is absent among others has the weight of the rarest that is there.
-        weight: a number a class, (C,), class 0 included; multiplies w. No gradient.
-        task, power, from_logits, background, ignore_index, dim, process_group, mask, normalizer: as in `dice_loss`. (There is no average: classes are joined.)
+        over: "sample": one loss per sample, averaged; "batch": one loss from the sums over the whole batch, volumes included. There is no `average`: the classes
+            are joined.
+        empty: what a target without any class costs, see `dice_loss`. A class that is absent while others are there has the weight of the rarest of them.
+        weight: one number per class, (C,), class 0 included; multiplies w. No gradient.
+        task, power, from_logits, background, ignore_index, dim, process_group, mask, normalizer: as in `dice_loss`.
 
     Returns:
         A scalar in [0, 1], below 0 where `smooth` adds more above the bar than below.

@@ -99,8 +99,7 @@ def jaccard_loss(
         sigmoid(x). power=2 takes P = sum p^2 and T = sum t^2. Derivative by p_i: ((1 - loss) (1 - t_i) - t_i) / (P + T - I + s).
 
     Args:
-        input: logits or probabilities, (N, C, ...); with task="binary" any shape (N, ...).
-        target: labels or masks, as in `dice_loss`.
+        input, target: as in `dice_loss`.
         smooth: s >= 0, or (above, below) the bar.
         task, power, from_logits, over, average, background, empty, weight, ignore_index, dim, process_group, mask, normalizer: as in `dice_loss`.
 

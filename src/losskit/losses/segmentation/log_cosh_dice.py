@@ -68,8 +68,7 @@ def log_cosh_dice_loss(
         log cosh(d), d = 1 - (2 I + s) / (P + T + s) as in `dice_loss`; taken of each class's loss, before the average. Derivative: tanh(d) times that of d.
 
     Args:
-        input: logits or probabilities, (N, C, ...); with task="binary" any shape (N, ...).
-        target: labels or masks, as in `dice_loss`.
+        input, target: as in `dice_loss`.
         smooth: s >= 0, or (above, below) the bar.
         task, power, from_logits, over, average, background, empty, weight, ignore_index, dim, process_group, mask, normalizer: as in `dice_loss`.
 

@@ -76,8 +76,7 @@ def mcc_loss(
         (T - n t_i) / D + (1 - loss) T (n - T)(n - 2 P) / (2 R D).
 
     Args:
-        input: logits or probabilities, (N, C, ...); with task="binary" any shape (N, ...).
-        target: labels or masks, as in `dice_loss`.
+        input, target: as in `dice_loss`.
         smooth: s >= 0, or (above, below) the bar; in units of counts squared. A number makes false alarms on an empty target free (s / s), so 0 is the default.
         task, from_logits, over, average, background, empty, weight, ignore_index, dim, process_group, mask, normalizer: as in `dice_loss`.
 

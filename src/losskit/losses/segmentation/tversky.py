@@ -73,8 +73,7 @@ def tversky_loss(
         class, p = softmax(x) or sigmoid(x). P - I is what is found wrongly, T - I what is missed.
 
     Args:
-        input: logits or probabilities, (N, C, ...); with task="binary" any shape (N, ...).
-        target: labels or masks, as in `dice_loss`.
+        input, target: as in `dice_loss`.
         alpha: price of what is found wrongly, >= 0.
         beta: price of what is missed, >= 0.
         smooth: s >= 0, or (above, below) the bar.
