@@ -10,7 +10,7 @@ import torch
 import losskit
 from losskit import LOSSES
 
-SINGLE = [loss for loss in LOSSES.values() if loss.pattern == "elementwise" and loss.target == "unit"]  # a question an element
+SINGLE = [loss for loss in LOSSES.values() if loss.pattern == "elementwise" and loss.target == "unit"]  # a question per element
 MARKED = [loss for loss in SINGLE if "missing" in loss.settings]
 SOFT = [loss for loss in LOSSES.values() if "ignore_index" in loss.settings and loss not in SINGLE and loss.name != "boundary_loss"]
 ENGINES = ("cpu", "torch", "triton")

@@ -131,10 +131,10 @@ ROWS = [
         dict(mask=torch.stack((B, B, B), 1).bool()),
     ),
     Row(
-        l1, of(X, T, sample_weight=W[:2]), "For one value a sample, try sample_weight.reshape(-1, 1)", {"sample_weight": "sample_weight.reshape(-1, 1)"},
+        l1, of(X, T, sample_weight=W[:2]), "For one value per sample, try sample_weight.reshape(-1, 1)", {"sample_weight": "sample_weight.reshape(-1, 1)"},
         dict(sample_weight=torch.tensor([[1.0] * 3, [0.5] * 3])),
     ),
-    Row(logits, of(X, T, weight=W[:2]), "For one number a sample, try weight.reshape(-1, 1)", {"weight": "weight.reshape(-1, 1)"}, dict(weight=W[:2, None].expand(2, 3))),
+    Row(logits, of(X, T, weight=W[:2]), "For one number per sample, try weight.reshape(-1, 1)", {"weight": "weight.reshape(-1, 1)"}, dict(weight=W[:2, None].expand(2, 3))),
     Row(
         logits, of(V, K, weight=W.new_tensor([1, 2, 3, 4])), "For one number for each place along axis 2, try weight.reshape(1, 1, -1, 1)",
         {"weight": "weight.reshape(1, 1, -1, 1)"}, dict(weight=torch.tensor([1.0, 2.0, 3.0, 4.0])[:, None].expand(4, 5)),
@@ -221,7 +221,7 @@ ROWS = [
         of(V[:, 0], PLACES.clamp(max=1), task="binary"),
     ),
     Row(
-        dice, of(V[:, :1], V[:, :1].sigmoid(), task="multiclass"), 'For one score an item, try task="binary"', {"task": "binary"},
+        dice, of(V[:, :1], V[:, :1].sigmoid(), task="multiclass"), 'For one score per item, try task="binary"', {"task": "binary"},
         of(V[:, 0], V[:, 0].sigmoid(), task="binary"),
     ),
     Row(dice, of(V, PLACES, task="multilabel"), 'for class labels, try task="multiclass"', {"task": "multiclass"}, of(V, PLACES, task="multiclass")),
@@ -377,7 +377,7 @@ ELSEWHERE = {  # what no message on a CPU alone can say, and texts that are no a
     "torch.jit.script cannot compile a loss of losskit: try torch.jit.trace, torch.compile or torch.export": "test_configured.py and test_tracing.py",
     'distances to boundaries are computed by SciPy, which is not installed: try pip install "losskit[distance]"': "what pip installs",
     "sorting has a fused pass on the CPU only": "a reason",
-    "from_logits=False reads one number an item and needs no fused pass": "a reason",
+    "from_logits=False reads one number per item and needs no fused pass": "a reason",
     "\n\nAs a module: keyword arguments go to the constructor, tensors to the call.": "documentation",
 }
 

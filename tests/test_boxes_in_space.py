@@ -195,7 +195,7 @@ def test_what_is_wrong_is_said():
         losskit.giou_loss(box[:, :5], box[:, :5])
     with pytest.raises(ValueError, match=r"shape \(..., 4\), got shape \(5, 6\). Boxes in space have iou_loss, giou_loss and diou_loss"):
         losskit.ciou_loss(box, box)
-    with pytest.raises(ValueError, match=r"mask has shape \(5, 6\), but takes one value a box, shape \(5,\): try mask\[..., 0\]"):
+    with pytest.raises(ValueError, match=r"mask has shape \(5, 6\), but takes one value per box, shape \(5,\): try mask\[..., 0\]"):
         losskit.iou_loss(box, box, mask=box == 0)
     assert losskit.degenerate_boxes(torch.tensor([[0.0, 0, 0, 1, 1, 1], [0, 0, 0, 1, 1, 0]])) == 1
     assert losskit.iou(box, box).tolist() == [1.0] * 5 and losskit.GIoULoss()(box, box) == 0

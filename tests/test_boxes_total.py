@@ -24,7 +24,7 @@ from losskit.testing.boxes import combinations, in_order, ordinary
 CASES = [Case(loss, arguments) for loss in LOSSES.of("boxes").values() for arguments in loss.arguments]
 UNBOUNDED = ("mpdiou_loss",)  # the square of a distance in pixels is beyond float32 from 1e19 on
 PAIRS = int(os.environ.get("LOSSKIT_BOX_PAIRS", "5000"))
-ENDS = 5  # numbers an axis: 5^4 pairs an example
+ENDS = 5  # numbers per axis: 5^4 pairs per example
 MARKS = (0.0, 1.0, 0.5, 2.0, 1e-6, 1e6, 1e6 + 0.0625, 1e-20, 1e-30, 1e-37, 1e-38, 1e-45, 1e12, 1e18, 1e30)
 
 

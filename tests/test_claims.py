@@ -42,8 +42,8 @@ BEYOND = {  # what takes a value out of the range, and to which side, as the sen
     "below 0 where `smooth` adds more above the bar than below": (ABOVE, -1),
     'above with empty="mass"': ({"empty": "mass"}, 1),
     "or where `smooth` adds more above the bar than below": ({"smooth": (4.0, 0.5), "power": 2}, 1),
-    "on either side with power=2 and unequal prices": (UNEQUAL, -1),
-    "above with power=2 and unequal prices": (UNEQUAL | {"alpha": 0.0}, 1),
+    "on either side with power=2 and unequal weights": (UNEQUAL, -1),
+    "above with power=2 and unequal weights": (UNEQUAL | {"alpha": 0.0}, 1),
 }
 
 

@@ -65,9 +65,9 @@ def test_elementwise(loss, name, engine):
 def test_the_message_gives_the_reshape(loss, name):
     x, t = batch((4, 3, 2, 5))
     x = x.sigmoid()
-    for length, place, said in ((4, 0, "a sample"), (2, 2, "for each place along axis 2"), (5, 3, "for each place along axis 3"), (7, None, "")):
+    for length, place, said in ((4, 0, "per sample"), (2, 2, "for each place along axis 2"), (5, 3, "for each place along axis 3"), (7, None, "")):
         vector = torch.rand(length)
-        with pytest.raises(ValueError, match=rf"{name} has shape \({length},\), and a vector holds one number a class: .* has 3 along axis 1") as caught:
+        with pytest.raises(ValueError, match=rf"{name} has shape \({length},\), and a vector holds one number per class: .* has 3 along axis 1") as caught:
             loss.function(x, t, **{name: vector})
         if place is None:
             assert "try" not in str(caught.value)
@@ -119,7 +119,7 @@ def test_alpha_of_each_class_beside_dice():
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
-        ({"task": "binary", "alpha": ALPHA}, TypeError, 'alpha must be a number for task="binary", got list: one number a class needs task="multilabel" or'),
+        ({"task": "binary", "alpha": ALPHA}, TypeError, 'alpha must be a number for task="binary", got list: one number per class needs task="multilabel" or'),
         ({"task": "multilabel", "alpha": ALPHA[:2]}, ValueError, r"alpha has shape \(2,\), expected one number for each of the 3 classes: \(3,\)"),
         ({"task": "multilabel", "alpha": [0.5, 1.5, 0.0]}, ValueError, r"alpha must be >= 0 and <= 1, got \[0.5, 1.5, 0.0\]"),
         ({"task": "multilabel", "alpha": torch.rand(3, requires_grad=True)}, ValueError, r"alpha must not require a gradient.*try alpha.detach\(\)"),

@@ -31,7 +31,7 @@ def features(context: Context) -> list[tuple[str, Any]]:
 
 
 def weights(context: Context) -> Tensor:
-    """One a position."""
+    """One per position."""
     count = 5 if context.loss.pattern == "boxes" else (4, 5) if context.axis == 1 else 5
     return torch.linspace(0.5, 2.0, 20).reshape(4, 5)[(0,) if isinstance(count, int) else ...]
 

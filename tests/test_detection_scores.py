@@ -90,7 +90,7 @@ def test_detectors_divide_by_the_number_of_positives():
 
 
 def sides(boxes=9, bins=17, dtype=torch.float64, seed=0):
-    """Logits of the bins of four sides a box, and distances, some of them whole."""
+    """Logits of the bins of four sides of each box, and distances, some of them whole."""
     draw = torch.Generator().manual_seed(seed)
     x = torch.randn(boxes, 4, bins, generator=draw, dtype=torch.float64) * 3
     y = torch.rand(boxes, 4, generator=draw, dtype=torch.float64) * (bins - 1)

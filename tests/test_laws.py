@@ -56,7 +56,7 @@ def test_formula(subject: Subject) -> None:
 
 @pytest.mark.parametrize("subject", [*((case, "cpu") for case in FEW), *((case, "torch") for case in CASES)], indirect=True)
 def test_walk(subject: Subject) -> None:
-    few = subject.engine == "cpu" and subject.loss.name != "smooth_l1_loss"  # a kernel a dtype: one loss is enough for how numbers are read and written
+    few = subject.engine == "cpu" and subject.loss.name != "smooth_l1_loss"  # one kernel per dtype: one loss is enough for how numbers are read and written
     check([law for law in WALK if not (few and law in DTYPES)], subject)
 
 

@@ -20,7 +20,7 @@ from losskit.testing.rows import RowSubject
 from losskit.testing.subject import Subject
 
 SHAPES: dict[type[Subject], tuple[int, ...]] = {Subject: (1 << 16,), RowSubject: (1 << 14,), OverlapSubject: (2, 1 << 14), BoxSubject: (1 << 14,)}
-SMALL = 0.03  # of the input: sums of tasks, one number a box
+SMALL = 0.03  # of the input: sums of tasks, one number per box
 SORTS = ("lovasz_loss",)  # sorted errors are as large as the input, and so are their places
 
 
@@ -111,7 +111,7 @@ def test_masks_and_weights_are_let_go(s: Subject) -> None:
 
 
 def test_by_products_cost_what_they_hold() -> None:
-    """Two numbers an item stay with the user; the gradient is given away nevertheless."""
+    """Two numbers per item stay with the user; the gradient is handed over nevertheless."""
     x, t = torch.randn(1 << 12, 64, requires_grad=True), torch.randint(0, 64, (1 << 12,))
 
     def step() -> object:

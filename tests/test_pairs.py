@@ -211,7 +211,7 @@ def test_non_contiguous_boxes():
 @pytest.mark.parametrize(
     "incoming",
     [lambda m: m.t().contiguous().t(), lambda m: m[:1, :1].expand(m.shape), lambda m: m[:, :1].expand(m.shape), lambda m: m.repeat_interleave(2, 1)[:, ::2]],
-    ids=["transposed", "one number", "one a row", "every other"],
+    ids=["transposed", "one number", "one per row", "every other"],
 )
 def test_non_contiguous_incoming_gradients(incoming):
     a, b = boxes(70), boxes(300, seed=1)

@@ -124,7 +124,7 @@ def test_every_law_is_used() -> None:
 
 
 def test_the_main_losses_have_a_fused_pass() -> None:
-    """All that read scores: what is left over reads one probability an item."""
+    """All that read scores: what is left over reads one probability per item."""
     assert [case for case in CASES if case not in FUSED] == [case for case in CASES if build(case, "cpu").form != "logit"]
 
 
@@ -153,7 +153,7 @@ def test_wide_rows(case: Case) -> None:
 def test_walk(subject: RowSubject) -> None:
     few = (
         subject.engine == "cpu" and bool(subject.settings) and subject.loss.name != "focal_loss"
-    )  # a kernel a dtype: one loss is enough for how they are read and written
+    )  # one kernel per dtype: one loss is enough for how they are read and written
     check([law for law in WALK if not (few and law in DTYPES)], subject)
 
 

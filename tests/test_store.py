@@ -166,7 +166,7 @@ def test_a_folder_that_others_can_write(mode, loop, place, caplog):
     place.chmod(mode)
     assert loop() and loop()
     assert {p: p.stat().st_mtime_ns for p in place.iterdir()} == before
-    (said,) = caplog.messages  # once a process
+    (said,) = caplog.messages  # once per process
     assert said.startswith(f"{place} can be written by other users: losskit compiles, rather than run it. Try: ")
     subprocess.run(shlex.split(said.partition("Try: ")[2]), check=True)
     assert not loop(), "the advice does not help"

@@ -285,7 +285,7 @@ WEIGHTS = {
     "mask": lambda: {"mask": torch.arange(60).reshape(3, 4, 5) % 3 > 0},
     "broadcast mask": lambda: {"mask": torch.tensor([True, False, True, True])[:, None]},
     "weight": lambda: {"sample_weight": torch.linspace(0, 2, 60).reshape(3, 4, 5)},
-    "weight a row": lambda: {"sample_weight": torch.tensor([2.0, 0.0, 1.0])[:, None, None]},
+    "weight per row": lambda: {"sample_weight": torch.tensor([2.0, 0.0, 1.0])[:, None, None]},
     "both": lambda: {"mask": torch.arange(60).reshape(3, 4, 5) % 3 > 0, "sample_weight": torch.tensor([2.0, 0.0, 1.0])[:, None, None]},
     "nothing counts": lambda: {"mask": torch.zeros(3, 4, 5, dtype=torch.bool)},
     "normalizer": lambda: {"normalizer": torch.tensor(7.0)},

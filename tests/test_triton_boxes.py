@@ -152,7 +152,7 @@ def test_more_blocks_than_one():
 WEIGHTS = {
     "mask": lambda: {"mask": torch.arange(60).reshape(3, 20) % 3 > 0},
     "weight": lambda: {"sample_weight": torch.linspace(0, 2, 60).reshape(3, 20)},
-    "weight a row": lambda: {"sample_weight": torch.tensor([2.0, 0.0, 1.0])[:, None]},
+    "weight per row": lambda: {"sample_weight": torch.tensor([2.0, 0.0, 1.0])[:, None]},
     "both": lambda: {"mask": torch.arange(60).reshape(3, 20) % 3 > 0, "sample_weight": torch.tensor([2.0, 0.0, 1.0])[:, None].expand(3, 20)},
     "nothing counts": lambda: {"mask": torch.zeros(3, 20, dtype=torch.bool)},
     "normalizer": lambda: {"normalizer": torch.tensor(7.0)},

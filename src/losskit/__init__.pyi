@@ -282,7 +282,7 @@ class FocalEIoULoss(LossModule):
     def __init__(self, *, gamma: float = 0.5, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class FocalLoss(LossModule):
-    """Focal loss of logits (default) or, with from_logits=False, of probabilities: cross-entropy that fades for items already right."""
+    """Focal loss of logits (default) or, with from_logits=False, of probabilities: cross-entropy that down-weights items already classified well."""
 
     task: Literal["binary", "multilabel", "multiclass"]
     alpha: float | torch.Tensor | None
@@ -535,7 +535,7 @@ class PolyLoss(LossModule):
     def __init__(self, *, epsilon: float = 1.0, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class QualityFocalLoss(LossModule):
-    """Quality focal loss (QFL) of logits against qualities in [0, 1]: binary cross-entropy that fades as the score comes near the quality."""
+    """Quality focal loss (QFL) of logits against qualities in [0, 1]: binary cross-entropy, down-weighted as the score comes near the quality."""
 
     beta: float
     ignore_index: int | None
@@ -552,7 +552,7 @@ class QuantileLoss(LossModule):
     def __init__(self, *, quantile: float | collections.abc.Sequence[float] = 0.5, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class SIoULoss(LossModule):
-    """SIoU loss of boxes against the boxes they should be: 1 - IoU, a distance of the centres that knows the angle between them, and a cost of shape."""
+    """SIoU loss of boxes against the boxes they should be: 1 - IoU, an angle-aware distance of the centres, and a cost of shape."""
 
     theta: float
     box_format: Literal["xyxy", "xywh", "cxcywh"]
@@ -583,7 +583,7 @@ class SymmetricCrossEntropyLoss(LossModule):
     def __init__(self, *, alpha: float = 0.1, beta: float = 1.0, log_zero: float = -4.0, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class TverskyLoss(LossModule):
-    """Tversky loss of logits (default) or, with from_logits=False, of probabilities: overlap with a price for false alarms and another for misses."""
+    """Tversky loss of logits (default) or, with from_logits=False, of probabilities: overlap with separate weights for false positives and false negatives."""
 
     task: Literal["binary", "multiclass", "multilabel"]
     alpha: float

@@ -29,8 +29,8 @@ def either(
 ) -> Tensor:
     """Binary cross-entropy of logits or of probabilities: which, must be said.
 
-    With from_logits=True it is `BCEWithLogitsLoss`, with from_logits=False `BCELoss`; all else stands there. There is no default, for a wrong guess trains all
-    the same, only worse.
+    With from_logits=True it is `BCEWithLogitsLoss`, with from_logits=False `BCELoss`; everything else is described there. There is no default: with the
+    wrong one a model still trains, only worse.
     """
     checks.flag("from_logits", from_logits)
     chosen = binary_cross_entropy_with_logits if from_logits else binary_cross_entropy

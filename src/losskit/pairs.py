@@ -88,7 +88,7 @@ def pairwise_iou(a: Tensor, b: Tensor, kind: Kind = "iou", box_format: BoxFormat
 
     Edge cases:
         Every finite box has finite similarities and gradients. Boxes that coincide have 1, points and lines too; boxes apart have iou 0, exactly. A box of a out
-        of order (x2 < x1) counts as its middle and pays for the disorder, as in the losses, so its similarity may lie below the range above; corners of b may
+        of order (x2 < x1) counts as its middle, with a cost for the disorder as in the losses, so its similarity may lie below the range above; corners of b may
         come in any order. For boxes in order, swapping a and b transposes the matrix up to rounding. NaN in a box is NaN in its row or column. No boxes: an
         empty matrix, zero gradients.
 

@@ -1,4 +1,4 @@
-"""WIoU, version 3: the one loss of boxes with a memory, and so a module without a function."""
+"""WIoU, version 3: the only box loss with state (a running mean), and so a module without a function."""
 
 import math
 

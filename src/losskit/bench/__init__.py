@@ -2,7 +2,7 @@
 
 What is measured: forward and backward of "mean". Sides take turns (A B C A B C ...), each time is a median, and only ratios within one run are reported:
 machines are shared and noisy. Every side runs with OpenMP's workers asleep between loops (`OMP_WAIT_POLICY=PASSIVE`): spinning workers of a busy machine
-cost milliseconds a step. `torch.compile` is warmed up first, with dynamic shapes, one compilation a loss and dtype.
+cost milliseconds per step. `torch.compile` is warmed up first, with dynamic shapes, one compilation per loss and dtype.
 
 The floor is `torch.add(x, t)` into a fresh tensor: it reads and writes the bytes that any of these losses must.
 """

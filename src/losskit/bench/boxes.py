@@ -1,7 +1,7 @@
 """The benchmark of boxes: ours, PyTorch operations, `torch.compile` of them, torchvision and the floor, side by side in one run. `python -m losskit.bench.boxes --help`.
 
 As in `losskit.bench`: sides in turns, medians, ratios only; forward and backward of the mean where a case does not say otherwise. The floor of aligned boxes is
-`torch.add(a, b)`, eight numbers read and four written a box; that of a matrix is its own sum and a copy.
+`torch.add(a, b)`, eight numbers read and four written per box; that of a matrix is its own sum and a copy.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The benchmark of segmentation: ours, PyTorch operations on a mask a class, `torch.compile` of them, the peer and the floor. `python -m losskit.bench.overlap --help`.
+"""The benchmark of segmentation: ours, PyTorch operations on one mask per class, `torch.compile` of them, the peer and the floor. `python -m losskit.bench.overlap --help`.
 
 As in `losskit.bench`: forward and backward, sides in turns, medians, ratios only. The floor reads the logits twice and writes as many bytes once: a sum
 and `torch.add(x, 1.0)`. Peers that are not installed are left out (`make bench` installs them).
@@ -47,7 +47,7 @@ VOLUME = Case("Dice + CE, (1, 105, 128, 128, 128) bfloat16, uint8 labels", "dice
 
 
 def masks(x: Tensor, t: Tensor) -> Tensor:
-    """Labels as a mask a class, by comparison: without the int64 tensor of `one_hot`, and the compiler fuses it."""
+    """Labels as one mask per class, by comparison: without the int64 tensor of `one_hot`, and the compiler fuses it."""
     return (t[:, None] == torch.arange(x.shape[1]).reshape(-1, *(1,) * (t.dim() - 1))).to(x.dtype)
 
 

@@ -50,7 +50,7 @@ def verdicts(results: dict[str, Any]) -> Iterator[tuple[bool, str, str, str]]:
         small, large = pick(results, loss, "float32", 1 << 20), pick(results, loss, "float32", 1 << 26)
         if small and large:
             ratio = large["losskit"] / small["losskit"] / 64
-            yield ratio <= 1.3, f"{loss}, time an element from 1M to 64M", f"{ratio:.2f}x", "<= 1.3x"
+            yield ratio <= 1.3, f"{loss}, time per element from 1M to 64M", f"{ratio:.2f}x", "<= 1.3x"
         extra = (results.get("extra memory") or {}).get(loss)
         if extra:
             yield (

@@ -30,7 +30,7 @@ LINES = {
     "dim": """
         the class axis of the input; a negative number counts from the last. An input (C,) is one item without a batch.""",
     "return_parts": """
-        True also returns what the same pass found: (loss, parts) with parts.losses, parts.lse (log-sum-exp of each row), parts.accuracy and
+        True returns (loss, parts), with by-products of the computation: parts.losses, parts.lse (log-sum-exp of each row), parts.accuracy and
         parts.items (how many count), all detached.""",
     "box_format": """
         "xyxy" (x1, y1, x2, y2), "xywh" (x1, y1, width, height) or "cxcywh" (centre x, centre y, width, height), of input and target.""",

@@ -1,4 +1,4 @@
-"""The contract for boxes: four numbers along the last axis, or six in space, one loss a pair."""
+"""The contract for boxes: four numbers along the last axis, or six in space, one loss per pair."""
 
 from collections.abc import Callable
 from typing import Any, Literal, get_args
@@ -50,7 +50,7 @@ def boxes(
 def check_whole(name: str, x: Tensor | None, one: Tensor, numbers: int) -> None:
     """A mask or weight is of boxes, not of their coordinates."""
     if isinstance(x, Tensor) and x.dim() == one.dim() + 1 and x.shape[-1] in (1, numbers) and x.shape[:-1] == one.shape:
-        raise ValueError(f"{name} has shape {checks.shown(x.shape)}, but takes one value a box, shape {checks.shown(one.shape)}: try {name}[..., 0]")
+        raise ValueError(f"{name} has shape {checks.shown(x.shape)}, but takes one value per box, shape {checks.shown(one.shape)}: try {name}[..., 0]")
 
 
 def check_pair(input: Tensor, target: Tensor, space: bool) -> None:
@@ -72,7 +72,7 @@ def check_boxes(name: str, x: Tensor, space: bool) -> None:
 
 @no_script
 def degenerate_boxes(boxes: Tensor, *, box_format: BoxFormat = "xyxy") -> Tensor:
-    """How many boxes have no area (in space: no volume), their corners being out of order, on one line, or NaN: a 0-d integer tensor, for logging; no device is waited for.
+    """How many boxes have no area (in space: no volume), their corners being out of order, on one line, or NaN: a 0-d integer tensor, for logging, without synchronising the device.
 
     Losses of boxes take them as they come (see `iou_loss`). Many of them among predictions say that a model is badly initialised or its rate too high; any
     among targets, that data are wrong.

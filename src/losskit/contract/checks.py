@@ -28,11 +28,11 @@ _validating: ContextVar[bool] = ContextVar("losskit_validate", default=False)
 
 @contextmanager
 def validate() -> Iterator[None]:
-    """Check values on every device inside the block, at the price of a synchronisation a call.
+    """Check values on every device inside the block, at the cost of one synchronisation per call.
 
     On CPU the values of targets, probabilities and weights are always checked. On a GPU a check would stall the stream, so outside this block an item
-    with a bad value gives NaN instead of an error; a tensor subclass is left to itself likewise, and looked at inside the block unless it dispatches its
-    operations itself (DTensor, ...). Inside torch.func transforms, while tracing and while compiling there are no values that anyone could look at.
+    with a bad value gives NaN instead of an error. The same holds for tensor subclasses; inside the block they are checked, unless they dispatch their
+    operations themselves (DTensor, ...). Inside torch.func transforms, and while tracing or compiling, there are no values to check.
 
     >>> import torch, losskit
     >>> with losskit.validate():
@@ -47,7 +47,7 @@ def validate() -> Iterator[None]:
 
 
 def readable(x: Tensor) -> bool:
-    """Whether the values of `x` may be looked at now: there are some, nobody is tracing, and looking stalls nothing (or is asked for).
+    """Whether the values of `x` may be read now: it has some, nothing is being traced, and reading forces no synchronisation (or `validate` allows one).
 
     A subclass that only carries a name or facts (a picture's mask, an annotated tensor) holds its numbers as plain tensors do; one with a dispatch of its own
     may hold none.
@@ -199,7 +199,7 @@ def broadcastable(name: str, x: Tensor, input: Tensor, to: str = "input") -> Non
         if len(shape) > 2 and x.shape == without(shape, 1):
             fix = f". For one value for all {shape[1]} channels, try {name}.unsqueeze(1)"
         elif x.dim() == 1 and len(shape) > 1 and x.shape[0] == shape[0]:
-            fix = f". For one value a sample, try {name}.reshape(-1{', 1' * (len(shape) - 1)})"
+            fix = f". For one value per sample, try {name}.reshape(-1{', 1' * (len(shape) - 1)})"
         raise ValueError(f"{name} has shape {shown(x.shape)}, which does not broadcast to the {to}'s shape {shown(shape)}{fix}")
 
 
@@ -253,7 +253,7 @@ def weights(name: str, x: Tensor, input: Tensor, mask: Tensor | None, to: str = 
 
 
 def finite(name: str, x: Tensor, shape: Sequence[int] | None = None, counts: Tensor | None = None, fix: str = "", summed: bool = False) -> None:
-    """Numbers that are finite, spread over a shape, where they count (and not negative, see `weights`); looked at where that stalls nothing."""
+    """Numbers that are finite, spread over a shape, where they count (and not negative, see `weights`); checked only where that forces no synchronisation."""
     if not readable(x) or not x.numel() or not x.dtype.is_signed:
         return
     numbers = values(x)
@@ -321,4 +321,4 @@ def in_unit(hints: Mapping[str, str], numbers: Sequence[Tensor], counts: Tensor 
             place = tuple(bad.nonzero()[0].tolist())
             value = x[place].item()
             mark = f". If {value:g} marks what to leave out, pass ignore_index={value:.0f}, or mask=target != {value:.0f}" if float(value).is_integer() else ""
-            raise ValueError(f"{name} must lie in [0, 1] (rounding up to 1e-6 is forgiven), got {value} at index {place}: {hint.format(mark=mark)}")
+            raise ValueError(f"{name} must lie in [0, 1] (rounding up to 1e-6 is accepted), got {value} at index {place}: {hint.format(mark=mark)}")

@@ -42,7 +42,7 @@ def compound(
 ) -> Compound:
     """`extra.overlap_share` of the overlap loss and `extra.share` of the mean of the second; `how` as in `scoring`."""
     if how["average"] == "none":
-        raise ValueError('average="none" gives one overlap loss a class, and the second loss has no classes to give one for: use the two losses apart')
+        raise ValueError('average="none" gives one overlap loss per class, and the second loss has no classes to give one for: use the two losses apart')
     arguments: dict[str, Any] = dict(task=task, from_logits=from_logits, dim=dim, ignore_index=ignore_index, mask=mask)
     checks.both(input, target)
     soft = task == "multiclass" and target.shape == input.shape

@@ -21,8 +21,8 @@ TargetIs = Literal["probabilities", "log_probabilities", "labels", "positions", 
 ONE_PROBABILITY = "For one score and a target in [0, 1] an item, try binary_cross_entropy_with_logits(input, target)"
 ONE_LOG = "For one score and the logarithm of a target in [0, 1] an item, try binary_cross_entropy_with_logits(input, target.exp())"
 ONE_ENTROPY = "For the entropy of one score's sigmoid, try torch.cat((torch.zeros_like(input), input), {axis})"
-BOTH = "To give both classes of one number an item theirs, try torch.cat((1 - input, input), {axis})"
-BOTH_LOGS = "To give both classes of one number an item theirs, try torch.cat(((-input.expm1()).log(), input), {axis})"
+BOTH = "For a single probability per item, make both classes of it: try torch.cat((1 - input, input), {axis})"
+BOTH_LOGS = "For a single probability per item, make both classes of it: try torch.cat(((-input.expm1()).log(), input), {axis})"
 BOTH_TARGETS = "torch.cat((1 - target, target), {axis})"
 
 SUM_TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-4, torch.bfloat16: 2e-2, torch.float16: 2e-3}  # how far from 1 a row may sum by rounding
@@ -39,7 +39,7 @@ def check_pair(input: Tensor, target: Tensor, dim: int, fix: str) -> int:
 
 
 def check_distribution(name: str, x: Tensor, axis: int, counts: Tensor | None, logs: bool = False) -> None:
-    """Each item's numbers lie in [0, 1] and sum to 1, up to rounding; looked at where that stalls nothing."""
+    """Each item's numbers lie in [0, 1] and sum to 1, up to rounding; checked only where that forces no synchronisation."""
     if not checks.readable(x) or not x.numel():
         return
     allowed = SUM_TOLERANCE.get(x.dtype, 1e-4) * max(1.0, x.shape[axis] ** 0.5 / 100)
@@ -162,7 +162,7 @@ def from_distributions(
     real = real_dtype(input.dtype)
     factor = reduce.item_factor(input.select(axis, 0), mask, sample_weight, real, reduction == "mean" and normalizer is None)
     input, target = tensors.lasting(input), tensors.lasting(target)
-    engine, _ = dispatch.choice((input, target), plain="from_logits=False reads one number an item and needs no fused pass")
+    engine, _ = dispatch.choice((input, target), plain="from_logits=False reads one number per item and needs no fused pass")
     own = torch.ones(classes, dtype=real, device=input.device) if weight is None else labels.class_weights(weight, input, classes).to(real)
     counts = torch.ones((), dtype=real, device=input.device) if factor is None else factor.to(real)
     if soft:

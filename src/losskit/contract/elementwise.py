@@ -86,7 +86,7 @@ def elementwise(
 
 
 def needs_gradient(value: object) -> bool:
-    """Whether a tensor asks for a gradient."""
+    """Whether a tensor requires a gradient, and gradients are recorded."""
     return isinstance(value, Tensor) and value.requires_grad and torch.is_grad_enabled()
 
 

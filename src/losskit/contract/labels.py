@@ -47,9 +47,9 @@ def count(input: Tensor, dim: int) -> int:
 
 
 # what to do with a single class; {axis} is its axis
-ONE_SCORE = "For one score and a label of 0 or 1 an item, try binary_cross_entropy_with_logits(input.squeeze({axis}), target)"
-ONE_CHANNEL = 'For one score an item, try task="binary"'
-ONE_LABEL = 'For one score and a label of 0 or 1 an item, try input.squeeze({axis}) and task="binary"'
+ONE_SCORE = "For one score and a label of 0 or 1 per item, try binary_cross_entropy_with_logits(input.squeeze({axis}), target)"
+ONE_CHANNEL = 'For one score per item, try task="binary"'
+ONE_LABEL = 'For one score and a label of 0 or 1 per item, try input.squeeze({axis}) and task="binary"'
 ONE_BIN = "A position lies between two bins: try more of them"
 
 
@@ -94,7 +94,7 @@ def positions(input: Tensor, target: Tensor, dim: int) -> int:
 
 
 def aligned(input: Tensor, target: Tensor, axis: int, dim: int, what: Literal["labels", "positions"]) -> None:
-    """Scores and one number an item."""
+    """Scores and one number per item."""
     shape = (*input.shape[:axis], *input.shape[axis + 1 :])
     if target.shape != shape:
         raise ValueError(
@@ -133,7 +133,7 @@ def _shape_fix(input: Tensor, target: Tensor, axis: int, shape: tuple[int, ...],
 
 
 def class_weights(weight: Numbers, input: Tensor, classes: int, name: str = "weight") -> Tensor:
-    """A finite number a class, as a tensor beside the input."""
+    """One finite number per class, as a tensor beside the input."""
     weight = numbers(name, weight, real_dtype(input.dtype), input.device)
     tensors.check(name, weight)
     if weight.shape != (classes,):
@@ -148,7 +148,7 @@ def class_weights(weight: Numbers, input: Tensor, classes: int, name: str = "wei
 
 
 def class_vector(name: str, given: Numbers, input: Tensor) -> Tensor:
-    """A weight of each number as a tensor that broadcasts to the input. A vector has one number a class: it lies along axis 1, or the last of (C,) and (N, C)."""
+    """A weight of each number as a tensor that broadcasts to the input. A vector has one number per class: it lies along axis 1, or the last of (C,) and (N, C)."""
     x = numbers(name, given, real_dtype(input.dtype), input.device)
     tensors.check(name, x)
     if x.dim() != 1 or x.shape[0] == 1 or not input.dim():
@@ -158,14 +158,16 @@ def class_vector(name: str, given: Numbers, input: Tensor) -> Tensor:
         return x if axis == input.dim() - 1 else along(x, input, axis)
     other = [d for d, n in enumerate(input.shape) if n == x.shape[0]]
     form = ["-1" if d == other[0] else "1" for d in range(input.dim())] if other else []
-    fix = f". For one number {'a sample' if other[0] == 0 else f'for each place along axis {other[0]}'}, try {name}.reshape({', '.join(form)})" if other else ""
+    fix = (
+        f". For one number {'per sample' if other[0] == 0 else f'for each place along axis {other[0]}'}, try {name}.reshape({', '.join(form)})" if other else ""
+    )
     raise ValueError(
-        f"{name} has shape {shown(x.shape)}, and a vector holds one number a class: the input's shape {shown(input.shape)} has {input.shape[axis]} along axis {axis}{fix}"
+        f"{name} has shape {shown(x.shape)}, and a vector holds one number per class: the input's shape {shown(input.shape)} has {input.shape[axis]} along axis {axis}{fix}"
     )
 
 
 def along(vector: Tensor, input: Tensor, axis: int) -> Tensor:
-    """A number a class, in a shape of all the input's axes."""
+    """One number per class, in a shape of all the input's axes."""
     return vector.reshape(*(1,) * axis, -1, *(1,) * (input.dim() - axis - 1))
 
 

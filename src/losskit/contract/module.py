@@ -1,4 +1,4 @@
-"""nn.Module classes made from loss functions: the keyword arguments go to the constructor, the tensors to `forward`, the docstring comes along."""
+"""nn.Module classes made from loss functions: the keyword arguments go to the constructor, the tensors to `forward`; the docstring is kept."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence, Sized
@@ -98,14 +98,14 @@ class LossModule(nn.Module):
             if name not in shapes and isinstance(value, Sized) and {float, Sequence[float]} <= set(get_args(self._kind(name))):
                 shapes[name] = torch.Size((len(value),))
         input, target = self._nothing(settings, shapes)
-        here: dict[str, Any] = {"inplace": False} if "inplace" in settings else {}  # there is no memory to give away
+        here: dict[str, Any] = {"inplace": False} if "inplace" in settings else {}  # there is no memory to reuse
         if isinstance(settings.get("process_group"), ProcessGroup):
             here["process_group"] = None  # and nothing to send
         with use_engine("torch"), torch.enable_grad():
             self.loss.function(*((input,) if self.loss.target == "none" else (input, target)), **{**settings, **weights, **here})
 
     def _nothing(self, settings: Mapping[str, Any], shapes: Mapping[str, torch.Size]) -> tuple[Tensor, Tensor]:
-        """An input and a target of no items. Of shapes, vectors are numbers a class, the others end where the input's does."""
+        """An input and a target of no items. Of shapes, vectors are numbers per class, the others end where the input's does."""
         try:
             vector, wide = (torch.broadcast_shapes((1,), *(shape for shape in shapes.values() if (len(shape) < 2) is flat)) for flat in (True, False))
         except RuntimeError:

@@ -110,7 +110,7 @@ def binary(input: Tensor, target: Tensor, mask: Tensor | None, dim: int) -> tupl
         if channels > 1 and target.shape == checks.without(input.shape, axis):
             either = f", or input.select({axis}, 1) - input.select({axis}, 0)" if channels == 2 else ""
             raise ValueError(
-                f'task="binary" is one question a position, but input of shape {checks.shown(input.shape)} has {channels} channels for targets of shape '
+                f'task="binary" is one question per position, but input of shape {checks.shown(input.shape)} has {channels} channels for targets of shape '
                 f'{checks.shown(target.shape)}: try task="multiclass"{either}'
             )
     checks.pair(input, target)
@@ -187,7 +187,7 @@ def one_a_class(name: str, weight: Numbers | None, input: Tensor, task: Task, di
     """The checked weights of classes, as a tensor."""
     if weight is None:
         return None
-    axis = labels.class_axis(input, dim if task != "binary" else -1)  # before anything else is asked of the input
+    axis = labels.class_axis(input, dim if task != "binary" else -1)  # before anything else is read from the input
     return labels.class_weights(weight, input, 1 if task == "binary" else input.shape[axis], name)
 
 
@@ -246,7 +246,7 @@ def overlap_loss(
     mask: Tensor | None,
     **how: Any,
 ) -> Tensor:
-    """A loss that is nothing but overlap; `how` as in `scoring`."""
+    """A loss of overlap alone; `how` as in `scoring`."""
     checked = scoring(formula, params, input, task=task, dim=dim, **how)
     result: Tensor = overlap(checked, input, target, task=task, from_logits=from_logits, dim=dim, ignore_index=ignore_index, mask=mask).value
     return result

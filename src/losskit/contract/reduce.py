@@ -1,4 +1,4 @@
-"""The one place that knows none / sum / mean, denominators, and what happens when nothing is left to count; and how a call runs on an engine.
+"""The one place for none / sum / mean, denominators, and what happens when nothing is left to count; and how a call runs on an engine.
 
 A loss made of PyTorch operations obeys the contract with `items`: it computes one loss per item, and everything else is here.
 """

@@ -74,7 +74,7 @@ class Loss:
 
 @dataclass
 class Registry(Mapping[str, Loss]):
-    """Losses by name, in the order of their files; loaded when first looked at."""
+    """Losses by name, in the order of their files; loaded when first used."""
 
     losses: dict[str, Loss] = field(default_factory=dict)
     loaded: bool = False
@@ -128,12 +128,12 @@ LOSSES = Registry()
 
 
 def refuse_script(*_: Any) -> NoReturn:
-    """What `torch.jit.script` is told: it compiles Python's text, and neither formulas nor engines are written in its part of Python."""
+    """What `torch.jit.script` calls: it compiles Python's source, and neither formulas nor engines are written in the part of Python that it supports."""
     raise TypeError("torch.jit.script cannot compile a loss of losskit: try torch.jit.trace, torch.compile or torch.export")
 
 
 def no_script(function: LossFunction) -> LossFunction:
-    """A public function, which asks `torch.jit.script` to leave it alone."""
+    """A public function that `torch.jit.script` refuses with a clear message."""
     function.__prepare_scriptable__ = refuse_script  # type: ignore[attr-defined]
     return function
 

@@ -15,9 +15,9 @@ from losskit.engines.dispatch import EngineName
 
 
 class ByProducts(NamedTuple):
-    """What a pass over rows knows besides the loss: tensors without a graph, and no device is waited for."""
+    """What a pass over rows returns besides the loss: tensors without a graph, made without synchronising the device."""
 
-    losses: Tensor  # one an item, weights multiplied in; 0 for an absent item
+    losses: Tensor  # one per item, weights multiplied in; 0 for an absent item
     lse: Tensor  # log-sum-exp of each item's scores; 0 for an absent item
     accuracy: Tensor | None  # the share of the items that count whose label is the first class with the largest score; 0 if none counts; None without labels
     items: Tensor  # how many items count

@@ -1,6 +1,6 @@
 """From the sums of a pass over input and target to a loss of overlap: arithmetic on a few numbers, in float64.
 
-Joining samples, classes or ranks, the formula (of intersection, prediction, target, count), what an empty target means, averages, a second loss that came along
+Joining samples, classes or ranks, the formula (of intersection, prediction, target, count), what an empty target means, averages, a second loss computed
 in the same pass. `finish` gives value and derivatives by the sums, so that the gradient costs one more pass and nothing else is kept.
 """
 
@@ -24,9 +24,9 @@ Volume = Literal["square", "simple", "uniform"]
 
 
 class Extra(NamedTuple):
-    """A loss of each item that comes along in the pass: its formula, how much of it and of the overlap is taken, weights of classes, and what it is divided by."""
+    """A second loss, of each item, computed in the same pass: its formula, how much of it and of the overlap is taken, weights of classes, and what it is divided by."""
 
-    formula: Callable[..., Any] | None  # None: the loss is no passenger, and is taken apart
+    formula: Callable[..., Any] | None  # None: the second loss is computed apart, in a pass of its own
     params: tuple[float, ...] = ()
     share: float = 1.0
     overlap_share: float = 1.0
@@ -62,9 +62,9 @@ class Finished(NamedTuple):
 
 
 def finish(how: Scoring, sums: Any, derive: bool) -> Finished:
-    """From the sums to the loss: a few numbers, as a tensor that autograd may follow, or, where nobody needs to, as a NumPy array, which costs less.
+    """From the sums to the loss: a few numbers, as a tensor that autograd may follow, or, where no graph is needed, as a NumPy array, which costs less.
 
-    `derive` asks for the derivatives by the sums, which are the formula's own.
+    With `derive` also the derivatives by the sums, which are the formula's own.
     """
     xp, formula, settled = (torch, bound(how.formula), torch.Tensor.detach) if isinstance(sums, Tensor) else (numpy, in_numpy(how.formula), same)
     cells = sums if how.background else sums[:, 1:]
@@ -139,7 +139,7 @@ def inverse(xp: Any, x: Any) -> Any:
 
 
 def class_weight(how: Scoring, xp: Any, cells: Any) -> Any:
-    """One number a class, (C,) or (N, C): as given, or the inverse of its target's mass; an absent class has that of the rarest that is there."""
+    """One number per class, (C,) or (N, C): as given, or the inverse of its target's mass; an absent class has that of the rarest that is there."""
     weight = None if how.weight is None else numbers(xp, how.weight, cells)
     if weight is not None and not how.background:
         weight = weight[1:]
@@ -158,7 +158,7 @@ def numbers(xp: Any, weight: Tensor, like: Any) -> Any:
 
 
 def extra_mean(extra: Extra, labelled: bool, xp: Any, sums: Any, group: ProcessGroup | None) -> tuple[Any, Any]:
-    """The mean of the loss that came along, and what multiplies each class's sum of it (its share included)."""
+    """The mean of the second loss, and what multiplies each class's sum of it (its share included)."""
     losses, counts = sums[..., EXTRA], sums[..., COUNT]
     weight = None if extra.weight is None else numbers(xp, extra.weight, sums)
     if not labelled:

@@ -61,7 +61,7 @@ class Distributions(NamedTuple):
     """One loss of rows of class scores and a distribution each, ready to run on an `input` with its classes along `dim` and a `target`: of the input's
     shape (`kind="distribution"`), labels of the other dimensions (`kind="label"`: all mass on that class), positions of the other dimensions
     (`kind="position"`: a real number y from 0 to the last class, whose mass of class j is max(0, 1 - |j - y|)), or no target (`kind="none"`: the formula
-    reads t = 0; the tensor handed over is empty and never looked at).
+    reads t = 0; the tensor handed over is empty and never read).
 
     `formula` takes a class's (log p, p, 1 - p, t, weight, *params) and returns the value and its derivatives by log p and by t. `link` (score, slope) stands
     between input and scores. An item is absent if its label is `ignore` or its factor is 0.

@@ -68,7 +68,7 @@ PLAIN = (Tensor, Parameter, Buffer)
 
 
 def watched() -> str | None:
-    """Why every step must be a PyTorch operation just now: somebody records or transforms them. None if nobody does."""
+    """Why every step must be a PyTorch operation just now: operations are being recorded or transformed. None if they are not."""
     if torch.compiler.is_compiling():
         return "the call is being compiled or exported, and the compiler fuses PyTorch operations itself"
     if _transforming():

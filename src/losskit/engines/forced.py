@@ -1,4 +1,4 @@
-"""The engine that `use_engine` forces on whoever asks: a context variable, so that threads and tasks do not feel each other's blocks.
+"""The engine that `use_engine` forces: a context variable, so that a block in one thread or task does not affect the others.
 
 It is read as `forced.engine`, an attribute that the module does not have and `__getattr__` finds: torch.compile cannot read a context variable, but it looks
 an attribute up as Python does, and guards it likewise at each call. So what was compiled in a block holds in such blocks only, in every thread and task.

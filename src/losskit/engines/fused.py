@@ -1,6 +1,6 @@
 """Autograd around a fused engine's passes, the same for every fused engine.
 
-What is not a tensor travels as one tuple: `apply` looks at every argument, and a small call feels it.
+What is not a tensor travels as one tuple: `apply` looks at every argument, which costs a small call noticeable time.
 """
 
 from collections.abc import Callable, Mapping

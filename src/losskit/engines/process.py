@@ -22,7 +22,7 @@ def _in_child() -> None:
     _lock.release()
 
 
-if hasattr(os, "register_at_fork"):  # a fork waits until nobody works
+if hasattr(os, "register_at_fork"):  # a fork waits until no work is under way
     os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_in_child)
 
 
@@ -32,7 +32,7 @@ def forked() -> bool:
 
 
 def unbroken(work: Callable[[], Result]) -> Result:
-    """The result of some work, one at a time (the work may not ask for such work itself).
+    """The result of some work, one at a time (the work may not start such work itself).
 
     It is done in a thread of its own: the caller's signals, time limits, depth of recursion, default device and modes do not reach it. Ctrl-C ends the waiting;
     the work goes on, and the next call finds it done.

@@ -1,7 +1,7 @@
 """Autograd around a fused engine's ranked pass.
 
 The slopes of the sorted errors are known as soon as the loss is, and lie where the gradient will be: the backward sorts nothing. As in `fused.py` they are
-given away by the first backward; a second one computes them again.
+handed over to autograd by the first backward; a second one computes them again.
 """
 
 from collections.abc import Callable

@@ -145,7 +145,7 @@ TALL = (0.0, 2.0**-6, 3.0, 256.0, -256.0)
 
 @law("a box with its corners out of order costs at least as much as in order")
 def disorder_costs(s: BoxSubject) -> None:
-    """Else a detector is paid for turning boxes inside out."""
+    """Else a detector gains by turning boxes inside out."""
     for x, t in (combinations(*EXACT), combinations(EXACT[0], TALL), combinations(TALL, EXACT[1])):
         for scale in (1.0, 2.0**-8, 2.0**4):
             a, b = (scale * x).to(s.dtype), (scale * in_order(t)).to(s.dtype)

@@ -99,7 +99,7 @@ def exact_pair(loss: Loss, settings: Mapping[str, Any], x: Sequence[Number], t: 
 
 @lru_cache(maxsize=20_000)
 def kept(name: str, settings: tuple[tuple[str, Any], ...], x: tuple[Number, ...], t: tuple[Number, ...], digits: int) -> ExactPair:
-    """The oracle on a pair, kept for the next engine that asks."""
+    """The oracle on a pair, kept for the next engine."""
     return exact_pair(LOSSES[name], dict(settings), x, t, digits=digits)
 
 
@@ -210,7 +210,7 @@ class BoxSubject(Subject):
     """A loss of boxes, examined: input and target are corners, (..., 4), if no box_format says otherwise."""
 
     def each(self, x: Tensor, t: Tensor, **extra: Any) -> Tensor:
-        """One loss a pair."""
+        """One loss per pair."""
         if self.offers("reduction"):
             return self(x, t, reduction="none", **extra)
         result = self(x, t, **extra)

@@ -436,7 +436,7 @@ def shapes_agree(s: Subject) -> None:
 
 @law("values outside the domain are refused")
 def domain_checked(s: Subject) -> None:
-    """Targets (and probabilities) outside [0, 1]; rounding just outside is forgiven."""
+    """Targets (and probabilities) outside [0, 1]; rounding just outside is accepted."""
     if s.loss.target != "unit":
         raise NotOffered("every real number is in the domain")
     x, t = s.batch()

@@ -23,7 +23,7 @@ FAR = (60, 120)  # powers of ten that stand in for infinity: a limit is finite w
 
 
 class Exact(NamedTuple):
-    """One number an item. A derivative is None at a kink.
+    """One number per item. A derivative is None at a kink.
 
     `scale` is what an error is measured against: the number itself, but for soft targets that of the derivative is the sum of the sizes of its two terms
     (that of the positive and that of the negative label), since the derivative passes through 0 where the two are equal. A loss that is not the expected one
@@ -204,7 +204,7 @@ def expected_over_labels(mp: Any, loss: Loss, settings: Mapping[str, Any]) -> bo
 
 
 def felt(f: Callable[[Number], Number], t: Number, shaken: Number) -> Number:
-    """How much `f` feels a rounding of a soft target, or of what it leaves to 1, whichever is smaller: its change by a few of them, over their size.
+    """How much `f` changes by a rounding of a soft target, or of what it leaves to 1, whichever is smaller: its change by a few of them, over their size.
 
     Nothing that rounds its steps can be expected to be nearer. A finite step, not a derivative: beside a kink it sees the other side.
     """
@@ -245,7 +245,7 @@ def exact_point(mp: Any, loss: Loss, settings: Mapping[str, Any], x: Number, t: 
 
 
 def exact(loss: Loss, settings: Mapping[str, Any], x: Tensor, t: Tensor, *, to_target: bool = False) -> list[Exact]:
-    """The oracle on every item of two tensors, which are taken as the exact numbers they hold. Results are kept for the next engine that asks."""
+    """The oracle on every item of two tensors, which are taken as the exact numbers they hold. Results are kept for the next engine."""
     held = tuple(sorted((k, v[0] if isinstance(v, list) and len(v) == 1 else v) for k, v in settings.items()))
     return _exact(loss.name, held, tuple(x.reshape(-1).tolist()), tuple(t.reshape(-1).tolist()), x.dtype, to_target)
 

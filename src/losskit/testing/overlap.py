@@ -54,7 +54,7 @@ class OverlapSubject(Subject):
 
     @property
     def compound(self) -> bool:
-        """Whether there is a second loss, whose mean knows nothing of samples."""
+        """Whether there is a second loss, whose mean ignores samples."""
         return any(name in self.loss.settings for name in SECONDS)
 
     @cached_property
@@ -71,7 +71,7 @@ class OverlapSubject(Subject):
         return self.tolerance if self.real is torch.float32 else 1e-10
 
     def needs(self, what: bool, missing: str) -> None:
-        """The law speaks of it."""
+        """The law applies to it."""
         if not what:
             raise NotOffered(missing)
 

@@ -323,7 +323,7 @@ def frozen(x: Any) -> Any:
 def exact_overlap(loss: Loss, settings: Mapping[str, Any], x: Tensor, t: Tensor, keep: Tensor | None = None, *, to_target: bool = False) -> ExactOverlap:
     """The oracle on an input (samples, classes, items), with labels (samples, items) or numbers of its shape; `keep` says which numbers of it count.
 
-    Settings of the contract (`over`, `average`, `empty`, `weight`, `normalizer`, ...) are understood too. Results are kept for the next engine that asks.
+    Settings of the contract (`over`, `average`, `empty`, `weight`, `normalizer`, ...) are understood too. Results are kept for the next engine.
     """
     held = tuple(sorted((k, tuple(v) if isinstance(v, list) else v) for k, v in settings.items()))
     kept = None if keep is None else frozen(keep.expand(x.shape).tolist())

@@ -101,7 +101,7 @@ def layouts(s: OverlapSubject) -> None:
         "strided": lambda z: z[::2, :, 1:, ::3],
         "expanded": lambda z: z[:1, :, :, :1].expand(3, -1, 4, 6),
         "flat": lambda z: z.flatten(2),
-        "a row a sample": lambda z: z[..., 0, 0],
+        "one row per sample": lambda z: z[..., 0, 0],
         "every second class": lambda z: torch.stack((z, torch.full_like(z, math.nan)), 2).flatten(1, 2)[:, ::2] if z.is_floating_point() else z,
     }
     for name, change in changes.items():

@@ -23,7 +23,7 @@ def logs_in_target(settings: Mapping[str, Any]) -> bool:
 
 
 def listed(settings: Mapping[str, Any]) -> int | None:
-    """The number of classes that a setting with a number a class asks for."""
+    """The number of classes that a setting with one number per class asks for."""
     return next((len(v) for v in settings.values() if isinstance(v, list)), None)
 
 
@@ -178,7 +178,7 @@ def _exact(name: str, settings: tuple[tuple[str, Any], ...], x: tuple[float, ...
 
 
 def exact_rows(loss: Loss, settings: Mapping[str, Any], x: Tensor, t: Tensor | None) -> list[ExactRow]:
-    """The oracle on every row of (items, classes). Results are kept for the next engine that asks."""
+    """The oracle on every row of (items, classes). Results are kept for the next engine."""
     held = tuple(sorted((k, tuple(v) if isinstance(v, list) else v) for k, v in settings.items()))
     targets: list[Any] = [None] * len(x) if t is None else t.tolist()
     digits = DIGITS.get(x.dtype, 80)

@@ -309,7 +309,7 @@ def labels_checked(s: RowSubject) -> None:
 
 @law("positions outside the classes are refused, and the message shows them")
 def positions_checked(s: RowSubject) -> None:
-    """Too large, negative, NaN; rounding just outside is forgiven."""
+    """Too large, negative, NaN; rounding just outside is accepted."""
     s.needs("position")
     x, t = s.batch((4, 3))
     last = s.classes - 1.0
@@ -340,7 +340,7 @@ def distributions_checked(s: RowSubject) -> None:
 
 @law("weights that are not finite are refused")
 def weights_finite(s: RowSubject) -> None:
-    """A NaN or infinite weight is a bug upstream; one number a class too."""
+    """A NaN or infinite weight is a bug upstream; one number per class too."""
     x, t = s.batch((4, 3))
     if not s.offers("sample_weight"):
         raise NotOffered("no argument sample_weight")

@@ -63,7 +63,7 @@ class RowSubject(Subject):
         return self.tolerance * max(1.0, 1e-5 / self.loss.tolerance)
 
     def needs(self, *kinds: str) -> None:
-        """The law speaks of targets of these kinds."""
+        """The law applies to targets of these kinds."""
         if self.kind not in kinds:
             raise NotOffered(f"the target is {'no ' if self.kind == 'none' else 'a '}{'target' if self.kind == 'none' else self.kind}")
 
@@ -76,7 +76,7 @@ class RowSubject(Subject):
         return self.function(x, **given, **extra) if self.kind == "none" else self.function(x, t, **given, **extra)
 
     def each(self, x: Tensor, t: Tensor, **extra: Any) -> Tensor:
-        """One loss an item."""
+        """One loss per item."""
         if self.offers("reduction"):
             return self(x, t, reduction="none", **extra)
         result = self(x, t, **extra)

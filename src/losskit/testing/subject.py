@@ -22,7 +22,7 @@ class LawBroken(AssertionError):
 
 
 class NotOffered(Exception):
-    """The callable lacks what the law speaks of."""
+    """The callable lacks what the law is about."""
 
 
 @contextmanager
@@ -70,7 +70,7 @@ class Subject:
         return self.function(x, t, **inputs.as_arguments(given), **extra)
 
     def each(self, x: Tensor, t: Tensor, **extra: Any) -> Tensor:
-        """One loss an item."""
+        """One loss per item."""
         if self.offers("reduction"):
             return self(x, t, reduction="none", **extra)
         result = self(x, t, **extra)

@@ -195,7 +195,7 @@ def claims_table(judged: Sequence[Claim]) -> Table:
 
 
 def _table(found: Findings) -> Table:
-    """One row a loss."""
+    """One row per loss."""
     best = min((n for n in PAPER if n != "smooth_l1_loss"), key=lambda n: found.courses[n].error[-1])
     axis, diagonal = places(found)
     rows = []

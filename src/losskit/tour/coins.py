@@ -257,7 +257,7 @@ def _advice(seen: Seen) -> Text:
 
 
 def _table(seen: Seen) -> Table:
-    """One row a loss, best first; below them what needs no loss."""
+    """One row per loss, best first; below them what needs no loss."""
     found = seen.found
     rows: list[tuple[Cell, ...]] = []
     for name in seen.names:

@@ -76,7 +76,7 @@ def show() -> None:
 
 
 def tried() -> tuple[Block, ...]:
-    """The other settings, one row a loss."""
+    """The other settings, one row per loss."""
     return (
         Heading(Text("What else was tried", "还试过什么")),
         Paragraph(

@@ -240,7 +240,7 @@ def _calibration(names: list[str], found: Findings) -> Text:
 
 
 def _table(names: list[str], found: Findings, with_wrong: dict[str, Difference], without: dict[str, Difference]) -> Table:
-    """One row a loss, best first."""
+    """One row per loss, best first."""
     rows = []
     best_clean = max(names, key=lambda n: float(found.clean[n].accuracy.mean()))
     for name in names:

@@ -57,7 +57,7 @@ class Data(NamedTuple):
 
 
 class Result(NamedTuple):
-    """How the networks of one loss read the test digits: one number a seed for each score."""
+    """How the networks of one loss read the test digits: one number per seed for each score."""
 
     accuracy: Numbers
     ece: Numbers

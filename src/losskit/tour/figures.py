@@ -91,7 +91,7 @@ def sparkline(x: Sequence[float], y: Sequence[float], limits: tuple[float, float
 
 
 def ranges(axes: Any, names: Sequence[str], groups: Sequence[tuple[str, int, Sequence[tuple[float, float]]]], label: str) -> None:
-    """Mean and spread of each loss as a dot on a bar, one row a loss; groups side by side in the row."""
+    """Mean and spread of each loss as a dot on a bar, one row per loss; groups side by side in the row."""
     rows = range(len(names))
     for number, (title, colour, scores) in enumerate(groups):
         shift = (number - (len(groups) - 1) / 2) * 0.28

@@ -193,7 +193,7 @@ def _verdict(scores: dict[str, Scores], differences: dict[str, dict[str, Differe
 
 
 def _table(scores: dict[str, Scores], differences: dict[str, dict[str, Difference]]) -> Table:
-    """One row a loss, in the order of the list."""
+    """One row per loss, in the order of the list."""
     rows = []
     for name, measured in scores.items():
         cells = [Cell(name, code=True)]

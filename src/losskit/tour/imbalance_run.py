@@ -59,7 +59,7 @@ MEASURES = {
     "ece": Measure(Text("Calibration error", "校准误差 ECE"), False, 0.005),
     "brier": Measure(Text("Brier score", "Brier 分数"), False, 0.002),
 }
-Scores = dict[str, Numbers]  # one number a seed for each measure
+Scores = dict[str, Numbers]  # one number per seed for each measure
 
 
 class Data(NamedTuple):

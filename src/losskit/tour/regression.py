@@ -154,7 +154,7 @@ def _verdict(
 
 
 def _table(order: list[Entry], results: dict[str, tuple[Result, Result]], pulls: dict[str, float], with_wrong: dict[str, Difference]) -> Table:
-    """One row a loss, best first."""
+    """One row per loss, best first."""
     rows = []
     for number, entry in enumerate(order):
         dirty, clean = results[entry.name]

@@ -56,7 +56,7 @@ class Data(NamedTuple):
 
 
 class Result(NamedTuple):
-    """Test errors of one loss, one number a seed, in the original units."""
+    """Test errors of one loss, one number per seed, in the original units."""
 
     mae: Numbers
     rmse: Numbers

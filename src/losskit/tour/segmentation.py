@@ -168,7 +168,7 @@ def _verdict(seen: Seen) -> tuple[Text, ...]:
     empties = int(seen.empty.sum())
     said.append(
         Text(
-            f"{seen.near.sum()} of the {len(seen.near)} galaxy tiles have less than {NEARLY_EMPTY:.0%} foreground, {empties} of them none. There {least} finds {false[least]:.1f} pixels a tile that are not there, {most} {false[most]:.1f}; "
+            f"{seen.near.sum()} of the {len(seen.near)} galaxy tiles have less than {NEARLY_EMPTY:.0%} foreground, {empties} of them none. There {least} finds {false[least]:.1f} pixels per tile that are not there, {most} {false[most]:.1f}; "
             f"of the {empties} empty tiles {least} leaves {kept[least]} empty, {most} {kept[most]}.",
             f"{len(seen.near)} 个星系图块中有 {seen.near.sum()} 个前景不足 {NEARLY_EMPTY:.0%}，其中 {empties} 个全空。在这些图块上，{least} 平均每块误报 {false[least]:.1f} 个像素，{most} 误报 {false[most]:.1f} 个；"
             f"{empties} 个全空图块中，{least} 让 {kept[least]} 个保持为空，{most} 让 {kept[most]} 个。",
@@ -238,7 +238,7 @@ def _explained(seen: Seen, least: str, most: str) -> Text:
 
 
 def _table(seen: Seen) -> Table:
-    """One row a loss, best first."""
+    """One row per loss, best first."""
     rows = []
     for name in seen.names:
         cells = [Cell(name, code=True)]

@@ -24,7 +24,7 @@ def corners(x: Tensor, form: str) -> Tensor:
 
 
 class Boxwise(torch.autograd.Function):
-    """One loss a pair of boxes, as corners."""
+    """One loss per pair of boxes, as corners."""
 
     generate_vmap_rule = True
 
@@ -83,7 +83,7 @@ def prepared(call: Boxes, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor 
 
 
 def losses(call: Boxes, x: Tensor, t: Tensor) -> Tensor:
-    """One loss a pair, factors multiplied in, in the dtype computed in."""
+    """One loss per pair, factors multiplied in, in the dtype computed in."""
     a, b, factor = prepared(call, x, t)
     formula = bound(call.formula)
     if torch.compiler.is_dynamo_compiling():

@@ -1,4 +1,4 @@
-"""Rows with a distribution each for a target (or none: entropy), in PyTorch operations. As `rows.py`, with a formula a class in place of one a row.
+"""Rows with a distribution each for a target (or none: entropy), in PyTorch operations. As `rows.py`, with one formula per class in place of one per row.
 
 The formula takes (log p, p, 1 - p, t, weight, *params) of a class and returns its value, its derivative by log p, and that by t. A row's loss is the sum over
 its classes; by the scores its gradient is v_j - p_j sum(v), where v is the derivative by log p. For the class with the largest score 1 - p and the sum over
@@ -72,7 +72,7 @@ def parts(x: Tensor, t: Tensor, weight: Tensor, settings: Settings) -> Parts:
 
 
 class Rowwise(torch.autograd.Function):
-    """One loss a row, the class axis last."""
+    """One loss per row, the class axis last."""
 
     generate_vmap_rule = True
 
@@ -163,7 +163,7 @@ def weighed(row: Prepared, value: Tensor) -> Tensor:
 
 
 def losses(call: Distributions, x: Tensor, t: Tensor) -> Tensor:
-    """One loss an item, factors multiplied in, in the dtype computed in."""
+    """One loss per item, factors multiplied in, in the dtype computed in."""
     row = prepared(call, x, t)
     arguments = (row.x, row.t, row.weight, row.settings)
     if torch.compiler.is_dynamo_compiling():

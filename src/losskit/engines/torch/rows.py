@@ -60,7 +60,7 @@ def parts(x: Tensor, labels: Tensor, weight: Tensor, shares: Tensor, settings: S
 
 
 class Rowwise(torch.autograd.Function):
-    """One loss a row, the class axis last."""
+    """One loss per row, the class axis last."""
 
     generate_vmap_rule = True
 
@@ -130,7 +130,7 @@ def weighed(row: Prepared, value: Tensor) -> Tensor:
 
 
 def losses(call: Rows, x: Tensor, t: Tensor) -> Tensor:
-    """One loss an item, factors multiplied in, in the dtype computed in."""
+    """One loss per item, factors multiplied in, in the dtype computed in."""
     row = prepared(call, x, t)
     arguments = (row.x, row.labels, row.weight, row.shares, row.settings)
     if torch.compiler.is_dynamo_compiling():

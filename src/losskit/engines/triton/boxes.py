@@ -17,7 +17,7 @@ from losskit.engines.triton.elementwise import OPTIONS, REAL, add, at_home, boun
 from losskit.engines.triton.gradients import Gradients
 from losskit.engines.triton.rows import multiplied, readable
 
-BLOCK = 256  # boxes a program: two a thread, for a formula holds some forty numbers at once. Not yet measured on a GPU
+BLOCK = 256  # boxes per program: two per thread, for a formula holds some forty numbers at once. Not yet measured on a GPU
 FINISH_BLOCK = 1024
 MAX_PARAMS = 4
 

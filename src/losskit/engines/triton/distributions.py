@@ -21,7 +21,7 @@ from losskit.engines.triton.math import INF, exp_neg, log1p
 from losskit.engines.triton.rows import Layout, below, block, clipped, counted, items, laid_out, multiplied, origins, readable, scores
 
 ROOM = tl.constexpr(ROUNDING)
-WARP = 256  # scores a warp: 8 a thread; 16, as in `rows.py`, take up to 190 of its registers, for masses and derivatives too. Not yet measured on a GPU
+WARP = 256  # scores per warp: 8 per thread; 16, as in `rows.py`, take up to 190 of its registers, for masses and derivatives too. Not yet measured on a GPU
 
 
 @triton.jit

@@ -23,7 +23,7 @@ from losskit.engines.triton import gradients
 from losskit.engines.triton.gradients import Gradients
 from losskit.engines.triton.math import NAMES
 
-BLOCK = 1024  # elements a program: eight a thread, one 16-byte load of a half-precision operand. Not yet measured on a GPU
+BLOCK = 1024  # elements per program: eight per thread, one 16-byte load of a half-precision operand. Not yet measured on a GPU
 MAX_PARAMS = 5
 OPTIONS = {"num_warps": 4, "enable_fp_fusion": True}  # fused multiply-adds: fewer roundings, and no formula relies on a product being rounded
 REAL = {torch.float32: tl.float32, torch.float64: tl.float64}

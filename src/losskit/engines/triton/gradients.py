@@ -23,7 +23,7 @@ def rescaled(
     """The gradients of the scaled sum, times the incoming gradient: those `given` (a second backward makes them anew first) if the device finds it to be 1, else
     computed again in their place.
 
-    Nobody waits for the device's answer, and half-precision gradients do not underflow before the product, the very thing loss scaling is there to prevent.
+    The host does not wait for the device, and half-precision gradients do not underflow before the product, the very thing loss scaling is there to prevent.
     """
     if given is None:
         given = run(call, operands, scale=scale, wants=wants).gradients

@@ -18,8 +18,8 @@ from losskit.engines.triton.overlap_kernels import levels, point_gradients, soft
 from losskit.engines.triton.rows import Layout, readable
 
 PROGRAMS = 2048  # more of them leave more to add up, fewer leave a GPU idle. Not yet measured on a GPU
-STRETCH = 64  # blocks of items a program at most: float32 adds that many numbers one after the other. Not yet measured on a GPU
-WARP = 256  # numbers a warp: 8 a thread, for five to seven sums each. Not yet measured on a GPU
+STRETCH = 64  # blocks of items per program at most: float32 adds that many numbers one after the other. Not yet measured on a GPU
+WARP = 256  # numbers per warp: 8 per thread, for five to seven sums each. Not yet measured on a GPU
 
 
 class Walk(NamedTuple):

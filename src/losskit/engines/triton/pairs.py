@@ -17,7 +17,7 @@ from losskit.engines.triton.boxes import corners_2
 from losskit.engines.triton.elementwise import OPTIONS, REAL, at_home, bound
 from losskit.engines.triton.math import INF
 
-ROWS, COLUMNS = 4, 64  # pairs a tile: two a thread, for a formula holds some forty numbers at once. Not yet measured on a GPU
+ROWS, COLUMNS = 4, 64  # pairs per tile: two per thread, for a formula holds some forty numbers at once. Not yet measured on a GPU
 PROGRAMS = 1 << 10  # a walk is cut into stretches until there are about so many; fewer leave a GPU idle
 
 

@@ -20,9 +20,9 @@ from losskit.engines.triton.elementwise import BLOCK, MAX_PARAMS, OPTIONS, REAL,
 from losskit.engines.triton.gradients import Gradients
 from losskit.engines.triton.math import INF, LARGEST, LARGEST_64, exp_neg, log1p
 
-TILE = 4096  # scores a program: a row of as many classes is read once. Not yet measured on a GPU
+TILE = 4096  # scores per program: a row of as many classes is read once. Not yet measured on a GPU
 LINE = 16  # items side by side in an image at least: 64 bytes of float32, whole sectors of memory for every dtype. Not yet measured on a GPU
-WARP = 512  # scores a warp: 16 a thread in registers. Not yet measured on a GPU
+WARP = 512  # scores per warp: 16 per thread in registers. Not yet measured on a GPU
 
 
 @triton.jit
@@ -255,7 +255,7 @@ def rowwise(  # type: ignore[no-untyped-def]  # typed by Triton
 
 
 class Layout(NamedTuple):
-    """Where the scores lie: `outer` times planes of `inner` items, one a class, or `inner` rows."""
+    """Where the scores lie: `outer` times planes of `inner` items, one per class, or `inner` rows."""
 
     planes: bool
     classes: int

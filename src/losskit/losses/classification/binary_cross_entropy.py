@@ -62,7 +62,7 @@ def binary_cross_entropy(
         -(w t' log p + (1 - t') log(1 - p)), w = pos_weight, t' = t (1 - s) + s/2 with s = label_smoothing. Derivative by p: (1 - t')/(1 - p) - w t'/p.
 
     Args:
-        input: probabilities p in [0, 1], any shape. Rounding outside [0, 1] up to 1e-6 is forgiven. Logits: `binary_cross_entropy_with_logits`.
+        input: probabilities p in [0, 1], any shape. Rounding outside [0, 1] up to 1e-6 is accepted. Logits: `binary_cross_entropy_with_logits`.
         target: 0/1 labels of any dtype, or probabilities in [0, 1]; the same shape.
         weight, pos_weight, label_smoothing, ignore_index, missing: as in `binary_cross_entropy_with_logits`.
         mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`.

@@ -103,7 +103,7 @@ def binary_cross_entropy_with_logits(
     Args:
         input: logits x, any shape, any real value. Probabilities: `binary_cross_entropy`.
         target: 0/1 labels of any dtype, or probabilities in [0, 1]; the same shape.
-        weight: rescales each loss; one number a class, (C,), or a tensor that broadcasts to the input. Not part of the denominator of "mean" (as in torch;
+        weight: rescales each loss; one number per class, (C,), or a tensor that broadcasts to the input. Not part of the denominator of "mean" (as in torch;
             `sample_weight` is).
         pos_weight: multiplies the positive term; likewise. No gradient. A vector of C numbers lies along the class axis of (N, C, ...), as in
             `cross_entropy`; classes last are (N, L, C) with pos_weight[None, None].
@@ -126,7 +126,7 @@ def binary_cross_entropy_with_logits(
         A wrong logit of 1e4 costs 1e4; a right one 0; at -inf and inf the limits hold.
 
     Differs from torch:
-        A vector `weight` or `pos_weight` beside (N, C, H, W) has a number a class; torch lays it along the last axis, and multiplies columns where W = C.
+        A vector `weight` or `pos_weight` beside (N, C, H, W) has one number per class; torch lays it along the last axis, and multiplies columns where W = C.
         Shapes of more axes broadcast as in torch. Targets outside [0, 1] raise; small losses keep their digits (a logit of 20 on the right side: 2.06e-9). `label_smoothing` is new.
 
     Reference:

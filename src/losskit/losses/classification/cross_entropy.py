@@ -115,7 +115,7 @@ def cross_entropy(
     Args:
         input: logits, (C,), (N, C) or (N, C, d1, ...), any real value, -inf for a class that is ruled out; the class axis is `dim`.
         target: class labels of any integer dtype, the input's shape without the class axis; or probabilities of the input's shape, which sum to 1.
-        weight: a number a class, (C,). With labels "mean" divides by the weights of the labels that count, as in torch. No gradient.
+        weight: one number per class, (C,). With labels "mean" divides by the weights of the labels that count, as in torch. No gradient.
         ignore_index: the label of items that are absent; where the target is probabilities, mask= leaves items out.
         label_smoothing: s in [0, 1].
         z_loss: z >= 0, pulls the log-sum-exp towards 0 (1e-4 is usual).

@@ -202,7 +202,7 @@ def focal_loss(
     normalizer: Normalizer | Literal["positives"] | None = None,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """Focal loss of logits (default) or, with from_logits=False, of probabilities: cross-entropy that fades for items already right.
+    """Focal loss of logits (default) or, with from_logits=False, of probabilities: cross-entropy that down-weights items already classified well.
 
     Formula:
         -alpha t (1 - p)^gamma log p - (1 - alpha) (1 - t) p^gamma log(1 - p), p = sigmoid(x); both alpha factors are 1 with alpha=None.
@@ -213,12 +213,12 @@ def focal_loss(
         input: logits x, any shape, any real value; or probabilities p in [0, 1]. Multi-class: (C,), (N, C) or (N, C, d1, ...), the class axis is `dim`.
         target: 0/1 labels of any dtype, or probabilities in [0, 1], for which the loss is the expected one; the same shape. Multi-class: class labels of
             any integer dtype, the input's shape without the class axis.
-        task: "binary": every element is a question of its own; "multilabel": the same for (N, C, ...), one question a class; "multiclass": one right
-            class an item.
-        alpha: weight of positives in [0, 1], 1 - alpha for negatives; the paper's detector uses 0.25. Multi-label: a number for all, or one a class, (C,).
-            Multi-class: the weight of the class, a number >= 0 for all, or one a class.
-        gamma: how fast right items fade, any number >= 0; 0 is cross-entropy.
-        from_logits: False if the input is probabilities. Rounding outside [0, 1] up to 1e-6 is forgiven.
+        task: "binary": every element is a question of its own; "multilabel": the same for (N, C, ...), one question per class; "multiclass": one right
+            class per item.
+        alpha: weight of positives in [0, 1], 1 - alpha for negatives; the paper's detector uses 0.25. Multi-label: a number for all, or one per class, (C,).
+            Multi-class: the weight of the class, a number >= 0 for all, or one per class.
+        gamma: how strongly well-classified items are down-weighted, any number >= 0; 0 is cross-entropy.
+        from_logits: False if the input is probabilities. Rounding outside [0, 1] up to 1e-6 is accepted.
         label_smoothing: s in [0, 1], multi-class only.
         dim: the class axis of multi-class and multi-label; "binary" has none.
         ignore_index: the number that marks absent elements: a target that equals it is as good as deleted. None: nothing is left out; multi-class -100.
@@ -244,7 +244,7 @@ def focal_loss(
     Differs from torchvision:
         `sigmoid_focal_loss` has alpha=0.25 and reduction="none" by default, and -1 to switch alpha off; for soft targets it mixes p_t, here the two cases are averaged.
         mmdetection's `FocalLoss` has alpha=0.25 by default. MONAI's "sum" averages over positions first. kornia's is that of classes (here task="multiclass") and
-        has reduction="none" by default; segmentation_models.pytorch's, of classes, adds up one sigmoid a class.
+        has reduction="none" by default; segmentation_models.pytorch's, of classes, adds up one sigmoid per class.
 
     Reference:
         Lin et al., Focal Loss for Dense Object Detection, 2017.
@@ -302,7 +302,7 @@ def class_alphas(input: Tensor, alpha: float | Numbers | None, task: FocalTask, 
     if alpha is None or isinstance(alpha, Real):
         return None
     if task == "binary":
-        raise TypeError(f'alpha must be a number for task="binary", got {type(alpha).__name__}: one number a class needs task="multilabel" or "multiclass"')
+        raise TypeError(f'alpha must be a number for task="binary", got {type(alpha).__name__}: one number per class needs task="multilabel" or "multiclass"')
     axis = labels.class_axis(input, dim)
     alphas = labels.class_weights(alpha, input, input.shape[axis], "alpha")  # type: ignore[arg-type]
     if checks.readable(alphas) and not bool(((alphas >= 0) & (alphas <= 1)).all()):

@@ -26,7 +26,7 @@ def formula(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, full):
     ex, ey = extents(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1)
     wx, wy, vx, vy = sizes(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1)
     share, by_ex, by_ey, by_mx, by_my = apart(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, ex, ey)
-    # out of order, a box keeps its angle, for that of its middle may be kinder; its corners hear nothing of it on that axis (`along`)
+    # out of order, a box keeps its angle, for that of its middle may be kinder; no gradient of it reaches its corners along that axis (`along`)
     mine, by_wx, by_wy = angle(where(ax0 > ax1, ax0 - ax1, wx), where(ay0 > ay1, ay0 - ay1, wy))
     theirs, by_vx, by_vy = angle(vx, vy)
     off = mine - theirs
@@ -118,7 +118,7 @@ def ciou_loss(
 
     Edge cases:
         Identical boxes, zero area, boxes out of order: as `iou_loss`. The angle of a point is 0, of a box without height pi / 2. A box out of order keeps the
-        angle of the box in order for its value, but on that axis nothing except its price moves its corners towards each other. The second derivative with
+        angle of the box in order for its value, but on that axis only the cost of disorder moves its corners towards each other. The second derivative with
         alpha_gradient=False is that of the gradient as it is.
 
     Differs from torchvision:

@@ -11,7 +11,7 @@ from losskit.losses.detection.plane import closed, extents, inverse_of, measured
 
 
 def terms(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1):
-    """EIoU without its price of disorder, and its derivatives by extents, distances of the centres, and the sizes of a; those by the sizes of b are their negatives."""
+    """EIoU without its cost of disorder, and its derivatives by extents, distances of the centres, and the sizes of a; those by the sizes of b are their negatives."""
     _, lost = measured(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1)
     ex, ey = extents(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1)
     dx, dy = unlike(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1)

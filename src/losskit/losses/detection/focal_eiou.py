@@ -91,7 +91,7 @@ def focal_eiou_loss(
 
     Edge cases:
         Boxes apart have the weight 0, thus neither loss nor gradient, for gamma above 0; gamma = 0 is `eiou_loss`. The weight of a box out of order is
-        that of the box its corners span, its price is not weighed. Else as `eiou_loss`.
+        that of the box its corners span, its cost of disorder is not weighted. Else as `eiou_loss`.
 
     Differs from the paper:
         The paper is silent about the derivative of the weight; common code detaches it, and so does this.

@@ -134,7 +134,7 @@ def inner_iou_loss(
         ratio = 1 is `iou_loss`. Boxes that lie apart once scaled cost 1 and have no gradient. Identical boxes, zero area, boxes out of order: as `iou_loss`.
 
     Differs from the paper:
-        Nothing but the totality.
+        Only that every finite input gives a finite result.
 
     Reference:
         Zhang et al., Inner-IoU: More Effective Intersection over Union Loss with Auxiliary Bounding Box, 2023.

@@ -53,7 +53,7 @@ def textbook(mp, x, t, mode):
 def iou(input: Tensor, target: Tensor, *, box_format: BoxFormat = "xyxy") -> Tensor:
     """IoU of each box with its own: the overlap over the union, 1 for identical boxes, 0 for boxes apart; 1 - `iou_loss`, and differentiable like it.
 
-    A box out of order lies below 0 by its price, see `iou_loss`. For every box of one list with every box of another, see `pairwise_iou`.
+    A box out of order lies below 0 by the cost of its disorder, see `iou_loss`. For every box of one list with every box of another, see `pairwise_iou`.
 
     >>> import torch
     >>> iou(torch.tensor([[0.0, 0.0, 2.0, 2.0]]), torch.tensor([[1.0, 0.0, 3.0, 2.0]]))
@@ -116,13 +116,13 @@ def iou_loss(
     Edge cases:
         Every finite input has a finite value and gradient. Boxes apart cost 1 and have no gradient: use `giou_loss`, `diou_loss` or `ciou_loss`. Identical
         boxes have loss 0 and gradient 0 exactly, at any size, also without area; no epsilon is added anywhere. Two different boxes without area cost 1.
-        A predicted box out of order (x2 < x1) counts as nothing but the middle of its corners, and costs w / (w + target's size) for each axis with w = x1 - x2:
-        never less than the box in order, and the gradient leads the corners back into order. A target out of order is read as the box it spans.
-        "log" is held, and flat, at an IoU of 1e-18. Lengths below 1e-37 count as 0. In space volumes take the place of areas, and nothing else changes. Boxes
-        turned by an angle are not taken.
+        A predicted box out of order (x2 < x1) counts as the middle of its corners, without size, and costs w / (w + target's size) for each axis with w = x1 - x2:
+        never less than the box in order, and the gradient pulls the corners back into order. A target out of order is read as the box it spans.
+        "log" is held, and flat, at an IoU of 1e-18. Lengths below 1e-37 count as 0. In space volumes take the place of areas, and nothing else changes. Rotated
+        boxes are not supported.
 
     Differs from torchvision:
-        torchvision has no aligned IoU loss; its GIoU, DIoU and CIoU losses add 1e-7 to every denominator, which small normalised boxes feel. mmdetection's
+        torchvision has no aligned IoU loss; its GIoU, DIoU and CIoU losses add 1e-7 to every denominator, which distorts the loss of small normalised boxes. mmdetection's
         `IoULoss` is mode="log" by default, held at an IoU of 1e-6.
 
     Reference:

@@ -88,7 +88,7 @@ def mpdiou_loss(
         as `iou_loss`; their corners are also drawn to those of the target.
 
     Differs from the paper:
-        Nothing but the totality; the paper scores boxes by 1 minus this loss.
+        Only that every finite input gives a finite result; the paper scores boxes by 1 minus this loss.
 
     Reference:
         Ma and Xu, MPDIoU: A Loss for Efficient and Accurate Bounding Box Regression, 2023.

@@ -90,7 +90,7 @@ def nwd_loss(
 
     Edge cases:
         It depends on the units of the boxes: scaling both boxes changes the loss. Boxes many constants away have no gradient left. Identical boxes cost 0
-        with gradient 0. Corners out of order are further from the target's than those in order, and drawn to them; there is no other price.
+        with gradient 0. Corners out of order are further from the target's than those in order, and drawn to them; there is no other cost.
 
     Differs from the paper:
         The paper's distance writes the sizes as w / 2 and h / 2, as here. Some code leaves out the square root, or the half.

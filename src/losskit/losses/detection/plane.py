@@ -11,7 +11,7 @@ def step(a, b):
 def axis(a0, a1, b0, b1):
     """One axis of two boxes: ends of both, in order, their overlap (negative: the gap), their extent together, how far the corners of a are out of order.
 
-    A box out of order counts as nothing but its middle; the price of that is `disorder`.
+    A box out of order counts as its middle, without size; the cost of that is `disorder`.
     """
     turned = a0 > a1
     middle = 0.5 * a0 + 0.5 * a1

@@ -85,7 +85,7 @@ def quality_focal_loss(
     normalizer: Normalizer | None = None,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """Quality focal loss (QFL) of logits against qualities in [0, 1]: binary cross-entropy that fades as the score comes near the quality.
+    """Quality focal loss (QFL) of logits against qualities in [0, 1]: binary cross-entropy, down-weighted as the score comes near the quality.
 
     Formula:
         -|t - p|^beta (t log p + (1 - t) log(1 - p)), p = sigmoid(x). With d = p - t and H the cross-entropy, the derivative by x is
@@ -94,7 +94,7 @@ def quality_focal_loss(
     Args:
         input: logits x, any shape, any real value; a detector's are (N, classes).
         target: qualities t in [0, 1], the same shape: the IoU of the box where the class is the object's, 0 everywhere else. It may require a gradient.
-        beta: how fast what is nearly right fades: 0, or any number >= 1; 0 is cross-entropy.
+        beta: how strongly scores near the quality are down-weighted: 0, or any number >= 1; 0 is cross-entropy.
         ignore_index: the number that marks absent elements: a target that equals it is as good as deleted. None: nothing is left out.
         mask, sample_weight, reduction, normalizer: as in every loss, see `losskit.contract`. Detectors divide the sum by the number of positives:
             normalizer=(target > 0).sum().clamp(min=1).

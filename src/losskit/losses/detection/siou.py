@@ -1,4 +1,4 @@
-"""SIoU loss: IoU, a distance that knows the angle, and the shape."""
+"""SIoU loss: IoU, an angle-aware centre distance, and the shape."""
 
 from torch import Tensor
 
@@ -94,7 +94,7 @@ def siou_loss(
     normalizer: Normalizer | None = None,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """SIoU loss of boxes against the boxes they should be: 1 - IoU, a distance of the centres that knows the angle between them, and a cost of shape.
+    """SIoU loss of boxes against the boxes they should be: 1 - IoU, an angle-aware distance of the centres, and a cost of shape.
 
     Formula:
         1 - IoU + (D + S) / 2. D = (1 - exp(-g q_x^2)) + (1 - exp(-g q_y^2)) with q_x = m_x / c_w, q_y = m_y / c_h, m the difference of the centres, c_w and c_h

@@ -92,7 +92,7 @@ def varifocal_loss(
         input: logits x, any shape, any real value; a detector's are (N, classes).
         target: qualities t in [0, 1], the same shape: the IoU of the box where the class is the object's, 0 everywhere else. It may require a gradient.
         alpha: weight of the background, >= 0; not `focal_loss`'s, which weighs the positives.
-        gamma: how fast easy background fades, >= 0.
+        gamma: how strongly easy background is down-weighted, >= 0.
         iou_weighted: whether an object weighs as much as its quality, or 1.
         ignore_index: the number that marks absent elements: a target that equals it is as good as deleted. None: nothing is left out.
         mask, sample_weight, reduction, normalizer: as in every loss, see `losskit.contract`. Detectors divide the sum by the number of positives:
@@ -106,8 +106,8 @@ def varifocal_loss(
         shapes differ, weights are not finite, `reduction` is unknown.
 
     When to use:
-        Dense detectors whose class score is also to say how good the box is, with few objects among many candidates: objects do not fade. `quality_focal_loss`
-        fades both alike.
+        Dense detectors whose class score is also to say how good the box is, with few objects among many candidates: objects are not down-weighted.
+        `quality_focal_loss` down-weights both alike.
 
     Edge cases:
         The loss of an object is least, not 0, at p = t. A target of 0 says that there is no object; it is no quality that could change, so the gradient to it is

@@ -106,7 +106,7 @@ def dice_loss(
         task: "multiclass": softmax over the classes; "multilabel": a sigmoid for each number; "binary": the same with one class. Required.
         smooth: s >= 0, or (above, below) the bar. 0 gives the coefficient as books write it; larger makes small targets count less.
         power: 1, or 2: squares in the denominator, which soft labels need to reach 0.
-        from_logits: False if the input is probabilities. Rounding outside [0, 1] up to 1e-6 is forgiven.
+        from_logits: False if the input is probabilities. Rounding outside [0, 1] up to 1e-6 is accepted.
         over: "sample": one loss per sample and class, averaged; "batch": one loss per class, from sums over the whole batch.
         average: "macro": the mean over classes (and samples); "micro": the sums of all classes are added up first; "weighted": classes weighted by the mass of
             their target; "nested": the mean over each sample's classes, then over samples (differs from "macro" where samples have unequal numbers of classes

@@ -82,7 +82,7 @@ def dice_ce_loss(
         ce_weight: b >= 0.
         smooth: s >= 0, or (above, below) the bar, of Dice.
         background: False leaves class 0 out of Dice ("multiclass"), not out of cross-entropy.
-        weight: a number a class, (C,), class 0 included, in both losses: cross-entropy divides by the weights of the labels that count, as torch's does.
+        weight: one number per class, (C,), class 0 included, in both losses: cross-entropy divides by the weights of the labels that count, as torch's does.
         normalizer: a number or 0-d tensor that replaces the denominator of Dice's average; the mean of the cross-entropy keeps its own.
         process_group: sum over these ranks as well, the cross-entropy and its count too; see `dice_loss`.
         return_parts: also return the two losses, (loss, parts) with parts.dice and parts.ce, before a and b, detached.

@@ -88,12 +88,12 @@ def dice_focal_loss(
         input, target: as in `dice_loss`. Soft labels of "multiclass" must sum to 1 over the classes; the focal loss is then the expected one.
         dice_weight: a >= 0.
         focal_weight: b >= 0.
-        gamma: how fast right items fade in the focal loss, >= 0.
-        alpha: of the focal loss: the weight of positives in [0, 1], 1 - alpha that of negatives, or with "multilabel" one a class, (C,); "multiclass": a number
-            for all, or one a class.
+        gamma: how strongly the focal loss down-weights well-classified items, >= 0.
+        alpha: of the focal loss: the weight of positives in [0, 1], 1 - alpha that of negatives, or with "multilabel" one per class, (C,); "multiclass": a number
+            for all, or one per class.
         smooth: s >= 0, or (above, below) the bar, of Dice.
         background: False leaves class 0 out of Dice ("multiclass"), not out of the focal loss.
-        weight: a number a class, (C,), class 0 included, of Dice; alpha is the focal loss's.
+        weight: one number per class, (C,), class 0 included, of Dice; alpha is the focal loss's.
         normalizer: a number or 0-d tensor that replaces the denominator of Dice's average; the mean of the focal loss keeps its own.
         process_group: sum over these ranks as well, the focal loss and its count too; see `dice_loss`.
         return_parts: also return the two losses, (loss, parts) with parts.dice and parts.focal, before a and b, detached.
@@ -113,7 +113,7 @@ def dice_focal_loss(
         values mean the same.
 
     Differs from torch:
-        torch has none. MONAI's `DiceFocalLoss` takes the focal loss of sigmoids, one question a class, even beside a Dice loss of a softmax.
+        torch has none. MONAI's `DiceFocalLoss` takes the focal loss of sigmoids, one question per class, even beside a Dice loss of a softmax.
 
     Reference:
         Zhu et al., AnatomyNet: Deep Learning for Fast and Fully Automated Whole-Volume Segmentation of Head and Neck Anatomy, 2019.
@@ -152,7 +152,7 @@ def dice_focal_loss(
 
 
 def item_formula(task: Task, gamma: float, alpha: float | Numbers | None) -> tuple[Callable[..., Any] | None, tuple[float, ...]]:
-    """The focal loss of an item in the pass, and its parameters; None where it must be taken apart, for a number a class is read beside the input."""
+    """The focal loss of an item in the pass, and its parameters; None where it must be taken apart, for one number per class is read beside the input."""
     if task == "multiclass":
         return (cross_entropy.formula, ()) if gamma == 0.0 else (focal.multiclass_squared if gamma == 2.0 else focal.multiclass, (gamma,))
     if not (alpha is None or isinstance(alpha, Real)):
@@ -161,7 +161,7 @@ def item_formula(task: Task, gamma: float, alpha: float | Numbers | None) -> tup
 
 
 def class_alphas(input: Tensor, alpha: float | Numbers | None, task: Task, dim: int) -> Tensor | None:
-    """One weight a class of task="multiclass"; None elsewhere, where alpha is a parameter of the formula."""
+    """One weight per class of task="multiclass"; None elsewhere, where alpha is a parameter of the formula."""
     if alpha is None or task != "multiclass":
         return None
     if not isinstance(alpha, Real):

@@ -82,13 +82,13 @@ def focal_tversky_loss(
     Args:
         input, target: as in `dice_loss`.
         gamma: the exponent, > 0. The paper writes the exponent as 1/gamma with gamma = 4/3: our 0.75 is its 4/3.
-        alpha: price of what is found wrongly, >= 0.
-        beta: price of what is missed, >= 0. (The paper calls this one alpha.)
+        alpha: weight of false positives, >= 0.
+        beta: weight of false negatives, >= 0. (The paper calls this one alpha.)
         smooth: s >= 0, or (above, below) the bar.
         task, power, from_logits, over, average, background, empty, weight, ignore_index, dim, process_group, mask, normalizer: as in `dice_loss`.
 
     Returns:
-        A scalar, or with average="none" (N, C), or (C,) over the batch; in [0, 1], above with power=2 and unequal prices.
+        A scalar, or with average="none" (N, C), or (C,) over the batch; in [0, 1], above with power=2 and unequal weights.
 
     Raises:
         TypeError, ValueError: as `dice_loss`; `alpha` or `beta` below 0, `gamma` not above 0.
@@ -99,7 +99,7 @@ def focal_tversky_loss(
 
     Edge cases:
         A loss of exactly 0 has gradient 0, though the power's derivative grows without bound on the way there for gamma < 1. A Tversky loss below 0, which
-        power=2 with unequal prices, or more smoothing above the bar than below, can give, counts as 0. Empty targets: `empty` of `dice_loss`; "mass" is not
+        power=2 with unequal weights, or more smoothing above the bar than below, can give, counts as 0. Empty targets: `empty` of `dice_loss`; "mass" is not
         raised to the power.
 
     Differs from torch:

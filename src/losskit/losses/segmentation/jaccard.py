@@ -12,7 +12,7 @@ from losskit.losses.segmentation.tversky import formula
 
 
 def parameters(smooth: Smooth) -> tuple[float, float, float, float]:
-    """Those of the Tversky formula, where both errors have the full price."""
+    """Those of the Tversky formula, where both errors have the weight 1."""
     return 1.0, 1.0, *smoothing(smooth)
 
 

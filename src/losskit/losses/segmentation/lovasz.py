@@ -75,11 +75,11 @@ def lovasz_loss(
         task: "multiclass": softmax over the classes; "multilabel": each number alone; "binary": the same with one class. Required.
         classes: "present": classes without an item in the target (of the sample, or of the batch) are left out of the mean; "all": they are in it. "auto": as the
             authors have it, "present" for "multiclass", "all" for the others. To choose among the classes, give those to leave out weight 0.
-        from_logits: False if the input is probabilities. Rounding outside [0, 1] up to 1e-6 is forgiven.
+        from_logits: False if the input is probabilities. Rounding outside [0, 1] up to 1e-6 is accepted.
         over: "sample": the items of each sample are sorted, and the losses averaged; "batch": those of the whole batch together.
-        average: "nested": the mean over each sample's classes, then over samples; "macro": one mean over all classes of all samples; "none": one loss a class,
+        average: "nested": the mean over each sample's classes, then over samples; "macro": one mean over all classes of all samples; "none": one loss per class,
             (N, C), or (C,) over the batch.
-        weight: a number a class, (C,); the mean over classes divides by the weights of what counts. No gradient.
+        weight: one number per class, (C,); the mean over classes divides by the weights of what counts. No gradient.
         ignore_index: the label (multi-label and binary: the number) of items that are absent.
         dim: the class axis.
         mask: bool, True = counts; broadcasts to the target's shape ("multilabel": or without the class axis).

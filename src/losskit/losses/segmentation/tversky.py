@@ -1,4 +1,4 @@
-"""Tversky loss: Dice with a price of its own for what is found wrongly, and another for what is missed."""
+"""Tversky loss: Dice with separate weights for false positives and false negatives."""
 
 from torch import Tensor
 from torch.distributed import ProcessGroup
@@ -66,7 +66,7 @@ def tversky_loss(
     mask: Tensor | None = None,
     normalizer: Normalizer | None = None,
 ) -> Tensor:
-    """Tversky loss of logits (default) or, with from_logits=False, of probabilities: overlap with a price for false alarms and another for misses.
+    """Tversky loss of logits (default) or, with from_logits=False, of probabilities: overlap with separate weights for false positives and false negatives.
 
     Formula:
         1 - (I + s) / (I + alpha (P - I) + beta (T - I) + s), with I = sum p t, P = sum p, T = sum t over the items of a sample (or of the batch) for each
@@ -74,14 +74,14 @@ def tversky_loss(
 
     Args:
         input, target: as in `dice_loss`.
-        alpha: price of what is found wrongly, >= 0.
-        beta: price of what is missed, >= 0.
+        alpha: weight of false positives, >= 0.
+        beta: weight of false negatives, >= 0.
         smooth: s >= 0, or (above, below) the bar.
         task, power, from_logits, over, average, background, empty, weight, ignore_index, dim, process_group, mask, normalizer: as in `dice_loss`.
 
     Returns:
         A scalar, or with average="none" (N, C), or (C,) over the batch; in [0, 1], below 0 where `smooth` adds more above the bar than below,
-        on either side with power=2 and unequal prices.
+        on either side with power=2 and unequal weights.
 
     Raises:
         TypeError, ValueError: as `dice_loss`; `alpha` or `beta` below 0.
