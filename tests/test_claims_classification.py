@@ -186,7 +186,7 @@ def test_cross_entropy_against_torch():
 
 
 @claim("nll_loss", "The same as `cross_entropy(from_logits=False, log_input=True)`")
-@claim("nll_loss", "Rows that are no log-probabilities raise")
+@claim("nll_loss", "Rows that are not log-probabilities raise")
 def test_nll():
     x, labels, _ = rows()
     assert torch.equal(losskit.nll_loss(x.log_softmax(1), labels), losskit.cross_entropy(x.log_softmax(1), labels, from_logits=False, log_input=True))
@@ -211,7 +211,7 @@ def test_relatives_of_cross_entropy():
 
 
 @claim("poly_loss", "optax's `poly_loss_cross_entropy` is the same")
-@claim("generalized_cross_entropy", "An item with a tiny p_y hardly pulls")
+@claim("generalized_cross_entropy", "An item with a tiny p_y has hardly any gradient")
 @claim("generalized_cross_entropy", "keras' `CategoricalGeneralizedCrossEntropy` takes probabilities")
 def test_peers_of_classes():
     x, labels, _ = rows()
@@ -310,8 +310,8 @@ def test_quality_focal_of_mmdetection():
 
 
 @claim("varifocal_loss", "The loss of an object is least, not 0, at p = t")
-@claim("varifocal_loss", "A target of 0 says that there is no object")
-@claim("varifocal_loss", "That to the quality of an object is the whole derivative")
+@claim("varifocal_loss", "A target of 0 means that there is no object")
+@claim("varifocal_loss", "The gradient to the quality of an object is the full derivative")
 @claim("varifocal_loss", "The same values and gradients to the input")
 def test_varifocal():
     def theirs(x, t, alpha=0.75, gamma=2.0):

@@ -92,7 +92,7 @@ def test_mpdiou():
 
 
 @claim("wiou_loss", "Identical boxes, zero area, boxes out of order: as there")
-@claim("wiou_loss", "With one centre it is `iou_loss`")
+@claim("wiou_loss", "If the centres coincide it is `iou_loss`")
 @claim("alpha_iou_loss", "power = 1 is `iou_loss`")
 @claim("inner_iou_loss", "ratio = 1 is `iou_loss`")
 def test_what_is_iou_loss():
@@ -228,7 +228,7 @@ def test_the_angle_of_a_box_out_of_order():
 
 @claim("ciou_loss", "The second derivative with alpha_gradient=False is that of the gradient as it is")
 @claim("wiou_loss", "The second derivative is that of the gradient as it is")
-@claim("focal_eiou_loss", "The paper is silent about the derivative of the weight")
+@claim("focal_eiou_loss", "The paper does not mention the derivative of the weight")
 def test_second_derivatives_of_what_is_held():
     a, b = ordinary(4, dtype=torch.float64, near=(0.3,))
     for name in ("ciou_loss", "wiou_loss"):
@@ -274,7 +274,7 @@ def test_single_terms():
     torch.testing.assert_close(loss("inner_iou_loss", a, b, ratio=0.8), loss("iou_loss", *scaled))
 
 
-@claim("eiou_loss", "The term of an axis on which both are flat is 0")
+@claim("eiou_loss", "The term of an axis along which both have the size 0 is 0")
 @claim("eiou_loss", "mmdetection's `EIoULoss` is another loss")
 @claim("eiou_loss", "torchvision has none")
 def test_eiou():
@@ -296,7 +296,7 @@ def test_focal_eiou_of_a_box_out_of_order():
     torch.testing.assert_close(loss("focal_eiou_loss", turned, target), whole)
 
 
-@claim("siou_loss", "With one centre the distance is 0")
+@claim("siou_loss", "If the centres coincide the distance is 0")
 @claim("siou_loss", "mmdetection's `SIoULoss`, and YOLOv6's")
 def test_siou():
     a, b = box(0, 0, 4, 2), box(1, -1, 3, 3)

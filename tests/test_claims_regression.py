@@ -26,7 +26,7 @@ ERRORS = torch.tensor([1e-3, 1.0, 10.0, 1e4], dtype=torch.float64)
 ZERO = torch.zeros(1, dtype=torch.float64)
 
 
-@claim("barron_loss", "For alpha < 1 far errors pull less")
+@claim("barron_loss", "For alpha < 1 the gradient of large errors shrinks")
 def test_barron_pulls_less_far_out():
     for alpha in (0.5, 0.0, -2.0):
         pull = slope(losskit.barron_loss, torch.tensor([1.0, 10.0, 100.0, 1e4]), torch.zeros(4), alpha=alpha)[1]

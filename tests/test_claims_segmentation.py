@@ -37,8 +37,8 @@ def pictures(classes=3):
 
 
 @claim("dice_loss lovasz_loss", "What does not count reads 0 there")
-@claim("dice_loss dice_ce_loss dice_focal_loss", "Nothing counts: 0")
-@claim("lovasz_loss", "Nothing counts: 0, zero gradients; a sample in which nothing counts is absent")
+@claim("dice_loss dice_ce_loss dice_focal_loss", "If nothing counts, the loss is 0")
+@claim("lovasz_loss", "If nothing counts, the loss is 0, with zero gradients; a sample in which nothing counts is absent")
 @pytest.mark.parametrize("name", OVERLAP.split())
 def test_nothing_counts(name):
     value, gradient = slope(LOSSES[name].function, P.logit(), T, task="binary", mask=torch.zeros(2, 4, dtype=torch.bool))
@@ -53,7 +53,7 @@ def test_nothing_counts(name):
 @claim("jaccard_loss tversky_loss", "Empty targets: see `empty` in `dice_loss`")
 @claim("focal_tversky_loss", 'Empty targets: `empty` of `dice_loss`; "mass" is not raised')
 @claim("log_cosh_dice_loss", 'Empty targets: `empty` of `dice_loss`; "mass" is P / n itself')
-@claim("dice_loss", "Targets that are there are the formula's")
+@claim("dice_loss", "A target that is not empty follows the formula")
 def test_empty_targets():
     for name in ("dice_loss", "jaccard_loss", "tversky_loss", "focal_tversky_loss", "log_cosh_dice_loss"):
         torch.testing.assert_close(loss(name, P, ABSENT, empty="mass"), P.mean())
@@ -81,7 +81,7 @@ def test_tversky():
         assert loss("tversky_loss", x, t, **settings) < 0 == loss("focal_tversky_loss", x, t, **settings)
 
 
-@claim("tversky_loss", "In MONAI, kornia and segmentation_models.pytorch alpha belongs to the false alarms")
+@claim("tversky_loss", "MONAI, kornia and segmentation_models.pytorch also use alpha for the false positives")
 @claim("focal_tversky_loss", "segmentation_models.pytorch's `TverskyLoss(gamma=...)`")
 def test_tversky_of_the_field():
     hit, false, missed = (P * T).sum(1), (P * (1 - T)).sum(1), ((1 - P) * T).sum(1)
@@ -96,7 +96,7 @@ def test_tversky_of_the_field():
 # one by one
 
 
-@claim("dice_loss", "MONAI, nnU-Net, segmentation_models.pytorch and kornia each mean another")
+@claim("dice_loss", "MONAI, nnU-Net, segmentation_models.pytorch and kornia each define it differently")
 @claim("jaccard_loss", "`losskit.like` gives the settings")
 def test_every_library_is_another_dice():
     x, t = pictures()
@@ -248,7 +248,7 @@ def test_lovasz_of_the_field():
 
 
 @claim("boundary_loss", "Negative values are good")
-@claim("boundary_loss", "A class that a picture lacks, or that fills it")
+@claim("boundary_loss", "A class that is missing from an image, or fills it")
 @claim("boundary_loss", "The loss scales with the distances")
 @claim("boundary_loss", "A 0/1 mask in floating point is read as distances")
 def test_boundary():

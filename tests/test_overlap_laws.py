@@ -222,7 +222,7 @@ TABLE = {  # value and gradient by each probability: prediction empty, and not
 
 
 @pytest.mark.parametrize("empty", TABLE)
-@claim("dice_loss", "A class whose target is empty, by `empty`")
+@claim("dice_loss", "A class whose target is empty costs, depending on `empty`")
 def test_table_of_empty_targets(empty: str, engine: str) -> None:
     """The table in the docstring of `dice_loss`, number by number, and how many classes the mean counts."""
     t = torch.tensor([[0.0] * 4, [1.0, 0.0, 1.0, 0.0]])[None]

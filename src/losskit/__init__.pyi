@@ -77,7 +77,7 @@ from losskit.losses.segmentation.tversky import tversky_loss as tversky_loss
 __version__: str
 
 class AlphaIoULoss(LossModule):
-    """Alpha-IoU loss of boxes against the boxes they should be: 1 - IoU^power, which weighs good boxes more for a power above 1."""
+    """Alpha-IoU loss between predicted and target boxes: 1 - IoU^power, which weighs good boxes more for a power above 1."""
 
     power: float
     box_format: Literal["xyxy", "xywh", "cxcywh"]
@@ -145,7 +145,7 @@ class BoundaryLoss(LossModule):
     def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], from_logits: bool = True, background: bool = True, spacing: collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class CIoULoss(LossModule):
-    """CIoU loss of boxes against the boxes they should be: 1 - IoU, the distance of the centres, and the difference of the aspect ratios."""
+    """CIoU loss between predicted and target boxes: 1 - IoU, the distance of the centres, and the difference of the aspect ratios."""
 
     alpha_gradient: bool
     box_format: Literal["xyxy", "xywh", "cxcywh"]
@@ -179,7 +179,7 @@ class CrossEntropyLoss(LossModule):
     def __init__(self, *, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, label_smoothing: float = 0.0, z_loss: float = 0.0, softcap: float | None = None, dim: int = 1, from_logits: bool = True, log_input: bool = False, inplace: bool = False, return_parts: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class DIoULoss(LossModule):
-    """DIoU loss of boxes against the boxes they should be: 1 - IoU + the squared distance of the centres over the squared diagonal of the box around both."""
+    """DIoU loss between predicted and target boxes: 1 - IoU + the squared distance of the centres over the squared diagonal of the box around both."""
 
     box_format: Literal["xyxy", "xywh", "cxcywh"]
     reduction: Literal["none", "mean", "sum"]
@@ -257,7 +257,7 @@ class DistributionFocalLoss(LossModule):
     def __init__(self, *, dim: int = 1, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class EIoULoss(LossModule):
-    """EIoU loss (efficient IoU) of boxes against the boxes they should be: DIoU loss, and the differences of width and height."""
+    """EIoU loss (efficient IoU) between predicted and target boxes: DIoU loss, and the differences of width and height."""
 
     box_format: Literal["xyxy", "xywh", "cxcywh"]
     reduction: Literal["none", "mean", "sum"]
@@ -273,7 +273,7 @@ class Entropy(LossModule):
     def __init__(self, *, dim: int = 1, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class FocalEIoULoss(LossModule):
-    """Focal-EIoU loss of boxes against the boxes they should be: `eiou_loss` times IoU^gamma, so that good boxes count more."""
+    """Focal-EIoU loss between predicted and target boxes: `eiou_loss` times IoU^gamma, so that good boxes count more."""
 
     gamma: float
     box_format: Literal["xyxy", "xywh", "cxcywh"]
@@ -318,7 +318,7 @@ class FocalTverskyLoss(LossModule):
     def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], gamma: float = 0.75, alpha: float = 0.3, beta: float = 0.7, smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | None = None) -> None: ...
 
 class GIoULoss(LossModule):
-    """GIoU loss of boxes against the boxes they should be: 1 - IoU + the empty share of the smallest box around both."""
+    """GIoU loss between predicted and target boxes: 1 - IoU + the empty share of the smallest box around both."""
 
     box_format: Literal["xyxy", "xywh", "cxcywh"]
     reduction: Literal["none", "mean", "sum"]
@@ -364,7 +364,7 @@ class HuberLoss(LossModule):
     def __init__(self, *, delta: float = 1.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class InnerIoULoss(LossModule):
-    """Inner-IoU loss of boxes against the boxes they should be: 1 - IoU of both boxes scaled about their centres."""
+    """Inner-IoU loss between predicted and target boxes: 1 - IoU of both boxes scaled about their centres."""
 
     ratio: float
     box_format: Literal["xyxy", "xywh", "cxcywh"]
@@ -373,7 +373,7 @@ class InnerIoULoss(LossModule):
     def __init__(self, *, ratio: float = 0.75, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class IoULoss(LossModule):
-    """IoU loss of boxes against the boxes they should be: 1 - intersection over union."""
+    """IoU loss between predicted and target boxes: 1 - intersection over union."""
 
     mode: Literal["linear", "square", "log"]
     box_format: Literal["xyxy", "xywh", "cxcywh"]
@@ -488,7 +488,7 @@ class MCCLoss(LossModule):
     def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], smooth: float | tuple[float, float] = 0.0, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | None = None) -> None: ...
 
 class MPDIoULoss(LossModule):
-    """MPDIoU loss of boxes against the boxes they should be: 1 - IoU + the squared distances of two corners over the picture's squared diagonal."""
+    """MPDIoU loss between predicted and target boxes: 1 - IoU + the squared distances of two corners over the squared diagonal of the image."""
 
     image_size: tuple[float, float]
     box_format: Literal["xyxy", "xywh", "cxcywh"]
@@ -514,7 +514,7 @@ class NLLLoss(LossModule):
     def __init__(self, *, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class NWDLoss(LossModule):
-    """NWD loss of boxes against the boxes they should be: 1 - exp of minus the Wasserstein distance of the Gaussians that they stand for."""
+    """NWD loss between predicted and target boxes: 1 - exp of minus the Wasserstein distance of the Gaussians that represent them."""
 
     constant: float
     box_format: Literal["xyxy", "xywh", "cxcywh"]
@@ -552,7 +552,7 @@ class QuantileLoss(LossModule):
     def __init__(self, *, quantile: float | collections.abc.Sequence[float] = 0.5, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class SIoULoss(LossModule):
-    """SIoU loss of boxes against the boxes they should be: 1 - IoU, an angle-aware distance of the centres, and a cost of shape."""
+    """SIoU loss between predicted and target boxes: 1 - IoU, an angle-aware distance of the centres, and a cost of shape."""
 
     theta: float
     box_format: Literal["xyxy", "xywh", "cxcywh"]
@@ -614,7 +614,7 @@ class VarifocalLoss(LossModule):
     def __init__(self, *, alpha: float = 0.75, gamma: float = 2.0, iou_weighted: bool = True, ignore_index: int | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class WIoULoss(LossModule):
-    """WIoU loss (Wise-IoU, version 1) of boxes against the boxes they should be: 1 - IoU times exp of the squared distance of the centres in diagonals."""
+    """WIoU loss (Wise-IoU, version 1) between predicted and target boxes: 1 - IoU times exp of the squared distance of the centres in diagonals."""
 
     box_format: Literal["xyxy", "xywh", "cxcywh"]
     reduction: Literal["none", "mean", "sum"]

@@ -87,16 +87,16 @@ def pairwise_iou(a: Tensor, b: Tensor, kind: Kind = "iou", box_format: BoxFormat
         matrix. For box i of one tensor with box i of another, the losses and their scores (`iou`, `giou`, ...) are the same thing without the other pairs.
 
     Edge cases:
-        Every finite box has finite similarities and gradients. Boxes that coincide have 1, points and lines too; boxes apart have iou 0, exactly. A box of a out
-        of order (x2 < x1) counts as its middle, with a cost for the disorder as in the losses, so its similarity may lie below the range above; corners of b may
-        come in any order. For boxes in order, swapping a and b transposes the matrix up to rounding. NaN in a box is NaN in its row or column. No boxes: an
-        empty matrix, zero gradients.
+        Every finite box has finite similarities and gradients. Boxes that coincide have 1, points and lines too; boxes apart have iou 0, exactly. A box of a
+        out of order (x2 < x1) counts as its middle, with a cost for the disorder as in the losses, so its similarity may lie below the range above; corners
+        of b may come in any order. For boxes in order, swapping a and b transposes the matrix up to rounding. NaN in a box is NaN in its row or column. No
+        boxes: an empty matrix, zero gradients.
 
     Differs from torchvision:
-        `torchvision.ops.box_iou` and `generalized_box_iou` divide by areas as they are: NaN for two boxes without area. `distance_box_iou` and `complete_box_iou`
-        add 1e-7 to a denominator: two boxes of side 1e-4, one moved by half of that, have DIoU 0.3145 there
-        and 0.2564 here. Corners out of order give areas below 0 there, and similarities of any size, -inf included. All of them build tensors of (N, M, 2) on
-        the way, and autograd keeps what they hold.
+        `torchvision.ops.box_iou` and `generalized_box_iou` divide by areas as they are: NaN for two boxes without area. `distance_box_iou` and
+        `complete_box_iou` add 1e-7 to a denominator: two boxes of side 1e-4, one moved by half of that, have DIoU 0.3145 there and 0.2564 here. Corners out
+        of order give areas below 0 there, and similarities of any size, -inf included. All of them build tensors of (N, M, 2) on the way, and autograd keeps
+        what they hold.
 
     Reference:
         Rezatofighi et al., Generalized Intersection over Union, 2019; Zheng et al., Distance-IoU Loss, 2020.
@@ -141,8 +141,8 @@ def best_match(a: Tensor, b: Tensor, kind: Kind = "iou", box_format: BoxFormat =
         box_format: "xyxy", "xywh" or "cxcywh", of both.
 
     Returns:
-        `BoxMatch(value, index)`, a named tuple of tensors of shape (N,) or (B, N): the values as in `pairwise_iou`, differentiable in both boxes of each match; the
-        indices int64.
+        `BoxMatch(value, index)`, a named tuple of tensors of shape (N,) or (B, N): the values as in `pairwise_iou`, differentiable in both boxes of each
+        match; the indices int64.
 
     Raises:
         TypeError, ValueError: as `pairwise_iou`.

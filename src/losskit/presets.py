@@ -114,8 +114,8 @@ def like(library: str, loss: str = "dice", task: Task | None = None) -> Settings
         task: the task of the loss; then it is among the settings. Some libraries' losses are ours for some tasks only.
 
     Returns:
-        A dictionary of keyword arguments. What goes with a setting in that library follows it through `|`, `update` and assignment, not through `{**settings, ...}`: `like("monai", "generalized_dice") |
-        {"volume_weight": "uniform"}` has another `empty`.
+        A dictionary of keyword arguments. What goes with a setting in that library follows it through `|`, `update` and assignment, not through
+        `{**settings, ...}`: `like("monai", "generalized_dice") | {"volume_weight": "uniform"}` has another `empty`.
 
     Raises:
         ValueError: `library`, `loss` or `task` is unknown, or that loss of that library is none of ours; the message says why.

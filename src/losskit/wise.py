@@ -15,7 +15,7 @@ from losskit.losses.detection.wiou import wiou_loss
 
 
 class WIoUv3Loss(nn.Module):
-    """WIoU loss (Wise-IoU, version 3) of boxes against the boxes they should be: version 1, with less weight for boxes much better or much worse than most.
+    """WIoU loss (Wise-IoU, version 3) between predicted and target boxes: version 1, with less weight for boxes much better or much worse than most.
 
     Formula:
         r R (1 - IoU), with R (1 - IoU) of `wiou_loss`; beta = (1 - IoU) / mean says how much worse than most a box is, r = beta / (delta alpha^(beta - delta)).
@@ -31,13 +31,14 @@ class WIoUv3Loss(nn.Module):
         reduction: "none", "mean" or "sum".
 
     Shape:
-        input, target: (..., 4). mask, sample_weight: (...). "mean" divides by the boxes that count, or the sum of their sample weights, or by normalizer=: r is part of the loss.
+        input, target: (..., 4). mask, sample_weight: (...). "mean" divides by the boxes that count, or the sum of their sample weights, or by normalizer=: r
+            is part of the loss.
 
     Raises:
         TypeError: a setting is not a number, input or target is not floating point. ValueError: a setting is out of its range, and as `wiou_loss`.
 
     When to use:
-        Labels of mixed quality: where boxes are worst their labels often are wrong, and should not lead.
+        Labels of mixed quality: the worst boxes often have wrong labels, and should not dominate the loss.
 
     Edge cases:
         `mean` is a buffer, 1 at first, saved with the model, moved only in training mode, before it is used, and by boxes that count and are no NaN. Ranks of a

@@ -71,11 +71,13 @@ def binary_cross_entropy(
         A scalar, or with reduction="none" the input's shape; in [0, inf).
 
     Raises:
-        TypeError: `input` is not floating point, an argument is not a number. ValueError: a probability or target outside [0, 1], `label_smoothing` outside [0, 1],
+        TypeError: `input` is not floating point, an argument is not a number. ValueError: a probability or target outside [0, 1], `label_smoothing` outside
+            [0, 1],
         shapes differ, weights are not finite, `reduction` is unknown.
 
     When to use:
-        A model that gives only probabilities. Your own should end in logits: what float32 holds of a probability near 1 is 7 digits, of its logit all.
+        A model that returns only probabilities. Your own models should return logits: near a probability of 1, float32 keeps 7 digits of the probability but
+        all those of its logit.
 
     Edge cases:
         A probability of exactly 0 or 1 on the wrong side is read as the smallest positive number: it costs 103.28 in float32, with a large but finite gradient

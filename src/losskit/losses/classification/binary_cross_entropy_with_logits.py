@@ -127,7 +127,8 @@ def binary_cross_entropy_with_logits(
 
     Differs from torch:
         A vector `weight` or `pos_weight` beside (N, C, H, W) has one number per class; torch lays it along the last axis, and multiplies columns where W = C.
-        Shapes of more axes broadcast as in torch. Targets outside [0, 1] raise; small losses keep their digits (a logit of 20 on the right side: 2.06e-9). `label_smoothing` is new.
+        Shapes of more axes broadcast as in torch. Targets outside [0, 1] raise; small losses keep their digits (a logit of 20 on the right side: 2.06e-9).
+        `label_smoothing` is new.
 
     Reference:
         Good, Rational Decisions, 1952.

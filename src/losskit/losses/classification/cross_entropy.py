@@ -132,14 +132,16 @@ def cross_entropy(
         A scalar, or with reduction="none" the input's shape without the class axis; in [0, inf).
 
     Raises:
-        TypeError: `input` is not floating point, labels are not integers, an argument is not a number. ValueError: shapes do not fit, there is one class only, a label is no class,
+        TypeError: `input` is not floating point, labels are not integers, an argument is not a number. ValueError: shapes do not fit, there is one class
+            only, a label is no class,
         probabilities do not sum to 1, `label_smoothing` outside [0, 1], `z_loss` < 0, `softcap` <= 0, weights are not finite, `reduction` is unknown.
 
     When to use:
         One right class of several. Noisy labels: smoothing, `generalized_cross_entropy`; rare classes: `weight`, `focal_loss(task="multiclass")`.
 
     Edge cases:
-        A logit of -inf rules a class out: its probability and gradient are 0. If it is the label's, the loss is inf, with a finite gradient. All items ignored: 0.
+        A logit of -inf rules a class out: its probability and gradient are 0. If it is the label's, the loss is inf, with a finite gradient. All items
+        ignored: 0.
 
     Differs from torch:
         Labels of every integer dtype; all items ignored give 0, not NaN; confident items keep their digits (a logit 20 above the others: 2.06e-9, torch: 0);

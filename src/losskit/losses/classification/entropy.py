@@ -59,10 +59,11 @@ def entropy(
         TypeError: `input` is not floating point. ValueError: `dim` is no axis, there is one class only, weights are not finite, `reduction` is unknown.
 
     When to use:
-        Minimised on unlabelled items it makes predictions sharper; maximised it keeps a policy exploring.
+        Minimise it on unlabelled items to make predictions sharper; maximise it to keep a policy exploring.
 
     Edge cases:
-        Equal logits give log C with a zero gradient; a confident row keeps the digits of its small entropy. kl_divergence = cross_entropy - entropy of the target.
+        Equal logits give log C with a zero gradient; a confident row keeps the digits of its small entropy. kl_divergence = cross_entropy - entropy of the
+        target.
 
     Differs from torch:
         torch has it in `torch.distributions.Categorical(logits=x).entropy()`.

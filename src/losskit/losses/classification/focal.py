@@ -1,4 +1,4 @@
-"""Focal loss: cross-entropy that looks away from what is already right; binary, multi-label and multi-class."""
+"""Focal loss: cross-entropy that down-weights well-classified items; binary, multi-label and multi-class."""
 
 from collections.abc import Callable
 from numbers import Real
@@ -231,20 +231,21 @@ def focal_loss(
         A scalar, or with reduction="none" the input's shape (multi-class: without the class axis); in [0, inf).
 
     Raises:
-        TypeError: `input` is not floating point, an argument is not a number, class labels are not integers. ValueError: `gamma` < 0, `alpha` outside [0, 1], a target or probability outside [0, 1],
+        TypeError: `input` is not floating point, an argument is not a number, class labels are not integers. ValueError: `gamma` < 0, `alpha` outside [0, 1],
+            a target or probability outside [0, 1],
         "multilabel" on less than two dimensions, "multiclass" with one class, shapes differ, weights are not finite, `task` or `reduction` is unknown.
 
     When to use:
-        Thousands of easy negatives for each positive (one-stage detectors, small lesions). Start with gamma = 2; values are small, that is no fault.
+        Thousands of easy negatives for each positive (one-stage detectors, small lesions). Start with gamma = 2. Small loss values are normal.
 
     Edge cases:
         gamma below 1 has a finite gradient at every logit. gamma = 0 is `binary_cross_entropy_with_logits` (of probabilities, `binary_cross_entropy`) to the
-        last bit; alpha weighs its two sides.
+        last bit; alpha weights its two sides.
 
     Differs from torchvision:
-        `sigmoid_focal_loss` has alpha=0.25 and reduction="none" by default, and -1 to switch alpha off; for soft targets it mixes p_t, here the two cases are averaged.
-        mmdetection's `FocalLoss` has alpha=0.25 by default. MONAI's "sum" averages over positions first. kornia's is that of classes (here task="multiclass") and
-        has reduction="none" by default; segmentation_models.pytorch's, of classes, adds up one sigmoid per class.
+        `sigmoid_focal_loss` has alpha=0.25 and reduction="none" by default, and -1 to switch alpha off; for soft targets it mixes p_t, here the two cases are
+        averaged. mmdetection's `FocalLoss` has alpha=0.25 by default. MONAI's "sum" averages over positions first. kornia's is that of classes (here
+        task="multiclass") and has reduction="none" by default; segmentation_models.pytorch's, of classes, adds up one sigmoid per class.
 
     Reference:
         Lin et al., Focal Loss for Dense Object Detection, 2017.

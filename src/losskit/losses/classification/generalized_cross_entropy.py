@@ -64,14 +64,15 @@ def generalized_cross_entropy(
         A scalar, or with reduction="none" the input's shape without the class axis; in [0, 1/q], times the class's weight.
 
     Raises:
-        TypeError: `input` is not floating point, labels are not integers, an argument is not a number. ValueError: shapes do not fit, there is one class only, a label is no class,
+        TypeError: `input` is not floating point, labels are not integers, an argument is not a number. ValueError: shapes do not fit, there is one class
+            only, a label is no class,
         `q` outside (0, 1], weights are not finite, `reduction` is unknown.
 
     When to use:
-        A share of the labels is wrong. With clean labels `cross_entropy` learns faster.
+        Some of the labels are wrong. With clean labels `cross_entropy` learns faster.
 
     Edge cases:
-        An item with a tiny p_y hardly pulls: that is what ignores wrong labels, and what makes the start slow.
+        An item with a tiny p_y has hardly any gradient: this is what ignores wrong labels, and also what makes the start slow.
 
     Differs from torch:
         torch has none. keras' `CategoricalGeneralizedCrossEntropy` takes probabilities.

@@ -69,13 +69,14 @@ def js_divergence(
         A scalar, or with reduction="none" the input's shape without the class axis; in [0, log 2].
 
     Raises:
-        TypeError: `input` or `target` is not floating point. ValueError: shapes differ, there is one class only, a target row does not sum to 1, weights are not finite, `reduction` is unknown.
+        TypeError: `input` or `target` is not floating point. ValueError: shapes differ, there is one class only, a target row does not sum to 1, weights are
+            not finite, `reduction` is unknown.
 
     When to use:
         Consistency between two predictions, where neither is the truth.
 
     Edge cases:
-        Equal distributions give 0 up to rounding; disjoint ones log 2, with a gradient that fades.
+        Equal distributions give 0 up to rounding; disjoint ones log 2, with a vanishing gradient.
 
     Differs from torch:
         torch has none. kornia's `js_div_loss_2d` takes probabilities of images.

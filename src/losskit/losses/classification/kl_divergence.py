@@ -81,7 +81,8 @@ def kl_divergence(
         A scalar, or with reduction="none" the input's shape without the class axis (summed over the classes); in [0, inf).
 
     Raises:
-        TypeError: `input` or `target` is not floating point, `temperature` is not a number. ValueError: shapes differ, there is one class only, a target row does not sum to 1,
+        TypeError: `input` or `target` is not floating point, `temperature` is not a number. ValueError: shapes differ, there is one class only, a target row
+            does not sum to 1,
         `temperature` <= 0, weights are not finite, `reduction` is unknown, or "batchmean" of an input that is not (N, C).
 
     When to use:

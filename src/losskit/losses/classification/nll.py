@@ -54,7 +54,8 @@ def nll_loss(
         A scalar, or with reduction="none" the input's shape without the class axis; in [0, inf).
 
     Raises:
-        TypeError: `input` is not floating point, labels are not integers. ValueError: shapes do not fit, there is one class only, a label is no class, a row does not sum to 1,
+        TypeError: `input` is not floating point, labels are not integers. ValueError: shapes do not fit, there is one class only, a label is no class, a row
+            does not sum to 1,
         weights are not finite, `reduction` is unknown.
 
     When to use:
@@ -64,7 +65,7 @@ def nll_loss(
         The same as `cross_entropy(from_logits=False, log_input=True)`.
 
     Differs from torch:
-        Rows that are no log-probabilities raise: logits given by mistake train, wrongly. All items ignored give 0, not NaN.
+        Rows that are not log-probabilities raise; torch accepts logits passed by mistake, and trains on a wrong loss. All items ignored give 0, not NaN.
 
     Reference:
         Fisher, On the Mathematical Foundations of Theoretical Statistics, 1922.

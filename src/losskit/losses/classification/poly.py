@@ -1,4 +1,4 @@
-"""Poly loss: cross-entropy with the first term of its expansion in 1 - p made heavier."""
+"""Poly loss: cross-entropy with a larger first term of its expansion in 1 - p."""
 
 from torch import Tensor
 
@@ -75,11 +75,12 @@ def poly_loss(
         A scalar, or with reduction="none" the input's shape without the class axis; in [0, inf) for epsilon >= -1.
 
     Raises:
-        TypeError: `input` is not floating point, labels are not integers, an argument is not a number. ValueError: shapes do not fit, there is one class only, a label is no class,
+        TypeError: `input` is not floating point, labels are not integers, an argument is not a number. ValueError: shapes do not fit, there is one class
+            only, a label is no class,
         `epsilon` is not finite, weights are not finite, `reduction` is unknown.
 
     When to use:
-        One number to tune on top of cross-entropy.
+        When one extra number to tune on top of cross-entropy may pay off.
 
     Edge cases:
         epsilon = 0 is `cross_entropy`. Below -1 the gradient of items nearly right changes its sign.

@@ -70,11 +70,12 @@ def symmetric_cross_entropy(
         A scalar, or with reduction="none" the input's shape without the class axis; in [0, inf).
 
     Raises:
-        TypeError: `input` is not floating point, labels are not integers, an argument is not a number. ValueError: shapes do not fit, there is one class only, a label is no class,
+        TypeError: `input` is not floating point, labels are not integers, an argument is not a number. ValueError: shapes do not fit, there is one class
+            only, a label is no class,
         `alpha` or `beta` < 0, `log_zero` > 0, weights are not finite, `reduction` is unknown.
 
     When to use:
-        A share of the labels is wrong, and `generalized_cross_entropy` learns too slowly.
+        Some of the labels are wrong, and `generalized_cross_entropy` learns too slowly.
 
     Edge cases:
         beta = 0 is alpha times `cross_entropy`; alpha = 0 leaves the bounded reverse term only.

@@ -54,14 +54,14 @@ def alpha_iou_loss(
     normalizer: Normalizer | None = None,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """Alpha-IoU loss of boxes against the boxes they should be: 1 - IoU^power, which weighs good boxes more for a power above 1.
+    """Alpha-IoU loss between predicted and target boxes: 1 - IoU^power, which weighs good boxes more for a power above 1.
 
     Formula:
         1 - IoU^power; derivative by IoU -power IoU^(power - 1).
 
     Args:
         input: predicted boxes, (..., 4), one box along the last axis.
-        target: the boxes they should be, the same shape; receives a gradient if it requires one.
+        target: target boxes, the same shape; they get a gradient if they require one.
         power: the paper's alpha, > 0; 3 there.
         box_format, mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`.
 
@@ -69,11 +69,12 @@ def alpha_iou_loss(
         A scalar, or with reduction="none" the shape (...); in [0, 1] for boxes in order.
 
     Raises:
-        TypeError: `input` or `target` is not floating point, `power` is not a number. ValueError: shapes differ or do not end in 4, `power` <= 0, `box_format` or `reduction` is
+        TypeError: `input` or `target` is not floating point, `power` is not a number. ValueError: shapes differ or do not end in 4, `power` <= 0,
+            `box_format` or `reduction` is
         unknown, weights are not finite.
 
     When to use:
-        Boxes that overlap their targets, where the last few hundredths of IoU matter.
+        Boxes that already overlap their targets, when the last few hundredths of IoU matter.
 
     Edge cases:
         power = 1 is `iou_loss`. Boxes apart, and those with an IoU below 1e-18, cost 1 and have no gradient. Identical boxes, zero area, boxes out of order:

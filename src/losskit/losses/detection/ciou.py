@@ -89,7 +89,7 @@ def ciou_loss(
     normalizer: Normalizer | None = None,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """CIoU loss of boxes against the boxes they should be: 1 - IoU, the distance of the centres, and the difference of the aspect ratios.
+    """CIoU loss between predicted and target boxes: 1 - IoU, the distance of the centres, and the difference of the aspect ratios.
 
     Formula:
         1 - IoU + d^2 / c^2 + alpha v, with d and c as in `diou_loss`, v = (4 / pi^2) (a - a*)^2 for a = atan(w / h) of the input and a* of the target, and
@@ -102,7 +102,7 @@ def ciou_loss(
 
     Args:
         input: predicted boxes, (..., 4), one box along the last axis.
-        target: the boxes they should be, the same shape; receives a gradient if it requires one.
+        target: target boxes, the same shape; they get a gradient if they require one.
         alpha_gradient: whether alpha counts in the derivative; False, the common practice, holds it constant. The value is the same.
         box_format, mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`.
 
@@ -123,10 +123,10 @@ def ciou_loss(
 
     Differs from torchvision:
         `torchvision.ops.complete_box_iou_loss` is the same with alpha constant, but adds 1e-7 to denominators and divides width by height, which is NaN for a
-        box without either. The paper prints dv/dw and dv/dh with a* - a where its own v gives a - a*: the direction in which the size shall move, not the
-        derivative, so taken as a gradient it leads uphill. It also sets w^2 + h^2, small for sizes in [0, 1], to 1. Common code leaves v to autograd, which has
-        the right signs and the true denominator, and so does this. mmdetection's older code leaves alpha to autograd too: alpha_gradient=True. Its newer code, as
-        the authors' own, holds alpha constant and sets it to 0 where IoU is at most 1/2; here alpha is that of the paper.
+        box without either. The paper prints dv/dw and dv/dh with a* - a where its own v gives a - a*: the direction in which the size should move, not the
+        derivative, so used as a gradient it leads uphill. It also sets w^2 + h^2, small for sizes in [0, 1], to 1. Common code leaves v to autograd, which has
+        the right signs and the true denominator, and so does this. mmdetection's older code leaves alpha to autograd too: alpha_gradient=True. Its newer
+        code, as the authors' own, holds alpha constant and sets it to 0 where IoU is at most 1/2; here alpha is that of the paper.
 
     Reference:
         Zheng et al., Distance-IoU Loss: Faster and Better Learning for Bounding Box Regression, 2020.

@@ -79,7 +79,7 @@ def diou_loss(
     normalizer: Normalizer | None = None,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """DIoU loss of boxes against the boxes they should be: 1 - IoU + the squared distance of the centres over the squared diagonal of the box around both.
+    """DIoU loss between predicted and target boxes: 1 - IoU + the squared distance of the centres over the squared diagonal of the box around both.
 
     Formula:
         1 - IoU + d^2 / c^2, d^2 = m_x^2 + m_y^2 with m the difference of the centres, c^2 = e_x^2 + e_y^2 with e the extents of the smallest box around both.
@@ -87,7 +87,7 @@ def diou_loss(
 
     Args:
         input: predicted boxes, (..., 4), one box along the last axis; or boxes in space, (..., 6), as in `iou_loss`.
-        target: the boxes they should be, the same shape; receives a gradient if it requires one.
+        target: target boxes, the same shape; they get a gradient if they require one.
         box_format: as in `iou_loss`.
         mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`.
 
@@ -95,7 +95,8 @@ def diou_loss(
         A scalar, or with reduction="none" the shape (...); in [0, 2) for boxes in order.
 
     Raises:
-        TypeError: `input` or `target` is not floating point. ValueError: shapes differ or do not end in 4 or 6, `box_format` or `reduction` is unknown, weights are
+        TypeError: `input` or `target` is not floating point. ValueError: shapes differ or do not end in 4 or 6, `box_format` or `reduction` is unknown,
+            weights are
         not finite.
 
     When to use:

@@ -57,7 +57,8 @@ def distribution_focal_loss(
         A scalar, or with reduction="none" the target's shape; in [0, inf).
 
     Raises:
-        TypeError: `input` is not floating point. ValueError: shapes do not fit, there is one bin only, a position lies outside [0, n - 1] (by more than rounding, 1e-6 n), `target`
+        TypeError: `input` is not floating point. ValueError: shapes do not fit, there is one bin only, a position lies outside [0, n - 1] (by more than
+            rounding, 1e-6 n), `target`
         requires a gradient, weights are not finite, `reduction` is unknown.
 
     When to use:

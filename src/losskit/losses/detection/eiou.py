@@ -62,7 +62,7 @@ def eiou_loss(
     normalizer: Normalizer | None = None,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """EIoU loss (efficient IoU) of boxes against the boxes they should be: DIoU loss, and the differences of width and height.
+    """EIoU loss (efficient IoU) between predicted and target boxes: DIoU loss, and the differences of width and height.
 
     Formula:
         1 - IoU + d^2 / c^2 + (w - w*)^2 / c_w^2 + (h - h*)^2 / c_h^2, with d between the centres, c_w and c_h the extents of the smallest box around both and
@@ -70,7 +70,7 @@ def eiou_loss(
 
     Args:
         input: predicted boxes, (..., 4), one box along the last axis.
-        target: the boxes they should be, the same shape; receives a gradient if it requires one.
+        target: target boxes, the same shape; they get a gradient if they require one.
         box_format, mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`.
 
     Returns:
@@ -81,10 +81,11 @@ def eiou_loss(
         unknown, weights are not finite.
 
     When to use:
-        As `ciou_loss`, where sizes shall be right, not only their ratio: boxes of one shape and different sizes are told apart by IoU alone in CIoU.
+        As `ciou_loss`, when the sizes should be right and not only their ratio: in CIoU only the IoU distinguishes boxes of the same shape and different sizes.
 
     Edge cases:
-        Identical boxes, zero area, boxes out of order: as `iou_loss`; a box out of order has the size 0. The term of an axis on which both are flat is 0.
+        Identical boxes, zero area, boxes out of order: as `iou_loss`; a box out of order has the size 0. The term of an axis along which both have the size 0
+        is 0.
 
     Differs from mmdetection:
         mmdetection's `EIoULoss` is another loss, extended IoU. torchvision has none.

@@ -1,4 +1,4 @@
-"""Focal-EIoU loss: EIoU that weighs good boxes more."""
+"""Focal-EIoU loss: EIoU with more weight on good boxes."""
 
 from torch import Tensor
 
@@ -67,7 +67,7 @@ def focal_eiou_loss(
     normalizer: Normalizer | None = None,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """Focal-EIoU loss of boxes against the boxes they should be: `eiou_loss` times IoU^gamma, so that good boxes count more.
+    """Focal-EIoU loss between predicted and target boxes: `eiou_loss` times IoU^gamma, so that good boxes count more.
 
     Formula:
         IoU^gamma EIoU. The weight IoU^gamma is constant in the derivatives: in its own, gamma IoU^(gamma - 1) EIoU, small overlaps would be better still
@@ -75,7 +75,7 @@ def focal_eiou_loss(
 
     Args:
         input: predicted boxes, (..., 4), one box along the last axis.
-        target: the boxes they should be, the same shape; receives a gradient if it requires one.
+        target: target boxes, the same shape; they get a gradient if they require one.
         gamma: how much more good boxes count, >= 0.
         box_format, mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`.
 
@@ -83,18 +83,19 @@ def focal_eiou_loss(
         A scalar, or with reduction="none" the shape (...); in [0, 4) for boxes in order.
 
     Raises:
-        TypeError: `input` or `target` is not floating point, `gamma` is not a number. ValueError: shapes differ or do not end in 4, `gamma` is below 0, `box_format` or `reduction` is
+        TypeError: `input` or `target` is not floating point, `gamma` is not a number. ValueError: shapes differ or do not end in 4, `gamma` is below 0,
+            `box_format` or `reduction` is
         unknown, weights are not finite.
 
     When to use:
-        Detectors whose boxes overlap their targets from the start, with many poor ones among them.
+        Detectors whose boxes overlap their targets from the start, when many of them are poor.
 
     Edge cases:
         Boxes apart have the weight 0, thus neither loss nor gradient, for gamma above 0; gamma = 0 is `eiou_loss`. The weight of a box out of order is
         that of the box its corners span, its cost of disorder is not weighted. Else as `eiou_loss`.
 
     Differs from the paper:
-        The paper is silent about the derivative of the weight; common code detaches it, and so does this.
+        The paper does not mention the derivative of the weight; common code detaches it, and so does this.
 
     Reference:
         Zhang et al., Focal and Efficient IOU Loss for Accurate Bounding Box Regression, 2021.

@@ -74,7 +74,7 @@ def giou_loss(
     normalizer: Normalizer | None = None,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """GIoU loss of boxes against the boxes they should be: 1 - IoU + the empty share of the smallest box around both.
+    """GIoU loss between predicted and target boxes: 1 - IoU + the empty share of the smallest box around both.
 
     Formula:
         1 - IoU + (|C| - U) / |C|, with U the area of the union and C the smallest box around both. Besides those of IoU, the derivatives are -1 / |C| by the
@@ -82,7 +82,7 @@ def giou_loss(
 
     Args:
         input: predicted boxes, (..., 4), one box along the last axis; or boxes in space, (..., 6), as in `iou_loss`.
-        target: the boxes they should be, the same shape; receives a gradient if it requires one.
+        target: target boxes, the same shape; they get a gradient if they require one.
         box_format: as in `iou_loss`.
         mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`.
 
@@ -90,11 +90,12 @@ def giou_loss(
         A scalar, or with reduction="none" the shape (...); in [0, 2) for boxes in order.
 
     Raises:
-        TypeError: `input` or `target` is not floating point. ValueError: shapes differ or do not end in 4 or 6, `box_format` or `reduction` is unknown, weights are
+        TypeError: `input` or `target` is not floating point. ValueError: shapes differ or do not end in 4 or 6, `box_format` or `reduction` is unknown,
+            weights are
         not finite.
 
     When to use:
-        Boxes that may lie apart from their targets: unlike IoU it says in which direction they are. Common beside an L1 loss (DETR).
+        Boxes that may not overlap their targets: unlike IoU, the gradient then still points towards the target. Often used together with an L1 loss (DETR).
 
     Edge cases:
         Identical boxes, zero area, boxes out of order: as `iou_loss`. A box inside the other has the loss of IoU alone. If the box around both has no area

@@ -107,7 +107,7 @@ def inner_iou_loss(
     normalizer: Normalizer | None = None,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """Inner-IoU loss of boxes against the boxes they should be: 1 - IoU of both boxes scaled about their centres.
+    """Inner-IoU loss between predicted and target boxes: 1 - IoU of both boxes scaled about their centres.
 
     Formula:
         1 - IoU(A', B'), where A' and B' have the centres of A and B and `ratio` times their widths and heights. An end of A' is (1 + ratio) / 2 times that end
@@ -115,7 +115,7 @@ def inner_iou_loss(
 
     Args:
         input: predicted boxes, (..., 4), one box along the last axis.
-        target: the boxes they should be, the same shape; receives a gradient if it requires one.
+        target: target boxes, the same shape; they get a gradient if they require one.
         ratio: the scale, > 0 and at most 100; the paper uses 0.5 to 1.5. Below 1 good boxes get more gradient, above 1 boxes further away get some.
         box_format, mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`.
 
@@ -123,11 +123,12 @@ def inner_iou_loss(
         A scalar, or with reduction="none" the shape (...); in [0, 1] for boxes in order.
 
     Raises:
-        TypeError: `input` or `target` is not floating point, `ratio` is not a number. ValueError: shapes differ or do not end in 4, `ratio` is out of range, `box_format` or `reduction` is
+        TypeError: `input` or `target` is not floating point, `ratio` is not a number. ValueError: shapes differ or do not end in 4, `ratio` is out of range,
+            `box_format` or `reduction` is
         unknown, weights are not finite.
 
     When to use:
-        Beside another loss of boxes: its paper adds IoU - IoU(A', B') to GIoU, DIoU, CIoU, ... losses, which is
+        Together with another box loss: its paper adds IoU - IoU(A', B') to GIoU, DIoU, CIoU, ... losses, which is
         `ciou_loss(x, t) + inner_iou_loss(x, t) - iou_loss(x, t)`.
 
     Edge cases:

@@ -88,7 +88,7 @@ def iou_loss(
     normalizer: Normalizer | None = None,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """IoU loss of boxes against the boxes they should be: 1 - intersection over union.
+    """IoU loss between predicted and target boxes: 1 - intersection over union.
 
     Formula:
         IoU = |A & B| / |A or B|, the area of the overlap over that of the union. "linear": 1 - IoU; "square": 1 - IoU^2; "log": -log IoU. Derivatives by
@@ -96,7 +96,7 @@ def iou_loss(
 
     Args:
         input: predicted boxes, (..., 4), one box along the last axis; or boxes in space, (..., 6).
-        target: the boxes they should be, the same shape; receives a gradient if it requires one.
+        target: target boxes, the same shape; they get a gradient if they require one.
         mode: "linear", "square" or "log".
         box_format: "xyxy" (x1, y1, x2, y2), "xywh" (x1, y1, width, height) or "cxcywh" (centre, width, height), of both. In space, by the same names: both
             corners (x1, y1, z1, x2, y2, z2), or corner or centre and the three sizes.
@@ -110,20 +110,20 @@ def iou_loss(
         weights are not finite.
 
     When to use:
-        Boxes that overlap their targets from the start, and as what other losses of boxes are compared with. "square" weighs poor boxes less and "log"
-        (UnitBox) weighs them more.
+        Boxes that overlap their targets from the start, and as the baseline for other box losses. "square" gives poor boxes less weight, "log" (UnitBox) gives
+        them more.
 
     Edge cases:
         Every finite input has a finite value and gradient. Boxes apart cost 1 and have no gradient: use `giou_loss`, `diou_loss` or `ciou_loss`. Identical
         boxes have loss 0 and gradient 0 exactly, at any size, also without area; no epsilon is added anywhere. Two different boxes without area cost 1.
-        A predicted box out of order (x2 < x1) counts as the middle of its corners, without size, and costs w / (w + target's size) for each axis with w = x1 - x2:
-        never less than the box in order, and the gradient pulls the corners back into order. A target out of order is read as the box it spans.
-        "log" is held, and flat, at an IoU of 1e-18. Lengths below 1e-37 count as 0. In space volumes take the place of areas, and nothing else changes. Rotated
+        A predicted box out of order (x2 < x1) counts as the middle of its corners, without size, and costs w / (w + target's size) for each axis with w = x1
+        - x2: never less than the box in order, and the gradient pulls the corners back into order. A target out of order is read as the box it spans. "log"
+        is held, and flat, at an IoU of 1e-18. Lengths below 1e-37 count as 0. In space volumes take the place of areas, and nothing else changes. Rotated
         boxes are not supported.
 
     Differs from torchvision:
-        torchvision has no aligned IoU loss; its GIoU, DIoU and CIoU losses add 1e-7 to every denominator, which distorts the loss of small normalised boxes. mmdetection's
-        `IoULoss` is mode="log" by default, held at an IoU of 1e-6.
+        torchvision has no aligned IoU loss; its GIoU, DIoU and CIoU losses add 1e-7 to every denominator, which distorts the loss of small normalised boxes.
+        mmdetection's `IoULoss` is mode="log" by default, held at an IoU of 1e-6.
 
     Reference:
         Yu et al., UnitBox: An Advanced Object Detection Network, 2016.

@@ -1,4 +1,4 @@
-"""MPDIoU loss: IoU, and how far two corners lie apart, measured by the picture."""
+"""MPDIoU loss: IoU, and the distance of two corners relative to the size of the image."""
 
 import math
 from collections.abc import Sequence
@@ -60,15 +60,15 @@ def mpdiou_loss(
     normalizer: Normalizer | None = None,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """MPDIoU loss of boxes against the boxes they should be: 1 - IoU + the squared distances of two corners over the picture's squared diagonal.
+    """MPDIoU loss between predicted and target boxes: 1 - IoU + the squared distances of two corners over the squared diagonal of the image.
 
     Formula:
-        1 - IoU + (d_1^2 + d_2^2) / (W^2 + H^2), with d_1 between the upper left corners, d_2 between the lower right ones, and W and H the picture's sides.
+        1 - IoU + (d_1^2 + d_2^2) / (W^2 + H^2), with d_1 between the upper left corners, d_2 between the lower right ones, and W and H the sides of the image.
         Besides those of IoU, the derivative by a corner's coordinate is twice its difference over W^2 + H^2.
 
     Args:
         input: predicted boxes, (..., 4), one box along the last axis.
-        target: the boxes they should be, the same shape; receives a gradient if it requires one.
+        target: target boxes, the same shape; they get a gradient if they require one.
         image_size: (height, width) of the picture, in the units of the boxes; (1, 1) for boxes normalised to [0, 1]. Required: boxes of pixels against a
             picture of size 1 cost thousands.
         box_format, mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`.
@@ -77,15 +77,16 @@ def mpdiou_loss(
         A scalar, or with reduction="none" the shape (...); in [0, 3] for boxes in order within the picture.
 
     Raises:
-        TypeError: `input` or `target` is not floating point, `image_size` is no pair of numbers. ValueError: shapes differ or do not end in 4, `image_size` is not above 0, `box_format` or `reduction` is
+        TypeError: `input` or `target` is not floating point, `image_size` is no pair of numbers. ValueError: shapes differ or do not end in 4, `image_size`
+            is not above 0, `box_format` or `reduction` is
         unknown, weights are not finite.
 
     When to use:
-        A single simple term for centre and size. Unlike those of GIoU to CIoU its weight depends on how large the box is in the picture.
+        When one simple term for centre and size is enough. Unlike the terms of GIoU, DIoU and CIoU, its weight depends on the size of the box in the image.
 
     Edge cases:
-        The loss grows with the square of the distance without bound, in float32 up to 1e19 pictures away. Identical boxes, zero area, boxes out of order:
-        as `iou_loss`; their corners are also drawn to those of the target.
+        The loss grows with the square of the distance without bound, in float32 up to 1e19 image sizes away. Identical boxes, zero area, boxes out of order:
+        as `iou_loss`; their corners are also pulled towards those of the target.
 
     Differs from the paper:
         Only that every finite input gives a finite result; the paper scores boxes by 1 minus this loss.

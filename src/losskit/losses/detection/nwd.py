@@ -65,7 +65,7 @@ def nwd_loss(
     normalizer: Normalizer | None = None,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """NWD loss of boxes against the boxes they should be: 1 - exp of minus the Wasserstein distance of the Gaussians that they stand for.
+    """NWD loss between predicted and target boxes: 1 - exp of minus the Wasserstein distance of the Gaussians that represent them.
 
     Formula:
         1 - exp(-W / C), W^2 = m_x^2 + m_y^2 + ((w - w*)^2 + (h - h*)^2) / 4, with m the difference of the centres and C the `constant`. That is half the
@@ -73,7 +73,7 @@ def nwd_loss(
 
     Args:
         input: predicted boxes, (..., 4), one box along the last axis.
-        target: the boxes they should be, the same shape; receives a gradient if it requires one.
+        target: target boxes, the same shape; they get a gradient if they require one.
         constant: C > 0, in the units of the boxes: about the size of the objects; 12.8 pixels in the paper, the mean size in AI-TOD. Required: of boxes
             normalised to [0, 1], 12.8 would leave next to no loss.
         box_format, mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`.
@@ -82,7 +82,8 @@ def nwd_loss(
         A scalar, or with reduction="none" the shape (...); in [0, 1].
 
     Raises:
-        TypeError: `input` or `target` is not floating point, `constant` is not a number. ValueError: shapes differ or do not end in 4, `constant` <= 0, `box_format` or `reduction` is
+        TypeError: `input` or `target` is not floating point, `constant` is not a number. ValueError: shapes differ or do not end in 4, `constant` <= 0,
+            `box_format` or `reduction` is
         unknown, weights are not finite.
 
     When to use:
@@ -90,7 +91,7 @@ def nwd_loss(
 
     Edge cases:
         It depends on the units of the boxes: scaling both boxes changes the loss. Boxes many constants away have no gradient left. Identical boxes cost 0
-        with gradient 0. Corners out of order are further from the target's than those in order, and drawn to them; there is no other cost.
+        with gradient 0. Corners out of order are further from the target's than those in order, and are pulled towards them; there is no other cost.
 
     Differs from the paper:
         The paper's distance writes the sizes as w / 2 and h / 2, as here. Some code leaves out the square root, or the half.

@@ -1,4 +1,4 @@
-"""Quality focal loss: binary cross-entropy against a measured quality, faded by how near the prediction is to it."""
+"""Quality focal loss: binary cross-entropy against a measured quality, down-weighted by how near the prediction is to it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -107,11 +107,12 @@ def quality_focal_loss(
         weights are not finite, `reduction` is unknown.
 
     When to use:
-        Detectors whose class score is also to say how good the box is, so that boxes are ranked by both. Rare objects with a weight of their own: `varifocal_loss`.
+        Detectors whose class score should also say how good the box is, so that boxes are ranked by both. To give rare objects their own weight:
+        `varifocal_loss`.
 
     Edge cases:
-        At t = p value and gradient are 0, and near it as exact as t - p can be; for beta = 1 the gradient jumps there, and 0 is the middle. Between 0 and 1 the gradient would grow without bound as a
-        prediction becomes right, so such a beta is refused. For 0/1 targets it is `focal_loss` with gamma = beta.
+        At t = p value and gradient are 0, and near it as exact as t - p can be; for beta = 1 the gradient jumps there, and 0 is the middle. Between 0 and 1 the
+        gradient would grow without bound as a prediction becomes right, so such a beta is refused. For 0/1 targets it is `focal_loss` with gamma = beta.
 
     Differs from mmdetection:
         There the target is a pair (label, score), and the classes of an item are summed; here it is dense: one_hot(label) * score, and 0 for background.

@@ -94,7 +94,7 @@ def siou_loss(
     normalizer: Normalizer | None = None,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """SIoU loss of boxes against the boxes they should be: 1 - IoU, an angle-aware distance of the centres, and a cost of shape.
+    """SIoU loss between predicted and target boxes: 1 - IoU, an angle-aware distance of the centres, and a cost of shape.
 
     Formula:
         1 - IoU + (D + S) / 2. D = (1 - exp(-g q_x^2)) + (1 - exp(-g q_y^2)) with q_x = m_x / c_w, q_y = m_y / c_h, m the difference of the centres, c_w and c_h
@@ -103,7 +103,7 @@ def siou_loss(
 
     Args:
         input: predicted boxes, (..., 4), one box along the last axis.
-        target: the boxes they should be, the same shape; receives a gradient if it requires one.
+        target: target boxes, the same shape; they get a gradient if they require one.
         theta: the exponent of the cost of shape, >= 1; the paper uses 2 to 6.
         box_format, mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`.
 
@@ -111,14 +111,15 @@ def siou_loss(
         A scalar, or with reduction="none" the shape (...); in [0, 2.6] for boxes in order.
 
     Raises:
-        TypeError: `input` or `target` is not floating point, `theta` is not a number. ValueError: shapes differ or do not end in 4, `theta` is below 1, `box_format` or `reduction` is
+        TypeError: `input` or `target` is not floating point, `theta` is not a number. ValueError: shapes differ or do not end in 4, `theta` is below 1,
+            `box_format` or `reduction` is
         unknown, weights are not finite.
 
     When to use:
-        Detectors of the YOLO family (YOLOv6). The further a line between the centres from both axes, the gentler the distance counts.
+        Detectors of the YOLO family (YOLOv6). The closer the line between the centres is to 45 degrees, the less their distance counts.
 
     Edge cases:
-        Identical boxes, zero area, boxes out of order: as `iou_loss`; a box out of order has the size 0. With one centre the distance is 0, whatever
+        Identical boxes, zero area, boxes out of order: as `iou_loss`; a box out of order has the size 0. If the centres coincide the distance is 0, whatever
         its angle would be.
 
     Differs from mmdetection:

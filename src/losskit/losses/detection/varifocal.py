@@ -106,12 +106,12 @@ def varifocal_loss(
         shapes differ, weights are not finite, `reduction` is unknown.
 
     When to use:
-        Dense detectors whose class score is also to say how good the box is, with few objects among many candidates: objects are not down-weighted.
+        Dense detectors whose class score should also say how good the box is, with few objects among many candidates: objects are not down-weighted.
         `quality_focal_loss` down-weights both alike.
 
     Edge cases:
-        The loss of an object is least, not 0, at p = t. A target of 0 says that there is no object; it is no quality that could change, so the gradient to it is
-        0. That to the quality of an object is the whole derivative, of the weight too.
+        The loss of an object is least, not 0, at p = t. A target of 0 means that there is no object; it is not a quality that could change, so the gradient
+        to it is 0. The gradient to the quality of an object is the full derivative, that of the weight included.
 
     Differs from mmdetection:
         The same values and gradients to the input; the gradient to a target of 0 is 0.

@@ -53,7 +53,7 @@ def wiou_loss(
     normalizer: Normalizer | None = None,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """WIoU loss (Wise-IoU, version 1) of boxes against the boxes they should be: 1 - IoU times exp of the squared distance of the centres in diagonals.
+    """WIoU loss (Wise-IoU, version 1) between predicted and target boxes: 1 - IoU times exp of the squared distance of the centres in diagonals.
 
     Formula:
         R (1 - IoU), R = exp(d^2 / c^2) with d between the centres and c the diagonal of the smallest box around both. c is constant in the derivatives, so that
@@ -61,7 +61,7 @@ def wiou_loss(
 
     Args:
         input: predicted boxes, (..., 4), one box along the last axis.
-        target: the boxes they should be, the same shape; receives a gradient if it requires one.
+        target: target boxes, the same shape; they get a gradient if they require one.
         box_format, mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`.
 
     Returns:
@@ -72,10 +72,11 @@ def wiou_loss(
         unknown, weights are not finite.
 
     When to use:
-        Labels of mixed quality: distance makes IoU's own loss larger, and adds no penalty to boxes that overlap well.
+        Labels of mixed quality: the distance scales the IoU loss, so boxes that overlap well get no extra penalty.
 
     Edge cases:
-        With one centre it is `iou_loss`. Identical boxes, zero area, boxes out of order: as there. The second derivative is that of the gradient as it is.
+        If the centres coincide it is `iou_loss`. Identical boxes, zero area, boxes out of order: as there. The second derivative is that of the gradient as
+        it is.
 
     Differs from the paper:
         This is its version 1, without state; version 3, which weighs boxes by a running mean of the loss, is `WIoUv3Loss`. Version 2 is left out.

@@ -117,10 +117,10 @@ def barron_loss(
         weights are not finite, `reduction` is unknown.
 
     When to use:
-        The share of outliers is unknown and robustness should be a dial to turn.
+        When the share of outliers is unknown and robustness should be adjustable.
 
     Edge cases:
-        For alpha < 1 far errors pull less the further they are, and for alpha < 0 hardly at all: start near the data or with a larger alpha.
+        For alpha < 1 the gradient of large errors shrinks as they grow, and for alpha < 0 it all but vanishes: start near the data or with a larger alpha.
 
     Differs from torch:
         torch has none of the family but L2.

@@ -66,7 +66,7 @@ def charbonnier_loss(
         TypeError: `input` is not floating point, `eps` is not a number. ValueError: `eps` <= 0, shapes differ, weights are not finite, `reduction` is unknown.
 
     When to use:
-        Image restoration and optical flow, where L1 is wanted without its kink; eps is the size of an error not worth mending.
+        Image restoration and optical flow: L1 without its kink. eps is the size of an error that is too small to matter.
 
     Edge cases:
         A perfect prediction costs eps, not 0. Some code adds eps, not its square, under the root: that is eps = sqrt(theirs) here.

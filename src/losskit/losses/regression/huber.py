@@ -61,10 +61,12 @@ def huber_loss(
         A scalar, or with reduction="none" the input's shape; in [0, inf).
 
     Raises:
-        TypeError: `input` is not floating point, `delta` is not a number. ValueError: `delta` <= 0, shapes differ, weights are not finite, `reduction` is unknown.
+        TypeError: `input` is not floating point, `delta` is not a number. ValueError: `delta` <= 0, shapes differ, weights are not finite, `reduction` is
+            unknown.
 
     When to use:
-        Errors that are Gaussian but for a few outliers; delta is the size of an ordinary error (1.35 standard deviations keeps 95 % of the efficiency of L2).
+        Errors that are Gaussian except for a few outliers; delta is the size of an ordinary error (1.35 standard deviations keeps 95 % of the efficiency of
+        L2).
 
     Edge cases:
         delta times `smooth_l1_loss` with beta = delta: here inside is always r^2 / 2 and delta sets the pull of outliers, there it is the other way round.

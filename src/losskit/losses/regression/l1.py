@@ -57,10 +57,10 @@ def l1_loss(
         TypeError: `input` is not floating point. ValueError: shapes differ, weights are not finite, `reduction` is unknown.
 
     When to use:
-        Targets with outliers, or when the median matters rather than the mean: every item pulls with the same force, however wrong it is.
+        Targets with outliers, or when the median matters rather than the mean: every item has the same gradient, however wrong it is.
 
     Edge cases:
-        No derivative exists at x = t; 0 is taken there. Near the optimum the gradient does not shrink, so a fixed step size oscillates: smooth L1 mends that.
+        No derivative exists at x = t; 0 is taken there. Near the optimum the gradient does not shrink, so a fixed step size oscillates: smooth L1 avoids that.
 
     Differs from torch:
         Shapes must be equal (torch warns and broadcasts); float16 and bfloat16 give a float32 value; torch's functional `weight` is `sample_weight`.

@@ -63,7 +63,7 @@ def log_cosh_loss(
         TypeError: `input` is not floating point. ValueError: shapes differ, weights are not finite, `reduction` is unknown.
 
     When to use:
-        Where Huber's robustness is wanted with a second derivative everywhere (Newton steps, boosting).
+        For Huber's robustness with a second derivative everywhere (Newton steps, boosting).
 
     Edge cases:
         Never forms cosh, which overflows float32 at an error of 90; an error of 1e-10 still gives 5e-21, where log(cosh) gives 0.

@@ -66,7 +66,7 @@ def smooth_l1_loss(
         TypeError: `input` is not floating point, `beta` is not a number. ValueError: `beta` < 0, shapes differ, weights are not finite, `reduction` is unknown.
 
     When to use:
-        Box regression, and any target with outliers: the pull of an item never exceeds 1, yet the gradient fades near the optimum.
+        Box regression, and any target with outliers: the gradient of an item never exceeds 1, and it shrinks near the optimum.
 
     Edge cases:
         `huber_loss` with delta = beta is beta times this. Far out the slope is 1 whatever beta is, so changing beta does not change the pull of outliers.

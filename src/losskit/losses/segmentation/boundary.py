@@ -108,16 +108,16 @@ def boundary_loss(
 
     Raises:
         TypeError: `input` is not floating point. ValueError: shapes do not fit, softmax over one channel, `background=False` without softmax, a probability
-        outside [0, 1], a label is no class, `spacing` or `ignore_index` beside distances, weights are not finite, `task` or `reduction` is unknown. ImportError:
-        labels without SciPy (`pip install "losskit[distance]"`).
+        outside [0, 1], a label is no class, `spacing` or `ignore_index` beside distances, weights are not finite, `task` or `reduction` is unknown.
+        ImportError: labels without SciPy (`pip install "losskit[distance]"`).
 
     When to use:
-        Beside a Dice loss or cross-entropy, with a weight that grows during training: errors far from the boundary then cost more. Alone it can be stuck at
-        nothing found.
+        Beside a Dice loss or cross-entropy, with a weight that grows during training: errors far from the boundary then cost more. Alone it can get stuck at an
+        empty prediction.
 
     Edge cases:
-        A class that a picture lacks, or that fills it, has no boundary: its distances are 0, and it costs nothing. The loss scales with the distances, which count
-        positions, or millimetres with `spacing`. A 0/1 mask in floating point is read as distances: give it as bool. Labels have no values under
+        A class that is missing from an image, or fills it, has no boundary: its distances are 0, and it costs nothing. The loss scales with the distances,
+        which count positions, or millimetres with `spacing`. A 0/1 mask in floating point is read as distances: give it as bool. Labels have no values under
         `torch.compile`: give distances there.
 
     Differs from the authors' code:

@@ -119,8 +119,8 @@ def dice_loss(
         dim: the class axis; "binary" has none.
         process_group: sum over these ranks as well. Each rank's gradient is that of the joined batch's loss by its own input: under DistributedDataParallel,
             which averages, multiply the loss by the number of ranks.
-        mask: bool tensor, broadcasts to the target's shape ("multilabel": or to that without the class axis). True counts, False is as good as deleted, whatever
-            it holds, NaN included. None: everything counts.
+        mask: bool tensor, broadcasts to the target's shape ("multilabel": or to that without the class axis). True counts, False is as good as deleted,
+            whatever it holds, NaN included. None: everything counts.
         normalizer: a number >= 0, or a 0-d tensor on the input's device, that the average divides by in place of its own denominator. 0: nothing counts.
 
     Returns:
@@ -132,10 +132,10 @@ def dice_loss(
         outside [0, 1], softmax over one channel, `background=False` without softmax, `smooth` < 0, an option is unknown.
 
     When to use:
-        Small foreground, where a mean over pixels would not see it; most often together with cross-entropy, see `dice_ce_loss`.
+        Small foreground, which a mean over pixels would hardly notice; most often together with cross-entropy, see `dice_ce_loss`.
 
     Edge cases:
-        A class whose target is empty, by `empty`; P is what was predicted of it, n the number of its items:
+        A class whose target is empty costs, depending on `empty` (P is what was predicted of it, n the number of its items):
 
         | empty | prediction empty | prediction not empty | use |
         |---|---|---|---|
@@ -144,10 +144,11 @@ def dice_loss(
         | "zero" | 0, gradient 0 | 0, gradient 0 | counted, but free |
         | "mass" | 0, gradient 1 / n | P / n, gradient 1 / n | nearly empty patches: false alarms always cost |
 
-        With s = 0 nothing at all is 0, with gradient 0. Targets that are there are the formula's, prediction empty or not. Nothing counts: 0, zero gradients.
+        With s = 0 an empty prediction of an empty target is 0, with gradient 0. A target that is not empty follows the formula, whether the prediction is
+        empty or not. If nothing counts, the loss is 0, with zero gradients.
 
     Differs from torch:
-        torch has no Dice loss. MONAI, nnU-Net, segmentation_models.pytorch and kornia each mean another by it: `losskit.like` gives the settings.
+        torch has no Dice loss. MONAI, nnU-Net, segmentation_models.pytorch and kornia each define it differently: `losskit.like` gives the settings.
 
     Reference:
         Milletari et al., V-Net: Fully Convolutional Neural Networks for Volumetric Medical Image Segmentation, 2016.

@@ -74,7 +74,8 @@ def dice_ce_loss(
 
     Formula:
         a D + b C, D as `dice_loss`; C the mean of -log p_y over the items that count (softmax), as `cross_entropy`, or of -(t log p + (1 - t) log(1 - p))
-        over all numbers that count (sigmoid), as `binary_cross_entropy_with_logits`. Derivative by x_j of an item with label y: a dD/dx_j + b (p_j - [j = y]) / count.
+        over all numbers that count (sigmoid), as `binary_cross_entropy_with_logits`. Derivative by x_j of an item with label y: a dD/dx_j + b (p_j - [j = y])
+        / count.
 
     Args:
         input, target: as in `dice_loss`. Soft labels of "multiclass" must sum to 1 over the classes.
@@ -95,10 +96,10 @@ def dice_ce_loss(
         TypeError, ValueError: as `dice_loss`; `dice_weight` or `ce_weight` below 0, average="none", soft labels or probabilities that do not sum to 1.
 
     When to use:
-        The default for segmentation: cross-entropy gives every pixel a steady gradient, Dice looks at the overlap and at small foreground.
+        The default for segmentation: cross-entropy gives every pixel a steady gradient, Dice targets the overlap and small foreground.
 
     Edge cases:
-        Nothing counts: 0. Soft labels, and from_logits=False, take a pass for each of the two losses; the values mean the same.
+        If nothing counts, the loss is 0. Soft labels, and from_logits=False, take one pass for each of the two losses; the values are the same.
 
     Differs from torch:
         torch has no Dice. MONAI's `DiceCELoss` does not divide Dice by the class weights; nnU-Net's is ours minus `dice_weight`: see `losskit.like`.

@@ -89,8 +89,8 @@ def dice_focal_loss(
         dice_weight: a >= 0.
         focal_weight: b >= 0.
         gamma: how strongly the focal loss down-weights well-classified items, >= 0.
-        alpha: of the focal loss: the weight of positives in [0, 1], 1 - alpha that of negatives, or with "multilabel" one per class, (C,); "multiclass": a number
-            for all, or one per class.
+        alpha: of the focal loss: the weight of positives in [0, 1], 1 - alpha that of negatives, or with "multilabel" one per class, (C,); "multiclass": a
+            number for all, or one per class.
         smooth: s >= 0, or (above, below) the bar, of Dice.
         background: False leaves class 0 out of Dice ("multiclass"), not out of the focal loss.
         weight: one number per class, (C,), class 0 included, of Dice; alpha is the focal loss's.
@@ -106,11 +106,11 @@ def dice_focal_loss(
         TypeError, ValueError: as `dice_loss` and `focal_loss`; `dice_weight` or `focal_weight` below 0, average="none".
 
     When to use:
-        Small foreground in much easy background. The focal loss is small by nature: look at the parts before choosing `focal_weight`.
+        Small foreground in a large, easy background. The focal loss has small values by nature: look at the parts before choosing `focal_weight`.
 
     Edge cases:
-        gamma = 0 is `dice_ce_loss`, up to alpha. Nothing counts: 0. Soft labels, from_logits=False, and an alpha for each class of "multilabel" take a pass for each loss; the
-        values mean the same.
+        gamma = 0 is `dice_ce_loss`, up to alpha. If nothing counts, the loss is 0. Soft labels, from_logits=False, and an alpha for each class of
+        "multilabel" take one pass for each loss; the values are the same.
 
     Differs from torch:
         torch has none. MONAI's `DiceFocalLoss` takes the focal loss of sigmoids, one question per class, even beside a Dice loss of a softmax.

@@ -1,4 +1,4 @@
-"""Focal Tversky loss: the Tversky loss to a power, which looks away from classes already found, or at them."""
+"""Focal Tversky loss: the Tversky loss to a power, which puts less weight on classes already found, or more."""
 
 from torch import Tensor
 from torch.distributed import ProcessGroup
@@ -94,8 +94,8 @@ def focal_tversky_loss(
         TypeError, ValueError: as `dice_loss`; `alpha` or `beta` below 0, `gamma` not above 0.
 
     When to use:
-        Small lesions that Dice leaves half found. Below 1, gamma keeps the gradient up as a class gets close to being found; above 1 it turns to the classes
-        that are still bad.
+        Small lesions that Dice leaves half found. gamma below 1 keeps the gradient large for classes that are nearly found; gamma above 1 puts the weight on
+        the classes that are still bad.
 
     Edge cases:
         A loss of exactly 0 has gradient 0, though the power's derivative grows without bound on the way there for gamma < 1. A Tversky loss below 0, which

@@ -68,8 +68,8 @@ def generalized_dice_loss(
         input, target: as in `dice_loss`.
         volume_weight: "square": w = 1 / T^2, as in the paper; "simple": 1 / T; "uniform": 1.
         smooth: s >= 0, or (above, below) the bar. The weighted sums are of the size of 1 / T: a class of 10^5 voxels drowns in 1e-5.
-        over: "sample": one loss per sample, averaged; "batch": one loss from the sums over the whole batch, volumes included. There is no `average`: the classes
-            are joined.
+        over: "sample": one loss per sample, averaged; "batch": one loss from the sums over the whole batch, volumes included. There is no `average`: the
+            classes are joined.
         empty: what a target without any class costs, see `dice_loss`. A class that is absent while others are there has the weight of the rarest of them.
         weight: one number per class, (C,), class 0 included; multiplies w. No gradient.
         task, power, from_logits, background, ignore_index, dim, process_group, mask, normalizer: as in `dice_loss`.
@@ -81,7 +81,7 @@ def generalized_dice_loss(
         TypeError, ValueError: as `dice_loss`; `volume_weight` is unknown.
 
     When to use:
-        Classes of very different sizes that should all count. A class of few voxels then leads the loss: if that makes it jump about, take "simple".
+        Classes of very different sizes that should all count. A class of few voxels then dominates the loss: if that makes training unstable, use "simple".
 
     Edge cases:
         Absent classes, found or not, have the weight of the rarest class that is there: false alarms on them cost. No class at all: by `empty`, weights 1.

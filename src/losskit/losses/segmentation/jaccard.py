@@ -110,14 +110,14 @@ def jaccard_loss(
         TypeError, ValueError: as `dice_loss`.
 
     When to use:
-        The result is judged by IoU. It moves with Dice, J = D / (2 - D), and weighs poor overlap more.
+        When the result is judged by IoU. It is a function of Dice, J = D / (2 - D), and gives poor overlap more weight.
 
     Edge cases:
         Empty targets: see `empty` in `dice_loss`. Soft labels need power=2 to reach 0: then the loss of p = t is exactly 0.
 
     Differs from torch:
-        torch has none. MONAI writes it as `DiceLoss(jaccard=True)`, its constant added to 2 I and 2 (P + T - I); segmentation_models.pytorch's `JaccardLoss` sums
-        over the batch and takes absent classes for found. `losskit.like` gives the settings.
+        torch has none. MONAI writes it as `DiceLoss(jaccard=True)`, its constant added to 2 I and 2 (P + T - I); segmentation_models.pytorch's `JaccardLoss`
+        sums over the batch and treats absent classes as found. `losskit.like` gives the settings.
 
     Reference:
         Rahman and Wang, Optimizing Intersection-Over-Union in Deep Neural Networks for Image Segmentation, 2016.

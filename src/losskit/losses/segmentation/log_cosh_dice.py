@@ -80,7 +80,7 @@ def log_cosh_dice_loss(
         TypeError, ValueError: as `dice_loss`.
 
     When to use:
-        A Dice loss that will not settle: near full overlap this one behaves like d^2 / 2, and its gradient fades with d.
+        When a Dice loss keeps jumping near its minimum: this one behaves like d^2 / 2 near full overlap, and its gradient shrinks with d.
 
     Edge cases:
         Small losses keep their digits: d = 1e-6 gives 5e-13. Empty targets: `empty` of `dice_loss`; "mass" is P / n itself, not its log cosh.

@@ -73,12 +73,12 @@ def lovasz_loss(
         target: "multiclass": class labels of any integer dtype, (N, ...) without the class axis. "multilabel", "binary": 0 or 1 for each number of the input,
             any dtype. Soft labels have no place in the order of errors and raise.
         task: "multiclass": softmax over the classes; "multilabel": each number alone; "binary": the same with one class. Required.
-        classes: "present": classes without an item in the target (of the sample, or of the batch) are left out of the mean; "all": they are in it. "auto": as the
-            authors have it, "present" for "multiclass", "all" for the others. To choose among the classes, give those to leave out weight 0.
+        classes: "present": classes without an item in the target (of the sample, or of the batch) are left out of the mean; "all": they are in it. "auto": as
+            the authors have it, "present" for "multiclass", "all" for the others. To choose among the classes, give those to leave out weight 0.
         from_logits: False if the input is probabilities. Rounding outside [0, 1] up to 1e-6 is accepted.
         over: "sample": the items of each sample are sorted, and the losses averaged; "batch": those of the whole batch together.
-        average: "nested": the mean over each sample's classes, then over samples; "macro": one mean over all classes of all samples; "none": one loss per class,
-            (N, C), or (C,) over the batch.
+        average: "nested": the mean over each sample's classes, then over samples; "macro": one mean over all classes of all samples; "none": one loss per
+            class, (N, C), or (C,) over the batch.
         weight: one number per class, (C,); the mean over classes divides by the weights of what counts. No gradient.
         ignore_index: the label (multi-label and binary: the number) of items that are absent.
         dim: the class axis.
@@ -93,15 +93,15 @@ def lovasz_loss(
         probability lies outside [0, 1], softmax over one channel, an option is unknown.
 
     When to use:
-        Where IoU is what counts, and mostly to go on with from a network trained with cross-entropy, or beside it: alone from the start it learns slowly, since
-        most items have no part in it.
+        When IoU is what counts; mostly to continue from a network trained with cross-entropy, or together with it. Alone from the start it learns slowly, since
+        most items do not contribute to it.
 
     Edge cases:
         Equal errors are taken in the order of the items (of a sample, then of the samples). The value does not depend on that; the gradient does: where an item
         of the class and another are equally wrong, the first of them takes the larger part, and any such choice is a subgradient.
-        A class without an item has the largest error as its loss. Errors of 0, such as margins that are kept, have no gradient. Nothing counts: 0, zero
-        gradients; a sample in which nothing counts is absent. What J_k adds is computed in closed form: differences of successive J_k are below the rounding of
-        float32 from some thousand items on.
+        A class without an item has the largest error as its loss. Errors of 0, such as margins that are kept, have no gradient. If nothing counts, the loss
+        is 0, with zero gradients; a sample in which nothing counts is absent. What J_k adds is computed in closed form: differences of successive J_k are
+        below the rounding of float32 from some thousand items on.
 
     Differs from the authors' code:
         Theirs has over="batch" for softmax and "sample" for the hinge by default, and counts a sample in which nothing counts as 0 where it averages samples.

@@ -1,4 +1,4 @@
-"""Matthews correlation loss: overlap that also counts what is rightly left out."""
+"""Matthews correlation loss: overlap that also counts true negatives."""
 
 from torch import Tensor
 from torch.distributed import ProcessGroup
@@ -88,7 +88,7 @@ def mcc_loss(
         TypeError, ValueError: as `dice_loss`.
 
     When to use:
-        Background that is rightly left out should count: Dice and Jaccard never see it. Swapping foreground and background changes nothing.
+        When background that is correctly left out should count: Dice and Jaccard ignore it. Swapping foreground and background changes nothing.
 
     Edge cases:
         A target that is empty, or full, has no correlation with anything: without smoothing the loss is 0 if the prediction is exactly the same, else 1, both

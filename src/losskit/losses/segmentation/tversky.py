@@ -87,13 +87,13 @@ def tversky_loss(
         TypeError, ValueError: as `dice_loss`; `alpha` or `beta` below 0.
 
     When to use:
-        Misses are worse than false alarms (small lesions: alpha = 0.3, beta = 0.7), or the other way round.
+        When misses are worse than false alarms (small lesions: alpha = 0.3, beta = 0.7), or the other way round.
 
     Edge cases:
         alpha = beta = 0.5 is `dice_loss` with twice the `smooth`, alpha = beta = 1 is `jaccard_loss`. Empty targets: see `empty` in `dice_loss`.
 
     Differs from torch:
-        torch has none. In MONAI, kornia and segmentation_models.pytorch alpha belongs to the false alarms, too; `losskit.like` gives
+        torch has none. MONAI, kornia and segmentation_models.pytorch also use alpha for the false positives; `losskit.like` gives
         their other settings.
 
     Reference:
