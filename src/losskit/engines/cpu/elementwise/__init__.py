@@ -7,7 +7,7 @@ Every sum runs over fixed chunks in a fixed order, in float64: the result has th
 one number in all.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from typing import Any
 
@@ -26,12 +26,13 @@ from losskit.engines.cpu.elementwise.loops import CONTEXT
 from losskit.engines.language import fingerprint, reads
 from losskit.engines.layout import is_dense, same_layout
 
-GATHERED, WANTED, SUMMED = 1, 2, 4  # how a loop treats an operand: read from scratch; its gradient is asked for; it is one number in all
+WANTED, GATHERED, SUMMED = 1, 2, 4  # how a loop treats an operand: its gradient is asked for; it is read from scratch; it is one number in all
 
 
 @cache
-def kernel(formula: Callable[..., Any], *variant: Any) -> Any:
-    """The loop for a formula and a variant (the arguments of `compile.elementwise`), as a C function (begin, end, context)."""
+def kernel(formula: Callable[..., Any], params: int, dtypes: tuple[torch.dtype, ...], modes: tuple[int, ...], factored: bool, forward: bool, each: bool) -> Any:
+    """The loop for a formula and a variant (see `compile.elementwise`), as a C function (begin, end, context)."""
+    variant = params, dtypes, tuple(map(int, modes)), factored, forward, each
 
     def build() -> store.Code:
         from losskit.engines.cpu.elementwise import compile
@@ -49,59 +50,49 @@ def run(
     values).
     """
     formula, params, factors = call
-    x, forward = operands[0], incoming is None
-    real = torch.float64 if x.dtype is torch.float64 else torch.float32
+    x, forward, factored = operands[0], incoming is None, bool(call.factors)
+    dtype, shape = x.dtype, x.shape
+    real = torch.float64 if dtype is torch.float64 else torch.float32
     if incoming is not None:
-        factors = (*factors, incoming)
-    anchor = value = empty_like(x, real) if each else None
+        factors, factored = (*factors, incoming), True
+    value = empty_like(x, real) if each else None
     total = torch.empty_like(SCALARS[real])
-    modes, written, addresses, straight, ones = [], [], [], not factors, 0
-    for y, wanted in zip(operands, wants or (False,) * len(operands), strict=True):
-        mode, buffer = 0, None
-        whole = y.shape == x.shape
-        if wanted:
-            mode = WANTED
-            if y.numel() == 1 and not whole:
-                mode, ones = WANTED | SUMMED, ones + 1
-            else:
-                buffer = empty_like(x, y.dtype if whole else real)
-                anchor = buffer if anchor is None else anchor
-        straight = straight and whole and y.is_contiguous()
-        modes.append(mode)
-        written.append(buffer)
-        addresses.append(0 if buffer is None else buffer.data_ptr())
-    table, rows, width = None, 0, 0
-    if not straight:
-        anchor = x if anchor is None else anchor
-        dense = is_dense(anchor)
-        apart = [
-            y if seen and not (dense and y.shape == x.shape and same_layout(y, anchor)) else None
-            for y, seen in zip(operands, reads(formula, len(operands)), strict=True)
-        ]
-        modes = [mode if y is None else mode | GATHERED for mode, y in zip(modes, apart, strict=True)]
-        if factors or any(y is not None for y in apart):
-            table = operand_table(anchor, (*apart, *factors), real)
-            rows, width = table.shape
-    run_loop = kernel(formula, len(params), tuple([y.dtype for y in operands]), tuple(modes), bool(factors), forward, each)
+    modes: Sequence[int] = wants or (False,) * len(operands)
+    straight = not factored
+    for y in operands:
+        straight = straight and y.is_contiguous() and y.shape == shape
+    written: list[Tensor | None] = [None] * len(operands)
+    table, sums, rows, width = None, None, 0, 0
     n = x.numel()
     chunks = (n + CHUNK - 1) // CHUNK or 1  # of no elements, too: the sum is 0
+    if straight:
+        for k, wanted in enumerate(wants):
+            if wanted:
+                written[k] = empty_like(x, operands[k].dtype)
+    else:
+        whole = [y.shape == shape for y in operands]
+        ones = [bool(wanted) and not full and y.numel() == 1 for y, full, wanted in zip(operands, whole, modes, strict=True)]
+        for k, wanted in enumerate(wants):
+            if wanted and not ones[k]:
+                written[k] = empty_like(x, operands[k].dtype if whole[k] else real)
+        anchor = next((y for y in (value, *written) if y is not None), x)
+        dense = is_dense(anchor)
+        apart = [
+            y if seen and not (dense and full and same_layout(y, anchor)) else None
+            for y, full, seen in zip(operands, whole, reads(formula, len(operands)), strict=True)
+        ]
+        modes = [mode | (0 if y is None else GATHERED) | (SUMMED if one else 0) for mode, y, one in zip(modes, apart, ones, strict=True)]
+        if any(ones):
+            sums = torch.empty((sum(ones), chunks), dtype=torch.float64, device="cpu")
+        if factored or any(y is not None for y in apart):
+            table = operand_table(anchor, (*apart, *factors), real)
+            rows, width = table.shape
+    run_loop = kernel(formula, len(params), tuple([y.dtype for y in operands]), tuple(modes), factored, forward, each)
     parts = torch.empty(chunks, dtype=torch.float64, device="cpu") if chunks > 1 else None
-    sums = torch.empty((ones, chunks), dtype=torch.float64, device="cpu") if ones else None
     context = CONTEXT.pack(
-        value=at(value),
-        parts=at(parts),
-        out=total.data_ptr(),
-        n=n,
-        chunks=chunks,
-        summed=at(sums),
-        table=0 if table is None else table.ctypes.data,
-        rows=rows,
-        width=width,
-        scale=scale,
-        params=params,
-        operands=[y.data_ptr() for y in operands],
-        gradients=addresses,
-    )
+        operands=[y.data_ptr() for y in operands], gradients=[at(y) for y in written], value=at(value), parts=at(parts), out=total.data_ptr(), summed=at(sums),
+        n=n, chunks=chunks, table=0 if table is None else table.ctypes.data, rows=rows, width=width, scale=scale, params=params,
+    )  # fmt: skip
     if parts is None:
         run_loop(0, 1, context)
     else:
@@ -110,13 +101,13 @@ def run(
             add_up(real, parts.data_ptr(), chunks, scale, total.data_ptr())
     if scale == 0.0:
         gradients.zero(*written)
-    if wants and (ones or any(y.shape != x.shape for y in operands)):
+    if not straight:
         added = iter(()) if sums is None else iter(sums)
-        written = [_gathered_in(y, mode, g, added, scale) for y, mode, g in zip(operands, modes, written, strict=True)]
+        written = [_in_shape(y, mode, g, added, scale) for y, mode, g in zip(operands, modes, written, strict=True)]
     return Results(total if forward else None, value, tuple(written))
 
 
-def _gathered_in(y: Tensor, mode: int, written: Tensor | None, added: Any, scale: float) -> Tensor | None:
+def _in_shape(y: Tensor, mode: int, written: Tensor | None, added: Iterator[Tensor], scale: float) -> Tensor | None:
     """The gradient of an operand in its own shape: the chunks' sums added up, or the elements' gradients where one number serves several."""
     if mode & SUMMED:
         parts, total = next(added), torch.empty(y.shape, dtype=torch.float64, device="cpu")
