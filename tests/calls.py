@@ -9,7 +9,7 @@ from torch import Tensor
 
 import losskit
 from losskit import LOSSES, Loss
-from losskit.pairs import Kind
+from losskit.pairwise import Kind
 from losskit.testing import BoxSubject, OverlapSubject, RowSubject, inputs
 from losskit.testing.boxes import is_boxes
 from losskit.testing.overlap import is_overlap, variants

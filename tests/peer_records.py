@@ -1,4 +1,4 @@
-"""Value and gradient of other libraries' losses on the batches of `named_batches`; written by test_presets.py, see there."""
+"""Value and gradient of other libraries' losses on the batches of `named_batches`; written by test_compat.py, see there."""
 
 # fmt: off
 RECORDS = {'monai-dice-binary': {'ordinary': (0.57907963, [0.00553199, 0.00862879, -0.0641352, 0.00837584, -0.0145738, -0.0396736, 0.0124654, 0.00777658]),

@@ -368,7 +368,7 @@ def test_followed_literally_it_works_and_means_what_was_wanted(row):
 
 
 FOLDERS = ("contract", "losses")
-FILES = ("pairs.py", "sums.py", "wise.py", "binary.py")
+FILES = ("pairwise.py", "sums_of_overlap.py", "binary.py")
 ADVICE = re.compile(r"\b(try|leave|pass|give|exchange|divide|multiply|call|add|use|check that)\b", re.IGNORECASE)
 ELSEWHERE = {  # what no message on a CPU alone can say, and texts that are no advice: where each is tested, or why not
     "{} is on {} but {} is on {}: try {}.to({}.device)": "test_advice_between_devices",

@@ -19,7 +19,7 @@ OVERLAP = ("power", "from_logits", "over", "average", "background", "empty", "we
 WITHOUT = {"mcc_loss": {"power"}, "generalized_dice_loss": {"average"}}  # with a correlation squares make no sense; classes joined have no average
 SCALES = {"mpdiou_loss": ("image_size",), "nwd_loss": ("constant",)}  # in the units of the boxes, which nobody but the user knows
 SUMMED = ("overlap", "ranked")  # patterns whose losses are averages over classes, not of items
-SHARED = {"plane.py", "space.py"}  # what losses of boxes have in common
+SHARED = {"plane.py", "space.py", "wiou_v3.py"}  # what losses of boxes have in common, and a module with state, which is no function
 every_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
 
 

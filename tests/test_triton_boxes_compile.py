@@ -54,7 +54,7 @@ def main(name: str) -> int:
     from losskit.engines.triton import boxes as engine
     from losskit.engines.triton import elementwise, pairs
     from losskit.losses.detection import ciou, iou, space
-    from losskit.pairs import FORMULAS
+    from losskit.pairwise import FORMULAS
 
     def data(boxes: int, dtype: torch.dtype = torch.float32, numbers: int = 4) -> torch.Tensor:
         return torch.zeros((boxes, numbers), dtype=dtype)

@@ -11,8 +11,8 @@ import torch
 os.environ.setdefault("TRITON_INTERPRET", "0" if torch.cuda.is_available() else "1")  # read when Triton is imported
 
 pytest.importorskip("triton")
-import test_pairs as pairs
-from test_pairs import KINDS, NAN, aligned, check, gradients, incoming_for, written
+import test_pairwise as pairs
+from test_pairwise import KINDS, NAN, aligned, check, gradients, incoming_for, written
 
 import losskit
 from losskit import best_match, pairwise_iou

@@ -8,6 +8,7 @@ tensor(0.0087)
 """
 
 from losskit.binary import EITHER
+from losskit.compat import like
 from losskit.contract.boxes import degenerate_boxes
 from losskit.contract.checks import validate
 from losskit.contract.distance import distance_map
@@ -15,10 +16,9 @@ from losskit.contract.engine import engine_for
 from losskit.contract.module import LossModule, make_module
 from losskit.contract.registry import LOSSES, Loss
 from losskit.engines.dispatch import EngineError, use_engine
-from losskit.pairs import BoxMatch, best_match, pairwise_iou
-from losskit.presets import like
-from losskit.sums import OverlapSums, overlap_sums
-from losskit.wise import WIoUv3Loss
+from losskit.losses.detection.wiou_v3 import WIoUv3Loss
+from losskit.pairwise import BoxMatch, best_match, pairwise_iou
+from losskit.sums_of_overlap import OverlapSums, overlap_sums
 
 __version__ = "0.1.0"
 

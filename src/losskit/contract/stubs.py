@@ -32,13 +32,13 @@ from losskit.contract.registry import LOSSES as LOSSES
 from losskit.contract.registry import Loss as Loss
 from losskit.engines.dispatch import EngineError as EngineError
 from losskit.engines.dispatch import use_engine as use_engine
-from losskit.pairs import BoxMatch as BoxMatch
-from losskit.pairs import best_match as best_match
-from losskit.pairs import pairwise_iou as pairwise_iou
-from losskit.presets import like as like
-from losskit.sums import OverlapSums as OverlapSums
-from losskit.sums import overlap_sums as overlap_sums
-from losskit.wise import WIoUv3Loss as WIoUv3Loss
+from losskit.pairwise import BoxMatch as BoxMatch
+from losskit.pairwise import best_match as best_match
+from losskit.pairwise import pairwise_iou as pairwise_iou
+from losskit.compat import like as like
+from losskit.sums_of_overlap import OverlapSums as OverlapSums
+from losskit.sums_of_overlap import overlap_sums as overlap_sums
+from losskit.losses.detection.wiou_v3 import WIoUv3Loss as WIoUv3Loss
 '''
 
 

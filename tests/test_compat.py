@@ -1,7 +1,7 @@
 """`losskit.like`: our losses with another library's settings are that library's, value and gradient.
 
 The numbers in `peer_records.py` were recorded from MONAI 1.6.1, segmentation_models.pytorch 0.6.0 and kornia 0.9.0 by this file, run as a program where
-all three are installed: `python tests/test_presets.py`. So the comparison needs none of them; where one is installed, it is asked itself, too, on many more
+all three are installed: `python tests/test_compat.py`. So the comparison needs none of them; where one is installed, it is asked itself, too, on many more
 batches. nnU-Net cannot be installed beside current versions of what it needs: its loss is written out here as its source has it (nnU-Net 2,
 `MemoryEfficientSoftDiceLoss`, `DC_and_CE_loss` and `DC_and_BCE_loss`, with the settings its trainer gives them).
 """
@@ -26,7 +26,7 @@ from claims import claim
 import losskit
 from losskit import LOSSES
 from losskit.bench.sides import torchvision_focal
-from losskit.presets import PRESETS, TASKS
+from losskit.compat import PRESETS, TASKS
 
 CLOSE = 1e-5
 PACKAGES = {"monai": "monai.losses", "smp": "segmentation_models_pytorch.losses", "kornia": "kornia.losses"}
@@ -278,7 +278,7 @@ def record():
             value, gradient = value_and_gradient(peer(variant), *batch(variant.task, x, labels))
             found[str(variant)][name] = (float(f"{value.item():.8g}"), [float(f"{g:.6g}") for g in gradient.flatten().tolist()])
     text = pprint.pformat(found, width=160, compact=True, sort_dicts=False)
-    head = '"""Value and gradient of other libraries\' losses on the batches of `named_batches`; written by test_presets.py, see there."""\n\n# fmt: off\n'
+    head = '"""Value and gradient of other libraries\' losses on the batches of `named_batches`; written by test_compat.py, see there."""\n\n# fmt: off\n'
     (Path(__file__).parent / "peer_records.py").write_text(f"{head}RECORDS = {text}\n")
 
 
