@@ -33,6 +33,86 @@ def test_barron_pulls_less_far_out():
         assert (pull.diff() < 0).all() and (alpha >= 0 or pull[3] < 1e-9)
 
 
+@claim("cauchy_loss", "It is `barron_loss` with alpha = 0.")
+@claim("welsch_loss", "It is `barron_loss` with alpha = -inf.")
+@claim("geman_mcclure_loss", "It is `barron_loss` with alpha = -2.")
+@claim("cauchy_loss", "torch has no Cauchy loss; kornia's is this one")
+@claim("welsch_loss", "torch has no Welsch loss; kornia's is this one")
+@claim("geman_mcclure_loss", "torch has no Geman-McClure loss; kornia's is this one")
+@claim("geman_mcclure_loss", "Books also write")
+def test_named_members_of_barron():
+    x, t = pair()
+    d = x - t
+    for name, alpha, kornias in (
+        ("cauchy", 0.0, (0.5 * d**2 + 1).log()),
+        ("welsch", -math.inf, 1 - (-0.5 * d**2).exp()),
+        ("geman_mcclure", -2.0, 2 * d**2 / (d**2 + 4)),
+    ):
+        named = getattr(losskit, f"{name}_loss")
+        assert not any(name.replace("_", "") in each.lower().replace("_", "") for each in (*dir(F), *dir(torch.nn)))
+        torch.testing.assert_close(named(x, t, **NONE), kornias)  # as kornia.losses computes it
+        torch.testing.assert_close(slope(named, x, t, scale=0.7, **NONE), slope(losskit.barron_loss, x, t, alpha=alpha, scale=0.7, **NONE))
+        near_by = losskit.barron_loss(x, t, alpha=max(alpha, -1e9) + 1e-9, scale=0.7, **NONE)  # by the general formula
+        torch.testing.assert_close(named(x, t, scale=0.7, **NONE), near_by, rtol=1e-7, atol=1e-8)
+    torch.testing.assert_close(losskit.geman_mcclure_loss(x, t, scale=0.35, **NONE) / 2, d**2 / (d**2 + 0.7**2))
+
+
+@claim("cauchy_loss", "The pull is greatest at an error of sqrt(2) scale")
+@claim("welsch_loss", "The pull is greatest at an error of scale")
+@claim("geman_mcclure_loss", "The pull is greatest at an error of 2 scale / sqrt(3)")
+@claim("cauchy_loss", "An error of 1e30 costs")
+def test_where_robust_losses_pull_most():
+    x = torch.linspace(0, 6, 60001, dtype=torch.float64)
+    for named, top in ((losskit.cauchy_loss, math.sqrt(2)), (losskit.welsch_loss, 1.0), (losskit.geman_mcclure_loss, 2 / math.sqrt(3))):
+        pull = slope(named, x, 0 * x, scale=0.8, **NONE)[1]
+        assert abs(x[pull.argmax()] - 0.8 * top) < 2e-4
+        start, far = (slope(named, torch.tensor([y], dtype=torch.float64), ZERO, scale=0.8)[1].item() for y in (0.8 * top, 0.8 * 6))
+        assert (far < start * 1e-6) == (named is losskit.welsch_loss)
+    one, two = (slope(losskit.geman_mcclure_loss, torch.tensor([y], dtype=torch.float64), ZERO)[1].item() for y in (1e4, 2e4))
+    assert one / two == pytest.approx(8, rel=1e-4)
+    torch.testing.assert_close(losskit.cauchy_loss(torch.tensor([1e30]), torch.zeros(1)), torch.tensor(60 * math.log(10) - math.log(2)))
+
+
+@claim("wing_loss", "At x = t there is a cusp")
+@claim("wing_loss", "At an error of omega the value is continuous")
+@claim("wing_loss", "torch has no wing loss; mmpose's is this one")
+def test_wing():
+    x = torch.tensor([-1e-12, 0.0, 1e-12, 10 - 1e-9, 10 + 1e-9, 1e3], dtype=torch.float64)
+    value, grad = slope(losskit.wing_loss, x, 0 * x, **NONE)
+    torch.testing.assert_close(grad, torch.tensor([-5.0, 0.0, 5.0, 10 / 12, 1.0, 1.0], dtype=torch.float64))
+    assert abs(value[3] - value[4]) < 1e-8 and not any("wing" in name.lower() for name in (*dir(F), *dir(torch.nn)))
+    x, t = (20 * y.reshape(5, 5, 2) for y in pair())
+    d = (x - t).abs()
+    rest = 10.0 * (1.0 - math.log(1.0 + 10.0 / 2.0))
+    theirs = torch.where(d < 10.0, 10.0 * torch.log(1.0 + d / 2.0), d - rest).sum(dim=[1, 2]).mean()  # as mmpose.models.losses.WingLoss computes it
+    torch.testing.assert_close(losskit.wing_loss(x, t, reduction="sum") / 5, theirs)
+
+
+@claim("balanced_l1_loss", "Value and gradient are continuous at an error of beta")
+@claim("balanced_l1_loss", "Small errors keep their digits")
+@claim("balanced_l1_loss", "The same for beta = 1; for other beta")
+def test_balanced_l1():
+    x, t = pair()
+    d, b = (x - t).abs(), math.e ** (1.5 / 0.5) - 1
+
+    def theirs(beta):  # as mmdet.models.losses.balanced_l1_loss computes it
+        return torch.where(d < beta, 0.5 / b * (b * d + 1) * torch.log(b * d / beta + 1) - 0.5 * d, 1.5 * d + 1.5 / b - 0.5 * beta)
+
+    torch.testing.assert_close(losskit.balanced_l1_loss(x, t, **NONE), theirs(1.0))
+    assert not torch.allclose(losskit.balanced_l1_loss(x, t, beta=2.0, **NONE), theirs(2.0), rtol=0.1)
+    for beta in (0.1, 1.0, 4.0):
+        beside = torch.tensor([beta * (1 - 1e-9), beta * (1 + 1e-9)], dtype=torch.float64)
+        value, grad = slope(losskit.balanced_l1_loss, beside, 0 * beside, beta=beta, **NONE)
+        torch.testing.assert_close(value[0], value[1])
+        torch.testing.assert_close(grad, torch.full_like(grad, 1.5))
+        pull = 0.5 * torch.log(b * d / beta + 1).clamp(max=3)
+        torch.testing.assert_close(slope(losskit.balanced_l1_loss, x, t, beta=beta, **NONE)[1].abs(), pull)
+    tiny = torch.tensor([1e-6])
+    exact = 0.5 * b * 1e-12 / 2 * (1 - b * 1e-6 / 3)
+    torch.testing.assert_close(losskit.balanced_l1_loss(tiny, 0 * tiny), torch.tensor(exact), rtol=1e-6, atol=0)
+    assert abs(0.5 / b * (b * tiny + 1) * torch.log(b * tiny + 1) - 0.5 * tiny - exact) > 1e-3 * exact
+
+
 @claim("barron_loss", "torch has none of the family but L2")
 @claim("charbonnier_loss l2_loss log_cosh_loss quantile_loss", "torch has no")
 @claim("poly_loss dice_loss dice_ce_loss", "torch has no")

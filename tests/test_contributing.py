@@ -17,24 +17,24 @@ GUIDE = Path(__file__).parent.parent / "CONTRIBUTING.md"
 @pytest.fixture
 def example(tmp_path, monkeypatch):
     code = re.search(r"```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL).group(1)
-    (tmp_path / "geman_mcclure.py").write_text(code, encoding="utf-8")
+    (tmp_path / "biweight.py").write_text(code, encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
     LOSSES.load()
-    import geman_mcclure
+    import biweight
 
-    yield geman_mcclure
-    del LOSSES.losses["geman_mcclure_loss"], sys.modules["geman_mcclure"]
+    yield biweight
+    del LOSSES.losses["biweight_loss"], sys.modules["biweight"]
 
 
 def test_the_example_passes_the_audit(example):
     from losskit.testing import audit
 
-    result = audit(example.geman_mcclure_loss, like="geman_mcclure_loss", show=False)
+    result = audit(example.biweight_loss, like="biweight_loss", show=False)
     assert not result.failures, result.failures
 
 
 def test_the_example_is_a_module_and_its_doctest_holds(example):
-    module = make_module(LOSSES["geman_mcclure_loss"])(scale=2.0)
-    assert repr(module) == "GemanMcClureLoss(scale=2.0, reduction='mean')"
-    assert module(torch.tensor([2.0]), torch.tensor([0.0])).item() == 0.5
+    module = make_module(LOSSES["biweight_loss"])(scale=2.0)
+    assert repr(module) == "BiweightLoss(scale=2.0, reduction='mean')"
+    assert module(torch.tensor([5.0]), torch.tensor([0.0])).item() == pytest.approx(2 / 3)
     assert doctest.testmod(example).failed == 0

@@ -51,8 +51,11 @@ from losskit.losses.detection.quality_focal import quality_focal_loss as quality
 from losskit.losses.detection.siou import siou_loss as siou_loss
 from losskit.losses.detection.varifocal import varifocal_loss as varifocal_loss
 from losskit.losses.detection.wiou import wiou_loss as wiou_loss
+from losskit.losses.regression.balanced_l1 import balanced_l1_loss as balanced_l1_loss
 from losskit.losses.regression.barron import barron_loss as barron_loss
+from losskit.losses.regression.cauchy import cauchy_loss as cauchy_loss
 from losskit.losses.regression.charbonnier import charbonnier_loss as charbonnier_loss
+from losskit.losses.regression.geman_mcclure import geman_mcclure_loss as geman_mcclure_loss
 from losskit.losses.regression.huber import huber_loss as huber_loss
 from losskit.losses.regression.l1 import l1_loss as l1_loss
 from losskit.losses.regression.l2 import l2_loss as l2_loss
@@ -60,6 +63,8 @@ from losskit.losses.regression.log_cosh import log_cosh_loss as log_cosh_loss
 from losskit.losses.regression.mse import mse_loss as mse_loss
 from losskit.losses.regression.quantile import quantile_loss as quantile_loss
 from losskit.losses.regression.smooth_l1 import smooth_l1_loss as smooth_l1_loss
+from losskit.losses.regression.welsch import welsch_loss as welsch_loss
+from losskit.losses.regression.wing import wing_loss as wing_loss
 from losskit.losses.segmentation.boundary import boundary_loss as boundary_loss
 from losskit.losses.segmentation.dice import dice_loss as dice_loss
 from losskit.losses.segmentation.dice import dice_score as dice_score
@@ -109,6 +114,16 @@ class BCEWithLogitsLoss(LossModule):
 
     def __init__(self, *, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, pos_weight: torch.Tensor | collections.abc.Sequence[float] | None = None, label_smoothing: float = 0.0, ignore_index: int | None = None, missing: float | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
+class BalancedL1Loss(LossModule):
+    """Balanced L1 loss between real values `input` and `target`: a smooth L1 whose small errors pull harder."""
+
+    alpha: float
+    gamma: float
+    beta: float
+    reduction: Literal["none", "mean", "sum"]
+
+    def __init__(self, *, alpha: float = 0.5, gamma: float = 1.5, beta: float = 1.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+
 class BarronLoss(LossModule):
     """Barron's general robust loss between real values `input` and `target`: `alpha` sets how much outliers count."""
 
@@ -152,6 +167,14 @@ class CIoULoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, alpha_gradient: bool = False, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+
+class CauchyLoss(LossModule):
+    """Cauchy (Lorentzian) loss between real values `input` and `target`: a square near 0 that grows like a logarithm far out."""
+
+    scale: float
+    reduction: Literal["none", "mean", "sum"]
+
+    def __init__(self, *, scale: float = 1.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class CharbonnierLoss(LossModule):
     """Charbonnier loss between real values `input` and `target`: an absolute error that is smooth at 0."""
@@ -324,6 +347,14 @@ class GIoULoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+
+class GemanMcClureLoss(LossModule):
+    """Geman-McClure loss between real values `input` and `target`: a square near 0 that saturates at 2."""
+
+    scale: float
+    reduction: Literal["none", "mean", "sum"]
+
+    def __init__(self, *, scale: float = 1.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class GeneralizedCrossEntropyLoss(LossModule):
     """Generalized cross-entropy of class logits against class labels: bounded, for labels that may be wrong."""
@@ -620,3 +651,20 @@ class WIoULoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+
+class WelschLoss(LossModule):
+    """Welsch (Leclerc, correntropy) loss between real values `input` and `target`: a square near 0 that saturates at 1."""
+
+    scale: float
+    reduction: Literal["none", "mean", "sum"]
+
+    def __init__(self, *, scale: float = 1.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+
+class WingLoss(LossModule):
+    """Wing loss between real values `input` and `target`: logarithmic for small errors, which thus count more than in L1, and L1 beyond."""
+
+    omega: float
+    epsilon: float
+    reduction: Literal["none", "mean", "sum"]
+
+    def __init__(self, *, omega: float = 10.0, epsilon: float = 2.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...

@@ -11,7 +11,7 @@ from losskit.contract.checks import Reduction
 from losskit.contract.elementwise import elementwise
 from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
-from losskit.engines.language import absolute, exp_product, expm1_product, log1p, maximum, minimum, sqrt, where
+from losskit.engines.language import absolute, exp_product, expm1_product, log1p, maximum, minimum, sign, sqrt, where
 
 
 def log1p_square(u):
@@ -55,6 +55,17 @@ def welsch(x, t, inverse_scale):
     near = maximum(minimum(z, 1e6), -1e6)
     slope = near * inverse_scale * exp_product(-0.5 * near, near)
     return -expm1_product(-0.5 * z, z), slope, -slope
+
+
+def geman_mcclure(x, t, inverse_width, steepness):
+    """alpha = -2."""
+    r = x - t
+    u = absolute(r) * inverse_width
+    far = u > 1.0
+    w = where(far, 1.0 / maximum(u, 1.0), u)  # at most 1: no square overflows
+    share = 1.0 / (1.0 + w * w)
+    slope = sign(r) * steepness * where(far, w * w * w, w) * share * share
+    return 2.0 * where(far, share, w * w * share), slope, -slope
 
 
 def textbook(mp, x, t, alpha, scale):
@@ -135,16 +146,18 @@ def barron_loss(
     """
     scale = checks.number("scale", scale, above=0.0)
     alpha = checks.number("alpha", alpha, below=math.inf, infinite=True)
-    form, params = _member(alpha, scale)
+    form, params = member(alpha, scale)
     return elementwise(form, input, target, params, mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction)
 
 
-def _member(alpha: float, scale: float) -> tuple[Callable[..., Any], tuple[float, ...]]:
-    """The formula for a shape, and its parameters; very near a limit, the limit's."""
+def member(alpha: float, scale: float) -> tuple[Callable[..., Any], tuple[float, ...]]:
+    """The formula for a shape, and its parameters; very near a limit, the limit's. The family's named losses take theirs from here."""
     if alpha == 2.0:
         return quadratic, (1.0 / scale,)
     if abs(alpha) < 1e-16:
         return cauchy, (1.0 / (scale * math.sqrt(2.0)), math.sqrt(2.0) / scale)
+    if alpha == -2.0:
+        return geman_mcclure, (0.5 / scale, 2.0 / scale)
     if alpha < -1e10:
         return welsch, (1.0 / scale,)
     b = abs(alpha - 2.0)
