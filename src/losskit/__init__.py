@@ -1,4 +1,4 @@
-"""losskit: deep learning's loss functions for PyTorch, each written once, fused on CPU and GPU, under one contract.
+"""losskit: the loss functions of deep learning for PyTorch, each written once, fused on CPU and GPU, under one contract.
 
 >>> import torch, losskit
 >>> losskit.smooth_l1_loss(torch.tensor([0.0, 4.0]), torch.tensor([0.5, 1.0]))

@@ -1,4 +1,4 @@
-"""The settings under which our overlap losses are those of other libraries, so that one can switch without tuning anew."""
+"""The settings with which our overlap losses equal those of other libraries, so that you can switch without tuning again."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ TASKS: tuple[Task, ...] = ("binary", "multiclass", "multilabel")
 
 
 class Preset(NamedTuple):
-    """One loss of a library in our words: the tasks for which it is the same, and why not for others."""
+    """One loss of a library in our terms: the tasks for which it is the same, and why not for others."""
 
     settings: Mapping[str, Any]
     tasks: tuple[Task, ...] = TASKS
@@ -41,7 +41,7 @@ class Settings(dict[str, Any]):
         self.update({name: value})
 
     def update(self, *given: Any, **named: Any) -> None:
-        """Sets several at once: what is given wins over what would follow."""
+        """Sets several at once: a setting that is given overrides one that would follow."""
         other, found = dict(*given, **named), dict[str, Any]()
         for name, cases in self.follows.items():
             found |= cases.get(other[name], {}) if name in other else {}

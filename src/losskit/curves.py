@@ -186,7 +186,7 @@ LINE = 130  # characters that fit across the picture
 
 
 def picture_format(path: Path) -> str:
-    """What the path's end says that the picture shall be."""
+    """The image format, by the suffix of the path."""
     kind = path.suffix[1:].lower()
     if kind not in FORMATS:
         raise ValueError(f"a picture ends in .png, .svg or .pdf, got {str(path)!r}: try curve.png")
@@ -194,7 +194,7 @@ def picture_format(path: Path) -> str:
 
 
 def save_picture(loss: Loss, path: Path, language: str = "en") -> None:
-    """Write a PNG, SVG or PDF, as the path ends: value and derivative side by side, one line for each listed setting that looks different.
+    """Write a PNG, SVG or PDF, by the suffix of the path: value and derivative side by side, one line for each listed setting that looks different.
 
     Without a font that has Chinese characters the words are English.
     """

@@ -1,4 +1,4 @@
-"""Similarities of all pairs of boxes, for matching and suppression: a matrix, or the best of each row without it."""
+"""Similarities of all pairs of boxes, for matching and suppression: the matrix, or the best of each row without the matrix."""
 
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, get_args
@@ -22,7 +22,7 @@ Kind = Literal["iou", "giou", "diou", "ciou"]
 
 
 def iou(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1):  # type: ignore[no-untyped-def]
-    """IoU less the price of disorder; from 1 - IoU where that is small, so that boxes that coincide have 1 and boxes apart have 0."""
+    """IoU minus the cost of disorder; from 1 - IoU where that is small, so that boxes that coincide have 1 and boxes apart have 0."""
     found, lost = measured(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1)  # type: ignore[no-untyped-call]
     cost = -where(lost < 0.5, 1.0 - lost, found)
     value, d0, d1, d2, d3, e0, e1, e2, e3 = closed(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, cost, -1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""Overlap sums: what every loss of overlap is made of, for losses of one's own."""
+"""Overlap sums: what every loss of overlap is made of, for your own losses."""
 
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, get_args

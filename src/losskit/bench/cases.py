@@ -82,7 +82,7 @@ def memory_apart(name: str, index: int) -> dict[str, float]:
 
 
 def table(rows: Sequence[Mapping[str, Any]], what: str, sides: Sequence[str]) -> list[str]:
-    """Ours in multiples of the floor, the others in multiples of ours; bold where less than what was wanted."""
+    """Ours in multiples of the floor, the others in multiples of ours; bold where a target is missed."""
     lines = [
         f"| {what} | dtype | losskit / floor | {' | '.join(f'{side} / losskit' for side in sides)} | wanted |",
         "|---|---|---|" + "---|" * (len(sides) + 1),

@@ -49,7 +49,7 @@ def settle_memory(regime: str, largest: int) -> None:
 
 
 def inputs(loss: Loss, size: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Input (a leaf that wants a gradient) and target; for classification 5 % positives."""
+    """Input (a leaf that requires a gradient) and target; for classification 5 % positives."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(size, generator=generator).mul_(2.0)
     if loss.input == "probability":

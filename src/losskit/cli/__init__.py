@@ -17,7 +17,7 @@ def stop(message: str, code: int = 2) -> NoReturn:
 
 
 def plainer(error: UnicodeError) -> tuple[str, int]:
-    """What to print for letters that the output's encoding lacks: curves and frames of plain characters, ? for the rest."""
+    """What to print for letters that the output's encoding lacks: curves and frames in plain characters, and ? for everything else."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     letters = error.object[error.start : error.end]

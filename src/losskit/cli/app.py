@@ -21,7 +21,7 @@ from losskit.cli.explain import explain as explain_loss
 from losskit.cli.explain import find
 
 app = typer.Typer(
-    help="Deep learning's loss functions for PyTorch, to look at, to measure and to try.",
+    help="The loss functions of deep learning, for PyTorch: explain, measure and try them.",
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -60,7 +60,7 @@ def run(words: Sequence[str]) -> int:
 
 @app.callback(invoke_without_command=True)
 def start(context: typer.Context, show_version: Annotated[bool, typer.Option("--version", help="The version of losskit.")] = False) -> None:
-    """Deep learning's loss functions for PyTorch, to look at, to measure and to try."""
+    """The loss functions of deep learning, for PyTorch: explain, measure and try them."""
     if show_version:
         typer.echo(f"losskit {losskit.__version__}")
         raise typer.Exit
@@ -179,7 +179,7 @@ def explain(
 @app.command()
 def bench(
     sizes: Annotated[str | None, typer.Option(help="Numbers of elements, separated by commas.")] = None,
-    output: Annotated[Path | None, typer.Option(help="Where the JSON goes.")] = None,
+    output: Annotated[Path | None, typer.Option(help="The JSON file to write.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Small sizes, few repeats.")] = False,
 ) -> None:
     """Speed against PyTorch, torch.compile and torchvision."""
@@ -200,7 +200,7 @@ def tour(
     show: Annotated[bool, typer.Option("--open/--no-open", help="Open the report in a browser.")] = False,
     seed: Annotated[int, typer.Option(help="Another seed, other splits and initial weights.", min=0)] = 0,
     lang: Annotated[Language, typer.Option(help="Language of the verdicts printed here; the report has both.")] = Language.en,
-    quick: Annotated[bool, typer.Option("--quick", help="A glance: few models, few steps; the numbers mean little.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="A quick look: few models, few steps; the numbers mean little.")] = False,
 ) -> None:
     """Train small models on real data with every loss and write a report."""
     from losskit.cli.tour import conduct
@@ -218,13 +218,13 @@ def tour(
 
 @app.command("simulate-boxes")
 def simulate_boxes(
-    points: Annotated[int, typer.Option(help="Places where boxes start, 343 regressions each; the paper has 5,000.", min=1)] = 5000,
+    points: Annotated[int, typer.Option(help="How many places boxes start from, with 343 regressions each; the paper uses 5,000.", min=1)] = 5000,
     output: Annotated[Path, typer.Option(help="Folder for boxes.html.")] = Path("report"),
     seed: Annotated[int, typer.Option(help="Another seed, other places.", min=0)] = 0,
     lang: Annotated[Language, typer.Option(help="Language of what is printed here; the page has both.")] = Language.en,
-    newer: Annotated[bool, typer.Option("--newer", help="Also the losses of boxes that are newer than the paper.")] = False,
+    newer: Annotated[bool, typer.Option("--newer", help="Also the box losses that are newer than the paper.")] = False,
 ) -> None:
-    """Zheng et al.'s simulation (DIoU, 2020): boxes that descend to their targets, and whether what the paper says comes out."""
+    """Zheng et al.'s simulation (DIoU, 2020): boxes optimised towards their targets, and a check of the paper's claims."""
     from losskit.cli.tour import simulate
 
     began = time.perf_counter()

@@ -29,7 +29,7 @@ Verdict = Literal["holds", "fails", "not offered"]
 
 
 class Finding(NamedTuple):
-    """What came of one law: for a failure, the counterexample; for what is not offered, what is missing."""
+    """The result of one law: for a failure, the counterexample; for what the callable does not offer, what is missing."""
 
     law: str
     says: str
@@ -38,14 +38,14 @@ class Finding(NamedTuple):
 
 
 class AuditResult(NamedTuple):
-    """Every finding of an audit."""
+    """All results of an audit."""
 
     name: str
     like: str
     findings: tuple[Finding, ...]
 
     def verdict(self, law: str) -> Verdict:
-        """What came of one law."""
+        """The result of one law."""
         return next(f.verdict for f in self.findings if f.law == law)
 
     @property
@@ -98,7 +98,7 @@ def examine(subject: Subject, laws: Iterable[str] | None = None) -> tuple[Findin
 def audit(
     function: Callable[..., Tensor], like: str, *, dtype: torch.dtype = torch.float32, laws: Iterable[str] | None = None, show: bool = True, **arguments: Any
 ) -> AuditResult:
-    """Examine any callable `function(input, target, **arguments)` as if it were the loss named `like`.
+    """Check any callable `function(input, target, **arguments)` as if it were the loss named `like`.
 
     Arguments are settings of that loss (`alpha=0.25`, `from_logits=False`, ...): they choose the textbook's formula, and those that the callable takes are
     handed to it. What it does not take (mask, sample_weight, normalizer, reduction, ...) is reported as "not offered", not as a failure. The laws are those of

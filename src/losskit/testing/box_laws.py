@@ -91,7 +91,7 @@ def error_budget(s: BoxSubject) -> None:
 
 @law("identical boxes cost exactly 0, with gradient 0, whatever their size and also without area")
 def identical_boxes(s: BoxSubject) -> None:
-    """There the loss has its minimum."""
+    """The loss has its minimum there."""
     draw = torch.Generator().manual_seed(0)
     powers = min(30.0, math.log10(torch.finfo(s.dtype).max) - 1)
     place, size = (10 ** (powers * (2 * torch.rand(4000, 1, generator=draw) - 1)) * torch.rand(4000, 2, generator=draw) for _ in range(2))

@@ -132,7 +132,7 @@ def class_axis(s: RowSubject) -> None:
 
 @law("the same bits from run to run and for any number of threads")
 def deterministic(s: RowSubject) -> None:
-    """On enough items for every thread to have some; as rows and as images."""
+    """With enough items for every thread to get some; as rows and as images."""
     for shape in ((30001,), (2, 150, 101)):
         x, t = s.batch(shape)
         a = leaf(x)
@@ -324,7 +324,7 @@ def positions_checked(s: RowSubject) -> None:
 
 @law("what is no distribution is refused, and the message says what it sums to")
 def distributions_checked(s: RowSubject) -> None:
-    """Scores taken for probabilities train, wrongly."""
+    """Training on scores taken for probabilities goes wrong silently."""
     x, t = s.batch()
     soft = s.kind == "distribution"
     if not soft and s.form == "logit":

@@ -39,7 +39,7 @@ def tell(found: Findings) -> Chapter:
         title=Text("Boxes that look for their targets", "寻找目标的框"),
         question=Text(
             f"Zheng et al. (2020) let boxes descend to their targets by the gradient of a loss alone, no network and no data: {POINTS * CASES:,} regressions, {here.en}. From it comes the advice that "
-            "DIoU and CIoU converge fast where IoU does not move and GIoU stalls. Does that come out with losskit's losses?",
+            "DIoU and CIoU converge fast where IoU does not move and GIoU stalls. Does this hold with losskit's losses?",
             f"Zheng 等(2020)让框仅凭损失的梯度走向目标，没有网络，也没有数据：共 {POINTS * CASES:,} 次回归，{here.zh}。“IoU 不动、GIoU 停滞、DIoU 与 CIoU 收敛快”的说法就来自这个实验。用 losskit 的损失重做，结论还成立吗？",
         ),
         verdict=_verdict(found, judged),
@@ -169,7 +169,7 @@ def outcome(held: bool) -> Text:
 
 
 def claims_table(judged: Sequence[Claim]) -> Table:
-    """Claim by claim: what was measured, and whether it came out, with either GIoU."""
+    """Claim by claim: what was measured, and whether the claim holds, with either GIoU."""
 
     def pair(measured: Text | None, held: bool) -> tuple[Cell, Cell]:
         if measured is None:
@@ -235,7 +235,7 @@ def _table(found: Findings) -> Table:
 
 
 def _by_hand() -> Table:
-    """Two unit squares with a gap of 1, beside each other and diagonally: every loss step by step, and what losskit says."""
+    """Two unit squares with a gap of 1, beside each other and diagonally: every loss step by step, and losskit's result."""
     target = (0.0, 0.0, 1.0, 1.0)
     starts = ((2.0, 0.0, 3.0, 1.0), (2.0, 2.0, 3.0, 3.0))
     x, t = torch.tensor(starts, requires_grad=True), torch.tensor([target] * 2)

@@ -186,7 +186,7 @@ def _verdict(seen: Seen) -> tuple[Text, ...]:
 
 
 def _corners(seen: Seen) -> Text:
-    """The loss that knows no overlap against those that do, taken together."""
+    """Smooth L1, which ignores overlap, against the losses of overlap taken together."""
     rivals = [n for n in seen.names if n != CORNERS]
     gap = against(seen.found.middle[CORNERS].scores, np.mean([seen.found.middle[n].scores for n in rivals], 0))
     off = float(np.mean([seen.off[n] for n in rivals]))
@@ -253,7 +253,7 @@ def _advice(seen: Seen) -> Text:
     if max(float(r.iou[-1].mean()) for r in seen.found.apart.values()) < min(seen.iou.values()):
         en.append("The worst from the middle beats the best from apart: mind the start before the loss.")
         zh.append("中央出发最差的也胜过远处出发最好的：先管好起点，再挑损失。")
-    return Text(f"{' '.join(en)} More than this, one picture and short training do not say.", f"{''.join(zh)}一幅图、短训练，只能说到这里。")
+    return Text(f"{' '.join(en)} One picture and short training do not tell more than this.", f"{''.join(zh)}一幅图、短训练，只能说到这里。")
 
 
 def _table(seen: Seen) -> Table:

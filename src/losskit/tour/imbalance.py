@@ -53,7 +53,7 @@ def tell(found: Findings, effort: Effort) -> Chapter:
             Heading(Text("Why: look at the gradient", "原因：看梯度")),
             Paragraph(
                 Text(
-                    "Focal loss turns down every item by how right it already is, whatever its class; it does not know that malignant is rare. Its pull on a confident right answer is almost zero, so the model "
+                    "Focal loss turns down every item by how right it already is, whatever its class; it takes no account of malignant cases being rare. Its pull on a confident right answer is almost zero, so the model "
                     "is not pressed towards 0 and 1 and stays unsure of what it knows. A weight on positives (pos_weight, or alpha above 1/2) shifts the balance between the classes, and with it the threshold.",
                     "focal loss 按“已经判对的程度”压低每个样本的作用，与类别无关；它并不知道恶性是稀有类。判对且有把握的样本几乎没有梯度，模型就不会被推向 0 和 1，对已经会的也显得没有把握。给正例加权"
                     "(pos_weight，或 alpha 大于 1/2)改变的是两类之间的平衡，也就移动了分界。",
@@ -267,7 +267,7 @@ def _reliability_panels(probabilities: dict[str, Numbers], data: Data) -> tuple[
 
 
 def _by_hand() -> Table:
-    """Focal loss for a sure right and a sure wrong answer, step by step, and what losskit says."""
+    """Focal loss for a sure right and a sure wrong answer, step by step, and losskit's result."""
     right, wrong = 4.0, -4.0
     p = [1.0 / (1.0 + math.exp(-x)) for x in (right, wrong)]
     cross = [-math.log(q) for q in p]

@@ -268,7 +268,7 @@ def _families(order: list[Entry]) -> list[Entry]:
 
 
 def _by_hand() -> Table:
-    """Smooth L1 and MSE for a small and a large error, step by step, and what losskit says."""
+    """Smooth L1 and MSE for a small and a large error, step by step, and losskit's result."""
     small, large = 0.3, 4.0
     loss = LOSSES["smooth_l1_loss"]
 

@@ -44,7 +44,7 @@ def build(seed: int, effort: Effort, advance: Advance) -> Chapter:
 
 
 class Seen:
-    """What is told more than once: the losses in order, and how they fare where next to nothing is."""
+    """What is told more than once: the losses in order, and how they fare on nearly empty tiles."""
 
     def __init__(self, found: Findings) -> None:
         self.found = found
