@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from losskit.contract import tensors
+from losskit.engines import private
 
 Reduction = Literal["none", "mean", "sum"]
 REDUCTIONS: tuple[Reduction, ...] = get_args(Reduction)
@@ -61,9 +62,9 @@ def readable(x: Tensor) -> bool:
 
 def traced() -> bool:
     """Whether this call is being compiled, transformed or recorded: no tensor has numbers then."""
-    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active() or torch._C._len_torch_dispatch_stack():
+    if torch.compiler.is_compiling() or private.transforming() or private.dispatching():
         return True
-    return torch._C._get_tracing_state() is not None
+    return private.tracing() is not None
 
 
 def values(x: Tensor) -> Tensor:

@@ -91,7 +91,10 @@ def run(
         result = plain.losses(call, *operands) if scale is None else plain.total(call, operands, scale)
         return result, plain.by_products(call, *operands) if by_products else None
     loops = dispatch.pattern(engine, pattern)
-    if torch.is_grad_enabled() and any([x.requires_grad for x in operands]):
+    wanted = False
+    for x in operands:
+        wanted = wanted or x.requires_grad
+    if wanted and torch.is_grad_enabled():
         found: list[Results] | None = [] if by_products else None
         step = fused.Step(call, 1.0 if scale is None else scale, loops, plain, options, found)
         result = fused.each(step, *operands) if scale is None else fused.total(step, *operands)

@@ -15,10 +15,9 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 from torch.nn import Buffer, Parameter
 
-from losskit.engines import forced
+from losskit.engines import forced, private
 from losskit.engines.forced import EngineName as EngineName
 from losskit.engines.process import unbroken
 
@@ -63,7 +62,6 @@ def imported(name: str) -> ModuleType:
     return unbroken(partial(import_module, name))
 
 
-_transforming, _dispatching, _tracing = torch._C._are_functorch_transforms_active, torch._C._len_torch_dispatch_stack, torch._C._get_tracing_state
 PLAIN = (Tensor, Parameter, Buffer)
 
 
@@ -71,13 +69,13 @@ def watched() -> str | None:
     """Why every step must be a PyTorch operation just now: operations are being recorded or transformed. None if they are not."""
     if torch.compiler.is_compiling():
         return "the call is being compiled or exported, and the compiler fuses PyTorch operations itself"
-    if _transforming():
+    if private.transforming():
         return "inside a torch.func transform"
-    if _dispatching():
+    if private.dispatching():
         return "a dispatch mode is active (tracing, fake tensors, ...)"
-    if forward_ad._current_level >= 0:
+    if private.forward_mode():
         return "forward-mode differentiation is on"
-    if _tracing() is not None:
+    if private.tracing() is not None:
         return "torch.jit.trace records PyTorch operations only"
     return None
 
@@ -88,7 +86,7 @@ def unreadable(x: Tensor) -> str | None:
         return f"{type(x).__name__} is a tensor subclass"
     if x.dtype not in FUSED:
         return f"no fused reader for {x.dtype}"
-    if x.layout is not torch.strided or x.is_neg() or x._is_zerotensor():
+    if x.layout is not torch.strided or x.is_neg() or private.is_zero(x):
         return "a tensor is not plain strided memory"
     return None
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from losskit.engines import dispatch
+from losskit.engines import dispatch, private
 from losskit.engines.call import Results
 
 
@@ -18,7 +18,7 @@ def must_be_watched(incoming: Tensor) -> bool:
     """Whether a backward must consist of PyTorch operations: for a graph of its own, under a transform, or for a batch of gradients (`is_grads_batched`)."""
     if torch.is_grad_enabled() or dispatch.watched() is not None:
         return True
-    return torch._C._functorch.is_legacy_batchedtensor(incoming) or dispatch.unreadable(incoming) is not None
+    return private.is_batched(incoming) or dispatch.unreadable(incoming) is not None
 
 
 class Step(NamedTuple):
@@ -173,6 +173,4 @@ class Sums(torch.autograd.Function):
         return None, *ctx.step.engine.gradients(call, *operands, incoming, *wants)
 
 
-# `apply` without its preparations for torch.func: dispatch has seen that no transform is active (3 of a small call's 45 microseconds)
-_apply: Any = vars(torch._C._FunctionBase)["apply"]
-total, each, _finished, sums = (_apply.__get__(None, function) for function in (Total, Each, Finished, Sums))
+total, each, _finished, sums = map(private.quick_apply, (Total, Each, Finished, Sums))  # dispatch has seen that no transform is active

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from losskit.engines import private
 from losskit.engines.call import Call, real_dtype, sum_to
 from losskit.engines.language import bind
 from losskit.engines.torch.names import NAMES
@@ -29,9 +30,7 @@ def keep_bound(formula: Callable[..., Any]) -> None:
         formula.on_tensors = bind(formula, NAMES)  # type: ignore[attr-defined]
 
 
-# The compiler cannot trace the making of a function. This has it call `keep_bound` while it traces, so that no formula need be bound ahead of that: it is
-# torch.compiler.assume_constant_result without the import of the compiler, which takes longer than all of losskit.
-keep_bound._dynamo_marked_constant = True  # type: ignore[attr-defined]
+private.constant_to_the_compiler(keep_bound)  # it cannot trace the making of a function, and no formula need be bound ahead of that
 
 
 class Pointwise(torch.autograd.Function):

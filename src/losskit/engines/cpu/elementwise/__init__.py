@@ -58,9 +58,9 @@ def run(
     value = empty_like(x, real) if each else None
     total = torch.empty_like(SCALARS[real])
     modes: Sequence[int] = wants or (False,) * len(operands)
-    straight = not factored
-    for y in operands:
-        straight = straight and y.is_contiguous() and y.shape == shape
+    straight = not factored and x.is_contiguous()
+    for y in operands[1:]:
+        straight = straight and y.shape == shape and y.is_contiguous()
     written: list[Tensor | None] = [None] * len(operands)
     table, sums, rows, width = None, None, 0, 0
     n = x.numel()

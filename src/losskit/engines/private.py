@@ -1,0 +1,73 @@
+"""What losskit uses of PyTorch that is not public: each part with what it is for, and what stands in for it in a version of PyTorch that lacks it.
+
+Checked on PyTorch 2.13 (`tests/test_private.py` names each part and runs losskit with each stand-in). A stand-in is always right, and at worst slow: where
+nobody can tell whether a transform is active, every call runs in PyTorch operations.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+MISSING: set[str] = set()  # parts that this version of PyTorch does not have
+
+
+def part(owner: Any, path: str, instead: Any) -> Any:
+    """A private part by its path; `instead` where there is none."""
+    found = owner
+    for name in path.split("."):
+        found = getattr(found, name, None)
+        if found is None:
+            MISSING.add(path)
+            return instead
+    return found
+
+
+def assumed(*_: Any) -> bool:
+    """Nobody can tell: assume that it is so."""
+    return True
+
+
+def never(*_: Any) -> bool:
+    """It cannot be so where nothing is there to make it so."""
+    return False
+
+
+def tracing_state() -> object:
+    """Something while torch.jit.trace records, else None."""
+    return True if torch.jit.is_tracing() else None  # type: ignore[attr-defined, no-untyped-call]
+
+
+# a transform of torch.func is active
+transforming: Callable[[], bool] = part(torch._C, "_are_functorch_transforms_active", assumed)
+# how many dispatch modes are (fake tensors, proxies, logging, ...)
+dispatching: Callable[[], int] = part(torch._C, "_len_torch_dispatch_stack", assumed)
+# torch.jit.trace records; torch.jit.is_tracing is public and takes longer
+tracing: Callable[[], object] = part(torch._C, "_get_tracing_state", tracing_state)
+# a tensor of a batch of gradients (`is_grads_batched=True`)
+is_batched: Callable[[Tensor], bool] = part(torch._C, "_functorch.is_legacy_batchedtensor", assumed)
+# zeros without memory, which forward-mode derivatives make
+is_zero: Callable[[Tensor], bool] = part(Tensor, "_is_zerotensor", never)
+
+
+def forward_mode() -> bool:
+    """Whether forward-mode differentiation is on. Its level is a number, -1 outside."""
+    return getattr(forward_ad, "_current_level", 0) >= 0
+
+
+def quick_apply(function: type[torch.autograd.Function]) -> Callable[..., Any]:
+    """`function.apply` without its preparations for torch.func, which take 3 of a small call's 45 microseconds: for calls outside every transform."""
+    base = part(torch._C, "_FunctionBase", None)
+    return function.apply if base is None else vars(base)["apply"].__get__(None, function)
+
+
+def constant_to_the_compiler(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Has the compiler call a function while it traces, and take what it gives as a constant.
+
+    It is torch.compiler.assume_constant_result without importing the compiler, which takes longer than all of losskit. A version that looks for another mark tries to
+    trace the function, and says so.
+    """
+    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return function
