@@ -103,7 +103,7 @@ def published(input: Tensor, target: Tensor, reduction: str = "none", eps: float
 
 
 def careful(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
-    """GIoU of one's own that holds: in float64 and in units of the box around both; a target in order, an input that is not at its middle, for a price."""
+    """GIoU of one's own that holds: in float64 and in units of the enclosing box; a target in order, an input that is not at its middle, for a price."""
     if input.shape != target.shape or input.shape[-1] != 4:
         raise ValueError(f"got shapes {tuple(input.shape)} and {tuple(target.shape)}")
     a, b = (z.double().unflatten(-1, (2, 2)).unbind(-2) for z in (input, target))  # first and second corner

@@ -194,7 +194,7 @@ def test_epsilons_of_the_field():
     assert (flat[:, 0] / flat[:, 1]).isnan() and loss("ciou_loss", box(0, 0, 0, 0), box(0, 0, 1, 1)).isfinite()
 
 
-@claim("giou_loss", "If the box around both has no area")
+@claim("giou_loss", "If the enclosing box has no area")
 def test_no_area_around():
     a, b = box(0, 0, 0, 1), box(0, 3, 0, 4)
     assert loss("giou_loss", a, b) == 1 == loss("giou_loss", box(0, 0, 0, 0), box(5, 0, 5, 0))

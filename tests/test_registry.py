@@ -83,7 +83,7 @@ def test_losses_of_overlap_share_their_settings(loss):
 def test_textbook_takes_every_setting_and_nothing_of_the_loss(loss):
     names = list(inspect.signature(loss.textbook).parameters)
     if loss.pattern == "overlap":
-        second = ["second"] if "return_parts" in loss.settings else []  # the mean of the loss that comes along
+        second = ["second"] if "return_parts" in loss.settings else []  # the mean of the second loss
         assert names == ["mp", "i", "p", "t", "n", *second, *(s for s in loss.settings if s not in OVERLAP_HANDLING)]
     else:
         handling = OVERLAP_HANDLING if loss.pattern == "ranked" else HANDLING

@@ -115,7 +115,7 @@ class BCEWithLogitsLoss(LossModule):
     def __init__(self, *, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, pos_weight: torch.Tensor | collections.abc.Sequence[float] | None = None, label_smoothing: float = 0.0, ignore_index: int | None = None, missing: float | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class BalancedL1Loss(LossModule):
-    """Balanced L1 loss between real values `input` and `target`: a smooth L1 whose small errors pull harder."""
+    """Balanced L1 loss between real values `input` and `target`: a smooth L1 with a larger gradient for small errors."""
 
     alpha: float
     gamma: float
@@ -202,7 +202,7 @@ class CrossEntropyLoss(LossModule):
     def __init__(self, *, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, label_smoothing: float = 0.0, z_loss: float = 0.0, softcap: float | None = None, dim: int = 1, from_logits: bool = True, log_input: bool = False, inplace: bool = False, return_parts: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class DIoULoss(LossModule):
-    """DIoU loss between predicted and target boxes: 1 - IoU + the squared distance of the centres over the squared diagonal of the box around both."""
+    """DIoU loss between predicted and target boxes: 1 - IoU + the squared distance of the centres over the squared diagonal of the enclosing box."""
 
     box_format: Literal["xyxy", "xywh", "cxcywh"]
     reduction: Literal["none", "mean", "sum"]
@@ -341,7 +341,7 @@ class FocalTverskyLoss(LossModule):
     def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], gamma: float = 0.75, alpha: float = 0.3, beta: float = 0.7, smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | None = None) -> None: ...
 
 class GIoULoss(LossModule):
-    """GIoU loss between predicted and target boxes: 1 - IoU + the empty share of the smallest box around both."""
+    """GIoU loss between predicted and target boxes: 1 - IoU + the empty share of the smallest enclosing box."""
 
     box_format: Literal["xyxy", "xywh", "cxcywh"]
     reduction: Literal["none", "mean", "sum"]

@@ -71,7 +71,7 @@ def tell(found: Findings) -> Chapter:
             Paragraph(
                 Text(
                     "The simulation code published by the paper's authors (Zzh-tju/DIoU on GitHub, In.m) takes the sides of the overlap as they are and does not cut them off at 0. For two boxes beside each other one side is "
-                    "negative, so the overlap is a negative area and the union too large by as much. If both are equally high, that union is the very box around both: GIoU's penalty is 0, and so is its pull. Diagonally both sides are "
+                    "negative, so the overlap is a negative area and the union too large by as much. If both are equally high, that union is the very enclosing box: GIoU's penalty is 0, and so is its pull. Diagonally both sides are "
                     "negative, their product positive, and the pull is there. That is a cross. The dashed curve is this formula and otherwise the same experiment; the solid one beside it is GIoU as its own paper defines it.",
                     "论文作者公开的仿真代码(GitHub 上的 Zzh-tju/DIoU，In.m)直接使用重叠部分的边长，没有在 0 处截断。两框左右并列时，其中一边为负，“重叠面积”成了负数，并集也就多算了这么多。若两框等高，这个并集恰好等于外接框：GIoU 的惩罚项为 0，拉力也为 0。"
                     "而在对角方向，两边都为负，乘积为正，拉力仍在：这就是十字。虚线用的正是这个公式，其余完全相同；旁边的实线是按 GIoU 原论文定义的损失。",
@@ -249,7 +249,7 @@ def _by_hand() -> Table:
         (Text("sides of the overlap, not cut off", "重叠的两边(不截断)"), "-1, 1", "-1, -1"),
         (Text("union U: 1 + 1 - 0", "并集 U：1 + 1 - 0"), f"{union:g}", f"{union:g}"),
         (Text("... as published: 1 + 1 - product of the sides", "……公开代码：1 + 1 - 两边之积"), *(f"{w:g}" for w in wrong)),
-        (Text("box around both C", "外接框 C"), *(f"{c:g}" for c in hull)),
+        (Text("enclosing box C", "外接框 C"), *(f"{c:g}" for c in hull)),
         (Text("GIoU: 1 - 0 + (C - U) / C", "GIoU：1 - 0 + (C - U) / C"), *(f"{1 + (c - union) / c:.4f}" for c in hull)),
         (Text("losskit says, and the slope by x", "losskit 的结果，及对 x 的斜率"), *(f"{v:.4f}, {s:.4f}" for v, s in zip(giou.tolist(), slope, strict=True))),
         (
@@ -263,7 +263,7 @@ def _by_hand() -> Table:
         (Text("By hand: unit squares, a gap of 1", "手算：单位正方形，间隔为 1"), Text("beside each other", "左右并列"), Text("diagonally", "对角")),
         tuple(tuple(Cell(entry) for entry in line) for line in lines),
         Text(
-            "Beside each other the published union is the box around both: loss 1, as for IoU, and nothing pulls the box closer.",
+            "Beside each other the published union is the enclosing box: loss 1, as for IoU, and nothing pulls the box closer.",
             "左右并列时，公开代码的并集就是外接框：损失为 1，与 IoU 无异，没有任何拉力让框靠近。",
         ),
     )

@@ -53,7 +53,7 @@ def by_hand() -> tuple[Block, ...]:
             (Text("Side s of the box", "框的边长 s"), *(Text(f"{side:g}", f"{side:g}") for side in SIDES)),
             tuple((Cell(name), *(Cell(f"{v:.4f}") for v in numbers)) for name, numbers in lines),
             Text(
-                f"A square of side s about the middle of the start apart; the target is the box in the middle, of side t = {MIDDLE[2] - MIDDLE[0]:g}. U: union; C: area of the box around both, e its side, c its diagonal; d: distance of the middles, d² = {apart:g}.",
+                f"A square of side s about the middle of the start apart; the target is the box in the middle, of side t = {MIDDLE[2] - MIDDLE[0]:g}. U: union; C: area of the enclosing box, e its side, c its diagonal; d: distance of the middles, d² = {apart:g}.",
                 f"以远处起点的中心为中心、边长 s 的正方形；目标为中央的框，边长 t = {MIDDLE[2] - MIDDLE[0]:g}。U：并集；C：外接框的面积，e 为其边长，c 为其对角线；d：中心距离，d² = {apart:g}。",
             ),
         ),

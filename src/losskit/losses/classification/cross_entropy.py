@@ -170,7 +170,7 @@ def cross_entropy(
         return from_distributions(of, input, target, logs=log_input, ignore_index=ignore_index, label_smoothing=smoothing, **common)
     if log_input:
         raise ValueError("log_input=True says that the input is log-probabilities: add from_logits=False")
-    share = smoothing / max(labels.count(input, dim), 1) if smoothing else 0.0  # an input without classes is refused with all else
+    share = smoothing / max(labels.count(input, dim), 1) if smoothing else 0.0  # an input without classes is refused later, with the other checks
     if labels.soft(input, target):
         if inplace:
             raise ValueError("inplace=True needs class labels, and the target is probabilities. Leave inplace out")

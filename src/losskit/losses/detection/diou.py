@@ -60,7 +60,7 @@ def diou(input: Tensor, target: Tensor, *, box_format: BoxFormat = "xyxy") -> Te
     module="DIoULoss",
     task="detection",
     pattern="boxes",
-    formula="1 - IoU + d^2 / c^2,  d between the centres, c the diagonal of the box around both",
+    formula="1 - IoU + d^2 / c^2,  d between the centres, c the diagonal of the enclosing box",
     arguments=({},),
     scores=(diou,),
     chinese="""
@@ -79,10 +79,10 @@ def diou_loss(
     normalizer: Normalizer | None = None,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """DIoU loss between predicted and target boxes: 1 - IoU + the squared distance of the centres over the squared diagonal of the box around both.
+    """DIoU loss between predicted and target boxes: 1 - IoU + the squared distance of the centres over the squared diagonal of the enclosing box.
 
     Formula:
-        1 - IoU + d^2 / c^2, d^2 = m_x^2 + m_y^2 with m the difference of the centres, c^2 = e_x^2 + e_y^2 with e the extents of the smallest box around both.
+        1 - IoU + d^2 / c^2, d^2 = m_x^2 + m_y^2 with m the difference of the centres, c^2 = e_x^2 + e_y^2 with e the extents of the smallest enclosing box.
         Besides those of IoU, the derivatives are 2 m / c^2 by m and -2 e d^2 / c^4 by e.
 
     Args:

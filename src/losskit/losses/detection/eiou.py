@@ -65,7 +65,7 @@ def eiou_loss(
     """EIoU loss (efficient IoU) between predicted and target boxes: DIoU loss, and the differences of width and height.
 
     Formula:
-        1 - IoU + d^2 / c^2 + (w - w*)^2 / c_w^2 + (h - h*)^2 / c_h^2, with d between the centres, c_w and c_h the extents of the smallest box around both and
+        1 - IoU + d^2 / c^2 + (w - w*)^2 / c_w^2 + (h - h*)^2 / c_h^2, with d between the centres, c_w and c_h the extents of the smallest enclosing box and
         c its diagonal. Besides those of `diou_loss`, the derivatives are 2 (w - w*) / c_w^2 by w, its negative by w*, -2 (w - w*)^2 / c_w^3 by c_w.
 
     Args:

@@ -1,4 +1,4 @@
-"""GIoU loss and score: IoU, and how much of the box around both is empty."""
+"""GIoU loss and score: IoU, and how much of the enclosing box is empty."""
 
 from torch import Tensor
 
@@ -12,7 +12,7 @@ from losskit.losses.detection.plane import alone, axis, closed, inverse_of, meas
 
 
 def outside(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1):
-    """The share of the box around both that neither fills: a sum of rectangles, not a difference. 0 if it has no area."""
+    """The share of the enclosing box that neither fills: a sum of rectangles, not a difference. 0 if it has no area."""
     lx, hx, ux, vx, ox, ex, _ = axis(ax0, ax1, bx0, bx1)
     ly, hy, uy, vy, oy, ey, _ = axis(ay0, ay1, by0, by1)
     sx, sy = inverse_of(ex), inverse_of(ey)
@@ -41,7 +41,7 @@ def textbook(mp, x, t):
 
 
 def giou(input: Tensor, target: Tensor, *, box_format: BoxFormat = "xyxy") -> Tensor:
-    """GIoU of each box with its own, in [-1, 1] for boxes in order: IoU minus the empty share of the box around both; 1 - `giou_loss`.
+    """GIoU of each box with its own, in [-1, 1] for boxes in order: IoU minus the empty share of the enclosing box; 1 - `giou_loss`.
 
     >>> import torch
     >>> giou(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.tensor([[3.0, 0.0, 4.0, 1.0]]))
@@ -55,7 +55,7 @@ def giou(input: Tensor, target: Tensor, *, box_format: BoxFormat = "xyxy") -> Te
     module="GIoULoss",
     task="detection",
     pattern="boxes",
-    formula="1 - IoU + (|C| - |A or B|) / |C|,  C the smallest box around both",
+    formula="1 - IoU + (|C| - |A or B|) / |C|,  C the smallest enclosing box",
     arguments=({},),
     scores=(giou,),
     chinese="""
@@ -74,10 +74,10 @@ def giou_loss(
     normalizer: Normalizer | None = None,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """GIoU loss between predicted and target boxes: 1 - IoU + the empty share of the smallest box around both.
+    """GIoU loss between predicted and target boxes: 1 - IoU + the empty share of the smallest enclosing box.
 
     Formula:
-        1 - IoU + (|C| - U) / |C|, with U the area of the union and C the smallest box around both. Besides those of IoU, the derivatives are -1 / |C| by the
+        1 - IoU + (|C| - U) / |C|, with U the area of the union and C the smallest enclosing box. Besides those of IoU, the derivatives are -1 / |C| by the
         union, and U / (|C| e) by each extent e of C.
 
     Args:
@@ -98,7 +98,7 @@ def giou_loss(
         Boxes that may not overlap their targets: unlike IoU, the gradient then still points towards the target. Often used together with an L1 loss (DETR).
 
     Edge cases:
-        Identical boxes, zero area, boxes out of order: as `iou_loss`. A box inside the other has the loss of IoU alone. If the box around both has no area
+        Identical boxes, zero area, boxes out of order: as `iou_loss`. A box inside the other has the loss of IoU alone. If the enclosing box has no area
         (points and lines on one line), no share of it is empty.
 
     Differs from torchvision:

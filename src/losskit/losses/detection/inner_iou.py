@@ -32,7 +32,7 @@ def alone(p, q, low, high, overlap):
 
 
 def back(a0, a1, b0, b1, ratio, low, high, overlap, by_o, by_w, by_v):
-    """The price of disorder, and from derivatives by the scaled boxes' overlap and sizes those by the four coordinates: half that by the middle, less and plus that by half the size."""
+    """The cost of disorder, and from derivatives by the scaled boxes' overlap and sizes those by the four coordinates: half that by the middle, less and plus that by half the size."""
     _, _, u, v, _, _, wrong = axis(a0, a1, b0, b1)
     meets = where(overlap >= 0.0, by_o, 0.0)
     a_low, a_high = meets * step(low, 0.0), meets * step(0.0, high)

@@ -16,7 +16,7 @@ from losskit.losses.detection.plane import axis
 
 
 def formula(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, unit):
-    """`unit` is 1 over the picture's diagonal."""
+    """`unit` is 1 over the diagonal of the image."""
     value, gax0, gay0, gax1, gay1, gbx0, gby0, gbx1, gby1 = linear(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1)
     _, _, ux, vx, _, _, _ = axis(ax0, ax1, bx0, bx1)
     _, _, uy, vy, _, _, _ = axis(ay0, ay1, by0, by1)

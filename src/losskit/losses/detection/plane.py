@@ -45,9 +45,9 @@ def alone(i, j, u, v, overlap):
 
 
 def shared(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1):
-    """Of two boxes, in units of the box around both, so that no size overflows: sizes of the overlap and of both boxes, their areas alone, union, its inverse; whether they are the same.
+    """Of two boxes, in units of the enclosing box, so that no size overflows: sizes of the overlap and of both boxes, their areas alone, union, its inverse; whether they are the same.
 
-    A union below 1e-30 of the box around both is none: an overlap is then at most 4e-30 of it.
+    A union below 1e-30 of the enclosing box is none: an overlap is then at most 4e-30 of it.
     """
     lx, hx, ux, vx, ox, ex, tx = axis(ax0, ax1, bx0, bx1)
     ly, hy, uy, vy, oy, ey, ty = axis(ay0, ay1, by0, by1)
@@ -72,7 +72,7 @@ def measured(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1):
 
 
 def extents(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1):
-    """Width and height of the box around both."""
+    """Width and height of the enclosing box."""
     _, _, _, _, _, ex, _ = axis(ax0, ax1, bx0, bx1)
     _, _, _, _, _, ey, _ = axis(ay0, ay1, by0, by1)
     return ex, ey
@@ -86,7 +86,7 @@ def sizes(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1):
 
 
 def unlike(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1):
-    """How much wider and taller a is than b: where they overlap, from the differences of their ends, which keep the digits of sizes nearly equal."""
+    """Width and height of a minus those of b; where they overlap, from the differences of their ends, which keeps the digits of nearly equal sizes."""
     lx, hx, ux, vx, ox, _, _ = axis(ax0, ax1, bx0, bx1)
     ly, hy, uy, vy, oy, _, _ = axis(ay0, ay1, by0, by1)
     return (
@@ -98,12 +98,12 @@ def unlike(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1):
 def along(a0, a1, b0, b1, by_o, by_w, by_v, by_e, by_m, a_in, a_out, b_in, b_out):
     """From derivatives by overlap, sizes of both, extent and distance of the centres on one axis to those by the four coordinates, disorder included.
 
-    The last four are derivatives by the sizes once more: of an end within the box around both, and of one that is an end of that box.
+    The last four are derivatives by the sizes once more: of an end within the enclosing box, and of one that is an end of that box.
     """
     i, j, u, v, overlap, _, wrong = axis(a0, a1, b0, b1)
     meets = where(overlap >= 0.0, by_o, 0.0)
     centre = 0.5 * by_m
-    first, last = step(u, i), step(j, v)  # how far the ends of a are those of the box around both
+    first, last = step(u, i), step(j, v)  # how far the ends of a are those of the enclosing box
     gl = centre - by_w - meets * (1.0 - first) - by_e * first - (a_in * (1.0 - first) + a_out * first)
     gh = centre + by_w + meets * (1.0 - last) + by_e * last + (a_in * (1.0 - last) + a_out * last)
     gu = -centre - by_v - meets * first - by_e * (1.0 - first) - (b_in * first + b_out * (1.0 - first))
@@ -118,13 +118,13 @@ def along(a0, a1, b0, b1, by_o, by_w, by_v, by_e, by_m, a_in, a_out, b_in, b_out
 
 
 def spread(free, filled, empty, union):
-    """How fast the empty share grows with the box around both, whose end an end of a box is: `free` of that box across it, less the share; or what is not empty
+    """How fast the empty share grows with the enclosing box, whose end an end of a box is: `free` of that box across it, less the share; or what is not empty
     less what is filled, the same, where those are the smaller numbers."""
     return where(empty < union, free - empty, union - filled)
 
 
 def closed(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, value, by_iou, by_empty, empty, by_ex, by_ey, by_mx, by_my, by_wx, by_wy, by_vx, by_vy):
-    """A loss of two boxes from its value and its derivatives by IoU, by the empty share of the box around both (and that share), extents, distances of the
+    """A loss of two boxes from its value and its derivatives by IoU, by the empty share of the enclosing box (and that share), extents, distances of the
     centres, and sizes.
 
     Identical boxes have no derivative by IoU and empty share: there the loss has its minimum, and rounding would leave a rest of one.

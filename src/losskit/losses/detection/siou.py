@@ -98,7 +98,7 @@ def siou_loss(
 
     Formula:
         1 - IoU + (D + S) / 2. D = (1 - exp(-g q_x^2)) + (1 - exp(-g q_y^2)) with q_x = m_x / c_w, q_y = m_y / c_h, m the difference of the centres, c_w and c_h
-        the extents of the smallest box around both, and g = 2 - L; L = 1 - 2 sin^2(asin(|m_y| / |m|) - pi / 4) = 2 |m_x m_y| / |m|^2, the sine of twice
+        the extents of the smallest enclosing box, and g = 2 - L; L = 1 - 2 sin^2(asin(|m_y| / |m|) - pi / 4) = 2 |m_x m_y| / |m|^2, the sine of twice
         the angle. S = sum over width and height of (1 - exp(-|w - w*| / max(w, w*)))^theta.
 
     Args:

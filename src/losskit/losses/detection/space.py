@@ -5,7 +5,7 @@ from losskit.losses.detection.plane import alone, along, axis, disorder, inverse
 
 
 def shared(ax0, ay0, az0, ax1, ay1, az1, bx0, by0, bz0, bx1, by1, bz1):
-    """As in the plane, in units of the box around both: sizes of the overlap and of both boxes, their volumes alone, union, its inverse; whether they are the same."""
+    """As in the plane, in units of the enclosing box: sizes of the overlap and of both boxes, their volumes alone, union, its inverse; whether they are the same."""
     lx, hx, ux, vx, ox, ex, tx = axis(ax0, ax1, bx0, bx1)
     ly, hy, uy, vy, oy, ey, ty = axis(ay0, ay1, by0, by1)
     lz, hz, uz, vz, oz, ez, tz = axis(az0, az1, bz0, bz1)
@@ -32,7 +32,7 @@ def measured(ax0, ay0, az0, ax1, ay1, az1, bx0, by0, bz0, bx1, by1, bz1):
 
 
 def extents(ax0, ay0, az0, ax1, ay1, az1, bx0, by0, bz0, bx1, by1, bz1):
-    """Width, height and depth of the box around both."""
+    """Width, height and depth of the enclosing box."""
     _, _, _, _, _, ex, _ = axis(ax0, ax1, bx0, bx1)
     _, _, _, _, _, ey, _ = axis(ay0, ay1, by0, by1)
     _, _, _, _, _, ez, _ = axis(az0, az1, bz0, bz1)
@@ -40,7 +40,7 @@ def extents(ax0, ay0, az0, ax1, ay1, az1, bx0, by0, bz0, bx1, by1, bz1):
 
 
 def outside(ax0, ay0, az0, ax1, ay1, az1, bx0, by0, bz0, bx1, by1, bz1):
-    """The share of the box around both that neither fills. 0 if it has no volume.
+    """The share of the enclosing box that neither fills. 0 if it has no volume.
 
     Along each axis lie a alone, b alone, both, and the gap: where a alone is on the first axis, all is empty that a leaves free on the other two, and so on.
     """

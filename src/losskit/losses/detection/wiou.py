@@ -56,7 +56,7 @@ def wiou_loss(
     """WIoU loss (Wise-IoU, version 1) between predicted and target boxes: 1 - IoU times exp of the squared distance of the centres in diagonals.
 
     Formula:
-        R (1 - IoU), R = exp(d^2 / c^2) with d between the centres and c the diagonal of the smallest box around both. c is constant in the derivatives, so that
+        R (1 - IoU), R = exp(d^2 / c^2) with d between the centres and c the diagonal of the smallest enclosing box. c is constant in the derivatives, so that
         no box grows to lower its loss: they are -R by IoU, and R (1 - IoU) 2 m / c^2 by m, the difference of the centres.
 
     Args:

@@ -70,7 +70,7 @@ def balanced_l1_loss(
     normalizer: Normalizer | None = None,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """Balanced L1 loss between real values `input` and `target`: a smooth L1 whose small errors pull harder.
+    """Balanced L1 loss between real values `input` and `target`: a smooth L1 with a larger gradient for small errors.
 
     Formula:
         Its derivative by a = |x - t| is alpha log(b a / beta + 1) if a < beta, else gamma, with b = exp(gamma / alpha) - 1, so that the two meet. The loss is the

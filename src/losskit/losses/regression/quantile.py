@@ -96,7 +96,7 @@ def quantile_loss(
         tensor([[0.2000, 0.5000, 0.2000]])
     """
     how: dict[str, Any] = dict(normalizer=normalizer, reduction=reduction)
-    if type(quantile) is float or isinstance(quantile, Real):  # asking for Real is slow
+    if type(quantile) is float or isinstance(quantile, Real):  # isinstance with Real is slow
         q = checks.number("quantile", quantile, above=0.0, below=1.0)  # type: ignore[arg-type]
         return elementwise(formula, input, target, (q, 1.0 - q), mask=mask, sample_weight=sample_weight, **how)
     side = sides(quantile, input)

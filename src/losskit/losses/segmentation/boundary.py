@@ -145,7 +145,7 @@ def boundary_loss(
     steps = spaced(spacing)
     if not target.is_floating_point():
         target, mask = of_labels(input, target, task, steps, ignore_index, dim, mask)
-    elif (spacing is not None or ignore_index != -100) and target.numel():  # a module is checked with a target of nothing
+    elif (spacing is not None or ignore_index != -100) and target.numel():  # a module checks its settings on an empty target
         name = "ignore_index" if spacing is None else "spacing"
         fix = "leave positions out with mask= (True = counts)" if spacing is None else "give it to losskit.distance_map, which makes the distances"
         raise ValueError(f"{name} is for labels, and the target holds distances, {target.dtype}: {fix}")
