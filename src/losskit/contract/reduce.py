@@ -6,7 +6,7 @@ A loss made of PyTorch operations obeys the contract with `items`: it computes o
 import math
 from collections.abc import Mapping
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,12 +16,12 @@ from losskit.contract.checks import REDUCTIONS, Reduction
 from losskit.engines import dispatch, fused
 from losskit.engines.call import Results, real_dtype
 from losskit.engines.dispatch import EngineName
+from losskit.engines.protocol import PatternName
 from losskit.engines.torch import boxes, distributions, elementwise, pairs, rows
 from losskit.engines.torch.elementwise import combined
 
 Normalizer = float | Tensor
-Pattern = Literal["elementwise", "rows", "distributions", "boxes", "pairs"]
-PLAIN: dict[Pattern, ModuleType] = {"elementwise": elementwise, "rows": rows, "distributions": distributions, "boxes": boxes, "pairs": pairs}
+PLAIN: dict[PatternName, ModuleType] = {"elementwise": elementwise, "rows": rows, "distributions": distributions, "boxes": boxes, "pairs": pairs}
 
 
 def check(reduction: Reduction, normalizer: Normalizer | None) -> None:
@@ -77,7 +77,7 @@ NO_OPTIONS: Mapping[str, Any] = {}
 
 
 def run(
-    pattern: Pattern,
+    pattern: PatternName,
     engine: EngineName,
     call: Any,
     operands: tuple[Tensor, ...],

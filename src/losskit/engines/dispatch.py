@@ -11,7 +11,7 @@ from functools import cache, partial
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from torch.nn import Buffer, Parameter
 from losskit.engines import forced, private
 from losskit.engines.forced import EngineName as EngineName
 from losskit.engines.process import unbroken
+from losskit.engines.protocol import PatternName
 
 ENGINES: tuple[EngineName, ...] = get_args(EngineName)
 FUSED = frozenset(
@@ -51,7 +52,7 @@ def use_engine(name: EngineName) -> Iterator[None]:
 
 
 @cache
-def pattern(engine: EngineName, name: Literal["elementwise", "rows", "distributions", "overlap", "boxes", "pairs", "ranked"]) -> ModuleType:
+def pattern(engine: EngineName, name: PatternName) -> ModuleType:
     """A pattern of an engine; its compiler (Numba, Triton) is imported with the first loss that needs it."""
     return imported(f"losskit.engines.{engine}.{name}")
 

@@ -12,9 +12,9 @@ import triton.language as tl
 from torch import Tensor
 
 from losskit.engines.call import Boxes, Results, real_dtype
+from losskit.engines.protocol import Gradients
 from losskit.engines.triton import gradients
 from losskit.engines.triton.elementwise import OPTIONS, REAL, add, at_home, bound, finish, scaling
-from losskit.engines.triton.gradients import Gradients
 from losskit.engines.triton.rows import multiplied, readable
 
 BLOCK = 256  # boxes per program: two per thread, for a formula holds some forty numbers at once. Not yet measured on a GPU

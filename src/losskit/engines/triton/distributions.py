@@ -14,9 +14,9 @@ from torch import Tensor
 
 from losskit.engines.call import Distributions, Results, real_dtype
 from losskit.engines.language import ROUNDING
+from losskit.engines.protocol import Gradients
 from losskit.engines.triton import elementwise, gradients
 from losskit.engines.triton.elementwise import BLOCK, MAX_PARAMS, OPTIONS, REAL, add, at_home, bound, finish, scaling
-from losskit.engines.triton.gradients import Gradients
 from losskit.engines.triton.math import INF, exp_neg, log1p
 from losskit.engines.triton.rows import Layout, below, block, clipped, counted, items, laid_out, multiplied, origins, readable, scores
 

@@ -18,9 +18,9 @@ from torch import Tensor
 from losskit.engines.call import Call, Results, real_dtype, sum_to
 from losskit.engines.language import bind, reads
 from losskit.engines.layout import is_dense, same_layout
+from losskit.engines.protocol import Gradients
 from losskit.engines.torch.elementwise import combined
 from losskit.engines.triton import gradients
-from losskit.engines.triton.gradients import Gradients
 from losskit.engines.triton.math import NAMES
 
 BLOCK = 1024  # elements per program: eight per thread, one 16-byte load of a half-precision operand. Not yet measured on a GPU

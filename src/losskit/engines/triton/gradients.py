@@ -6,8 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from losskit.engines.call import Results
-
-Gradients = tuple[Tensor | None, ...]
+from losskit.engines.protocol import Gradients
 
 
 def rescaled(

@@ -15,9 +15,9 @@ import triton.language as tl
 from torch import Tensor
 
 from losskit.engines.call import Results, Rows, real_dtype
+from losskit.engines.protocol import Gradients
 from losskit.engines.triton import gradients
 from losskit.engines.triton.elementwise import BLOCK, MAX_PARAMS, OPTIONS, REAL, add, at_home, bound, finish, scaling
-from losskit.engines.triton.gradients import Gradients
 from losskit.engines.triton.math import INF, LARGEST, LARGEST_64, exp_neg, log1p
 
 TILE = 4096  # scores per program: a row of as many classes is read once. Not yet measured on a GPU

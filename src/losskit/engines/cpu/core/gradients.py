@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from losskit.engines.call import Results
+from losskit.engines.protocol import Gradients
 
-Gradients = tuple[Tensor | None, ...]
 FULL = (torch.float32, torch.float64)
 
 

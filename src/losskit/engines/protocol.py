@@ -1,0 +1,90 @@
+"""What an engine is: for each pattern one module, `losskit.engines.<engine>.<pattern>`, with the functions below. `PATTERNS` says which engines have which.
+
+The contract prepares a call (`call.py`), `dispatch` chooses the engine, autograd stands around it (`fused.py`), and nothing else is asked of an engine.
+"""
+
+from typing import Any, Literal, NamedTuple, Protocol
+
+from torch import Tensor
+
+from losskit.engines.call import Results
+from losskit.engines.forced import EngineName
+
+PatternName = Literal["elementwise", "rows", "distributions", "overlap", "ranked", "boxes", "pairs"]
+Gradients = tuple[Tensor | None, ...]
+
+
+class Fused(Protocol):
+    """A pattern with one loss per item, in one pass that computes loss and gradients."""
+
+    def run(
+        self,
+        call: Any,
+        operands: tuple[Tensor, ...],
+        *,
+        scale: float | Tensor = 1.0,
+        incoming: Tensor | None = None,
+        each: bool = False,
+        wants: tuple[bool, ...] = (),
+    ) -> Results:
+        """The sum of the losses times `scale`, the loss of `each` item if asked, and the gradients of the operands that `wants` names.
+
+        With `incoming`, one number per item, only the gradients, times it. A gradient nobody wants is not computed. A scale of 0 says that nothing counts.
+        """
+        ...
+
+    def rescaled(
+        self, given: Gradients | None, incoming: Tensor, call: Any, operands: tuple[Tensor, ...], scale: float | Tensor, wants: tuple[bool, ...]
+    ) -> Gradients:
+        """The gradients of the scaled sum times the incoming gradient, one number: those `given` by the forward pass, in their memory, or computed again."""
+        ...
+
+
+class Plain(Protocol):
+    """The same pattern in PyTorch operations: differentiable to any order, for transforms, tracing, and whatever no fused engine takes."""
+
+    def losses(self, call: Any, *operands: Tensor) -> Tensor:
+        """The loss of each item."""
+        ...
+
+    def total(self, call: Any, operands: tuple[Tensor, ...], scale: float | Tensor) -> Tensor:
+        """Their sum times `scale`."""
+        ...
+
+    def gradients(self, call: Any, operands: tuple[Tensor, ...], incoming: Tensor, wants: tuple[bool, ...]) -> Gradients:
+        """The gradients of `losses` times `incoming`, differentiable again."""
+        ...
+
+    def with_scale(self, call: Any, x: Tensor, scale: float | Tensor) -> Any:
+        """The call, told that a scale of 0 means that nothing counts."""
+        ...
+
+
+class Summing(Protocol):
+    """A pattern whose pass gives sums, of which plain arithmetic makes a loss: one pass for the sums, one for the gradients."""
+
+    def sums(self, call: Any, x: Tensor, t: Tensor) -> Tensor:
+        """The sums of each sample and class."""
+        ...
+
+    def gradients(self, call: Any, x: Tensor, t: Tensor, by_sums: Any, wants_x: bool, wants_t: bool) -> Gradients:
+        """The gradients of the sums times `by_sums`."""
+        ...
+
+
+class Pattern(NamedTuple):
+    """A way to walk tensors: what its modules offer, on which fused engines; in PyTorch operations each of them runs."""
+
+    fused: tuple[EngineName, ...] = ("cpu", "triton")
+    kind: Literal["items", "sums", "own"] = "items"  # `Fused` and `Plain`; `Summing`; functions of its own, see the module
+
+
+PATTERNS: dict[PatternName, Pattern] = {
+    "elementwise": Pattern(),
+    "rows": Pattern(),
+    "distributions": Pattern(),
+    "boxes": Pattern(),
+    "overlap": Pattern(kind="sums"),
+    "pairs": Pattern(kind="own"),  # every box with every other: `run` as of items, without sums, and `best`
+    "ranked": Pattern(fused=("cpu",), kind="own"),  # sorting: `run` and `gradient` around one order
+}
