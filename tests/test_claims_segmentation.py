@@ -124,7 +124,7 @@ def test_compounds_of_soft_labels_and_probabilities():
 
 @claim("dice_ce_loss", "MONAI's `DiceCELoss` does not divide Dice by the class weights")
 @claim("dice_focal_loss", "gamma = 0 is `dice_ce_loss`, up to alpha")
-@claim("dice_focal_loss", "MONAI's `DiceFocalLoss` takes the focal loss of sigmoids")
+@claim("dice_focal_loss", "MONAI's `DiceFocalLoss` uses the focal loss of sigmoids")
 def test_compounds_of_the_field():
     x, labels = pictures()
     weight = torch.tensor([1.0, 2.0, 4.0], dtype=torch.float64)

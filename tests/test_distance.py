@@ -163,7 +163,7 @@ LOSS = losskit.boundary_loss
         (lambda: losskit.BoundaryLoss(task="multiclass", ignore_index=0.5), TypeError, "ignore_index must be an integer, got float: 0.5"),
         (lambda: losskit.BoundaryLoss(task="binary", ignore_index="a"), TypeError, "ignore_index must be an integer, got str: 'a'"),
         (lambda: losskit.distance_map(LABELS, num_classes=3, spacing=[0.0]), ValueError, r"spacing\[0\] must be > 0, got 0.0"),
-        (lambda: losskit.distance_map(LABELS.to("meta"), num_classes=3), ValueError, "labels has no numbers .* give distances, made by losskit.distance_map"),
+        (lambda: losskit.distance_map(LABELS.to("meta"), num_classes=3), ValueError, "labels has no values .* give distances, made by losskit.distance_map"),
         (lambda: LOSS(X, X, task="multiclass", spacing=[1.0]), ValueError, "spacing is for labels, .*give it to losskit.distance_map"),
         (lambda: LOSS(X, X, task="multiclass", ignore_index=255), ValueError, r"ignore_index is for labels, .*leave positions out with mask="),
         (lambda: LOSS(X, X.long(), task="multiclass"), ValueError, r"for one-hot labels, try target.argmax\(1\); for distances in integers, target.float\(\)"),

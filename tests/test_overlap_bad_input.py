@@ -21,7 +21,7 @@ BAD: list[tuple[Any, tuple[Any, Any], dict[str, Any], type[Exception], str]] = [
     (dice, (X, T), {}, TypeError, "missing 1 required keyword-only argument: 'task'"),
     (dice, (X, T), {"task": "multi"}, ValueError, "task must be one of 'binary', 'multiclass', 'multilabel'; got 'multi'"),
     (dice, (X[:, :1], T * 0), MANY, ValueError, r'has one class .* a softmax over one class is 1 everywhere. .* try input.squeeze\(1\) and task="binary"'),
-    (dice, (X[:, :2], T), ONE, ValueError, r'"binary" is one question per position, but .* 2 channels .* try task="multiclass", or input.select\(1, 1\) - input.select\(1, 0\)'),
+    (dice, (X[:, :2], T), ONE, ValueError, r'"binary" takes one score per position, but .* 2 channels .* try task="multiclass", or input.select\(1, 1\) - input.select\(1, 0\)'),
     (dice, (X, T), ALL, ValueError, r'task="multilabel" needs a number for each class, but target has shape \(2, 4\).* for class labels, try task="multiclass"'),
     (dice, (B, BT), {**ONE, "background": False}, ValueError, "background=False leaves out class 0 .* with task='binary' no channel is the background"),
     (dice, (X, HOT), {**ALL, "background": False}, ValueError, "leave background out"),

@@ -70,7 +70,7 @@ def distance_map(
     if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
         raise TypeError(f"dtype must be floating point, as torch.float32 is, for distances are fractions, got {dtype!r}")
     if task == "binary" and dim != 1:
-        raise ValueError(f'dim is the class axis, which task="binary" has not, got {dim!r}: leave dim out')
+        raise ValueError(f'dim is the class axis, which task="binary" does not have, got {dim!r}: leave dim out')
     tensors.check("labels", labels)
     return maps("labels", labels, task, num_classes, spaced(spacing), ignore_index, dim, dtype)
 
@@ -90,7 +90,7 @@ def maps(name: str, given: Tensor, task: Task, classes: int | None, steps: Seque
         raise ValueError(f"{name} must hold pictures, (N, ...), got shape {checks.shown(given.shape)}, without an axis of theirs{fix}")
     steps = fitted(steps, picture)
     if given.is_meta or checks.traced():
-        raise ValueError(f"{name} has no numbers that SciPy could look at, being traced, transformed or on meta: give distances, made by losskit.distance_map")
+        raise ValueError(f"{name} has no values that SciPy can read while it is traced, transformed or on meta: give distances, made by losskit.distance_map")
     x = checks.values(given).cpu().numpy()
     x = x.astype(np.uint8) if x.dtype == bool else x
     known = x != ignore_index

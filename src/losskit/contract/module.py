@@ -145,7 +145,7 @@ class LossModule(nn.Module):
         given: dict[str, Any] = {"mask": mask, "sample_weight": sample_weight, "normalizer": normalizer}
         if self.loss.pattern in SUMMED:  # an average over classes has no samples to weigh
             if sample_weight is not None:
-                raise TypeError(f"{self.loss.module} takes no sample_weight: its items are summed up before there is a loss. mask= leaves items out")
+                raise TypeError(f"{self.loss.module} takes no sample_weight: there is no loss per item. mask= leaves items out")
             del given["sample_weight"]
         return self.loss.function(*tensors, **given, **self.settings)
 

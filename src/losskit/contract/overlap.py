@@ -110,7 +110,7 @@ def binary(input: Tensor, target: Tensor, mask: Tensor | None, dim: int) -> tupl
         if channels > 1 and target.shape == checks.without(input.shape, axis):
             either = f", or input.select({axis}, 1) - input.select({axis}, 0)" if channels == 2 else ""
             raise ValueError(
-                f'task="binary" is one question per position, but input of shape {checks.shown(input.shape)} has {channels} channels for targets of shape '
+                f'task="binary" takes one score per position, but input of shape {checks.shown(input.shape)} has {channels} channels for targets of shape '
                 f'{checks.shown(target.shape)}: try task="multiclass"{either}'
             )
     checks.pair(input, target)

@@ -67,8 +67,8 @@ def ranked_loss(
     x, t, overlap, _ = ready
     if overlap.kind == "number" and task == "multiclass":
         raise ValueError(
-            f'target has the shape of the input, {checks.shown(input.shape)}: task="multiclass" takes a label for each position, for errors are sorted by what an '
-            f"item is, not by how much of it. Try {labels.one_hot_labels(target, overlap.dim)}"
+            f'target has the shape of the input, {checks.shown(input.shape)}: task="multiclass" takes one label per position, because soft targets cannot be '
+            f"sorted by error. Try {labels.one_hot_labels(target, overlap.dim)}"
         )
     if t.requires_grad and torch.is_grad_enabled():
         raise ValueError("target must not require a gradient: it says what an item is, 0 or 1, and has no derivative. Try target.detach()")
@@ -115,5 +115,5 @@ def refuse(ready: Prepared) -> None:
     if bool(bad.any()):
         place = tuple(bad.nonzero()[0].tolist())
         raise ValueError(
-            f"target must be 0 or 1 (or ignore_index={call.ignore}), got {t[place].item()}: a soft target has no place in the order of errors. Try target > 0.5"
+            f"target must be 0 or 1 (or ignore_index={call.ignore}), got {t[place].item()}: soft targets cannot be sorted by error. Try target > 0.5"
         )

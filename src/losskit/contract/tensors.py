@@ -31,7 +31,7 @@ def check(name: str, x: object) -> None:
     if x.is_complex():
         raise TypeError(f"{name} must be a real tensor, got {x.dtype}")
     if x.dtype not in FUSED:
-        raise TypeError(f"{name} must be of a dtype that numbers are computed in, got {x.dtype}" + (f": try {name}.float()" if x.is_floating_point() else ""))
+        raise TypeError(f"{name} must have a dtype that losses can be computed in, got {x.dtype}" + (f": try {name}.float()" if x.is_floating_point() else ""))
 
 
 def _made(name: str, x: object) -> str:
@@ -50,7 +50,7 @@ def beside(name: str, x: Tensor, other: str, y: Tensor) -> None:
         return
     if x.is_meta or y.is_meta:
         name, other, x, y = (name, other, x, y) if x.is_meta else (other, name, y, x)
-        raise ValueError(f"{name} is on meta, where no tensor has numbers, but {other} is on {y.device}: for shapes alone, try {other}.to('meta')")
+        raise ValueError(f"{name} is on meta, where tensors have no values, but {other} is on {y.device}: for shapes alone, try {other}.to('meta')")
     raise ValueError(f"{name} is on {x.device} but {other} is on {y.device}: try {name}.to({other}.device)")
 
 

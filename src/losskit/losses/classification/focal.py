@@ -213,8 +213,8 @@ def focal_loss(
         input: logits x, any shape, any real value; or probabilities p in [0, 1]. Multi-class: (C,), (N, C) or (N, C, d1, ...), the class axis is `dim`.
         target: 0/1 labels of any dtype, or probabilities in [0, 1], for which the loss is the expected one; the same shape. Multi-class: class labels of
             any integer dtype, the input's shape without the class axis.
-        task: "binary": every element is a question of its own; "multilabel": the same for (N, C, ...), one question per class; "multiclass": one right
-            class per item.
+        task: "binary": every element is classified by itself; "multilabel": the same for (N, C, ...), with one yes or no per class; "multiclass":
+            one right class per item.
         alpha: weight of positives in [0, 1], 1 - alpha for negatives; the paper's detector uses 0.25. Multi-label: a number for all, or one per class, (C,).
             Multi-class: the weight of the class, a number >= 0 for all, or one per class.
         gamma: how strongly well-classified items are down-weighted, any number >= 0; 0 is cross-entropy.

@@ -113,7 +113,7 @@ def dice_focal_loss(
         "multilabel" take one pass for each loss; the values are the same.
 
     Differs from torch:
-        torch has none. MONAI's `DiceFocalLoss` takes the focal loss of sigmoids, one question per class, even beside a Dice loss of a softmax.
+        torch has none. MONAI's `DiceFocalLoss` uses the focal loss of sigmoids, one per class, even together with a Dice loss of a softmax.
 
     Reference:
         Zhu et al., AnatomyNet: Deep Learning for Fast and Fully Automated Whole-Volume Segmentation of Head and Neck Anatomy, 2019.

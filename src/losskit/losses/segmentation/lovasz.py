@@ -71,7 +71,7 @@ def lovasz_loss(
     Args:
         input: logits or probabilities, (N, C, ...) with samples along axis 0 and classes along `dim`; with task="binary" any shape (N, ...).
         target: "multiclass": class labels of any integer dtype, (N, ...) without the class axis. "multilabel", "binary": 0 or 1 for each number of the input,
-            any dtype. Soft labels have no place in the order of errors and raise.
+            any dtype. Soft labels cannot be sorted by error and raise.
         task: "multiclass": softmax over the classes; "multilabel": each number alone; "binary": the same with one class. Required.
         classes: "present": classes without an item in the target (of the sample, or of the batch) are left out of the mean; "all": they are in it. "auto": as
             the authors have it, "present" for "multiclass", "all" for the others. To choose among the classes, give those to leave out weight 0.
