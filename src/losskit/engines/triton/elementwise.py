@@ -73,12 +73,12 @@ def pointwise(  # type: ignore[no-untyped-def]  # typed by Triton
     i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     live = i < n
     p = (tl.full((), p0, REAL), tl.full((), p1, REAL), tl.full((), p2, REAL), tl.full((), p3, REAL), tl.full((), p4, REAL))
-    arguments: Any = p[:0]
+    arguments = p[:0]
     for k in tl.static_range(COUNT):
         y = tl.zeros((BLOCK,), REAL)
         if OPERANDS[k] is not None:
             y = tl.load(OPERANDS[k] + i, live, other=0).to(REAL)
-        arguments = arguments + (y,)  # noqa: RUF005  # what Triton can read
+        arguments = arguments + (y,)  # type: ignore[assignment]  # noqa: RUF005  # what Triton can read
     arguments = arguments + p[:PARAMS]
     found = FORMULA(*arguments)
     value = found[0]
