@@ -71,15 +71,15 @@ BROKEN: list[tuple[str, ModuleType, str, str, str, str, str, dict[str, Any]]] = 
     ("infinity less infinity", plain, "probabilities", "torch.where(x > big, big, x)", "x", "infinite_inputs", "dice_loss", MANY),
     ("sigmoid for softmax", plain, "probabilities", 'if call.link == "sigmoid":', "if True:", "textbook", "dice_loss", MANY),
     # from sums to the loss
-    ("batch taken for samples", scores, "finish", 'if how.over == "batch":\\n        cells', 'if how.over == "sample":\\n        cells', "textbook", "dice_loss", MANY),
-    ("the background kept", scores, "finish", "sums if how.background else sums[:, 1:]", "sums", "textbook", "dice_loss", MANY),
-    ("micro without weights", scores, "finish", "cells if weight is None else cells * weight[..., None]", "cells", "textbook", "dice_loss", MANY),
+    ("batch taken for samples", scores, "loss_of_sums", 'if how.over == "batch":\\n        cells', 'if how.over == "sample":\\n        cells', "textbook", "dice_loss", MANY),
+    ("the background kept", scores, "loss_of_sums", "sums if how.background else sums[:, 1:]", "sums", "textbook", "dice_loss", MANY),
+    ("micro without weights", scores, "loss_of_sums", "cells if weight is None else cells * weight[..., None]", "cells", "textbook", "dice_loss", MANY),
     ("macro without weights", scores, "counting", "kept = kept * weight", "kept = kept * 1.0", "averages_agree", "dice_loss", MANY),
-    ("weighted by nothing", scores, "finish", 'settled(t) if how.average == "weighted"', 'xp.ones_like(t) if how.average == "weighted"', "averages_agree", "dice_loss", MANY),
-    ("weights not settled", scores, "finish", 'settled(t) if how.average == "weighted"', 't if how.average == "weighted"', "target_gradient", "dice_loss", {**ALL, "average": "weighted"}),
-    ("absent classes counted", scores, "finish", "counts = counts & (t != 0)", "counts = counts", "empties", "dice_loss", ALL),
-    ("mass of nothing", scores, "finish", 'if how.empty == "mass" else k * 0.0', 'if how.empty == "zero" else k * 0.0', "empties", "dice_loss", ALL),
-    ("the normalizer ignored", scores, "finish", "bottom if how.normalizer is None else how.normalizer", "bottom", "accumulation", "dice_loss", MANY),
+    ("weighted by nothing", scores, "loss_of_sums", 'settled(t) if how.average == "weighted"', 'xp.ones_like(t) if how.average == "weighted"', "averages_agree", "dice_loss", MANY),
+    ("weights not settled", scores, "loss_of_sums", 'settled(t) if how.average == "weighted"', 't if how.average == "weighted"', "target_gradient", "dice_loss", {**ALL, "average": "weighted"}),
+    ("absent classes counted", scores, "loss_of_sums", "counts = counts & (t != 0)", "counts = counts", "empties", "dice_loss", ALL),
+    ("mass of nothing", scores, "loss_of_sums", 'if how.empty == "mass" else k * 0.0', 'if how.empty == "zero" else k * 0.0', "empties", "dice_loss", ALL),
+    ("the normalizer ignored", scores, "loss_of_sums", "bottom if how.normalizer is None else how.normalizer", "bottom", "accumulation", "dice_loss", MANY),
     ("nothing left to divide by", scores, "inverse", "xp.where(x != 0, 1.0 / xp.where(x != 0, x, 1.0), 0.0)", "1.0 / x", "nothing_left", "dice_loss", ALL),
     ("volumes not squared", scores, "class_weight", "mass * mass if", "mass if", "textbook", "generalized_dice_loss", MANY),
     ("rarest forgotten", scores, "class_weight", "xp.where(rarest > 0, rarest, 1.0)", "1.0", "empties", "generalized_dice_loss", MANY),
@@ -115,9 +115,9 @@ def test_broken_contract_is_noticed(
 SPREAD = [
     ("spread", "if how.average == \"none\" and how.volume is None:", "if False:"),
     ("spread", "((1, 0),)", "((0, 1),)"),
-    ("finish", "own *= weight[..., None]", "pass"),
-    ("finish", "share = -share", "pass"),
-    ("finish", "share * extra.overlap_share", "share"),
+    ("loss_of_sums", "own *= weight[..., None]", "pass"),
+    ("loss_of_sums", "share = -share", "pass"),
+    ("loss_of_sums", "share * extra.overlap_share", "share"),
 ]  # fmt: skip
 
 

@@ -351,7 +351,7 @@ def test_loops_are_kept_on_disk():
     a = boxes(3).requires_grad_()
     pairwise_iou(a, a).sum().backward()
     best_match(a, a)
-    for loop in ("matrix_iou", "gradients_iou", "best_iou", "finish_xyxy_float32"):
+    for loop in ("matrix_iou", "gradients_iou", "best_iou", "add_tiles_xyxy_float32"):
         assert list(files.folder().glob(f"pairs_{loop}_*.o")), loop
 
 

@@ -9,18 +9,18 @@ import pytest
 import torch
 
 from losskit.engines.cpu.core import compiler, files, store
-from losskit.engines.cpu.core.context import FINISH
+from losskit.engines.cpu.core.context import ADD_UP
 from losskit.engines.cpu.core.threads import BODY
 
 resource = pytest.importorskip("resource", reason="owners and modes are POSIX's")
 
 SOMEBODY = 12345
-NAMES = {dtype: f"finish_{str(dtype)[6:]}" for dtype in (torch.float32, torch.float64)}
+NAMES = {dtype: f"add_up_{str(dtype)[6:]}" for dtype in (torch.float32, torch.float64)}
 
 
 @pytest.fixture(scope="module")
 def compiled():
-    return {dtype: compiler.finish(dtype) for dtype in NAMES}
+    return {dtype: compiler.add_up(dtype) for dtype in NAMES}
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def loop(compiled, tmp_path, monkeypatch):
         monkeypatch.setattr(store, "_addresses", {})
         address = store.function(NAMES[dtype], b"", lambda: builds.append(dtype) or compiled[dtype])
         out, parts = torch.zeros(1, dtype=dtype), torch.tensor([1.0, 2.0], dtype=torch.float64)
-        BODY(address)(0, 2, FINISH.pack(parts=parts.data_ptr(), out=out.data_ptr(), scale=1.0))
+        BODY(address)(0, 2, ADD_UP.pack(parts=parts.data_ptr(), out=out.data_ptr(), scale=1.0))
         assert out == 3.0
         return bool(builds)
 

@@ -62,8 +62,8 @@ def main(name: str) -> int:
     every = calls()
     log, full = (next(call for call in every if call.formula is formula) for formula in (iou.logarithm, ciou.formula))
     n = 4096
-    with caught((engine.boxwise, elementwise.finish), GPUTarget(*TARGETS[name])) as built:
-        engine.run(full, (data(n), data(n)), scale=1 / n, wants=(True, False))  # and `finish`
+    with caught((engine.boxwise, elementwise.add_up), GPUTarget(*TARGETS[name])) as built:
+        engine.run(full, (data(n), data(n)), scale=1 / n, wants=(True, False))  # and `add_up`
         masked = log._replace(form="cxcywh", factor=torch.ones(n, dtype=torch.bool))
         engine.run(masked, (data(n, torch.bfloat16), data(n)), scale=torch.ones(()), wants=(True, True))
         if name == "sm_90":

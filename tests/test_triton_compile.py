@@ -95,7 +95,7 @@ def main(name: str) -> int:
     def data(dtype: torch.dtype) -> torch.Tensor:
         return torch.full((n,), 0.5, dtype=dtype)
 
-    with caught((engine.pointwise, engine.finish), GPUTarget(*TARGETS[name])) as built:
+    with caught((engine.pointwise, engine.add_up), GPUTarget(*TARGETS[name])) as built:
         for call, count in formulas.values():
             engine.run(call, (data(torch.float32),) * count, scale=1 / n, wants=(True,) + (False,) * (count - 1))
         if name == "sm_90":

@@ -38,9 +38,9 @@ def main(name: str) -> int:
     focused = Distributions(focal.multiclass_soft, (2.0, 0.9, 0.1), kind="label")
     beside = Distributions(cross_entropy.soft, (1.0, 0.0), kind="position")
     labels = torch.zeros(32, dtype=torch.int64)
-    with caught((engine.classwise, elementwise.finish), GPUTarget(*TARGETS[name])) as built:
+    with caught((engine.classwise, elementwise.add_up), GPUTarget(*TARGETS[name])) as built:
         x = scores(4096, 1000)
-        engine.run(distilled, (x, x), scale=1 / 4096, wants=(True, True))  # and `finish`
+        engine.run(distilled, (x, x), scale=1 / 4096, wants=(True, True))  # and `add_up`
         engine.run(distilled, (scores(16, 50257, dtype=torch.bfloat16), scores(16, 50257)), each=True, wants=(True, False))
         engine.run(everything(19), (*(scores(1, 19, 32, 32, dtype=torch.float16),) * 2,), each=True, wants=(True, False))
         if name == "sm_90":

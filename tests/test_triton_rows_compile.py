@@ -36,8 +36,8 @@ def main(name: str) -> int:
         return Rows(smoothed, (0.9, 1e-4), weight, shares, soft_cap, 30.0)
 
     plain, focal = Rows(formula), Rows(multiclass, (2.0,))
-    with caught((engine.rowwise, elementwise.finish), GPUTarget(*TARGETS[name])) as built:
-        engine.run(plain, (*data(4096, 1000),), scale=1 / 4096, wants=(True, False))  # and `finish`
+    with caught((engine.rowwise, elementwise.add_up), GPUTarget(*TARGETS[name])) as built:
+        engine.run(plain, (*data(4096, 1000),), scale=1 / 4096, wants=(True, False))  # and `add_up`
         engine.run(plain, (*data(16, 50257, dtype=torch.bfloat16),), inplace=True, by_products=True, each=True, wants=(True, False))
         engine.run(everything(19), (*data(1, 19, 32, 32, dtype=torch.float16, labels=torch.uint8),), each=True, wants=(True, False))
         engine.run(everything(300), (*data(1, 300, 32, 32),), each=True, wants=(True, False))

@@ -11,7 +11,7 @@ from losskit.contract import checks, labels, reduce, tensors
 from losskit.contract.checks import Numbers
 from losskit.contract.reduce import Normalizer
 from losskit.contract.rows import census
-from losskit.contract.scores import Average, Empty, Extra, Finished, Over, Scoring, Volume, finish, finish_here, spread
+from losskit.contract.scores import Average, Empty, Extra, Finished, Over, Scoring, Volume, loss_of_sums, loss_without_graph, spread
 from losskit.engines import dispatch, fused
 from losskit.engines.call import Overlap, Rows, real_dtype
 from losskit.engines.dispatch import EngineName
@@ -202,14 +202,14 @@ def overlap(how: Scoring, input: Tensor, target: Tensor, *, task: Task, from_log
     x, t, call, engine = ready
     real = real_dtype(x.dtype)
     if engine == "torch":
-        found = finish(how, plain.sums(call, x, t), False)
+        found = loss_of_sums(how, plain.sums(call, x, t), False)
         found = found._replace(value=found.value.to(real))
     else:
         loops = dispatch.pattern(engine, "overlap")
         if torch.is_grad_enabled() and (x.requires_grad or t.requires_grad):
-            found = fused.finished(fused.Finishing(call, how, loops, plain, finish, finish_here, spread, real), x, t)
+            found = fused.finished(fused.Finishing(call, how, loops, plain, loss_of_sums, loss_without_graph, spread, real), x, t)
         else:
-            found = finish_here(how, loops.sums(call, x, t), False, real)
+            found = loss_without_graph(how, loops.sums(call, x, t), False, real)
     if (call.kind == "number" or call.link == "identity") and reduce.nan_seen(engine, x, found.value):
         refuse_outside(ready)
     return found

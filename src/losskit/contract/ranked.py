@@ -29,7 +29,7 @@ class Averaging(NamedTuple):
     normalizer: float | Tensor | None
 
 
-def finish(how: Averaging, sums: Tensor) -> tuple[Tensor, Tensor]:
+def averaged(how: Averaging, sums: Tensor) -> tuple[Tensor, Tensor]:
     """From `RANKED`, (N or 1, C, 3), to the loss, and what multiplies the gradient of each sample's (or the batch's) class but for the incoming one."""
     losses, targets, items = sums.unbind(2)
     counts = (items > 0) & (targets > 0) if how.present else items > 0
@@ -84,11 +84,11 @@ def ranked_loss(
     real = real_dtype(x.dtype)
     loops = dispatch.pattern("cpu", "ranked") if engine == ready.engine == "cpu" else None
     if loops is None or not loops.takes(call, x):
-        value = finish(how, plain.sums(call, x, t))[0].to(real)
+        value = averaged(how, plain.sums(call, x, t))[0].to(real)
     elif torch.is_grad_enabled() and x.requires_grad:
-        value = fused.ranked(x, t, fused.Step(call, how, loops, plain, finish, real))
+        value = fused.ranked(x, t, fused.Step(call, how, loops, plain, averaged, real))
     else:
-        value = finish(how, loops.run(call, x, t)[0])[0].to(real)
+        value = averaged(how, loops.run(call, x, t)[0])[0].to(real)
     if (call.kind == "number" or link == "identity") and reduce.nan_seen("torch" if loops is None else "cpu", x, value):
         refuse(ready)
     return value

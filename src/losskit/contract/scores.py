@@ -1,7 +1,7 @@
 """From the sums of a pass over input and target to a loss of overlap: arithmetic on a few numbers, in float64.
 
 Joining samples, classes or ranks, the formula (of intersection, prediction, target, count), what an empty target means, averages, a second loss computed
-in the same pass. `finish` gives value and derivatives by the sums, so that the gradient costs one more pass and nothing else is kept.
+in the same pass. `loss_of_sums` gives value and derivatives by the sums, so that the gradient costs one more pass and nothing else is kept.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.distributed import ProcessGroup
 
 from losskit.contract.groups import joined
-from losskit.engines.call import COUNT, EXTRA, INTERSECTION, PREDICTION, PREDICTION_SQUARED, SUMS, TARGET, TARGET_SQUARED
+from losskit.engines.call import COUNT, EXTRA, INTERSECTION, PREDICTION, PREDICTION_SQUARED, SUM_NAMES, TARGET, TARGET_SQUARED
 from losskit.engines.numpy_names import in_numpy
 from losskit.engines.torch.elementwise import bound
 
@@ -61,7 +61,7 @@ class Finished(NamedTuple):
     parts: Any
 
 
-def finish(how: Scoring, sums: Any, derive: bool) -> Finished:
+def loss_of_sums(how: Scoring, sums: Any, derive: bool) -> Finished:
     """From the sums to the loss: a few numbers, as a tensor that autograd may follow, or, where no graph is needed, as a NumPy array, which costs less.
 
     With `derive` also the derivatives by the sums, which are the formula's own.
@@ -105,7 +105,7 @@ def finish(how: Scoring, sums: Any, derive: bool) -> Finished:
         return Finished(value, None, parts)
     if how.score:
         share = -share
-    shape = (cells.shape[0], sums.shape[1], len(SUMS))
+    shape = (cells.shape[0], sums.shape[1], len(SUM_NAMES))
     by = sums.new_zeros(shape) if isinstance(sums, Tensor) else numpy.zeros(shape)
     own = by if how.background else by[:, 1:]
     own[..., INTERSECTION] = share * by_i
@@ -174,13 +174,13 @@ def extra_mean(extra: Extra, labelled: bool, xp: Any, sums: Any, group: ProcessG
     return top * scale, extra.share * scale if weight is None else extra.share * scale * weight
 
 
-def finish_here(how: Scoring, sums: Tensor, derive: bool, real: torch.dtype) -> Finished:
-    """`finish` without a graph, the value in the dtype that a loss is returned in."""
+def loss_without_graph(how: Scoring, sums: Tensor, derive: bool, real: torch.dtype) -> Finished:
+    """`loss_of_sums` without a graph, the value in the dtype that a loss is returned in."""
     if sums.is_cpu and how.group is None:
         with numpy.errstate(all="ignore"):
-            found = finish(how, sums.numpy(), derive)
+            found = loss_of_sums(how, sums.numpy(), derive)
         return found._replace(value=torch.tensor(found.value, dtype=real, device="cpu"))
-    found = finish(how, sums, derive)
+    found = loss_of_sums(how, sums, derive)
     return found._replace(value=found.value.to(real))
 
 

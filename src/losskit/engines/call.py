@@ -90,12 +90,20 @@ class Distributions(NamedTuple):
         return self._replace(weight=weight, factor=factor)
 
 
-SUMS = ("intersection", "prediction", "target", "prediction_squared", "target_squared", "count", "extra")  # the last axis of what the overlap pattern gives
-INTERSECTION, PREDICTION, TARGET, PREDICTION_SQUARED, TARGET_SQUARED, COUNT, EXTRA = range(len(SUMS))
+SUM_NAMES = (
+    "intersection",
+    "prediction",
+    "target",
+    "prediction_squared",
+    "target_squared",
+    "count",
+    "extra",
+)  # the last axis of what the overlap pattern gives
+INTERSECTION, PREDICTION, TARGET, PREDICTION_SQUARED, TARGET_SQUARED, COUNT, EXTRA = range(len(SUM_NAMES))
 
 
 class Overlap(NamedTuple):
-    """Sums over the items of each sample (axis 0), class by class, ready to run on an `input` with its classes along `dim` and a `target`: (N, C, 7), `SUMS`.
+    """Sums over the items of each sample (axis 0), class by class, ready to run on an `input` with its classes along `dim` and a `target`: (N, C, 7), `SUM_NAMES`.
 
     `link` makes probabilities p of the input: "softmax" over the classes, "sigmoid" of each number, "identity". The target t is 1 where the label is the
     class (`kind="label"`: labels of the other dimensions, those equal to `ignore` absent), or a number in [0, 1] for each number of the input

@@ -106,7 +106,7 @@ class Each(torch.autograd.Function):
 
 
 class Finishing(NamedTuple):
-    """As `Step`, for sums that plain arithmetic turns into a loss: `finish(how, sums, derive)` for autograd to follow, `finish_here` to go without, with
+    """As `Step`, for sums that plain arithmetic turns into a loss: `loss_of_sums(how, sums, derive)` for autograd to follow, `loss_without_graph` to go without, with
     derivatives that are `spread` over what comes in; `real` is the loss's dtype.
     """
 
@@ -114,8 +114,8 @@ class Finishing(NamedTuple):
     how: Any
     engine: ModuleType
     plain: ModuleType
-    finish: Callable[..., Any]
-    finish_here: Callable[..., Any]
+    loss_of_sums: Callable[..., Any]
+    loss_without_graph: Callable[..., Any]
     spread: Callable[..., Any]
     real: torch.dtype
     found: list[Any] | None = None
@@ -135,7 +135,7 @@ class Finished(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, step: Finishing, x: Tensor, t: Tensor) -> Tensor:
-        result = step.finish_here(step.how, step.engine.sums(step.call, x, t), True, step.real)
+        result = step.loss_without_graph(step.how, step.engine.sums(step.call, x, t), True, step.real)
         ctx.step, ctx.by_sums = saved(ctx, (x, t), step._replace(found=None)), result.by_sums
         assert step.found is not None
         step.found.append(result)
@@ -146,12 +146,12 @@ class Finished(torch.autograd.Function):
         call, operands, wants = kept(ctx)
         step = ctx.step
         if must_be_watched(incoming):
-            return None, *of_sums(lambda x, t: step.finish(step.how, step.plain.sums(call, x, t), False).value.to(step.real), operands, incoming, wants)
+            return None, *of_sums(lambda x, t: step.loss_of_sums(step.how, step.plain.sums(call, x, t), False).value.to(step.real), operands, incoming, wants)
         return None, *step.engine.gradients(call, *operands, step.spread(step.how, ctx.by_sums, incoming), *wants)
 
 
 def finished(step: Finishing, x: Tensor, t: Tensor) -> Any:
-    """What `step.finish_here` gives, its value attached to the graph."""
+    """What `step.loss_without_graph` gives, its value attached to the graph."""
     found: list[Any] = []
     value = _finished(step._replace(found=found), x, t)
     return found[0]._replace(value=value, by_sums=None)

@@ -16,13 +16,13 @@ from losskit.engines.fused import must_be_watched, of_sums, saved
 
 
 class Step(NamedTuple):
-    """What a forward and its backward share: the call, what its losses become (`finish(how, sums)`: value, derivatives by the losses), the dtype of that."""
+    """What a forward and its backward share: the call, what its losses become (`averaged(how, sums)`: value, derivatives by the losses), the dtype of that."""
 
     call: Ranked
     how: Any
     engine: ModuleType
     plain: ModuleType
-    finish: Callable[..., tuple[Tensor, Tensor]]
+    averaged: Callable[..., tuple[Tensor, Tensor]]
     real: torch.dtype
 
 
@@ -32,7 +32,7 @@ class Sorted(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, t: Tensor, step: Step) -> Tensor:
         sums, ctx.slopes = step.engine.run(step.call, x, t)
-        value, ctx.by = step.finish(step.how, sums)
+        value, ctx.by = step.averaged(step.how, sums)
         ctx.step = saved(ctx, (x, t), step)
         return value.to(step.real)
 
@@ -43,7 +43,7 @@ class Sorted(torch.autograd.Function):
         step = ctx.step
         call = step.call.holding(tensors)
         if must_be_watched(incoming):
-            return *of_sums(lambda x, t: step.finish(step.how, step.plain.sums(call, x, t))[0].to(step.real), (x, t), incoming, (True, False)), None
+            return *of_sums(lambda x, t: step.averaged(step.how, step.plain.sums(call, x, t))[0].to(step.real), (x, t), incoming, (True, False)), None
         if slopes is None:
             _, slopes = step.engine.run(call, x, t)
         return step.engine.gradient(call, x, t, slopes, ctx.by * incoming), None, None

@@ -26,7 +26,7 @@ def probabilities(call: Overlap, x: Tensor) -> Tensor:
 
 
 def sums(call: Overlap, x: Tensor, t: Tensor) -> Tensor:
-    """(N, C, 7): the sums of `SUMS`."""
+    """(N, C, 7): the sums of `SUM_NAMES`."""
     real = real_dtype(x.dtype)
     x = x.movedim(call.dim, 1).flatten(2).to(real) if x.dim() > 2 else x.movedim(call.dim, 1)[..., None].to(real)
     n, classes, items = x.shape

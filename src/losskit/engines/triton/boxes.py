@@ -14,7 +14,7 @@ from torch import Tensor
 from losskit.engines.call import Boxes, Results, real_dtype
 from losskit.engines.protocol import Gradients
 from losskit.engines.triton import gradients
-from losskit.engines.triton.elementwise import OPTIONS, REAL, add, at_home, bound, finish, scaling
+from losskit.engines.triton.elementwise import OPTIONS, REAL, add, add_up, at_home, bound, scaling
 from losskit.engines.triton.rows import multiplied, readable
 
 BLOCK = 256  # boxes per program: two per thread, for a formula holds some forty numbers at once. Not yet measured on a GPU
@@ -135,7 +135,7 @@ def launch(
             BLOCK=BLOCK, **OPTIONS,
         )  # fmt: skip
         if total is not None and blocks > 1:
-            finish[(1,)](parts, pointer, total, blocks, number, BLOCK=FINISH_BLOCK, **OPTIONS)
+            add_up[(1,)](parts, pointer, total, blocks, number, BLOCK=FINISH_BLOCK, **OPTIONS)
 
 
 def run(

@@ -16,7 +16,7 @@ from losskit.engines.call import Distributions, Results, real_dtype
 from losskit.engines.language import ROUNDING
 from losskit.engines.protocol import Gradients
 from losskit.engines.triton import elementwise, gradients
-from losskit.engines.triton.elementwise import BLOCK, MAX_PARAMS, OPTIONS, REAL, add, at_home, bound, finish, scaling
+from losskit.engines.triton.elementwise import BLOCK, MAX_PARAMS, OPTIONS, REAL, add, add_up, at_home, bound, scaling
 from losskit.engines.triton.math import INF, exp_neg, log1p
 from losskit.engines.triton.rows import Layout, below, block, clipped, counted, items, laid_out, multiplied, origins, readable, scores
 
@@ -269,7 +269,7 @@ def launch(
             **options,
         )  # fmt: skip
         if total is not None and programs > 1:
-            finish[(1,)](parts, pointer, total, programs, number, BLOCK=BLOCK, **OPTIONS)
+            add_up[(1,)](parts, pointer, total, programs, number, BLOCK=BLOCK, **OPTIONS)
 
 
 def run(

@@ -97,7 +97,7 @@ def pointwise(  # type: ignore[no-untyped-def]  # typed by Triton
 
 
 @triton.jit
-def finish(PARTS, SCALE, TOTAL, parts: tl.int64, scale: tl.float64, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
+def add_up(PARTS, SCALE, TOTAL, parts: tl.int64, scale: tl.float64, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
     """Adds the blocks' sums, by one program, in an order that depends on their number only."""
     sums = tl.zeros((BLOCK,), tl.float64)
     for start in range(0, parts, BLOCK):
@@ -161,7 +161,7 @@ def launch(
             FORMULA=bound(call.formula), COUNT=len(operands), PARAMS=len(call.params), REAL=REAL[real], BLOCK=BLOCK, **OPTIONS,
         )  # fmt: skip
         if total is not None and blocks > 1:
-            finish[(1,)](parts, pointer, total, blocks, number, BLOCK=BLOCK, **OPTIONS)
+            add_up[(1,)](parts, pointer, total, blocks, number, BLOCK=BLOCK, **OPTIONS)
 
 
 def run(

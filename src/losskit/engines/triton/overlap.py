@@ -11,7 +11,7 @@ import torch
 import triton
 from torch import Tensor
 
-from losskit.engines.call import SUMS, Overlap, real_dtype
+from losskit.engines.call import SUM_NAMES, Overlap, real_dtype
 from losskit.engines.triton import elementwise, rows
 from losskit.engines.triton.elementwise import MAX_PARAMS, OPTIONS, REAL, at_home, bound
 from losskit.engines.triton.overlap_kernels import levels, point_gradients, softmax_gradients, totals
@@ -63,14 +63,14 @@ def sums(call: Overlap, x: Tensor, t: Tensor) -> Tensor:
     """(N, C, 7), float64."""
     samples, classes = x.shape[0], x.shape[call.dim]
     if x.numel() == 0:
-        return torch.zeros(samples, classes, len(SUMS), dtype=torch.float64, device=x.device)
+        return torch.zeros(samples, classes, len(SUM_NAMES), dtype=torch.float64, device=x.device)
     w = walk(call, x, t)
     where = w.where
     tiles, blocks = triton.cdiv(where.inner, w.rows), triton.cdiv(classes, w.columns)
     spans = triton.cdiv(tiles, min(max(where.outer * tiles * blocks // PROGRAMS, 1), STRETCH))
     span = triton.cdiv(tiles, spans) * w.rows
     spans = triton.cdiv(where.inner, span)
-    parts = torch.empty((samples, w.planes * spans, classes, len(SUMS)), dtype=torch.float64, device=x.device)
+    parts = torch.empty((samples, w.planes * spans, classes, len(SUM_NAMES)), dtype=torch.float64, device=x.device)
     level: tuple[Tensor | None, ...] = (None, None, None)
     with at_home(x):
         if call.link == "softmax" and not w.whole:
@@ -88,7 +88,7 @@ def gradients(call: Overlap, x: Tensor, t: Tensor, by_sums: Any, wants_x: bool, 
         return torch.zeros_like(x) if wants_x else None, torch.zeros_like(t) if wants_t else None
     w = walk(call, x, t)
     where = w.where
-    by = torch.as_tensor(by_sums, dtype=real_dtype(x.dtype), device=x.device).expand(x.shape[0], where.classes, len(SUMS)).contiguous()
+    by = torch.as_tensor(by_sums, dtype=real_dtype(x.dtype), device=x.device).expand(x.shape[0], where.classes, len(SUM_NAMES)).contiguous()
     grad_x = torch.empty_like(w.x, requires_grad=False) if wants_x else None
     grad_t = torch.empty_like(w.x, dtype=t.dtype, requires_grad=False) if wants_t else None
     arguments = w.x, w.t, w.labels, w.factor, by, grad_x, grad_t, where.classes, where.inner, w.planes, call.ignore, *w.params

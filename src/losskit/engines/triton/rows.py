@@ -17,7 +17,7 @@ from torch import Tensor
 from losskit.engines.call import Results, Rows, real_dtype
 from losskit.engines.protocol import Gradients
 from losskit.engines.triton import gradients
-from losskit.engines.triton.elementwise import BLOCK, MAX_PARAMS, OPTIONS, REAL, add, at_home, bound, finish, scaling
+from losskit.engines.triton.elementwise import BLOCK, MAX_PARAMS, OPTIONS, REAL, add, add_up, at_home, bound, scaling
 from losskit.engines.triton.math import INF, LARGEST, LARGEST_64, exp_neg, log1p
 
 TILE = 4096  # scores per program: a row of as many classes is read once. Not yet measured on a GPU
@@ -330,7 +330,7 @@ def launch(
             PLANES=where.planes, WHOLE=columns >= where.classes, ROWS=rows, COLUMNS=columns, **options,
         )  # fmt: skip
         if total is not None and programs > 1:
-            finish[(1,)](parts, pointer, total, programs, number, BLOCK=BLOCK, **OPTIONS)
+            add_up[(1,)](parts, pointer, total, programs, number, BLOCK=BLOCK, **OPTIONS)
 
 
 def run(

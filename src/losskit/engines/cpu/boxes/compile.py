@@ -9,7 +9,20 @@ import torch
 from losskit.engines.call import real_dtype
 from losskit.engines.cpu.boxes import loops as box_loops
 from losskit.engines.cpu.core import loops
-from losskit.engines.cpu.core.compiler import LOOP, NUMPY_REAL, STORED, SUMS, bound, compiled, constants, instance, reader, shared_names, stack_memory, writer
+from losskit.engines.cpu.core.compiler import (
+    LOOP,
+    NUMPY_REAL,
+    REASSOCIATE,
+    STORED,
+    bound,
+    compiled,
+    constants,
+    instance,
+    reader,
+    shared_names,
+    stack_memory,
+    writer,
+)
 from losskit.engines.cpu.core.store import Code
 
 FORMS = {
@@ -53,6 +66,6 @@ def boxes(
     names["factor"] = instance(box_loops.weighed if factor else box_loops.counted, {**names, "read": reader(weights, real)})
     names["formula"] = bound(formula, real)
     names["params"] = instance(loops.PARAMETERS[params], names)
-    names["block_sum"] = instance(loops.block_sum, names, SUMS)
+    names["block_sum"] = instance(loops.block_sum, names, REASSOCIATE)
     names["stack"] = stack_memory(box_loops.BLOCK * names["REAL_ITEM"])
     return compiled(box_loops.boxes, names, LOOP)

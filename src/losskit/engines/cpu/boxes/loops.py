@@ -1,11 +1,11 @@
 """The loop of the boxes pattern: a template, as in `loops.py`. Boxes lie as four numbers in a row (in space six); LLVM takes them apart by shuffles, not by gathers.
 
-How many numbers a box has is told by the functions put in: those named 4 or 6.
+The functions put in, named 4 or 6, say how many numbers make a box.
 """
 
 from losskit.engines.cpu.core.context import Context
 
-CHUNK = 1 << 14  # boxes a task
+CHUNK = 1 << 14  # boxes per task
 BLOCK = 1 << 9  # boxes of scratch
 MAX_PARAMS = 4
 CONTEXT = Context(f"x t v gx gt parts out n factor factor_step scale:d params:{MAX_PARAMS}d")

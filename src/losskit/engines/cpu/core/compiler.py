@@ -20,20 +20,20 @@ from numba.extending import intrinsic
 from numba.np import arrayobj
 
 from losskit.engines.cpu.core import loops
-from losskit.engines.cpu.core.context import FINISH
+from losskit.engines.cpu.core.context import ADD_UP
 from losskit.engines.cpu.core.half import HALF
 from losskit.engines.cpu.core.math import EXACT, NAMES, bitcast, inlined, scalar
 from losskit.engines.cpu.core.store import C_LIBRARY, UNUSED, Code
 from losskit.engines.language import bind
 
-SUMS = EXACT | {"reassoc"}  # only for loops that accumulate; their formulas keep the flags they were compiled with
+REASSOCIATE = EXACT | {"reassoc"}  # only for loops that accumulate; their formulas keep the flags they were compiled with
 
 real_of = bitcast(types.int64, types.float64, ir.DoubleType())
 
 
 @intrinsic
 def view(typing_context: Any, address: Any, count: Any, number: Any) -> Any:
-    """An array of `count` numbers at an address. Nobody owns it and nothing is counted, so the loop needs nothing of Numba's at run time."""
+    """An array of `count` numbers at an address. It is neither owned nor reference-counted, so the loop needs no Numba at run time."""
     array = types.Array(number.dtype, 1, "C")
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -110,7 +110,7 @@ def call_gather(typing_context: Any, kernel: Any, operand: Any, start: Any, coun
 
 @cache
 def stack_memory(size: int) -> Any:
-    """The address of that many bytes on the stack: a loop that asked Numba for an array could not be kept on disk without Numba."""
+    """The address of that many bytes on the stack: a loop with an array made by Numba could not be run from disk without Numba."""
 
     @intrinsic
     def address(typing_context: Any) -> Any:
@@ -127,7 +127,7 @@ def stack_memory(size: int) -> Any:
 
 @cache
 def bound(formula: FunctionType, real: Any) -> Any:
-    """A formula on numbers of that type, for Numba to inline; once a process, so that what formulas share is compiled once."""
+    """A formula on numbers of that type, for Numba to inline; once per process, so that what formulas share is compiled once."""
     return bind(formula, NAMES[np.dtype(real).name], scalar, literal=real, helper=partial(bound, real=real))
 
 
@@ -137,7 +137,7 @@ GATHER = types.void(*[types.int64] * 4)
 
 
 def instance(function: Callable[..., Any], names: dict[str, Any], flags: set[str] = EXACT) -> Any:
-    """A part of a loop over its table of names, for Numba to inline; once a process for each choice of what it uses of the table: loops share most of their parts."""
+    """A part of a loop over its table of names, for Numba to inline; once per process for each choice of what it uses of the table: loops share most of their parts."""
     assert isinstance(function, FunctionType)
     used = tuple((name, type(names[name]), names[name]) for name in function.__code__.co_names if name in names)
     found = PARTS.get(key := (function.__code__, frozenset(flags), used))
@@ -167,7 +167,7 @@ def compiled(loop: Callable[..., Any], names: dict[str, Any], signature: Any) ->
     collects = gc.isenabled()
     gc.disable()  # Numba leaves little garbage, and looking for it takes a seventh of the time
     try:
-        callback = nb.cfunc(signature, fastmath=SUMS, error_model="numpy", _nrt=False)(bound)
+        callback = nb.cfunc(signature, fastmath=REASSOCIATE, error_model="numpy", _nrt=False)(bound)
     finally:
         if collects:
             gc.enable()
@@ -203,9 +203,9 @@ def shared_names(real: Any) -> dict[str, Any]:
     return constants(loops) | tools | dict(float64=np.float64, int64=np.int64, REAL=real, ITEM=item, ROW=loops.BLOCK * item)
 
 
-def finish(dtype: torch.dtype) -> Code:
-    """`loops.finish` for one dtype."""
-    return compiled(loops.finish, shared_names(NUMPY_REAL[dtype]) | FINISH.places, LOOP)
+def add_up(dtype: torch.dtype) -> Code:
+    """`loops.add_up` for one dtype."""
+    return compiled(loops.add_up, shared_names(NUMPY_REAL[dtype]) | ADD_UP.places, LOOP)
 
 
 def gather(dtype: torch.dtype, real: torch.dtype) -> Code:

@@ -38,4 +38,4 @@ def at(x: Tensor | None) -> int:
     return 0 if x is None else x.data_ptr()
 
 
-FINISH = Context("parts out scale:d")  # of the loop that adds up what tasks found
+ADD_UP = Context("parts out scale:d")  # of the loop that adds up what tasks found

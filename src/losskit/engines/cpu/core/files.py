@@ -1,6 +1,6 @@
 """Where compiled loops lie on disk, and which of them may be run.
 
-A loop from disk is code, so it is only taken from whoever could run code here anyway: this user, root, and the owner of losskit's own files (on clusters, the
+A loop from disk is code, so it is only accepted from those who could run code here anyway: this user, root, and the owner of losskit's own files (on clusters, the
 account that installs software and fills a cache for all). Folder and file must belong to one of them, and be writable by nobody else.
 """
 
@@ -68,7 +68,7 @@ def write(place: Path, name: str, content: bytes) -> None:
 
 
 def trusted(path: Path, found: os.stat_result, place: Path) -> bool:
-    """Whether nobody can have written there who could not run code here anyway."""
+    """Whether only those who could run code here anyway can have written there."""
     why = distrust(path, found)
     if why is not None and place not in _told:
         _told.add(place)

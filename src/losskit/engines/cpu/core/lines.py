@@ -1,4 +1,4 @@
-"""Lines of memory: asked for ahead, and written past the caches."""
+"""Cache lines: prefetched, and written by streaming stores, past the caches."""
 
 from functools import cache
 from typing import Any
@@ -10,14 +10,14 @@ from numba.extending import intrinsic
 
 from losskit.engines.cpu.rows.loops import LINE
 
-INTO_L2 = 2  # what is asked for ahead: not into the first level, where the work in hand lies
+INTO_L2 = 2  # prefetch into the second level: the first holds the data in use
 
 byte, integer = ir.IntType(8).as_pointer(), ir.IntType(32)
 
 
 @intrinsic
 def prefetch(typing_context: Any, address: Any) -> Any:
-    """Asks for the line at an address, which need not be anybody's; nothing waits for it."""
+    """Prefetches the line at an address, which need not be valid; nothing waits for it."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         function = builder.module.declare_intrinsic("llvm.prefetch", (byte,), ir.FunctionType(ir.VoidType(), [byte, integer, integer, integer]))

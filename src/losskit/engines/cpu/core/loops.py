@@ -3,7 +3,7 @@
 Names not defined here come from that table. Names in capitals are constants of the instance: what they switch off is not compiled.
 """
 
-CHUNK = 1 << 16  # elements a task: enough to forget the task's own cost, few enough to share out
+CHUNK = 1 << 16  # elements per task: enough to forget the task's own cost, few enough to share out
 BLOCK = 1 << 10  # elements of scratch an operand: four of them take half of a 32 KB cache
 
 
@@ -42,7 +42,7 @@ def gather(operand, start, count, destination):
         done += run
 
 
-def finish(lo, hi, context):
+def add_up(lo, hi, context):
     """Adds the sums of tasks lo .. hi, in order, into the scalar that is returned."""
     c = view(context, PLACES, int64)
     parts = view(c[PARTS], hi, float64)

@@ -61,7 +61,7 @@ def function(label: str, key: bytes, build: Callable[[], Code]) -> int:
 
 def _function(label: str, key: bytes, build: Callable[[], Code]) -> int:
     place, name = files.folder(), f"{label}_{hashlib.sha256(circumstances() + key).hexdigest()[:24]}.o"
-    address = _addresses.get((place, name)) or _load(place, name)  # threads may ask for the same loop at once
+    address = _addresses.get((place, name)) or _load(place, name)  # threads may need the same loop at once
     if not address:
         code = build()
         _alive.append(code.keep)
@@ -94,7 +94,7 @@ def _load(place: Path | None, name: str) -> int | None:
 
 def _linked(symbol: str, content: bytes) -> int:
     """The address of a function of an object file, brought into memory."""
-    linker = _linker()  # one an object: symbols of different loops may be alike
+    linker = _linker()  # one per object: symbols of different loops may be alike
     _alive.append(linker)
     linker.add_object_file(llvm.object_file.ObjectFileRef.from_data(content))
     linker.finalize_object()
@@ -113,7 +113,7 @@ def _target() -> Any:
     llvm.initialize_native_asmprinter()
     c_library = ctypes.CDLL("msvcrt" if sys.platform == "win32" else None)
     abort = ctypes.cast(c_library.abort, ctypes.c_void_p).value
-    for name in UNUSED:  # the linker wants an address for each
+    for name in UNUSED:  # the linker needs an address for each
         if not llvm.address_of_symbol(name):
             llvm.add_symbol(name, abort)
     return llvm.Target.from_default_triple()

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from losskit.engines.cpu.core import store
-from losskit.engines.cpu.core.context import FINISH
+from losskit.engines.cpu.core.context import ADD_UP
 from losskit.engines.cpu.core.threads import BODY
 
 SCALARS = {dtype: torch.empty((), dtype=dtype, device="cpu") for dtype in (torch.float32, torch.float64)}  # empty_like of these costs a third of torch.empty
@@ -19,12 +19,12 @@ def kernel(dtype: torch.dtype) -> Any:
     def build() -> store.Code:
         from losskit.engines.cpu.core import compiler
 
-        return compiler.finish(dtype)
+        return compiler.add_up(dtype)
 
-    label = f"finish_{str(dtype)[6:]}"
+    label = f"add_up_{str(dtype)[6:]}"
     return BODY(store.function(label, label.encode(), build))
 
 
 def add_up(dtype: torch.dtype, parts: int, tasks: int, scale: float, out: int) -> None:
     """Writes `scale` times the sum of the float64 numbers at address `parts`, one per task, to address `out`."""
-    kernel(dtype)(0, tasks, FINISH.pack(parts=parts, out=out, scale=scale))
+    kernel(dtype)(0, tasks, ADD_UP.pack(parts=parts, out=out, scale=scale))

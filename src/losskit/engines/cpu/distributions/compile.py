@@ -11,8 +11,8 @@ from losskit.engines.cpu.core import loops
 from losskit.engines.cpu.core.compiler import (
     LOOP,
     NUMPY_REAL,
+    REASSOCIATE,
     STORED,
-    SUMS,
     compiled,
     constants,
     converter,
@@ -57,7 +57,7 @@ def shared(
     names["keep_by_target"] = instance(walk.keep if given else walk.drop, names)
     for part in (walk.apart, walk.levels, walk.log_chance, walk.slope, walk.placed):
         names[part.__name__] = instance(part, names)
-    names |= dict(params=instance(loops.PARAMETERS[params], names), give=instance(row_loops.give, names, SUMS))
+    names |= dict(params=instance(loops.PARAMETERS[params], names), give=instance(row_loops.give, names, REASSOCIATE))
     return names
 
 
@@ -70,9 +70,9 @@ def rows(kind: str, shift: bool, *variant: Any) -> Code:
         base_of=instance(walk.row_base if shift else walk.no_row_base, names),
         load_target=instance(walk.load_row if given else walk.no_load_row, names),
         store_target=instance(walk.store_row if given else walk.no_store_row, names),
-        exponentials=instance(walk.exponentials, names, SUMS),
-        classes_of_row=instance(walk.classes_of_row, names, SUMS),
-        masses_of_row=instance(walk.masses_of_row, names, SUMS),
+        exponentials=instance(walk.exponentials, names, REASSOCIATE),
+        classes_of_row=instance(walk.classes_of_row, names, REASSOCIATE),
+        masses_of_row=instance(walk.masses_of_row, names, REASSOCIATE),
     )
     for part in (walk.clear_row, walk.fill, walk.without_one, walk.slopes):
         names[part.__name__] = instance(part, names)
@@ -86,7 +86,7 @@ def tiles(planes: bool, kind: str, shift: bool, *variant: Any) -> Code:
     names |= dict(turn_square=turn_square(names["REAL"]), SQUARE=row_loops.LINE // names["REAL_ITEM"])
     names["bend_rows"] = instance(walk.bend_shifted_rows if shift else walk.bend_rows, names)
     for part in (
-        walk.arrive,
+        walk.link_class,
         walk.exponentials_of_class,
         walk.levels_of_tile,
         walk.class_of_tile,
@@ -125,5 +125,5 @@ def look(planes: bool, logs: bool, input: torch.dtype, factor: torch.dtype) -> C
     names |= dict(ZERO=real(0), EDGE=real(1 + 1e-6), INFINITY=real(np.inf), stack=stack_memory(8 * walk.MAX_WIDTH))
     names["chance"] = NAMES[np.dtype(real).name]["exp"] if logs else converter(real)
     names["checked"] = instance(walk.checked, names)
-    names["summed"] = instance(walk.summed, names, SUMS)
+    names["summed"] = instance(walk.summed, names, REASSOCIATE)
     return compiled(walk.look_at_planes if planes else walk.look_at_rows, names, LOOP)

@@ -4,7 +4,7 @@ With m the largest score of a row, E_j = exp(s_j - m) and R the sum of E_j witho
 
     log p_j = s_j - m - log1p(R),  p_j = E_j / (1 + R),  q_j = 1 - p_j;  where E_j is 1, q = R / (1 + R)
 
-The formula is called once a class. What it gives back as derivatives by log p is added up apart for the classes whose E is 1 (`own`, mostly one class) and
+The formula is called once per class. What it gives back as derivatives by log p is added up apart for the classes whose E is 1 (`own`, mostly one class) and
 for the others (`rest`), whose sum that class's gradient needs: by_log q - p (rest + own - by_log), so a sure item keeps its digits. Elsewhere the gradient
 is by_log - p (rest + own). No class is looked for by its place. What a target is (a distribution, a label, a position, nothing), whether a row's largest input is taken
 out before the link, and how a tile lies in memory are functions put in when an instance is compiled. What is not wanted is a null address.
@@ -52,7 +52,7 @@ def keep(ts, j, by_target):
 
 
 def drop(ts, j, by_target):
-    """Nobody asks for it."""
+    """Unused: this variant returns no by-products."""
 
 
 def shifted(x, base):
@@ -240,7 +240,7 @@ def slopes(xs, gs, s, e, inverse, miss, rest, own, w, base, parameter):
 
 
 def row_walk(lo, hi, context):
-    """Rows with their classes next to each other in memory, one at a time; SPAN rows a task."""
+    """Rows with their classes next to each other in memory, one at a time; SPAN rows per task."""
     c = view(context, PLACES, int64)
     n, items = c[CLASSES], c[ITEMS]
     factors, values, lses = view(c[FACTOR], items, FACTOR_TYPE), view(c[V], items, REAL), view(c[LSE], items, REAL)

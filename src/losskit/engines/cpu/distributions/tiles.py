@@ -39,7 +39,7 @@ def no_tile_base(tile, base, n, pitch):
         base[i] = ZERO
 
 
-def arrive(s, base, m, parameter):
+def link_class(s, base, m, parameter):
     """Scores of a class: linked, infinite ones read as the largest number; the largest so far."""
     for i in range(s.size):
         v = link(shift(s[i], base[i]), parameter)
@@ -200,7 +200,7 @@ def no_store_target(destination, tile, flat, n, k, pitch, class_step):
 
 
 def tile_walk(lo, hi, context):
-    """Items side by side, WIDTH at once: few classes, or classes far apart in memory (images); SPAN items a task, none across two samples."""
+    """Items side by side, WIDTH at once: few classes, or classes far apart in memory (images); SPAN items per task, none across two samples."""
     c = view(context, PLACES, int64)
     n, inner, width = c[CLASSES], c[INNER], c[WIDTH]
     weights = view(c[WEIGHT], n, REAL)
@@ -235,7 +235,7 @@ def tile_walk(lo, hi, context):
             for i in range(padded):
                 m[i], miss[i], value[i], rest[i], own[i], weighed[i] = -INFINITY, ZERO, ZERO, ZERO, ZERO, ZERO
             for j in range(n):
-                arrive(xt[j * pitch : j * pitch + padded], base, m, parameter)
+                link_class(xt[j * pitch : j * pitch + padded], base, m, parameter)
             for j in range(n):
                 exponentials_of_class(xt[j * pitch : j * pitch + padded], et[j * pitch : j * pitch + padded], m, miss, own)
             levels_of_tile(miss, own, level, inverse)

@@ -10,8 +10,8 @@ from losskit.engines.cpu.core import loops as core_loops
 from losskit.engines.cpu.core.compiler import (
     LOOP,
     NUMPY_REAL,
+    REASSOCIATE,
     STORED,
-    SUMS,
     bound,
     compiled,
     constants,
@@ -48,7 +48,7 @@ def elementwise(
     written = {k: f"((REAL(0) if absent else slopes[{i}]) * {'f' if k in row else 'w'})" for i, k in enumerate(wanted)}
     assign = [f"gs[{i}][i] = {written[k] if k in row else f'write_{k}{written[k]}'}" for i, k in enumerate(wanted)]
     places = {k: i for i, k in enumerate(wanted)}
-    names["block_sum"] = instance(core_loops.block_sum, names, SUMS)
+    names["block_sum"] = instance(core_loops.block_sum, names, REASSOCIATE)
     names["keep_sum"] = instance(loops.keep_sum, names)
     for name, arguments, lines, result in (
         ("operands", "c, base, b, m", [], [f"view({at}, m, READ_{k})" for k, at in enumerate(where)]),

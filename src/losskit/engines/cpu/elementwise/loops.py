@@ -12,7 +12,7 @@ CONTEXT = Context(f"value parts out n chunks summed table rows width scale:d par
 
 
 def loop(lo, hi, context):
-    """Chunks lo .. hi. Scratch holds a row per operand, the product of the factors, one factor more, values, what is computed ahead, gradients to be summed."""
+    """Chunks lo .. hi. Scratch holds one row per operand, the product of the factors, one factor more, values, what is computed ahead, gradients to be summed."""
     c = view(context, PLACES, int64)
     n = c[N]
     parts = view(c[PARTS], hi, float64)

@@ -1,6 +1,6 @@
 """The overlap pattern on the CPU: one pass for the sums of each sample and class, one for the gradient.
 
-Floor: the bytes of the input twice, of the gradient and twice the target once, and two exponentials a number. Partial sums are of fixed stretches of items,
+Floor: the bytes of the input twice, of the gradient and twice the target once, and two exponentials per number. Partial sums are of fixed stretches of items,
 added in a fixed order in float64: the same bits for any number of threads.
 """
 

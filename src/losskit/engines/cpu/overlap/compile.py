@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from losskit.engines.cpu.core import loops
-from losskit.engines.cpu.core.compiler import LOOP, SUMS, compiled, constants, instance, reader, stack_memory, writer
+from losskit.engines.cpu.core.compiler import LOOP, REASSOCIATE, compiled, constants, instance, reader, stack_memory, writer
 from losskit.engines.cpu.core.math import NAMES
 from losskit.engines.cpu.core.store import Code
 from losskit.engines.cpu.overlap import loops as overlap_loops
@@ -42,7 +42,9 @@ def softmax(gradients: bool, planes: bool, number: bool, formula: Callable[..., 
     names |= dict(
         items_of=instance(walk.factors_of if number else row_loops.labels_of, names), hit=instance(walk.hit_number if number else walk.hit_label, names)
     )
-    names |= dict(pulled=instance(walk.pulled_by_number if number else walk.pulled_by_label, names), PLANES=planes, arrive=instance(walk.arrive, names))
+    names |= dict(
+        pulled=instance(walk.pulled_by_number if number else walk.pulled_by_label, names), PLANES=planes, load_scores=instance(walk.load_scores, names)
+    )
     load, store, ask = (
         (tile_loops.load_planes, tile_loops.store_planes, tile_loops.ask_planes)
         if planes
@@ -51,7 +53,7 @@ def softmax(gradients: bool, planes: bool, number: bool, formula: Callable[..., 
     names |= zip(("load_tile", "store_tile", "ask_ahead"), (instance(part, names) for part in (load, store, ask)), strict=True)
     for part in (walk.softmax_items, walk.level_items, walk.chances, walk.leave, walk.exponentials_of_class, walk.look_ahead):
         names[part.__name__] = instance(part, names)
-    names["sums_of_class"] = instance(walk.sums_of_class, names, SUMS)
+    names["sums_of_class"] = instance(walk.sums_of_class, names, REASSOCIATE)
     names["give_tile"] = instance(walk.give_planes if planes else walk.give_rows, names)
     names["give_target"] = instance(walk.leave_target if number else walk.no_leave_target, names)
     names["stack"] = stack_memory((walk.TILE + walk.SIDES * walk.MAX_WIDTH + 2 * row_loops.FLAT) * names["REAL_ITEM"])
@@ -66,7 +68,7 @@ def points(
     names = shared(number, formula, params, squared, *dtypes) | dict(FACTORED=factored)
     names["chance"] = instance(walk.chance_of_logit if logits else walk.chance_given, names)
     names["target_at"] = instance(walk.number_at if number else walk.label_at, names)
-    names["stretch_sums"] = instance(walk.sums_of_stretch, names, SUMS)
+    names["stretch_sums"] = instance(walk.sums_of_stretch, names, REASSOCIATE)
     names["stretch_gradients"] = instance(walk.gradients_of_stretch, names)
     names["target_gradients"] = instance(walk.target_gradients_of_stretch if number else walk.no_target_gradients, names)
     names["stack"] = stack_memory(overlap_loops.MAX_WIDTH * names["REAL_ITEM"])

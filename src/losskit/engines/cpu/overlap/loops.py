@@ -13,7 +13,7 @@ from losskit.engines.cpu.core.context import Context
 MAX_WIDTH = 1 << 9  # items in a tile, or in a stretch of a class
 SIDES = 12  # numbers kept an item besides
 TILE = 1 << 15  # numbers in a tile at most: classes x (items + LANES)
-KINDS = 7  # sums a class
+KINDS = 7  # sums per class
 MAX_PARAMS = 4
 CONTEXT = Context(
     "x labels gx gt factor parts by classes outer inner x_outer x_class x_item span spans width ignore factor_step factor_outer factor_class past "
@@ -31,12 +31,12 @@ def hit_label(ts, ys, i, j):
 
 
 def hit_number(ts, ys, i, j):
-    """A number a class."""
+    """One number per class."""
     return unit(read_t(ts[i]))
 
 
 def pulled_by_label(ts, ys, i, j, by_shared, by_found):
-    """q, but for the squares: one of two numbers a class."""
+    """q, but for the squares: one of two numbers per class."""
     return by_shared + by_found if ys[i] == j else by_found
 
 
@@ -58,7 +58,7 @@ def softmax_items(c, base, side, outer, first, k, padded, pitch):
         m[i] = -INFINITY
     if PLANES and kept == padded:
         for j in range(n):
-            arrive(view(origin + j * c[X_CLASS] * ITEM, padded, STORED), view(base + j * pitch * REAL_ITEM, padded, REAL), m)
+            load_scores(view(origin + j * c[X_CLASS] * ITEM, padded, STORED), view(base + j * pitch * REAL_ITEM, padded, REAL), m)
     else:
         load_tile(origin, base, side + SIDES * ROW, n, k, pitch, c[X_CLASS], p)
         for j in range(n):
@@ -69,7 +69,7 @@ def softmax_items(c, base, side, outer, first, k, padded, pitch):
                 m[i] = v if v > m[i] else m[i]
 
 
-def arrive(x, s, m):
+def load_scores(x, s, m):
     """Scores of a class to scratch; the largest so far."""
     for i in range(x.size):
         v = score(read(x[i]), ZERO)

@@ -16,7 +16,7 @@ from losskit.engines.cpu.core import store
 from losskit.engines.cpu.core.memory import empty_like
 from losskit.engines.cpu.core.threads import BODY, parallel_for
 from losskit.engines.cpu.core.total import SCALARS
-from losskit.engines.cpu.pairs.loops import CONTEXT, FINISH, SPAN, STRETCH
+from losskit.engines.cpu.pairs.loops import ADD_TILES, CONTEXT, SPAN, STRETCH
 from losskit.engines.language import fingerprint
 
 
@@ -33,15 +33,15 @@ def kernel(loop: str, formula: Callable[..., Any], *variant: Any) -> Any:
 
 
 @cache
-def finish_kernel(form: str, dtype: torch.dtype) -> Any:
+def add_tiles_kernel(form: str, dtype: torch.dtype) -> Any:
     """The loop that adds the tiles' gradients of one side."""
 
     def build() -> store.Code:
         from losskit.engines.cpu.pairs import compile
 
-        return compile.finish(form, dtype)
+        return compile.add_tiles(form, dtype)
 
-    label = f"pairs_finish_{form}_{str(dtype)[6:]}"
+    label = f"pairs_add_tiles_{form}_{str(dtype)[6:]}"
     return BODY(store.function(label, label.encode(), build))
 
 
@@ -58,7 +58,7 @@ def run(call: Boxes, operands: tuple[Tensor, ...], *, each: bool = True, incomin
     a, b = (boxes.contiguous() for boxes in operands)
     grad_input, grad_target = wants or (False, False)
     n, m, samples, real = a.shape[-2], b.shape[-2], prod(a.shape[:-2]), real_dtype(a.dtype)
-    rows = 1 << 6 if incoming is None or n < 1 << 13 else 1 << 8  # the gradients by b take four numbers a column and tile
+    rows = 1 << 6 if incoming is None or n < 1 << 13 else 1 << 8  # the gradients by b take four numbers per column and tile
     chunks, stretches = -(-n // rows), -(-m // STRETCH)
     tiles = samples * chunks * stretches
     if incoming is None:
@@ -87,8 +87,8 @@ def finished(form: str, partial: Tensor, parts: int, boxes: Tensor) -> Tensor:
     total = boxes.numel() // 4
     if not partial.numel():
         return gradient.zero_()
-    context = FINISH.pack(partial=partial.data_ptr(), parts=parts, count=boxes.shape[-2], total=total, gradient=gradient.data_ptr())
-    run_tasks(-(-total // SPAN), finish_kernel(form, boxes.dtype), context)
+    context = ADD_TILES.pack(partial=partial.data_ptr(), parts=parts, count=boxes.shape[-2], total=total, gradient=gradient.data_ptr())
+    run_tasks(-(-total // SPAN), add_tiles_kernel(form, boxes.dtype), context)
     return gradient
 
 

@@ -9,7 +9,21 @@ import torch
 from losskit.engines.call import real_dtype
 from losskit.engines.cpu.boxes.compile import FORMS
 from losskit.engines.cpu.core import loops
-from losskit.engines.cpu.core.compiler import LOOP, NUMPY_REAL, STORED, SUMS, bound, compiled, constants, instance, reader, real_of, stack_memory, view, writer
+from losskit.engines.cpu.core.compiler import (
+    LOOP,
+    NUMPY_REAL,
+    REASSOCIATE,
+    STORED,
+    bound,
+    compiled,
+    constants,
+    instance,
+    reader,
+    real_of,
+    stack_memory,
+    view,
+    writer,
+)
 from losskit.engines.cpu.core.order import key_64, key_of, of_key, of_key_64
 from losskit.engines.cpu.core.store import Code
 from losskit.engines.cpu.pairs import loops as pair_loops
@@ -37,10 +51,10 @@ def pairs(loop: str, formula: Callable[..., Any], form: str, grad_a: bool, grad_
     names = shared(form, a, b) if loop == "best" else shared(form, b, a)
     names |= dict(OUT_A=grad_a, OUT_B=grad_b)
     names["formula"] = bound(formula, names["REAL"])
-    names["block_sum"] = instance(loops.block_sum, names, SUMS)
+    names["block_sum"] = instance(loops.block_sum, names, REASSOCIATE)
     return compiled(getattr(pair_loops, loop), names, LOOP)
 
 
-def finish(form: str, dtype: torch.dtype) -> Code:
-    """`pair_loops.finish` for the gradients of one side."""
-    return compiled(pair_loops.finish, shared(form, dtype, dtype) | pair_loops.FINISH.places, LOOP)
+def add_tiles(form: str, dtype: torch.dtype) -> Code:
+    """`pair_loops.add_tiles` for the gradients of one side."""
+    return compiled(pair_loops.add_tiles, shared(form, dtype, dtype) | pair_loops.ADD_TILES.places, LOOP)

@@ -1,6 +1,6 @@
 """The ranked pattern on the CPU: errors, sorting, and the gradient, in float32.
 
-Floor: the input twice and the gradient three times, two exponentials a number, and sorting what can matter. A segment is sorted by one thread, in room that it
+Floor: the input twice and the gradient three times, two exponentials per number, and sorting what can matter. A segment is sorted by one thread, in room that it
 keeps for the next: the same bits for any number of threads.
 """
 

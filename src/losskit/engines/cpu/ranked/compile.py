@@ -34,7 +34,7 @@ def softmax(gradient: bool, *dtypes: torch.dtype) -> Code:
     """`ranked_loops.softmax_errors`, or `softmax_gradient`."""
     walk, names = ranked_loops, shared(*dtypes)
     parts: list[Callable[..., Any]] = [row_loops.labels_of, tile_loops.load_planes, tile_loops.ask_planes]
-    parts += [walk.softmax_items, walk.exponentials_of_class, walk.arrive, walk.chances, walk.leave]
+    parts += [walk.softmax_items, walk.exponentials_of_class, walk.exponentials_and_slopes, walk.chances, walk.leave]
     for part in parts:
         names[part.__name__] = instance(part, names)
     names["stack"] = stack_memory((walk.TILE + walk.SIDES * walk.MAX_WIDTH) * names["REAL_ITEM"])

@@ -279,7 +279,9 @@ def softmax_gradient(lo, hi, context):
             origin = outer * c[X_OUTER] + first
             for j in range(n):
                 ask_planes(c[X] + origin * ITEM, j, k, c[X_CLASS])
-                arrive(view(base + j * pitch * REAL_ITEM, k, REAL), view(c[SLOPES] + (origin + j * c[X_CLASS]) * REAL_ITEM, k, REAL), m, z, reference, by[j])
+                exponentials_and_slopes(
+                    view(base + j * pitch * REAL_ITEM, k, REAL), view(c[SLOPES] + (origin + j * c[X_CLASS]) * REAL_ITEM, k, REAL), m, z, reference, by[j]
+                )
             for i in range(k):
                 z[i] = (ONE if f[i] != ZERO else ZERO) / z[i]
             for j in range(n):
@@ -294,7 +296,7 @@ def softmax_gradient(lo, hi, context):
                     g[i] = write(s[i])
 
 
-def arrive(s, slopes, m, z, reference, by):
+def exponentials_and_slopes(s, slopes, m, z, reference, by):
     """Scores of a class to exponentials, added up; the slope of the class with the largest score."""
     for i in range(s.size):
         e = exp_neg(m[i] - s[i])

@@ -1,6 +1,6 @@
 """The rows pattern on the CPU: one pass reads scores and labels, and writes the gradient.
 
-Floor: the bytes of input and gradient, each once, and one exponential a score. Short rows and images go in tiles of items side by side, so that few classes
+Floor: the bytes of input and gradient, each once, and one exponential per score. Short rows and images go in tiles of items side by side, so that few classes
 fill a vector as well as many do (`tile_loops.py`); rows of up to 512 classes go sixteen at a time, longer ones alone (`row_loops.py`). Every sum has a fixed order: the same bits for any number of threads.
 """
 
@@ -21,7 +21,7 @@ from losskit.engines.cpu.core.total import SCALARS, add_up
 from losskit.engines.cpu.rows.loops import BUNDLE, CONTEXT, FEW, LANES, LINE, MAX_CLASSES, MAX_WIDTH, ROW_BLOCK, ROW_WIDTH, TILE
 from losskit.engines.language import fingerprint
 
-TASK = 1 << 16  # scores a task
+TASK = 1 << 16  # scores per task
 PAST_CACHES = 1 << 24  # bytes of a gradient that is written past the caches, which could not keep it: nothing is read only to be overwritten
 ONES = {dtype: torch.ones(1, dtype=dtype, device="cpu") for dtype in (torch.float32, torch.float64)}
 

@@ -11,8 +11,8 @@ from losskit.engines.cpu.core import loops
 from losskit.engines.cpu.core.compiler import (
     LOOP,
     NUMPY_REAL,
+    REASSOCIATE,
     STORED,
-    SUMS,
     bound,
     compiled,
     constants,
@@ -75,8 +75,8 @@ def row_names(
         row_loops.labels_of,
     ):
         names[part.__name__] = instance(part, names)
-    names["give"] = instance(row_loops.give, names, SUMS)
-    names["exponentials"] = instance(row_loops.exponentials, names, SUMS)
+    names["give"] = instance(row_loops.give, names, REASSOCIATE)
+    names["exponentials"] = instance(row_loops.exponentials, names, REASSOCIATE)
     return names
 
 

@@ -7,7 +7,7 @@ A row is the class scores of one item. With m its largest score, E_j = exp(x_j -
 No term is a difference of large numbers: a confident item keeps its small loss and its small gradient. Summing without the label's class costs nothing:
 its score is taken out of the scratch array (minus infinity is put there) before the exponentials.
 
-What is not wanted or not given is a null address, looked at once a row or a tile: one instance serves all outputs.
+What is not wanted or not given is a null address, looked at once per row or tile: one instance serves all outputs.
 """
 
 from losskit.engines.cpu.core.context import Context
@@ -169,7 +169,7 @@ def keep(s, to):
 
 
 def long_rows(lo, hi, context):
-    """Rows with their classes next to each other in memory, one at a time; SPAN rows a task.
+    """Rows with their classes next to each other in memory, one at a time; SPAN rows per task.
 
     A row longer than a block has its exponentials taken twice, unless they may be KEPT where its gradient will be, each block's against the largest score so far.
     """
@@ -348,7 +348,7 @@ def labels_of(c, item, ys, f, k):
 
 
 def census(lo, hi, context):
-    """The weights of the items that count, summed, and how many labels of theirs are no class; SPAN items a task."""
+    """The weights of the items that count, summed, and how many labels of theirs are no class; SPAN items per task."""
     c = view(context, PLACES, int64)
     n, items, ignore = c[CLASSES], c[ITEMS], c[IGNORE]
     labels, factors, weights = view(c[LABELS], items, LABEL), view(c[FACTOR], items, FACTOR_TYPE), view(c[WEIGHT], n, REAL)

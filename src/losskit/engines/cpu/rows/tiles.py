@@ -2,7 +2,7 @@
 
 
 def tiles(lo, hi, context):
-    """Items side by side, WIDTH at once: few classes, or classes far apart in memory (images); SPAN items a task, none across two samples."""
+    """Items side by side, WIDTH at once: few classes, or classes far apart in memory (images); SPAN items per task, none across two samples."""
     c = view(context, PLACES, int64)
     n, inner, width = c[CLASSES], c[INNER], c[WIDTH]
     weights, shares = view(c[WEIGHT], n, REAL), view(c[SHARES], n, REAL)
