@@ -81,9 +81,7 @@ def lovasz_loss(
             class, (N, C), or (C,) over the batch.
         weight: one number per class, (C,); the mean over classes divides by the weights of what counts. No gradient.
         ignore_index: the label (multi-label and binary: the number) of items that are absent.
-        dim: the class axis.
-        mask: bool, True = counts; broadcasts to the target's shape ("multilabel": or without the class axis).
-        normalizer: a number or 0-d tensor that replaces the denominator of the last mean.
+        dim, mask, normalizer: as in `dice_loss`.
 
     Returns:
         A scalar, or with average="none" (N, C), or (C,) over the batch; at least 0, with probabilities at most 1. What does not count reads 0 there.
