@@ -1,0 +1,1 @@
+"""Losses of pictures, whose pixels count together."""
