@@ -17,7 +17,11 @@ SOURCE = Path(losskit.__file__).parent
 SECTIONS = ("Formula", "Args", "Returns", "Raises", "When to use", "Edge cases", "Reference", "Example")
 OVERLAP = ("power", "from_logits", "over", "average", "background", "empty", "weight", "ignore_index", "dim", "process_group")  # every loss of overlap has
 WITHOUT = {"mcc_loss": {"power"}, "generalized_dice_loss": {"average"}}  # with a correlation squares make no sense; classes joined have no average
-SCALES = {"mpdiou_loss": ("image_size",), "nwd_loss": ("constant",)}  # in the units of the boxes, which nobody but the user knows
+SCALES = {
+    "mpdiou_loss": ("image_size",),
+    "nwd_loss": ("constant",),
+    "ssim_loss": ("data_range",),
+}  # in the units of the boxes, or of the pictures, which nobody but the user knows
 SUMMED = ("overlap", "ranked")  # patterns whose losses are averages over classes, not of items
 SHARED = {"plane.py", "space.py", "wiou_v3.py"}  # what losses of boxes have in common, and a module with state, which is no function
 every_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)

@@ -38,6 +38,7 @@ LINES = {
 SHAPES = {  # of a pattern's items, and what an item is
     "elementwise": ("the input's shape", "element", "elements"),
     "rows": ("the input's shape without the class axis", "row of classes", "rows"),
+    "windows": ("the shape (N, C)", "picture", "pictures"),
     "boxes": ("the shape (...), one value per pair of boxes", "pair of boxes", "pairs"),
 }
 OTHER_SHAPE = ('the shape that reduction="none" returns', "item", "items")

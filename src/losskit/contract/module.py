@@ -14,6 +14,7 @@ from losskit.contract.registry import TENSOR_ARGUMENTS, Loss, refuse_script
 from losskit.engines.dispatch import use_engine
 
 SUMMED = ("overlap", "ranked")  # patterns whose items are summed up before there is a loss
+WIDE = 1 << 16  # as wide as no window
 SHOWN = 8  # weights of which `repr` shows every one; of more, the first three
 
 
@@ -111,6 +112,9 @@ class LossModule(nn.Module):
         except RuntimeError:
             told = " and ".join(f"{name} has shape {checks.shown(shape)}" for name, shape in shapes.items())
             raise ValueError(f"{told}: both must broadcast to the shape of one input") from None
+        if self.loss.pattern == "windows":
+            empty = torch.empty((0, 1, WIDE, WIDE), dtype=torch.float32, device="meta")
+            return empty, empty
         if self.loss.pattern == "boxes":
             empty = torch.empty((0, 4), dtype=torch.float32, device="meta")
             return empty, empty

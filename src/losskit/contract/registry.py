@@ -12,7 +12,7 @@ from torch import Tensor
 from losskit.contract import arguments as shared
 
 Task = Literal["regression", "binary classification", "classification", "segmentation", "detection"]
-Pattern = Literal["elementwise", "rows", "overlap", "ranked", "boxes", "operations"]  # operations: none of its own, but those of others
+Pattern = Literal["elementwise", "rows", "overlap", "ranked", "boxes", "windows", "operations"]  # operations: none of its own, but those of others
 LossFunction = TypeVar("LossFunction", bound=Callable[..., Any])
 
 HANDLING = (

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from losskit.contract import checks, tensors
 from losskit.engines import dispatch
+from losskit.engines.call import real_dtype
 from losskit.engines.torch import windows
 from losskit.engines.torch.windows import Windows
 
@@ -41,7 +42,7 @@ def taps_of(window: Window, window_size: int, sigma: float) -> tuple[float, ...]
     sigma = checks.number("sigma", sigma, above=0.0)
     if window == "uniform":
         if sigma != SIGMA:
-            raise ValueError(f'sigma is the width of window="gaussian", and window is "uniform", whose weights are equal: leave sigma out')
+            raise ValueError('sigma is the width of window="gaussian", and window is "uniform", whose weights are equal: leave sigma out')
         return (1.0 / window_size,) * window_size
     weights = [math.exp(-0.5 * ((k - 0.5 * (window_size - 1)) / sigma) ** 2) for k in range(window_size)]
     total = math.fsum(weights)
@@ -88,7 +89,7 @@ def of_pictures(
     call, axes = Windows(formula, tuple(params), taps, scale), given.axes
     if not multi_scale:
         return windows.each_picture(call, given.input, given.target, given.mask, axes)
-    x, t = (y.to(windows.real_dtype(given.input.dtype)) for y in given[:2])
+    x, t = [y.to(real_dtype(given.input.dtype)) for y in given[:2]]
     mask, found = given.mask, []
     for place in range(len(SCALES)):
         if place:

@@ -10,6 +10,7 @@ smallest number is taken off first: the squares then lose no digits to it.
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -54,36 +55,45 @@ def spread(x: Tensor, taps: tuple[float, ...], axes: int) -> Tensor:
     return means(torch.nn.functional.pad(x, (rest, rest) * axes), taps[::-1], axes)
 
 
+@dataclass(frozen=True)
+class Row:
+    """How means are taken: not a tuple, of which a transform would look at every number."""
+
+    taps: tuple[float, ...]
+    axes: int
+    back: bool  # whether it is the transpose
+
+
 class Means(torch.autograd.Function):
     """`means`, or its transpose: each is the other's derivative."""
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x: Tensor, taps: tuple[float, ...], axes: int, back: bool) -> Tensor:
-        return (spread if back else means)(x, taps, axes)
+    def forward(x: Tensor, row: Row) -> Tensor:
+        return (spread if row.back else means)(x, row.taps, row.axes)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.taps, ctx.axes, ctx.back = inputs[1:]
+        ctx.row = inputs[1]
 
     @staticmethod
-    def backward(ctx: Any, incoming: Tensor) -> tuple[Tensor | None, ...]:
-        return Means.apply(incoming, ctx.taps, ctx.axes, not ctx.back), None, None, None  # type: ignore[no-untyped-call]
+    def backward(ctx: Any, incoming: Tensor) -> tuple[Tensor, None]:
+        return Means.apply(incoming, replace(ctx.row, back=not ctx.row.back)), None  # type: ignore[no-untyped-call]
 
     @staticmethod
-    def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
-        return Means.apply(tangent, ctx.taps, ctx.axes, ctx.back)  # type: ignore[no-untyped-call, no-any-return]
+    def jvp(ctx: Any, tangent: Tensor, _: None) -> Tensor:
+        return Means.apply(tangent, ctx.row)  # type: ignore[no-untyped-call, no-any-return]
 
 
 def followed(x: Tensor, taps: tuple[float, ...], axes: int) -> Tensor:
     """`means` for autograd to follow, and for every transform. The compiler refuses a Function with forward mode, and joins the sums by itself."""
-    return means(x, taps, axes) if torch.compiler.is_compiling() else Means.apply(x, taps, axes, False)  # type: ignore[no-untyped-call, no-any-return]
+    return means(x, taps, axes) if torch.compiler.is_compiling() else Means.apply(x, Row(taps, axes, False))  # type: ignore[no-untyped-call]
 
 
 def followed_back(x: Tensor, taps: tuple[float, ...], axes: int) -> Tensor:
     """`spread`, likewise."""
-    return spread(x, taps, axes) if torch.compiler.is_compiling() else Means.apply(x, taps, axes, True)  # type: ignore[no-untyped-call, no-any-return]
+    return Means.apply(x, Row(taps, axes, True))  # type: ignore[no-untyped-call, no-any-return]
 
 
 def whole(mask: Tensor, width: int, axes: int) -> Tensor:
@@ -112,13 +122,14 @@ class Kept(NamedTuple):
 
     def of(self, begin: int, end: int) -> "Kept":
         """Of some samples."""
-        return Kept(*(x[begin:end] if isinstance(x, Tensor) and x.shape[0] > 1 else x for x in self))
+        positions, windows, share = (x[begin:end] if isinstance(x, Tensor) and x.shape[0] > 1 else x for x in self)
+        return Kept(positions, windows, share)  # type: ignore[arg-type]
 
 
 def kept(mask: Tensor | None, x: Tensor, width: int, axes: int) -> Kept:
     """Of a mask of x's number of axes and size of pictures."""
     if mask is None:
-        return Kept(None, None, 1.0 / math.prod(n - width + 1 for n in x.shape[-axes:]))
+        return Kept(None, None, 1.0 / math.prod([n - width + 1 for n in x.shape[-axes:]]))
     windows = whole(mask, width, axes)
     count = windows.sum(tuple(range(-axes, 0)), keepdim=True).to(real_dtype(x.dtype))
     return Kept(mask, windows, 1.0 / count.clamp(min=1.0))
@@ -215,8 +226,8 @@ class Pictures(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, incoming: Tensor) -> tuple[Tensor | None, ...]:
         given, ctx.gradients = ctx.gradients, None
-        x, t, *masks = ctx.saved_tensors
-        left, wants = Kept(*masks, ctx.share), ctx.needs_input_grad[3:]
+        x, t, positions, windows = ctx.saved_tensors
+        left, wants = Kept(positions, windows, ctx.share), ctx.needs_input_grad[3:]
         if must_be_watched(incoming):
             _, *given = derived(ctx.call, x, t, left, ctx.axes, wants, followed, followed_back)
         elif given is None:

@@ -156,6 +156,4 @@ def ssim_loss(
     reduce.check(reduction, normalizer)
     given = seen(input, target, mask, sample_weight, window_size, multi_scale)
     each, present = of_pictures(formula, contrast, (2.0 * k1 * k1, 2.0 * k2 * k2), taps, 1.0 / data_range, given, multi_scale)
-    return reduce.items(
-        each, input, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction, absent=present, to="unreduced loss"
-    )
+    return reduce.items(each, input, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction, absent=present, to="unreduced loss")
