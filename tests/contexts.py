@@ -28,13 +28,16 @@ class Context(NamedTuple):
     def axis(self) -> int | None:
         """The class axis of what it takes; None if every number stands alone."""
         task = self.settings.get("task")
-        if self.loss.pattern == "boxes" or (self.loss.pattern in ("elementwise", "operations") and task != "multiclass"):
+        if self.loss.pattern == "boxes" or (self.loss.pattern in ("elementwise", "windows", "operations") and task != "multiclass"):
             return None
         return None if task == "binary" else 1
 
     def tensors(self, dtype: torch.dtype = torch.float32, seed: int = 0, bare: bool = False) -> tuple[Tensor, ...]:
         """Input and target, or the input alone. `bare`: the first sample has nothing but the first class, or nothing at all."""
         draw = torch.Generator().manual_seed(seed)
+        if self.loss.pattern == "windows":  # large enough for every option
+            x, t = torch.rand((2, 2, 1, 176, 176), generator=draw, dtype=torch.float64).to(dtype)
+            return x, t
         if self.loss.pattern == "boxes":
             corner, size = (torch.rand((2, 5, 2), generator=draw, dtype=torch.float64) + 0.5 for _ in range(2))
             return tuple(torch.cat((c, c + s), -1).to(dtype) for c, s in zip(corner, size, strict=True))

@@ -59,6 +59,10 @@ def batches(loss, settings):
         flat[:, 2] = flat[:, 0]
         yield from ((a, b), (a, flat), (flat, b), (b, b), (a + 1e3, b))
         return
+    if loss.pattern == "windows":
+        x, t = inputs.batch(loss, settings)
+        yield from ((x, t), (x, x), (x, -x), (x * 100, t), (x.round(), t.round()), (x * 0, t * 0 + 1), (x + 1e3, x))
+        return
     wide = loss.pattern in ("overlap", "ranked", "operations") or is_rows(loss, settings)
     if not wide:
         yield inputs.batch(loss, settings, (40, 7))
@@ -132,6 +136,7 @@ SHAPES = {  # what "none" gives: of the input, the target and the settings
     "the input's shape (multi-class: without the class axis)": lambda x, t, s: x[:, 0].shape if s.get("task") == "multiclass" else x.shape,
     "the target's shape": lambda x, t, s: t.shape,
     "the shape (...)": lambda x, t, s: x.shape[:-1],
+    "shape (N, C): a value per sample and channel": lambda x, t, s: x.shape[:2],
     "(N, C), or (C,) over the batch": lambda x, t, s: (() if s.get("over") == "batch" else (4,)) + (1 if s["task"] == "binary" else x.shape[1],),
 }
 

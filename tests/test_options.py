@@ -22,6 +22,7 @@ VALUES: dict[str, list[Any]] = {  # of options whose type does not say what else
     "log_zero": [-2.0],
     "ignore_index": [1],
     "missing": [1.0],
+    "window_size": [5],
     "spacing": [(2.0,)],
     "process_group": ["world"],
 }

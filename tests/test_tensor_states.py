@@ -89,6 +89,8 @@ def tensors_of(loss):
     if loss.pattern == "boxes":
         x, items = torch.tensor([[0.0, 0.0, 1.0, 1.0]]).expand(4, 4) + torch.rand(4, 4) / 4, (4,)
         t = x + 0.1
+    elif loss.pattern == "windows":
+        x, t = torch.rand(4, 3, 11, 12), torch.rand(4, 3, 11, 12)
     elif loss.pattern != "elementwise":
         items = (4, 3) if settings.get("task") == "binary" else (4,)
         t = {"label": torch.tensor([0, 2, 1, 0]), "position": 2 * torch.rand(4)}.get(loss.target, t.softmax(1))
@@ -99,6 +101,8 @@ def tensors_of(loss):
     if loss.target == "real" and settings.get("task") == "multiclass" and loss.pattern == "operations":
         t = torch.randn(4, 3)
     given = {"input": x, "mask": torch.tensor([True, True, False, True]).reshape(-1, *(1,) * (len(items) - 1)).expand(items).clone()}
+    if loss.pattern == "windows":  # per picture
+        given["mask"] = given["mask"][..., None, None]
     if loss.target != "none":
         given["target"] = t
     parameters = inspect.signature(loss.function).parameters

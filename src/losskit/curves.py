@@ -13,6 +13,7 @@ from losskit.contract.registry import Loss
 MASK = (0, 0, 1, 1, 1, 0, 0, 0, 0, 0)  # a picture of ten pixels, for the losses of masks
 DISTANCES = (2.0, 1.0, -1.0, -2.0, -1.0, 1.0, 2.0, 3.0, 4.0, 5.0)  # of its boundary
 QUALITY, POSITION = 0.7, 0.25  # the targets that a detector's scores and bins are drawn against
+PICTURE = 32  # rows and columns, for losses of windows
 DISTINCT = 0.03  # two curves closer than this share of the height of the picture look the same in it
 
 
@@ -68,6 +69,8 @@ def domain(loss: Loss, settings: Mapping[str, Any]) -> Axis:
         return Axis("probability", 0.005, 0.995) if probability else Axis("logit", -6.0, 6.0)
     if loss.pattern == "boxes":
         return Axis("box's offset", -3.0, 3.0)
+    if loss.pattern == "windows":
+        return Axis("columns' error", -1.0, 1.0)
     if loss.pattern != "rows":
         return Axis("mask's probability", 0.005, 0.995, MASK.count(0)) if probability else Axis("mask's logit", -6.0, 6.0, MASK.count(0))
     listed = (s["weight"] for s in (settings, *loss.arguments) if s.get("weight") is not None)
@@ -91,7 +94,7 @@ def sample(loss: Loss, settings: Mapping[str, Any] | None = None, *, points: int
     low, high = span or (axis.low, axis.high)
     x = torch.linspace(low, high, points, dtype=torch.float64, device="cpu").round(decimals=9).requires_grad_()  # 0 is 0, where kinks are
     with losskit.use_engine("torch"):
-        if loss.pattern in ("elementwise", "rows", "boxes"):
+        if loss.pattern in ("elementwise", "rows", "boxes", "windows"):
             value = module(loss, settings | {"reduction": "none"})(*arguments(loss, settings, x))
         else:
             made = module(loss, {k: v for k, v in settings.items() if k not in ("weight", "background")} | {"task": "binary"})
@@ -105,6 +108,10 @@ def arguments(loss: Loss, settings: Mapping[str, Any], x: torch.Tensor) -> tuple
     if loss.pattern == "elementwise":
         target = 0.0 if loss.target == "real" else QUALITY if loss.task == "detection" else 1.0
         return x, torch.full_like(x, target, requires_grad=False)
+    if loss.pattern == "windows":
+        picture = torch.linspace(0.0, 1.0, PICTURE * PICTURE, dtype=x.dtype, device=x.device).reshape(1, 1, PICTURE, PICTURE).expand(len(x), 1, -1, -1)
+        every_other = torch.arange(PICTURE, dtype=torch.int64, device=x.device) % 2
+        return picture + every_other * x[:, None, None, None], picture
     if loss.pattern == "boxes":
         zero, one = torch.zeros_like(x), torch.ones_like(x)
         return torch.stack((x, zero, x + 1.5, one), -1), torch.stack((zero, zero, one, one), -1).detach()
@@ -176,6 +183,7 @@ AXES = {
     "row's logit": ("logit of one class, the other {others} at 0", "一个类别的 logit(其余 {others} 类为 0)"),
     "row's right logit": ("logit of the right class, the other {others} at 0", "正确类别的 logit(其余 {others} 类为 0)"),
     "row's probability": ("probability of the right class, the other {others} equal", "正确类别的概率(其余 {others} 类相等)"),
+    "columns' error": ("error x of every other column of a picture", "图中每隔一列的误差 x"),
     "box's offset": ("left edge x of a box 1.5 wide and 1 high, target from 0 to 1", "宽 1.5、高 1 的框的左边 x(目标从 0 到 1)"),
     "mask's logit": ("logit x on 3 pixels of a target, -x on {others} others", "目标 3 个像素的 logit 为 x，其余 {others} 个为 -x"),
     "mask's probability": ("probability p on 3 pixels of a target, 1 - p on {others} others", "目标 3 个像素的概率为 p，其余 {others} 个为 1 - p"),

@@ -133,7 +133,7 @@ def ssim_loss(
         multi_scale: a scale on which pictures are not alike at all, or the opposite, makes the loss 1, without a gradient. Halving leaves out the last row of an odd
         number.
 
-    Differs from scikit-image:
+    Differs from skimage:
         `structural_similarity` is one minus this with gaussian_weights=True, use_sample_covariance=False; its default is a uniform window of 7 and the variances of
         samples.
 

@@ -1,0 +1,220 @@
+"""SSIM: against its definition, against scikit-image, and what masks, sizes and half precision do to pictures."""
+
+import mpmath
+import pytest
+import torch
+from claims import claim
+from skimage.metrics import structural_similarity
+
+import losskit
+from losskit import LOSSES
+
+LOSS = LOSSES["ssim_loss"]
+
+
+def pictures(*shape, seed=0, dtype=torch.float32, noise=0.1):
+    draw = torch.Generator().manual_seed(seed)
+    t = torch.rand(shape, generator=draw, dtype=torch.float64)
+    return (t + noise * torch.randn(shape, generator=draw, dtype=torch.float64)).to(dtype), t.to(dtype)
+
+
+def measured(x, t, incoming=None, **settings):
+    """Value, and gradients by both."""
+    x, t = x.detach().clone().requires_grad_(), t.detach().clone().requires_grad_()
+    value = losskit.ssim_loss(x, t, **{"data_range": 1.0} | settings)
+    incoming = torch.linspace(0.5, 1.5, value.numel(), dtype=value.dtype).reshape(value.shape)
+    return value.detach(), *torch.autograd.grad(value, (x, t), incoming)
+
+
+def exact(x, t, **settings):
+    """The textbook's loss of one picture, at 50 digits."""
+    rows = [[[mpmath.mpf(v) for v in row] for row in picture.double().tolist()] for picture in (x, t)]
+    with mpmath.workdps(50):
+        return float(LOSS.textbook(mpmath.mp, *rows, **settings))
+
+
+@pytest.mark.parametrize("settings", LOSS.arguments, ids=str)
+@pytest.mark.parametrize("level", [0.0, 0.9])
+def test_value_and_gradient_are_the_textbooks(settings, level):
+    size = (33, 32) if settings.get("multi_scale") else (7, 6)
+    x, t = pictures(1, 1, *size, noise=0.01)
+    x, t = level + (1 - level) * x, level + (1 - level) * t
+    value, slope, _ = measured(x, t, reduction="none", **settings)
+    wanted = exact(x[0, 0], t[0, 0], **settings)
+    assert abs(value.item() - wanted) <= LOSS.tolerance * wanted
+    place, step = (0, 0, size[0] // 2, size[1] // 2), 2.0**-10
+    up, down = (x.double().index_put(tuple(torch.tensor(i) for i in place), x[place].double() + s) for s in (step, -step))
+    numerical = 0.5 * (exact(up[0, 0], t[0, 0], **settings) - exact(down[0, 0], t[0, 0], **settings)) / (2 * step)
+    assert abs(slope[place].item() - numerical) <= 2e-3 * slope.abs().max().item()
+
+
+@claim("ssim_loss", "`structural_similarity` is one minus this")
+@pytest.mark.parametrize(("size", "scale"), [((24, 27), 1.0), ((12, 13, 14), 1.0), ((24, 27), 255.0)])
+def test_scikit_image(size, scale):
+    x, t = (scale * y for y in pictures(2, 2, *size))
+    found = losskit.ssim_loss(x, t, data_range=scale, reduction="none")
+    inside = (slice(5, -5),) * len(size)
+    for n in range(2):
+        for c in range(2):
+            pair = (y[n, c].double().numpy() for y in (x, t))
+            _, each = structural_similarity(*pair, data_range=scale, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, full=True)
+            assert abs(found[n, c].item() - (1 - each[inside].mean())) < 1e-6
+
+
+@claim("ssim_loss", "Equal pictures cost exactly 0")
+def test_equal_pictures():
+    _, t = pictures(2, 3, 14, 13)
+    value, slope, _ = measured(t, t, reduction="none")
+    assert not value.any() and not slope.any()
+
+
+@claim("ssim_loss", "Only whole windows count")
+@pytest.mark.parametrize(
+    ("settings", "size", "box"), [({"window_size": 4}, (12, 11), (2, 9, 1, 8)), ({"window_size": 2, "multi_scale": True}, (64, 64), (16, 64, 16, 48))]
+)
+def test_a_mask_of_a_rectangle_cuts_it_out(settings, size, box):
+    x, t = pictures(2, 3, *size, dtype=torch.float64)
+    top, bottom, left, right = box
+    mask = torch.zeros(size, dtype=torch.bool)
+    mask[top:bottom, left:right] = True
+    cut = (..., slice(top, bottom), slice(left, right))
+    spoiled = [torch.where(mask, y, bad) for y, bad in ((x, torch.nan), (t, torch.inf))]
+    value, *slopes = measured(*spoiled, mask=mask, reduction="none", **settings)
+    wanted, *others = measured(x[cut], t[cut], reduction="none", **settings)
+    torch.testing.assert_close(value, wanted, rtol=1e-12, atol=1e-14)
+    for slope, other in zip(slopes, others, strict=True):
+        torch.testing.assert_close(slope[cut], other, rtol=1e-10, atol=1e-14)
+        assert not slope[..., ~mask].any()
+
+
+@claim("ssim_loss", "A picture with no whole window left by the mask is absent")
+@pytest.mark.parametrize("way", ["mask", "sample_weight"])
+@pytest.mark.parametrize("graph", [False, True])
+def test_a_picture_left_out(way, graph):
+    x, t = pictures(2, 2, 9, 8)
+    x[1, 0] = torch.nan
+    keep = torch.tensor([[True, True], [False, True]])
+    extra = {"mask": keep[..., None, None]} if way == "mask" else {"sample_weight": keep.float()}
+    x.requires_grad_()
+    value = losskit.ssim_loss(x, t, data_range=1.0, window_size=5, **extra)
+    (slope,) = torch.autograd.grad(value, x, create_graph=graph)
+    rest = losskit.ssim_loss(x.detach()[keep][:, None], t[keep][:, None], data_range=1.0, window_size=5)
+    torch.testing.assert_close(value.detach(), rest)
+    assert not slope[1, 0].any() and slope[keep].all()
+
+
+@claim("ssim_loss", "a scale on which pictures are not alike at all")
+def test_opposite_pictures_over_scales():
+    _, t = pictures(1, 1, 32, 32)
+    value, slope, _ = measured(1 - t, t, window_size=2, multi_scale=True)
+    assert value == 1 and not slope.any()
+
+
+@claim("ssim_loss", "Halving leaves out the last row")
+def test_odd_sizes_over_scales():
+    x, t = pictures(1, 1, 33, 32, dtype=torch.float64)
+    x = x.requires_grad_()
+    (slope,) = torch.autograd.grad(losskit.ssim_loss(x, t, data_range=1.0, window_size=2, multi_scale=True), x)
+    assert slope[..., -1, :].abs().max() < slope.abs().max()
+
+
+def test_levels_are_taken_off():
+    """Bright and nearly flat: float32 as good as its inputs. Written as E[x^2] - E[x]^2 it is off by percents."""
+    x, t = pictures(1, 1, 24, 24, noise=0.3, dtype=torch.float64)
+    x, t = (0.999 + 1e-3 * y for y in (x, t))
+    x, t = x.float(), t.float()
+    value, slope, _ = measured(x, t)
+    wanted, exact_slope, _ = measured(x.double(), t.double())
+    assert abs(value.item() - wanted.item()) <= 1e-6 * wanted.item()
+    assert (slope.double() - exact_slope).abs().max() <= 1e-6 * exact_slope.abs().max()
+
+
+@pytest.mark.parametrize("extra", [{}, {"mask": torch.arange(72).reshape(9, 8) > 9}, {"multi_scale": True, "window_size": 1}], ids=str)
+def test_second_derivatives(extra):
+    x, t = pictures(1, 2, *((16, 17) if "multi_scale" in extra else (9, 8)), dtype=torch.float64)
+    settings = {"data_range": 1.0, "window_size": 4, "reduction": "none"} | extra
+
+    def loss(a, b):
+        return losskit.ssim_loss(a, b, **settings)
+
+    assert torch.autograd.gradcheck(loss, (x.requires_grad_(), t.requires_grad_()))
+    if "multi_scale" not in extra:
+        assert torch.autograd.gradgradcheck(loss, (x, t))
+    again = torch.autograd.grad(loss(x, t).sum(), (x, t), create_graph=True)
+    torch.testing.assert_close(torch.autograd.grad(loss(x, t).sum(), (x, t)), tuple(y.detach() for y in again))
+
+
+def test_transforms():
+    x, t = pictures(3, 2, 9, 8, dtype=torch.float64)
+
+    def loss(a, b):
+        return losskit.ssim_loss(a, b, data_range=1.0, window_size=4)
+
+    batched = torch.func.vmap(torch.func.grad(loss))(x[:, None], t[:, None])
+    single = torch.stack([measured(a[None], b[None], window_size=4)[1] / 0.5 for a, b in zip(x, t, strict=True)])
+    torch.testing.assert_close(batched, single)
+    _, tangent = torch.func.jvp(lambda a: loss(a, t), (x,), (t,))
+    torch.testing.assert_close(tangent, (measured(x, t, window_size=4)[1] / 0.5 * t).sum())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_rounded_once(dtype):
+    for settings in ({"window_size": 4}, {"window_size": 2, "multi_scale": True}):
+        x, t = (y.to(dtype) for y in pictures(1, 2, 33, 32))
+        value, *slopes = measured(x, t, **settings)
+        wanted, *others = measured(x.float(), t.float(), **settings)
+        assert value.dtype is torch.float32 and torch.equal(value, wanted)
+        assert all(a.dtype is dtype and torch.equal(a, b.to(dtype)) for a, b in zip(slopes, others, strict=True))
+
+
+def test_layouts_and_blocks():
+    x, t = pictures(5, 3, 300, 301)
+    value, *slopes = measured(x, t)
+    for form in (torch.channels_last, torch.contiguous_format):
+        other, *more = measured(x.contiguous(memory_format=form), t.mT.contiguous().mT)
+        torch.testing.assert_close((value, *slopes), (other, *more))
+
+
+@pytest.mark.parametrize("shape", [(0, 3, 11, 12), (2, 0, 11, 12), (1, 1, 11, 11), (0, 1, 11, 11, 11)])
+def test_small(shape):
+    x, t = torch.rand(shape), torch.rand(shape)
+    value, slope, _ = measured(x, t)
+    assert value.isfinite() and slope.shape == x.shape and bool(value) == bool(x.numel())
+
+
+def test_a_constant_window_of_one_position_knows_brightness_only():
+    x, t = pictures(1, 1, 1, 1)
+    c1 = 0.01**2
+    wanted = 1 - (2 * x * t + c1) / (x * x + t * t + c1)
+    torch.testing.assert_close(losskit.ssim_loss(x, t, data_range=1.0, window_size=1), wanted.mean())
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_threads(threads):
+    before = torch.get_num_threads()
+    x, t = pictures(1, 1, 400, 401)
+    wanted = measured(x, t)
+    torch.set_num_threads(threads)
+    try:
+        assert all(torch.equal(a, b) for a, b in zip(measured(x, t), wanted, strict=True))
+    finally:
+        torch.set_num_threads(before)
+
+
+BAD = [
+    ((2, 3), {}, r"input must have shape \(N, C, H, W\) or"),
+    ((3, 12, 12), {}, r"try input.unsqueeze\(0\)"),
+    ((1, 1, 12, 10), {}, "at least 11 along each axis: try window_size=10"),
+    ((1, 1, 100, 100), {"multi_scale": True}, "at least 176 along each axis: try window_size=6 or multi_scale=False"),
+    ((1, 1, 12, 12), {"data_range": 0.0}, "data_range must be > 0"),
+    ((1, 1, 12, 12), {"sigma": 2.0, "window": "uniform"}, "leave sigma out"),
+    ((1, 1, 12, 12), {"window_size": 0}, "window_size must be >= 1"),
+    ((1, 1, 12, 12), {"window_size": 4, "sigma": 0.001}, "try window_size=5"),
+    ((4, 3, 12, 12), {"sample_weight": torch.ones(4)}, r"try sample_weight.reshape\(-1, 1\)"),
+]
+
+
+@pytest.mark.parametrize(("shape", "settings", "message"), BAD)
+def test_bad_input(shape, settings, message):
+    with pytest.raises(ValueError, match=message):
+        losskit.ssim_loss(torch.rand(shape), torch.rand(shape), **{"data_range": 1.0} | settings)
