@@ -29,11 +29,13 @@ TWO = torch.randn(4, 2, 4, 5)
 BOXES = torch.tensor([[0.0, 0.0, 2.0, 1.0], [1.0, 1.0, 3.0, 4.0]])
 OTHERS = BOXES + 0.25
 HALF = torch.rand(2, 3)
+PICTURES = torch.rand(2, 3, 11, 12)
 with warnings.catch_warnings(action="ignore"):  # prototypes, deprecations
     NESTED = torch.nested.nested_tensor([torch.tensor([1.0, 2.0]), torch.tensor([3.0])])
     QUANTISED, MASKED = torch.quantize_per_tensor(X, 0.1, 0, torch.qint8), masked_tensor(X, M)
 PADDED, THERE = torch.tensor([[1.0, 2.0], [3.0, 0.0]]), torch.tensor([[True, True], [True, False]])
 bce, logits, ce, l1, dice = losskit.binary_cross_entropy, losskit.binary_cross_entropy_with_logits, losskit.cross_entropy, losskit.l1_loss, losskit.dice_loss
+ssim = losskit.ssim_loss
 focal, kl, nll, iou, lovasz, boundary = (
     losskit.focal_loss,
     losskit.kl_divergence,
@@ -67,6 +69,15 @@ def of(x, t, **more):
 
 
 ROWS = [
+    Row(ssim, dict(input=PICTURES, target=0 * PICTURES, window="uniform", sigma=2.0, data_range=1.0), "leave sigma out", dict(sigma=OUT), dict(sigma=1.5)),
+    Row(
+        ssim,
+        dict(input=PICTURES, target=0 * PICTURES, window_size=4, sigma=0.001, data_range=1.0),
+        "try window_size=5",
+        dict(window_size=5),
+        dict(window_size=5),
+    ),
+    Row(ssim, dict(input=PICTURES[0], target=0 * PICTURES[0], data_range=1.0), "try input.unsqueeze(0)", dict(input="input.unsqueeze(0)", target=0 * PICTURES[:1]), dict(input=PICTURES[:1], target=0 * PICTURES[:1])),
     # no plain tensors
     Row(l1, of(X.tolist(), T), "try torch.as_tensor(input)", {"input": "torch.as_tensor(input)"}, of(X, T)),
     Row(l1, of(X, T.tolist()), "try torch.as_tensor(target, device=input.device)", {"target": "torch.as_tensor(target, device=input.device)"}, of(X, T)),

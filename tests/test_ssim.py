@@ -103,7 +103,7 @@ def test_a_picture_left_out(way, graph):
     assert not slope[1, 0].any() and slope[keep].all()
 
 
-@claim("ssim_loss", "a scale on which pictures are not alike at all")
+@claim("ssim_loss", "With multi_scale, a scale on which pictures are not alike at all")
 def test_opposite_pictures_over_scales():
     _, t = pictures(1, 1, 32, 32)
     value, slope, _ = measured(1 - t, t, window_size=2, multi_scale=True)
@@ -144,6 +144,7 @@ def test_second_derivatives(extra):
     torch.testing.assert_close(torch.autograd.grad(loss(x, t).sum(), (x, t)), tuple(y.detach() for y in again))
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.func.jvp's own
 def test_transforms():
     x, t = pictures(3, 2, 9, 8, dtype=torch.float64)
 

@@ -95,7 +95,7 @@ def sample(loss: Loss, settings: Mapping[str, Any] | None = None, *, points: int
     x = torch.linspace(low, high, points, dtype=torch.float64, device="cpu").round(decimals=9).requires_grad_()  # 0 is 0, where kinks are
     with losskit.use_engine("torch"):
         if loss.pattern in ("elementwise", "rows", "boxes", "windows"):
-            value = module(loss, settings | {"reduction": "none"})(*arguments(loss, settings, x))
+            value = module(loss, settings | {"reduction": "none"})(*arguments(loss, settings, x)).reshape(-1)
         else:
             made = module(loss, {k: v for k, v in settings.items() if k not in ("weight", "background")} | {"task": "binary"})
             value = torch.stack([made(*arguments(loss, settings, point)) for point in x])

@@ -152,7 +152,7 @@ def side(x: Tensor, call: Windows, mask: Tensor | None, axes: int, average: Aver
     if mask is None:
         x = x - level
     else:
-        level = torch.where(high.amax(space, keepdim=True) >= -math.inf, level, 0.0)
+        level = torch.where(high.amax(space, keepdim=True) > -math.inf, level, 0.0)
         x = torch.where(mask, x - level, 0.0)
     above = average(x, call.taps, axes)
     return Side(x, above, above + level, (average(x * x, call.taps, axes) - above * above).clamp(min=0.0))

@@ -118,7 +118,7 @@ def ssim_loss(
         normalizer, reduction: as in every loss, see `losskit.contract`; an item is a picture, so "mean" divides by how many have a window that counts.
 
     Returns:
-        A scalar, or with reduction="none" shape (N, C): a value per sample and channel. In [0, 2]; multi_scale: in [0, 1].
+        A scalar, or with reduction="none" shape (N, C): a value per sample and channel; in [0, 2] (multi_scale: at most 1).
 
     Raises:
         TypeError: `input` is not floating point, `window_size` is not an int. ValueError: shapes differ or are no pictures, pictures are smaller than the window
@@ -130,7 +130,7 @@ def ssim_loss(
 
     Edge cases:
         Equal pictures cost exactly 0, with gradient 0. Only whole windows count: no border is made up. A picture with no whole window left by the mask is absent.
-        multi_scale: a scale on which pictures are not alike at all, or the opposite, makes the loss 1, without a gradient. Halving leaves out the last row of an odd
+        With multi_scale, a scale on which pictures are not alike at all, or the opposite, makes the loss 1, without a gradient. Halving leaves out the last row of an odd
         number.
 
     Differs from skimage:
