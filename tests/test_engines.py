@@ -35,7 +35,9 @@ def test_engine_for():
     with losskit.use_engine("torch"):
         assert losskit.engine_for(losskit.mse_loss, x, x) == ("torch", "forced by use_engine")
     weight = torch.ones(3, requires_grad=True)
-    assert "weight requires a gradient" in losskit.engine_for(losskit.mse_loss, x, x, sample_weight=weight).reason
+    assert losskit.engine_for(losskit.mse_loss, x, x, sample_weight=weight).engine == "cpu"
+    parts = {"sample_weight": weight, "return_parts": True}
+    assert "weight requires a gradient" in losskit.engine_for(losskit.cross_entropy, torch.zeros(3, 4), torch.zeros(3, dtype=torch.long), **parts).reason
 
     class Wrapped(torch.Tensor):
         pass
@@ -51,7 +53,7 @@ def test_forced_engine_raises_rather_than_falls_back():
         with pytest.raises(losskit.EngineError, match=r"torch\.func transform"):
             torch.func.vmap(losskit.mse_loss)(x[:, None], x[:, None])
         with pytest.raises(losskit.EngineError, match="weight requires a gradient"):
-            losskit.mse_loss(x, x, sample_weight=torch.ones(3, requires_grad=True))
+            losskit.cross_entropy(x.expand(3, 3), x.long(), sample_weight=torch.ones(3, requires_grad=True), return_parts=True)
     assert losskit.engine_for(losskit.mse_loss, x, x).engine == "cpu"  # the block is over, exceptions or not
     with pytest.raises(ValueError, match="must be one of 'cpu', 'triton', 'torch', got 'gpu'"), losskit.use_engine("gpu"):
         pass

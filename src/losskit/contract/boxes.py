@@ -38,6 +38,10 @@ def boxes(
     for name, x in (("mask", mask), ("sample_weight", sample_weight)):
         check_whole(name, x, one, input.shape[-1])
     factor = reduce.item_factor(one, mask, sample_weight, real_dtype(input.dtype), reduction == "mean" and normalizer is None)
+    if reduce.learned(sample_weight):
+        how: dict[str, Any] = dict(space=space, box_format=box_format, mask=mask, sample_weight=None, normalizer=None, reduction="none")
+        count = reduce.weight_of(factor, one.numel(), real_dtype(input.dtype))
+        return reduce.reduced(boxes(formula, input, target, params, **how), factor, count, input, normalizer=normalizer, reduction=reduction)
     operands, call = tensors.all_lasting((input, target), Boxes(formula, params, box_format, factor))
     engine, _ = dispatch.choice((input, target), call.tensors())
     scale: float | Tensor | None = None if reduction == "none" else 1.0

@@ -116,11 +116,14 @@ def distributions(
     factor = reduce.item_factor(one_class, mask, sample_weight, real_dtype(input.dtype), reduction == "mean" and normalizer is None, to)
     function, parameter = link or (None, 0.0)
     call = Distributions(formula, params, own, function, parameter, shift, square, kind, ignore_index, axis, factor)
+    apart = not return_parts and reduce.learned(sample_weight)
+    if apart:
+        call = call._replace(factor=None if mask is None else mask.expand(one_class.shape))
     engine, _ = dispatch.choice((input, target), call.tensors())
     mass: float | Tensor
     items: int | Tensor
     if kind == "label":
-        mass, items = census(engine, call, input, target, False)
+        mass, items = census("torch", call._replace(factor=factor), input, target, False) if apart else census(engine, call, input, target, False)
     else:
         if kind == "distribution" and target_is != "numbers":
             check_distribution("target", target, axis, factor, logs=target_is == "log_probabilities")
@@ -128,7 +131,11 @@ def distributions(
         if factor is not None:
             items = factor.count_nonzero()  # (a sum of bools would first widen them to int64)
             mass = items if factor.dtype is torch.bool else reduce.weight_of(factor, items, real_dtype(input.dtype))
-    result = reduced("distributions", engine, call, input, target, mass, items, normalizer, reduction, False, return_parts)
+    if apart:
+        each = reduced("distributions", engine, call, input, target, mass, items, None, "none", False, False)
+        result = reduce.reduced(each, factor, mass, input, normalizer=normalizer, reduction=reduction)
+    else:
+        result = reduced("distributions", engine, call, input, target, mass, items, normalizer, reduction, False, return_parts)
     if kind == "position" and reduce.nan_seen(engine, input, result[0] if return_parts else result):
         labels.refuse_positions(target, input.shape[axis], factor)  # looked for when a NaN has been seen, as what is outside an elementwise loss's domain
     return result
@@ -182,6 +189,6 @@ def from_distributions(
     alive = (counts != 0)[..., None]
     x = torch.where(alive, input.movedim(axis, -1).to(real), 0.0 if logs else 1.0)
     each = elementwise.losses(Call(formula, params), x, torch.where(alive, mass, 0.0)).sum(-1)
-    each = torch.where(counts != 0, each * counts, 0.0)
     weighed = counts if soft or not mean_by_weight else counts * labels.of_labels(own, place[..., 0])
-    return reduce.reduced(each, weighed, input, normalizer=normalizer, reduction=reduction, engine=engine)
+    denominator = reduce.weight_of(weighed, each.numel(), real)
+    return reduce.reduced(each, counts, denominator, input, normalizer=normalizer, reduction=reduction, engine=engine)

@@ -8,11 +8,11 @@ from torch import Tensor
 
 from losskit.contract import checks, labels, reduce, tensors
 from losskit.contract.checks import Numbers, Reduction
-from losskit.contract.reduce import Normalizer
+from losskit.contract.reduce import Normalizer, needs_gradient
 from losskit.engines import dispatch
 from losskit.engines.call import Call
 from losskit.engines.dispatch import EngineName
-from losskit.engines.language import derivatives
+from losskit.engines.language import derivatives, weighted
 from losskit.engines.torch.elementwise import combined
 
 NOWHERE: Mapping[str, str] = {}
@@ -62,11 +62,14 @@ def elementwise(
         mask = labels.present(target, ignore_index, missing, mask)
     factors: tuple[Tensor, ...] = ()
     numbers: tuple[Tensor, ...] = (input, target)
+    for place, operand in enumerate(operands):
+        numbers = (*numbers, _checked(operand, input, mask, derivatives(formula) > place + 2 if needs_gradient(operand.value) else True))
+    extra = numbers[2:]
     if mask is not None or sample_weight is not None or weight is not None:
         sample_weight = tensors.widened(sample_weight) if isinstance(sample_weight, Tensor) else sample_weight
         factors = _factors(input, mask, sample_weight, weight, reduction == "mean" and normalizer is None)
-    for place, operand in enumerate(operands):
-        numbers = (*numbers, _checked(operand, input, mask, derivatives(formula) > place + 2 if needs_gradient(operand.value) else True))
+        if not torch.compiler.is_compiling():  # which follows gradients through factors itself
+            formula, numbers, factors = _learned(formula, numbers, factors)
     if mass and reduction != "mean":
         raise ValueError(f'normalizer replaces the denominator of reduction="mean", but reduction is {reduction!r}: divide the result instead')
     engine, _ = dispatch.choice(numbers, factors)
@@ -74,20 +77,30 @@ def elementwise(
     scale: float | Tensor | None = None if reduction == "none" else 1.0
     if reduction == "mean":
         scale = _scale(engine, input, target, mask, sample_weight, normalizer, mass)
-    result, _ = reduce.run("elementwise", engine, call, numbers, scale)
+    learned = scale if isinstance(scale, Tensor) and scale.requires_grad else None  # the weights in the denominator have a gradient, too
+    result, _ = reduce.run("elementwise", engine, call, numbers, scale if learned is None else 1.0)
+    if learned is not None:
+        result = result * learned
     if (unit or operands) and reduce.nan_seen(engine, input, result):
         counts = combined(factors, torch.float64) != 0 if factors else None
         named = {"input": input, "target": target}
         checks.in_unit(unit, [named[name].detach() for name in unit], counts)
-        for operand, x in zip(operands, numbers[2:], strict=True):
+        for operand, x in zip(operands, extra, strict=True):
             if operand.range:
                 checks.in_range(operand.name, x, operand.range, input, counts)
     return result
 
 
-def needs_gradient(value: object) -> bool:
-    """Whether a tensor requires a gradient, and gradients are recorded."""
-    return isinstance(value, Tensor) and value.requires_grad and torch.is_grad_enabled()
+def _learned(
+    formula: Callable[..., Any], numbers: tuple[Tensor, ...], factors: tuple[Tensor, ...]
+) -> tuple[Callable[..., Any], tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """Weights that require a gradient become operands of the formula times them."""
+    for factor in factors:
+        if needs_gradient(factor):
+            place = derivatives(formula)
+            formula = weighted(formula)
+            numbers = (*numbers[:place], factor, *numbers[place:])
+    return formula, numbers, tuple(x for x in factors if not needs_gradient(x))
 
 
 def _checked(operand: Operand, input: Tensor, mask: Tensor | None, differentiable: bool) -> Tensor:
@@ -154,6 +167,7 @@ def _scale(
         return 1.0 / max(input.numel(), 1)  # of no items the sum is 0, whatever it is divided by
     else:
         factors = tuple(x for x in (mask, sample_weight) if x is not None)
+        engine = "torch" if needs_gradient(sample_weight) else engine  # PyTorch operations follow it
         denominator = _denominator(engine, input, target, factors, mass)
     return reduce.scale_of(engine, input, denominator)
 

@@ -103,6 +103,19 @@ def run(
     return results.value if scale is None else results.total, results
 
 
+def needs_gradient(value: object) -> bool:
+    """Whether a tensor requires a gradient, and gradients are recorded."""
+    return isinstance(value, Tensor) and value.requires_grad and torch.is_grad_enabled()
+
+
+def learned(sample_weight: Tensor | None) -> bool:
+    """Whether the weights of items require a gradient that is better taken apart: one fused pass gives each item's loss, and PyTorch operations weigh them.
+
+    The compiler follows gradients through a pass in PyTorch operations itself.
+    """
+    return needs_gradient(sample_weight) and not torch.compiler.is_compiling()
+
+
 def nan_seen(engine: EngineName, input: Tensor, result: Tensor) -> bool:
     """Whether a NaN came out, where looking forces no synchronisation: only then is an argument outside its range searched for."""
     if engine != "cpu" and not checks.readable(input):
@@ -130,17 +143,26 @@ def items(
     factor = item_factor(each, mask, sample_weight, each.dtype, reduction == "mean" and normalizer is None, to)
     if absent is not None:
         factor = absent if factor is None else torch.where(absent, factor, torch.zeros((), dtype=factor.dtype, device=factor.device))
+    return reduced(each, factor, weight_of(factor, each.numel(), each.dtype), input, normalizer=normalizer, reduction=reduction)
+
+
+def reduced(
+    each: Tensor,
+    factor: Tensor | None,
+    denominator: float | Tensor,
+    input: Tensor,
+    *,
+    normalizer: Normalizer | None,
+    reduction: Reduction,
+    engine: EngineName = "torch",
+) -> Tensor:
+    """none / sum / mean of items times their factor; "mean" divides by `denominator`, or by the normalizer."""
     each = each if factor is None else torch.where(factor != 0, each * factor, 0.0)
-    return reduced(each, factor, input, normalizer=normalizer, reduction=reduction)
-
-
-def reduced(each: Tensor, weight: Tensor | None, input: Tensor, *, normalizer: Normalizer | None, reduction: Reduction, engine: EngineName = "torch") -> Tensor:
-    """none / sum / mean of items whose factors are multiplied in already; "mean" divides by the sum of `weight`."""
     if reduction == "none":
         return each
     if reduction == "sum":
         return elementwise.scaled_sum(each, 1.0)
-    scale = scale_of(engine, input, checks.normalizer(normalizer, input) if normalizer is not None else weight_of(weight, each.numel(), each.dtype))
+    scale = scale_of(engine, input, denominator if normalizer is None else checks.normalizer(normalizer, input))
     if isinstance(scale, Tensor):
         each = torch.where(scale != 0, each, 0.0)
     return elementwise.scaled_sum(each, scale)

@@ -61,7 +61,12 @@ def rows(
         shares = torch.full((classes,), loss.share, dtype=real, device=input.device) if own is None else own.detach().to(real) * loss.share
     function, parameter = loss.link or (None, 0.0)
     call = Rows(loss.formula, loss.params, own, shares, function, parameter, ignore_index, axis, factor)
-    engine, _ = dispatch.choice((input, target), call.tensors())
+    apart = not (inplace or return_parts) and reduce.learned(sample_weight)
+    engine, _ = dispatch.choice((input, target), call._replace(factor=None).tensors() if apart else call.tensors())
+    if apart:
+        each = rows(loss, input, target, dim=dim, ignore_index=ignore_index, weight=weight, mask=mask, sample_weight=None, normalizer=None, reduction="none")
+        total, _ = census("torch", call, input, target, loss.mean_by_weight)
+        return reduce.reduced(each, factor, total, input, normalizer=normalizer, reduction=reduction)
     if inplace:
         _check_inplace(engine, input, target, axis, reduction)
     total, counted = census(engine, call, input, target, loss.mean_by_weight)

@@ -7,6 +7,7 @@ stepped through in a debugger. An engine runs the same code object over its own 
 
 import dis
 import inspect
+import linecache
 import math
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -198,6 +199,30 @@ def reads(formula: Callable[..., Any], count: int = 2) -> tuple[bool, ...]:
 def derivatives(formula: Callable[..., Any]) -> int:
     """By how many of its operands the formula returns a derivative."""
     return len(formula(*(0.5,) * len(inspect.signature(formula).parameters))) - 1
+
+
+@cache
+def weighted(formula: Callable[..., Any]) -> Callable[..., Any]:
+    """The formula times a weight w, with a derivative by the weight: one more operand, after those that the formula has a derivative by.
+
+    An item of weight 0 is absent: it adds exactly 0, whatever its loss. The source is kept where `inspect` finds it, for Triton reads it.
+    """
+    arguments = list(inspect.signature(formula).parameters)
+    known = derivatives(formula)
+    slopes, weight = [f"by_{k}" for k in range(known)], f"weight_{known}"
+    source = (
+        f"def weighted({', '.join((*arguments[:known], weight, *arguments[known:]))}):\n"
+        f"    value, {', '.join(slopes)} = formula({', '.join(arguments)})\n"
+        f"    absent = {weight} == 0.0\n"
+        f"    return where(absent, 0.0, value * {weight}), {''.join(f'where(absent, 0.0, {s} * {weight}), ' for s in slopes)}where(absent, 0.0, value)\n"
+    )
+    file = f"<{formula.__module__}.{formula.__qualname__} weighted>"
+    scope: dict[str, Any] = {"formula": formula, "where": where, "__name__": formula.__module__}
+    exec(compile(source, file, "exec"), scope)
+    linecache.cache[file] = len(source), None, source.splitlines(keepends=True), file
+    made: FunctionType = scope["weighted"]
+    made.__qualname__ = f"{formula.__qualname__}_weighted"
+    return made
 
 
 def fingerprint(formula: Callable[..., Any]) -> bytes:
