@@ -21,6 +21,7 @@ SCALES = {
     "mpdiou_loss": ("image_size",),
     "nwd_loss": ("constant",),
     "ssim_loss": ("data_range",),
+    "l1_ssim_loss": ("data_range",),
 }  # in the units of the boxes, or of the pictures, which nobody but the user knows
 SUMMED = ("overlap", "ranked")  # patterns whose losses are averages over classes, not of items
 SHARED = {"plane.py", "space.py", "wiou_v3.py"}  # what losses of boxes have in common, and a module with state, which is no function

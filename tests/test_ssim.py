@@ -9,7 +9,7 @@ from skimage.metrics import structural_similarity
 import losskit
 from losskit import LOSSES
 
-LOSS = LOSSES["ssim_loss"]
+BOTH = (losskit.ssim_loss, losskit.l1_ssim_loss)
 
 
 def pictures(*shape, seed=0, dtype=torch.float32, noise=0.1):
@@ -18,33 +18,37 @@ def pictures(*shape, seed=0, dtype=torch.float32, noise=0.1):
     return (t + noise * torch.randn(shape, generator=draw, dtype=torch.float64)).to(dtype), t.to(dtype)
 
 
-def measured(x, t, incoming=None, **settings):
+def measured(x, t, function=losskit.ssim_loss, **settings):
     """Value, and gradients by both."""
     x, t = x.detach().clone().requires_grad_(), t.detach().clone().requires_grad_()
-    value = losskit.ssim_loss(x, t, **{"data_range": 1.0} | settings)
+    value = function(x, t, **{"data_range": 1.0} | settings)
     incoming = torch.linspace(0.5, 1.5, value.numel(), dtype=value.dtype).reshape(value.shape)
     return value.detach(), *torch.autograd.grad(value, (x, t), incoming)
 
 
-def exact(x, t, **settings):
+def exact(loss, x, t, **settings):
     """The textbook's loss of one picture, at 50 digits."""
     rows = [[[mpmath.mpf(v) for v in row] for row in picture.double().tolist()] for picture in (x, t)]
     with mpmath.workdps(50):
-        return float(LOSS.textbook(mpmath.mp, *rows, **settings))
+        return float(loss.textbook(mpmath.mp, *rows, **settings))
 
 
-@pytest.mark.parametrize("settings", LOSS.arguments, ids=str)
+@pytest.mark.parametrize(
+    ("loss", "settings"),
+    [(loss, settings) for loss in LOSSES.of("windows").values() for settings in loss.arguments],
+    ids=lambda v: getattr(v, "name", None) or str(v),
+)
 @pytest.mark.parametrize("level", [0.0, 0.9])
-def test_value_and_gradient_are_the_textbooks(settings, level):
+def test_value_and_gradient_are_the_textbooks(loss, settings, level):
     size = (33, 32) if settings.get("multi_scale") else (7, 6)
     x, t = pictures(1, 1, *size, noise=0.01)
     x, t = level + (1 - level) * x, level + (1 - level) * t
-    value, slope, _ = measured(x, t, reduction="none", **settings)
-    wanted = exact(x[0, 0], t[0, 0], **settings)
-    assert abs(value.item() - wanted) <= LOSS.tolerance * wanted
+    value, slope, _ = measured(x, t, reduction="none", function=loss.function, **settings)
+    wanted = exact(loss, x[0, 0], t[0, 0], **settings)
+    assert abs(value.item() - wanted) <= loss.tolerance * wanted
     place, step = (0, 0, size[0] // 2, size[1] // 2), 2.0**-10
     up, down = (x.double().index_put(tuple(torch.tensor(i) for i in place), x[place].double() + s) for s in (step, -step))
-    numerical = 0.5 * (exact(up[0, 0], t[0, 0], **settings) - exact(down[0, 0], t[0, 0], **settings)) / (2 * step)
+    numerical = 0.5 * (exact(loss, up[0, 0], t[0, 0], **settings) - exact(loss, down[0, 0], t[0, 0], **settings)) / (2 * step)
     assert abs(slope[place].item() - numerical) <= 2e-3 * slope.abs().max().item()
 
 
@@ -62,25 +66,49 @@ def test_scikit_image(size, scale):
 
 
 @claim("ssim_loss", "Equal pictures cost exactly 0")
-def test_equal_pictures():
+@claim("l1_ssim_loss", "Equal pictures cost exactly 0")
+@pytest.mark.parametrize("function", BOTH)
+def test_equal_pictures(function):
     _, t = pictures(2, 3, 14, 13)
-    value, slope, _ = measured(t, t, reduction="none")
+    value, slope, _ = measured(t, t, reduction="none", function=function)
     assert not value.any() and not slope.any()
+
+
+@claim("l1_ssim_loss", "Theirs is a uniform window of 3")
+def test_monodepth():
+    """As the authors' code has it: means by average pooling, variances as differences of squares."""
+    x, t = (y.clamp(0, 1) for y in pictures(2, 3, 12, 13, dtype=torch.float64))
+    pool = lambda y: torch.nn.functional.avg_pool2d(y, 3, 1)  # noqa: E731
+    mx, mt = pool(x), pool(t)
+    vx, vt, both = pool(x * x) - mx * mx, pool(t * t) - mt * mt, pool(x * t) - mx * mt
+    alike = (2 * mx * mt + 0.01**2) * (2 * both + 0.03**2) / ((mx**2 + mt**2 + 0.01**2) * (vx + vt + 0.03**2))
+    wanted = 0.85 * ((1 - alike) / 2).clamp(0, 1).mean() + 0.15 * (x - t).abs().mean()
+    torch.testing.assert_close(losskit.l1_ssim_loss(x, t, data_range=1.0, window="uniform", window_size=3), wanted)
+
+
+@claim("l1_ssim_loss", "weigh MS-SSIM with 0.84")
+@claim("l1_ssim_loss", "Zhao et al")
+def test_over_scales_it_is_halved_too():
+    x, t = pictures(1, 1, 32, 32)
+    settings = {"data_range": 1.0, "window_size": 2, "multi_scale": True}
+    wanted = 0.42 * losskit.ssim_loss(x, t, **settings) + 0.16 * (x - t).abs().mean()
+    torch.testing.assert_close(losskit.l1_ssim_loss(x, t, ssim_weight=0.84, **settings), wanted)
 
 
 @claim("ssim_loss", "Only whole windows count")
 @pytest.mark.parametrize(
     ("settings", "size", "box"), [({"window_size": 4}, (12, 11), (2, 9, 1, 8)), ({"window_size": 2, "multi_scale": True}, (64, 64), (16, 64, 16, 48))]
 )
-def test_a_mask_of_a_rectangle_cuts_it_out(settings, size, box):
+@pytest.mark.parametrize("function", BOTH)
+def test_a_mask_of_a_rectangle_cuts_it_out(settings, size, box, function):
     x, t = pictures(2, 3, *size, dtype=torch.float64)
     top, bottom, left, right = box
     mask = torch.zeros(size, dtype=torch.bool)
     mask[top:bottom, left:right] = True
     cut = (..., slice(top, bottom), slice(left, right))
     spoiled = [torch.where(mask, y, bad) for y, bad in ((x, torch.nan), (t, torch.inf))]
-    value, *slopes = measured(*spoiled, mask=mask, reduction="none", **settings)
-    wanted, *others = measured(x[cut], t[cut], reduction="none", **settings)
+    value, *slopes = measured(*spoiled, function, mask=mask, reduction="none", **settings)
+    wanted, *others = measured(x[cut], t[cut], function, reduction="none", **settings)
     torch.testing.assert_close(value, wanted, rtol=1e-12, atol=1e-14)
     for slope, other in zip(slopes, others, strict=True):
         torch.testing.assert_close(slope[cut], other, rtol=1e-10, atol=1e-14)
@@ -88,17 +116,19 @@ def test_a_mask_of_a_rectangle_cuts_it_out(settings, size, box):
 
 
 @claim("ssim_loss", "A picture with no whole window left by the mask is absent")
+@claim("l1_ssim_loss", "A picture with no whole window left by the mask is absent")
+@pytest.mark.parametrize("function", BOTH)
 @pytest.mark.parametrize("way", ["mask", "sample_weight"])
 @pytest.mark.parametrize("graph", [False, True])
-def test_a_picture_left_out(way, graph):
+def test_a_picture_left_out(way, graph, function):
     x, t = pictures(2, 2, 9, 8)
     x[1, 0] = torch.nan
     keep = torch.tensor([[True, True], [False, True]])
     extra = {"mask": keep[..., None, None]} if way == "mask" else {"sample_weight": keep.float()}
     x.requires_grad_()
-    value = losskit.ssim_loss(x, t, data_range=1.0, window_size=5, **extra)
+    value = function(x, t, data_range=1.0, window_size=5, **extra)
     (slope,) = torch.autograd.grad(value, x, create_graph=graph)
-    rest = losskit.ssim_loss(x.detach()[keep][:, None], t[keep][:, None], data_range=1.0, window_size=5)
+    rest = function(x.detach()[keep][:, None], t[keep][:, None], data_range=1.0, window_size=5)
     torch.testing.assert_close(value.detach(), rest)
     assert not slope[1, 0].any() and slope[keep].all()
 
@@ -159,11 +189,12 @@ def test_transforms():
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_is_rounded_once(dtype):
+@pytest.mark.parametrize("function", BOTH)
+def test_half_precision_is_rounded_once(dtype, function):
     for settings in ({"window_size": 4}, {"window_size": 2, "multi_scale": True}):
         x, t = (y.to(dtype) for y in pictures(1, 2, 33, 32))
-        value, *slopes = measured(x, t, **settings)
-        wanted, *others = measured(x.float(), t.float(), **settings)
+        value, *slopes = measured(x, t, function, **settings)
+        wanted, *others = measured(x.float(), t.float(), function, **settings)
         assert value.dtype is torch.float32 and torch.equal(value, wanted)
         assert all(a.dtype is dtype and torch.equal(a, b.to(dtype)) for a, b in zip(slopes, others, strict=True))
 

@@ -51,6 +51,7 @@ from losskit.losses.detection.quality_focal import quality_focal_loss as quality
 from losskit.losses.detection.siou import siou_loss as siou_loss
 from losskit.losses.detection.varifocal import varifocal_loss as varifocal_loss
 from losskit.losses.detection.wiou import wiou_loss as wiou_loss
+from losskit.losses.image.l1_ssim import l1_ssim_loss as l1_ssim_loss
 from losskit.losses.image.ssim import ssim_loss as ssim_loss
 from losskit.losses.regression.balanced_l1 import balanced_l1_loss as balanced_l1_loss
 from losskit.losses.regression.barron import barron_loss as barron_loss
@@ -455,6 +456,21 @@ class L1Loss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+
+class L1SSIMLoss(LossModule):
+    """SSIM beside L1 of two pictures of real values, `input` and `target`: the photometric loss of monocular depth."""
+
+    data_range: float
+    ssim_weight: float
+    window: Literal["gaussian", "uniform"]
+    window_size: int
+    sigma: float
+    k1: float
+    k2: float
+    multi_scale: bool
+    reduction: Literal["none", "mean", "sum"]
+
+    def __init__(self, *, data_range: float, ssim_weight: float = 0.85, window: Literal["gaussian", "uniform"] = "gaussian", window_size: int = 11, sigma: float = 1.5, k1: float = 0.01, k2: float = 0.03, multi_scale: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class L2Loss(LossModule):
     """Half the squared error (L2) between real values `input` and `target`."""

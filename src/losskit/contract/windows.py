@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from losskit.contract import checks, tensors
+from losskit.contract.elementwise import elementwise
 from losskit.engines import dispatch
 from losskit.engines.call import real_dtype
 from losskit.engines.torch import windows
@@ -100,3 +101,11 @@ def of_pictures(
     total = sum(weight * torch.log1p(-torch.where(alike, each, 0.0)) for weight, each in zip(SCALES, found, strict=True))
     assert isinstance(total, Tensor)
     return torch.where(alike, -torch.expm1(total), 1.0), present
+
+
+def mean_of_positions(formula: Callable[..., Any], given: Seen) -> Tensor:
+    """One number per picture: the mean of an elementwise loss over the positions that count, 0 where none does."""
+    each = elementwise(formula, given.input, given.target, (), mask=given.mask, sample_weight=None, normalizer=None, reduction="none")
+    space = tuple(range(2, given.input.dim()))
+    count = math.prod(given.input.shape[2:]) if given.mask is None else given.mask.sum(space).clamp(min=1)
+    return windows.picture_sum(each, given.axes) / count
