@@ -87,7 +87,11 @@ class Entry(NamedTuple):
         if self.takes == "numbers":
             return x, (some(*shape) > 0).double()
         if self.takes == "elements":
-            return x, torch.rand(shape, generator=draw, dtype=torch.float64) if self.scores in ("logit", "probability") else 2 * some(*shape)
+            t = torch.rand(shape, generator=draw, dtype=torch.float64) if self.scores in ("logit", "probability") else 2 * some(*shape)
+            loss = losskit.LOSSES.get(self.name)
+            if loss is None or not loss.ranges:
+                return x, t
+            return inputs.within(loss, x.clamp(min=-0.5), t.clamp(min=-0.5))  # away from -1, where a gradient is beyond float16
         return x, some(*shape) if self.takes == "distances" else None
 
 

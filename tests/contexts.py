@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from losskit import LOSSES, Loss
+from losskit.testing.inputs import within
 
 SHAPE = (4, 3, 5)  # samples, classes, positions
 SOFT = ("cross_entropy", "dice_loss", "dice_ce_loss", "dice_focal_loss", "jaccard_loss", "tversky_loss", "focal_tversky_loss", "log_cosh_dice_loss")
@@ -62,7 +63,7 @@ class Context(NamedTuple):
         }[self.kind]
         if target is None:
             return (x.to(dtype),)
-        return x.to(dtype), target if self.kind in ("label", "mask") else target.to(dtype)
+        return within(self.loss, x.to(dtype), target if self.kind in ("label", "mask") else target.to(dtype))
 
     def __call__(self, *tensors: Tensor, **options: Any) -> Any:
         """The loss of tensors."""

@@ -108,6 +108,10 @@ ROWS = [
     Row(l1, of(X, T, mask=M.float()), "try mask.bool()", {"mask": "mask.bool()"}, dict(mask=M)),
     Row(l1, of(X, T, mask=T), "or sample_weight= for weights", {"mask": OUT, "sample_weight": T}, of(X, T, sample_weight=T, mask=OUT)),
     Row(losskit.pairwise_iou, dict(a=BOXES.round().long(), b=OTHERS), "try a.float()", {"a": "a.float()"}, dict(a=BOXES.round(), b=OTHERS)),
+    # numbers outside a range
+    Row(losskit.hinge_loss, of(X, M.float()), "try target * 2 - 1", {"target": "target * 2 - 1"}, of(X, torch.where(M, 1.0, -1.0))),
+    Row(losskit.mape_loss, of(X, M.float()), "pass mask=target != 0", {"mask": M}, of(X, M.float(), mask=M)),
+    Row(losskit.msle_loss, of(torch.tensor([-2.0, 3.0]), W[:2]), "pass mask=input > -1", {"mask": M[0, 1:]}, of(torch.tensor([0.0, 3.0]), W[:2], mask=M[0, 1:])),
     Row(
         losskit.distribution_focal_loss, of(X, torch.tensor([0.5, 1.5], requires_grad=True)), "try target.detach()", {"target": "target.detach()"},
         of(X, torch.tensor([0.5, 1.5])),

@@ -17,6 +17,8 @@ BAD = [
     # shapes: the message shows both, and the one-line fix
     (l1, (X, T[:1]), {}, ValueError, r"target has shape \(1, 3\) but input has shape \(2, 3\).*nothing is broadcast. Try target.expand_as\(input\)"),
     (l1, (X.reshape(6, 1), T.reshape(6)), {}, ValueError, r"target has shape \(6,\) but input has shape \(6, 1\).*Try target.unsqueeze\(1\)"),
+    (losskit.balanced_l1_loss, (X, T), {"alpha": 0.01}, ValueError, "gamma must be at most 80 times alpha, got gamma=1.5 and alpha=0.01"),
+    (losskit.wing_loss, (X, T), {"epsilon": 0.0}, ValueError, "epsilon must be > 0, got 0.0"),
     (l1, (X.reshape(6), T.reshape(6, 1)), {}, ValueError, r"Try target.squeeze\(1\)"),
     (l1, (X, T.reshape(3, 2)), {}, ValueError, r"Try target.movedim\(0, 1\), if its axes are in another order"),
     (l1, (X, T.reshape(6)), {}, ValueError, r"Try target.reshape\(input.shape\)"),

@@ -361,3 +361,67 @@ def test_a_position_outside_where_nobody_looks():
     x, _, _ = rows()
     value = torch.func.vmap(lambda a, y: losskit.distribution_focal_loss(a[None], y[None], **NONE)[0])(x[:2], torch.tensor([9.0, 1.0]))
     assert value.isnan().tolist() == [True, False]
+
+
+# labels -1 and 1
+
+
+def signed(n=40, dtype=torch.float64):
+    """Scores, labels -1 and 1."""
+    x, t, _ = binary(n, dtype)
+    return x, 2 * t - 1
+
+
+@claim("hinge_embedding_loss", "At a distance of exactly `margin`")
+@claim("hinge_embedding_loss", "The same for labels -1 and 1.")
+@claim("hinge_embedding_loss", "For any other number torch adds")
+def test_hinge_embedding():
+    x, t = signed()
+    for margin in (1.0, 2.5):
+        theirs = slope(F.hinge_embedding_loss, x, t, margin=margin, **NONE)
+        torch.testing.assert_close(slope(losskit.hinge_embedding_loss, x, t, margin=margin, **NONE), theirs)
+        at = torch.tensor([margin], dtype=torch.float64)
+        assert slope(losskit.hinge_embedding_loss, at, -torch.ones(1), margin=margin)[1] == 0
+    both = sum(losskit.hinge_embedding_loss(x, label * torch.ones_like(x), **NONE) for label in (1, -1))
+    torch.testing.assert_close(F.hinge_embedding_loss(x, 0.5 * t, **NONE), both)
+
+
+@claim("hinge_loss squared_hinge_loss soft_margin_loss hinge_embedding_loss", "A target of 0, as in labels of 0 and 1, raises")
+def test_labels_of_zero():
+    x, t, _ = binary()
+    for name in ("hinge_loss", "squared_hinge_loss", "soft_margin_loss", "hinge_embedding_loss"):
+        with pytest.raises(ValueError, match=r"target must be -1 or 1, got 0 at index \(1,\): for labels of 0 and 1, try target \* 2 - 1"):
+            getattr(losskit, name)(x, t)
+        with pytest.raises(ValueError, match="target must be -1 or 1, got 2"):
+            getattr(losskit, name)(x, t + 1)
+        assert getattr(losskit, name)(x, t * 2 - 1).isfinite()
+
+
+@claim("hinge_loss", "At a margin of exactly 1 the gradient is 0")
+@claim("hinge_loss", "torch has no binary hinge loss")
+@claim("hinge_loss", "scikit-learn's `hinge_loss` is this one")
+@claim("squared_hinge_loss", "The gradient is continuous at a margin of 1")
+@claim("squared_hinge_loss", "torch has no squared hinge loss")
+def test_hinge():
+    x, t = signed()
+    torch.testing.assert_close(losskit.hinge_loss(x, t, **NONE), (1 - t * x).clamp(min=0))  # as sklearn.metrics.hinge_loss computes it
+    torch.testing.assert_close(losskit.squared_hinge_loss(x, t, **NONE), (1 - t * x).clamp(min=0) ** 2)
+    beside = torch.tensor([1 - 1e-6, 1.0, 1 + 1e-6], dtype=torch.float64)
+    assert slope(losskit.hinge_loss, beside, torch.ones(3), **NONE)[1].tolist() == [-1, 0, 0]
+    assert slope(losskit.squared_hinge_loss, beside, torch.ones(3), **NONE)[1].abs().max() < 3e-6
+    assert [name for name in dir(F) if "hinge" in name] == ["hinge_embedding_loss"]
+    assert F.hinge_embedding_loss(torch.tensor([2.0]), torch.tensor([1.0])) == 2  # of a distance: small is right
+    assert losskit.hinge_loss(torch.tensor([2.0]), torch.tensor([1.0])) == 0
+
+
+@claim("soft_margin_loss", "It is `binary_cross_entropy_with_logits` of the labels")
+@claim("soft_margin_loss", "The same values where torch's are right")
+@claim("soft_margin_loss", "torch takes any target")
+def test_soft_margin():
+    x, t = signed()
+    torch.testing.assert_close(slope(losskit.soft_margin_loss, x, t, **NONE), slope(losskit.binary_cross_entropy_with_logits, x, (t + 1) / 2, **NONE))
+    torch.testing.assert_close(losskit.soft_margin_loss(x, t), F.soft_margin_loss(x, t))
+    far = torch.tensor([-100.0, 20.0]), torch.ones(2)
+    torch.testing.assert_close(losskit.soft_margin_loss(*far, **NONE), torch.tensor([100.0, 2.0611537e-9]), rtol=1e-6, atol=0)
+    assert F.soft_margin_loss(*far, **NONE)[0] == INF
+    assert F.soft_margin_loss(x[:1], 0 * t[:1]) == pytest.approx(math.log(2))

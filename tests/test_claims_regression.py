@@ -251,3 +251,54 @@ def test_a_quantile_near_one():
     torch.testing.assert_close(losskit.quantile_loss(x, t, quantile=[q]), torch.tensor(1e-6), rtol=1e-6, atol=0)
     of_a_tensor = losskit.quantile_loss(x, t, quantile=torch.tensor([q]))
     assert abs(of_a_tensor - 1e-6) > 1e-8
+
+
+@claim("msle_loss", "A number <= -1 has no logarithm and raises")
+@claim("msle_loss", "Large predictions have a small gradient")
+@claim("msle_loss", "Nearly equal numbers keep their digits")
+@claim("msle_loss", "torch has no such loss; Keras' clips")
+def test_msle():
+    x, t = (y.exp() for y in pair())
+    torch.testing.assert_close(losskit.msle_loss(x, t, **NONE), (x.log1p() - t.log1p()) ** 2)
+    for bad in (-1.0, -3.0):
+        for place, tensors in (("input", (torch.tensor([0.0, bad]), torch.zeros(2))), ("target", (torch.zeros(2), torch.tensor([0.0, bad])))):
+            with pytest.raises(ValueError, match=rf"{place} must be > -1, got {bad:g} at index \(1,\)"):
+                losskit.msle_loss(*tensors)
+    negative = torch.tensor([-5.0])
+    assert losskit.msle_loss(F.softplus(negative), torch.ones(1)).isfinite()
+    assert losskit.msle_loss(torch.tensor([-0.5]), torch.zeros(1)) == pytest.approx(math.log(2) ** 2)  # Keras' gives 0
+    far = torch.tensor([1e6])
+    assert slope(losskit.msle_loss, far, torch.ones(1))[1] < 1e-4 < 1 < slope(losskit.mse_loss, far.log1p(), torch.ones(1).log1p())[1]
+    near = torch.tensor([1000.1]), torch.tensor([1000.0])
+    exact = (near[0].double() - near[1].double()).div(1001).log1p().square().float()
+    torch.testing.assert_close(losskit.msle_loss(*near), exact.squeeze(), rtol=1e-6, atol=0)
+    assert abs((near[0].log1p() - near[1].log1p()).square() - exact) > 1e-4 * exact
+    wide = torch.tensor([3e38]), torch.tensor([-1 + 2.0**-24])  # their ratio is beyond float32
+    torch.testing.assert_close(losskit.msle_loss(*wide), torch.tensor((math.log(3e38) + 24 * math.log(2)) ** 2))
+
+
+@claim("mape_loss", "A target of 0 raises")
+@claim("mape_loss", "A target of 1e-6 weighs a million times")
+@claim("mape_loss", "For positive numbers a prediction too low costs at most 1")
+@claim("mape_loss", "torch has no such loss; Keras' is 100 times")
+def test_mape():
+    x, t = pair()
+    torch.testing.assert_close(losskit.mape_loss(x, t, **NONE), (x - t).abs() / t.abs())
+    for found in (torch.zeros(2), torch.tensor([0.0, 1.0])):
+        with pytest.raises(ValueError, match=r"target must be != 0, got 0 at index \(1,\)"):
+            losskit.mape_loss(found, torch.tensor([1.0, 0.0]))
+    pull = slope(losskit.mape_loss, torch.ones(2), torch.tensor([1e-6, 0.5]), **NONE)[1]
+    torch.testing.assert_close(pull, torch.tensor([1e6, 2.0]))
+    assert losskit.mape_loss(torch.zeros(1), torch.tensor([7.0])) == 1 < losskit.mape_loss(torch.tensor([70.0]), torch.tensor([7.0]))
+
+
+@pytest.mark.parametrize("name", ["cauchy", "welsch", "geman_mcclure", "balanced_l1", "msle"])
+def test_the_second_derivative_at_no_error(name):
+    """A slope written with sign(r) would have none there."""
+    function = getattr(losskit, f"{name}_loss")
+    x, t = torch.tensor(0.5, dtype=torch.float64, requires_grad=True), torch.tensor(0.5, dtype=torch.float64)
+    (grad,) = torch.autograd.grad(function(x, t), x, create_graph=True)
+    (second,) = torch.autograd.grad(grad, x)
+    h = 1e-6
+    beside = [slope(function, x.detach() + step, t)[1] for step in (h, -h)]
+    torch.testing.assert_close(second, (beside[0] - beside[1]) / (2 * h), rtol=1e-4, atol=0)

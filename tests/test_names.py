@@ -30,6 +30,8 @@ SHARED = {
         (lambda: (REAL()[0], UNIT()[1]), settings)
         for settings in ({}, {"weight": ELEMENT}, {"pos_weight": ELEMENT}, {"weight": ELEMENT, "pos_weight": ELEMENT})
     ],
+    "soft_margin_loss": [(lambda: (REAL()[0], 2.0 * UNIT()[1] - 1.0), {})],
+    "hinge_embedding_loss": [(lambda: (REAL()[0], 2.0 * UNIT()[1] - 1.0), settings) for settings in ({}, {"margin": 0.3})],
     "nll_loss": [(lambda: (SCORES().log_softmax(1), LABELS), settings) for settings in ({}, {"weight": WEIGHT}, {"ignore_index": 2})],
     "cross_entropy": [
         (lambda: (SCORES(), LABELS), settings)
@@ -39,7 +41,7 @@ SHARED = {
 }
 MODULES = {
     "L1Loss": "l1_loss", "MSELoss": "mse_loss", "SmoothL1Loss": "smooth_l1_loss", "HuberLoss": "huber_loss", "BCELoss": "binary_cross_entropy",
-    "BCEWithLogitsLoss": "binary_cross_entropy_with_logits", "NLLLoss": "nll_loss", "CrossEntropyLoss": "cross_entropy",
+    "BCEWithLogitsLoss": "binary_cross_entropy_with_logits", "NLLLoss": "nll_loss", "SoftMarginLoss": "soft_margin_loss", "HingeEmbeddingLoss": "hinge_embedding_loss", "CrossEntropyLoss": "cross_entropy",
 }  # fmt: skip
 # torch's arguments that ours refuse: those that torch itself calls legacy, and a weight that one function divides by and another does not
 REFUSED = {"size_average", "reduce"} | {"weight"}

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.masked import masked_tensor
 
 import losskit
+from losskit.testing.inputs import within
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:The given NumPy array is not writable",
@@ -100,6 +101,8 @@ def tensors_of(loss):
         x = x.log_softmax(1)
     if loss.target == "real" and settings.get("task") == "multiclass" and loss.pattern == "operations":
         t = torch.randn(4, 3)
+    if loss.pattern == "elementwise":
+        x, t = within(loss, x, t)
     given = {"input": x, "mask": torch.tensor([True, True, False, True]).reshape(-1, *(1,) * (len(items) - 1)).expand(items).clone()}
     if loss.pattern == "windows":  # per picture
         given["mask"] = given["mask"][..., None, None]

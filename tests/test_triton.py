@@ -24,7 +24,7 @@ from losskit.engines import dispatch, language  # noqa: E402
 from losskit.engines.call import Call  # noqa: E402
 from losskit.engines.triton import elementwise as engine  # noqa: E402
 from losskit.engines.triton.math import NAMES  # noqa: E402
-from losskit.testing.inputs import domain  # noqa: E402
+from losskit.testing.inputs import domain, within  # noqa: E402
 
 CASES = [pytest.param(loss, settings, id=f"{loss.name}-{settings}") for loss in LOSSES.of("elementwise").values() for settings in loss.arguments]
 INF, NAN = math.inf, math.nan
@@ -190,7 +190,7 @@ def inputs(loss, settings, n, dtype=torch.float32, soft=False, seed=0):
     if loss.target == "unit":
         t = torch.rand(n, generator=draw, dtype=torch.float64)
         t = t if soft else t.round()
-    return x.to(dtype), t.to(dtype)
+    return within(loss, x.to(dtype), t.to(dtype))
 
 
 def outcome(name, loss, x, t, settings, incoming=None, **keywords):

@@ -27,10 +27,14 @@ from losskit.losses.classification.cross_entropy import cross_entropy as cross_e
 from losskit.losses.classification.entropy import entropy as entropy
 from losskit.losses.classification.focal import focal_loss as focal_loss
 from losskit.losses.classification.generalized_cross_entropy import generalized_cross_entropy as generalized_cross_entropy
+from losskit.losses.classification.hinge import hinge_loss as hinge_loss
+from losskit.losses.classification.hinge_embedding import hinge_embedding_loss as hinge_embedding_loss
 from losskit.losses.classification.js_divergence import js_divergence as js_divergence
 from losskit.losses.classification.kl_divergence import kl_divergence as kl_divergence
 from losskit.losses.classification.nll import nll_loss as nll_loss
 from losskit.losses.classification.poly import poly_loss as poly_loss
+from losskit.losses.classification.soft_margin import soft_margin_loss as soft_margin_loss
+from losskit.losses.classification.squared_hinge import squared_hinge_loss as squared_hinge_loss
 from losskit.losses.classification.symmetric_cross_entropy import symmetric_cross_entropy as symmetric_cross_entropy
 from losskit.losses.detection.alpha_iou import alpha_iou_loss as alpha_iou_loss
 from losskit.losses.detection.ciou import ciou as ciou
@@ -62,7 +66,9 @@ from losskit.losses.regression.huber import huber_loss as huber_loss
 from losskit.losses.regression.l1 import l1_loss as l1_loss
 from losskit.losses.regression.l2 import l2_loss as l2_loss
 from losskit.losses.regression.log_cosh import log_cosh_loss as log_cosh_loss
+from losskit.losses.regression.mape import mape_loss as mape_loss
 from losskit.losses.regression.mse import mse_loss as mse_loss
+from losskit.losses.regression.msle import msle_loss as msle_loss
 from losskit.losses.regression.quantile import quantile_loss as quantile_loss
 from losskit.losses.regression.smooth_l1 import smooth_l1_loss as smooth_l1_loss
 from losskit.losses.regression.welsch import welsch_loss as welsch_loss
@@ -388,6 +394,21 @@ class GeneralizedDiceLoss(LossModule):
 
     def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], volume_weight: Literal["square", "simple", "uniform"] = "square", smooth: float | tuple[float, float] = 0.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | None = None) -> None: ...
 
+class HingeEmbeddingLoss(LossModule):
+    """Hinge embedding loss of distances (real values) against labels -1 and 1: near for pairs that belong together, at least `margin` for the others."""
+
+    margin: float
+    reduction: Literal["none", "mean", "sum"]
+
+    def __init__(self, *, margin: float = 1.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+
+class HingeLoss(LossModule):
+    """Hinge loss of scores (logits) against labels -1 and 1: what is missing to a margin of 1."""
+
+    reduction: Literal["none", "mean", "sum"]
+
+    def __init__(self, *, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+
 class HuberLoss(LossModule):
     """Huber loss between real values `input` and `target`: half the square within `delta`, linear beyond."""
 
@@ -518,6 +539,13 @@ class LovaszLoss(LossModule):
 
     def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], classes: Literal["auto", "present", "all"] = "auto", from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["nested", "macro", "none"] = "nested", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1) -> None: ...
 
+class MAPELoss(LossModule):
+    """Mean absolute percentage error between real values `input` and `target`, which must not be 0: the error as a share of the target."""
+
+    reduction: Literal["none", "mean", "sum"]
+
+    def __init__(self, *, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+
 class MCCLoss(LossModule):
     """Matthews correlation loss of logits (default) or, with from_logits=False, of probabilities: 1 minus the correlation with the target."""
 
@@ -546,6 +574,13 @@ class MPDIoULoss(LossModule):
 
 class MSELoss(LossModule):
     """Squared error (MSE) between real values `input` and `target`."""
+
+    reduction: Literal["none", "mean", "sum"]
+
+    def __init__(self, *, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+
+class MSLELoss(LossModule):
+    """Mean squared logarithmic error between real values `input` and `target`, both > -1: the squared error of log(1 + x)."""
 
     reduction: Literal["none", "mean", "sum"]
 
@@ -629,6 +664,20 @@ class SmoothL1Loss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, beta: float = 1.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+
+class SoftMarginLoss(LossModule):
+    """Soft margin (logistic) loss of logits against labels -1 and 1: binary cross-entropy for that way to write labels."""
+
+    reduction: Literal["none", "mean", "sum"]
+
+    def __init__(self, *, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+
+class SquaredHingeLoss(LossModule):
+    """Squared hinge loss of scores (logits) against labels -1 and 1: the square of what is missing to a margin of 1."""
+
+    reduction: Literal["none", "mean", "sum"]
+
+    def __init__(self, *, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class SymmetricCrossEntropyLoss(LossModule):
     """Symmetric cross-entropy of class logits against class labels: alpha H(t, p) + beta H(p, t)."""

@@ -14,6 +14,7 @@ MASK = (0, 0, 1, 1, 1, 0, 0, 0, 0, 0)  # a picture of ten pixels, for the losses
 DISTANCES = (2.0, 1.0, -1.0, -2.0, -1.0, 1.0, 2.0, 3.0, 4.0, 5.0)  # of its boundary
 QUALITY, POSITION = 0.7, 0.25  # the targets that a detector's scores and bins are drawn against
 PICTURE = 32  # rows and columns, for losses of windows
+BASE = 4.0  # the target of errors, where a loss does not take every number
 DISTINCT = 0.03  # two curves closer than this share of the height of the picture look the same in it
 
 
@@ -62,8 +63,10 @@ def domain(loss: Loss, settings: Mapping[str, Any]) -> Axis:
     """The axis of a loss under these settings."""
     probability = loss.input == "probability" or settings.get("from_logits") is False
     if loss.pattern == "elementwise":
+        if loss.input == "real" and loss.task != "regression":
+            return Axis("distance", -1.0, 5.0)
         if loss.input == "real":
-            return Axis("error", -4.0, 4.0)
+            return Axis("error from 4" if loss.ranges else "error", -4.0, 4.0)
         if loss.task == "detection":
             return Axis("score's logit", -6.0, 6.0)
         return Axis("probability", 0.005, 0.995) if probability else Axis("logit", -6.0, 6.0)
@@ -106,7 +109,9 @@ def sample(loss: Loss, settings: Mapping[str, Any] | None = None, *, points: int
 def arguments(loss: Loss, settings: Mapping[str, Any], x: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """Input and target at points of the axis: errors against 0, logits or probabilities of the label 1 or of a quality, or rows whose first class is the target's."""
     if loss.pattern == "elementwise":
-        target = 0.0 if loss.target == "real" else QUALITY if loss.task == "detection" else 1.0
+        if loss.ranges and loss.task == "regression":
+            return x + BASE, torch.full_like(x, BASE, requires_grad=False)
+        target = QUALITY if loss.task == "detection" else 0.0 if loss.task == "regression" else -1.0 if loss.input == "real" else 1.0
         return x, torch.full_like(x, target, requires_grad=False)
     if loss.pattern == "windows":
         picture = torch.linspace(0.0, 1.0, PICTURE * PICTURE, dtype=x.dtype, device=x.device).reshape(1, 1, PICTURE, PICTURE).expand(len(x), 1, -1, -1)
@@ -176,6 +181,8 @@ def chinese_font() -> str | None:
 PARTS = {"value": ("value", "损失值"), "derivative": ("derivative", "导数")}
 AXES = {
     "error": ("error x - t", "误差 x - t"),
+    "error from 4": (f"error x - t, target {BASE:g}", f"误差 x - t(目标为 {BASE:g})"),
+    "distance": ("distance x, label -1", "距离 x(标签为 -1)"),
     "logit": ("logit x, target 1", "logit x(目标为 1)"),
     "score's logit": (f"logit x, quality {QUALITY}", f"logit x(质量为 {QUALITY})"),
     "bin's logit": (f"logit of bin 0, the other {{others}} at 0, position {POSITION}", f"第 0 格的 logit(其余 {{others}} 格为 0，目标为 {POSITION})"),

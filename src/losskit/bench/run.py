@@ -25,6 +25,7 @@ from losskit.bench import SIZES
 from losskit.bench.report import markdown
 from losskit.bench.sides import Side, sides
 from losskit.contract.registry import Loss
+from losskit.testing.inputs import within
 
 console = Console()
 
@@ -55,7 +56,8 @@ def inputs(loss: Loss, size: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     if loss.input == "probability":
         x = x.sigmoid_()
     t = torch.rand(size, generator=generator).lt_(0.05) if loss.target == "unit" else torch.randn(size, generator=generator)
-    return x.to(dtype).requires_grad_(), t.to(dtype)
+    x, t = within(loss, x.to(dtype), t.to(dtype))
+    return x.requires_grad_(), t
 
 
 def timed(step: Callable[[], object]) -> float:

@@ -3,7 +3,7 @@
 import itertools
 import math
 import reprlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from numbers import Real
@@ -298,17 +298,26 @@ def normalizer(x: float | Tensor, input: Tensor) -> float | Tensor:
     return number("normalizer", x, above=0.0) if x else x
 
 
-def in_range(name: str, x: Tensor, range: str, input: Tensor, counts: Tensor | None) -> None:
-    """Raises for the first number of an operand outside its range, "> 0" or ">= 0", among the items that count; called only after a NaN has been seen."""
+OUTSIDE: Mapping[str, Callable[[Tensor], Tensor]] = {  # of each range, which numbers do not lie in it; NaN does
+    "> 0": lambda x: x <= 0,
+    ">= 0": lambda x: x < 0,
+    "> -1": lambda x: x <= -1,
+    "!= 0": lambda x: x == 0,
+    "-1 or 1": lambda x: (x.abs() != 1) & (x == x),
+}
+FREE = "for a free parameter, try torch.nn.functional.softplus({name})"
+
+
+def in_range(name: str, x: Tensor, range: str, input: Tensor, counts: Tensor | None, fix: str = FREE) -> None:
+    """Raises for the first number of an operand outside its range, among the items that count; called only after a NaN has been seen."""
     numbers = values(x).expand(input.shape)
-    bad = numbers <= 0 if range == "> 0" else numbers < 0
+    bad = OUTSIDE[range](numbers)
     if counts is not None:
         bad = bad & counts
     if bool(bad.any()):
         place = tuple(bad.nonzero()[0].tolist())
         where = f" at index {place}" if x.dim() else ""
-        fix = f"for a free parameter, try torch.nn.functional.softplus({name})"
-        raise ValueError(f"{name} must be {range}, got {numbers[place].item():g}{where}: {fix}")
+        raise ValueError(f"{name} must be {range}, got {numbers[place].item():g}{where}: {fix.format(name=name)}")
 
 
 def in_unit(hints: Mapping[str, str], numbers: Sequence[Tensor], counts: Tensor | None) -> None:

@@ -16,6 +16,7 @@ from losskit.engines.language import derivatives, weighted
 from losskit.engines.torch.elementwise import combined
 
 NOWHERE: Mapping[str, str] = {}
+NO_RANGES: Mapping[str, tuple[str, str]] = {}
 
 
 class Operand(NamedTuple):
@@ -44,6 +45,7 @@ def elementwise(
     weight: Numbers | None = None,
     operands: Sequence[Operand] = (),
     unit: Mapping[str, str] = NOWHERE,
+    ranges: Mapping[str, tuple[str, str]] = NO_RANGES,
     mass: bool = False,
     ignore_index: int | None = None,
     missing: float | None = None,
@@ -51,7 +53,8 @@ def elementwise(
     """An elementwise loss under the contract. The formula takes a number of the input, of the target, of each of `operands`, then `params`.
 
     `weight` multiplies the losses but not the denominator (as torch's argument of that name); `unit` names the arguments that must lie in [0, 1], with a hint each:
-    the formula gives NaN for what does not, and the range is checked only after a NaN has appeared. `mass` makes the sum of the targets, at least 1, the
+    the formula gives NaN for what does not, and the range is checked only after a NaN has appeared. `ranges` names those with another range likewise, each with the range
+    (a key of `checks.OUTSIDE`) and a hint. `mass` makes the sum of the targets, at least 1, the
     denominator in place of the count. Elements whose target is `ignore_index`, or `missing`, are absent.
     """
     reduce.check(reduction, normalizer)
@@ -81,10 +84,12 @@ def elementwise(
     result, _ = reduce.run("elementwise", engine, call, numbers, scale if learned is None else 1.0)
     if learned is not None:
         result = result * learned
-    if (unit or operands) and reduce.nan_seen(engine, input, result):
+    if (unit or ranges or operands) and reduce.nan_seen(engine, input, result):
         counts = combined(factors, torch.float64) != 0 if factors else None
         named = {"input": input, "target": target}
         checks.in_unit(unit, [named[name].detach() for name in unit], counts)
+        for name, (range, hint) in ranges.items():
+            checks.in_range(name, named[name].detach(), range, input, counts, hint)
         for operand, x in zip(operands, extra, strict=True):
             if operand.range:
                 checks.in_range(operand.name, x, operand.range, input, counts)

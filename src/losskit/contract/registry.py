@@ -49,6 +49,7 @@ class Loss:
     pattern: Pattern = "elementwise"
     rows: tuple[Mapping[str, Any], ...] = ()  # of an elementwise loss: settings under which it is one of rows
     scores: tuple[Callable[..., Tensor], ...] = ()  # public functions beside the loss: the coefficient it is one minus of
+    ranges: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # of input and target, where not every number is allowed: the range, and a hint
 
     @property
     def name(self) -> str:
@@ -153,6 +154,7 @@ def loss(
     pattern: Pattern = "elementwise",
     rows: tuple[Mapping[str, Any], ...] = (),
     scores: tuple[Callable[..., Tensor], ...] = (),
+    ranges: Mapping[str, tuple[str, str]] | None = None,
 ) -> Callable[[LossFunction], LossFunction]:
     """Enter a function into the registry."""
 
@@ -161,7 +163,23 @@ def loss(
         for score in scores:
             no_script(score)
         LOSSES.enter(
-            Loss(function, textbook, module, task, formula, input, target, torch, arguments, tolerance, inspect.cleandoc(chinese), pattern, rows, scores)
+            Loss(
+                function,
+                textbook,
+                module,
+                task,
+                formula,
+                input,
+                target,
+                torch,
+                arguments,
+                tolerance,
+                inspect.cleandoc(chinese),
+                pattern,
+                rows,
+                scores,
+                ranges or {},
+            )
         )
         return function
 

@@ -150,6 +150,16 @@ def identity(x, parameter):  # type: ignore[no-untyped-def]
     return x, 1.0
 
 
+def nonzero(x):  # type: ignore[no-untyped-def]
+    """A number that must not be 0, NaN if it is."""
+    return sign(x) * positive(absolute(x))
+
+
+def signed_label(t):  # type: ignore[no-untyped-def]
+    """A label, -1 or 1; NaN for any other number."""
+    return nonzero(where(absolute(t) == 1.0, t, 0.0))  # type: ignore[no-untyped-call]
+
+
 class FormulaError(TypeError):
     """A formula uses something outside the language."""
 

@@ -1,6 +1,6 @@
 """Numbers to test losses with, drawn from the domains that the registry declares: edges, extremes, denormals, infinities, -0.0, and random ones."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -64,6 +64,19 @@ def spread(where: str, count: int, dtype: torch.dtype = torch.float32, seed: int
     return rounded(np.concatenate([sizes * draw.choice([-1, 1], half), ordinary]), dtype)
 
 
+def within(loss: Loss, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """Inputs and targets moved into the ranges that the registry names, where they lie outside."""
+    return tuple(INTO[loss.ranges[name][0]](z) if name in loss.ranges else z for name, z in (("input", x), ("target", t)))  # type: ignore[return-value]
+
+
+INTO: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "> -1": lambda x: torch.where(x <= -1, (x / (1 - x)).clamp(min=-1 + torch.finfo(x.dtype).eps / 2), x) if x.is_floating_point() else x.clamp(min=0),
+    "!= 0": lambda x: torch.where(x == 0, torch.ones_like(x), x),
+    "-1 or 1": lambda x: torch.where(x < 0, -torch.ones_like(x), torch.ones_like(x)),
+}
+BESIDE = {"> -1": (-1.0, -7.0), "!= 0": (0.0, -0.0), "-1 or 1": (0.0, 2.0, -0.5)}  # numbers just outside, and further
+
+
 def infinities(where: str, dtype: torch.dtype = torch.float32) -> Tensor:
     """The infinite members of a domain: none for probabilities."""
     return torch.tensor([] if where in ("probability", "unit") else [float("inf"), float("-inf")], dtype=dtype)
@@ -88,7 +101,7 @@ def pairs(loss: Loss, settings: Mapping[str, Any], dtype: torch.dtype = torch.fl
     far = spread(where, count, dtype, seed + 1)
     place = torch.arange(count) % 3
     t = torch.where(place == 0, 0.0, torch.where(place == 1, near, far)).to(dtype)
-    return torch.cat([x, edge, edge, edge]), torch.cat([t, torch.zeros_like(edge), edge.flip(0), edge])
+    return within(loss, torch.cat([x, edge, edge, edge]), torch.cat([t, torch.zeros_like(edge), edge.flip(0), edge]))
 
 
 def batch(loss: Loss, settings: Mapping[str, Any], shape: tuple[int, ...] = (5, 7), dtype: torch.dtype = torch.float32, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -105,4 +118,4 @@ def batch(loss: Loss, settings: Mapping[str, Any], shape: tuple[int, ...] = (5, 
         t = torch.where(torch.rand(shape, generator=draw) < 0.7, hard.double(), torch.rand(shape, generator=draw, dtype=torch.float64))
     else:
         t = torch.randn(shape, generator=draw, dtype=torch.float64) * 2
-    return x.to(dtype), t.to(dtype)
+    return within(loss, x.to(dtype), t.to(dtype))

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from losskit.contract import checks
 from losskit.testing import inputs, oracles
 from losskit.testing.subject import LawBroken, NotOffered, Subject, gradient, leaf, refusals, require_close, require_raises, require_same_bits
 
@@ -232,6 +233,8 @@ def infinite_inputs(s: Subject) -> None:
         raise NotOffered("probabilities are never infinite")
     for x in ends.tolist():
         for t in (0.0, 1.0):
+            if any(bool(checks.OUTSIDE[s.loss.ranges[name][0]](torch.tensor(z))) for name, z in (("input", x), ("target", t)) if name in s.loss.ranges):
+                continue
             a = torch.tensor([x], dtype=s.dtype, requires_grad=True)
             b = torch.tensor([t], dtype=s.dtype, requires_grad=True)
             value = s.each(a, b)
@@ -342,7 +345,7 @@ def layouts(s: Subject) -> None:
 def integer_targets(s: Subject) -> None:
     """Labels as they come, without a converted copy."""
     x, _ = s.batch()
-    labels = torch.arange(35).reshape(5, 7) % 2
+    labels = inputs.within(s.loss, x, torch.arange(35).reshape(5, 7) % 2)[1]
     expected = s.each(x, labels.to(s.dtype))
     for dtype in (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64):
         require_close(s.each(x, labels.to(dtype)), expected, s.tolerance, f"target of {dtype}", x, labels)
@@ -375,8 +378,9 @@ def second_derivative(s: Subject) -> None:
     x, t = s.with_dtype(torch.float64).batch((6,), seed=5)
     if s.loss.target == "unit":
         t = t.clamp(0.1, 0.9)
+    labels = s.loss.ranges.get("target", ("", ""))[0] == "-1 or 1"  # which have no neighbours
     try:
-        torch.autograd.gradgradcheck(lambda a, b: s.each(a, b), (leaf(x), leaf(t)), atol=1e-5, rtol=1e-4)
+        torch.autograd.gradgradcheck(lambda a, b: s.each(a, b), (leaf(x), t if labels else leaf(t)), atol=1e-5, rtol=1e-4)
     except RuntimeError as error:  # GradcheckError is one
         raise LawBroken(f"in float64: {str(error).strip().splitlines()[0]}") from None
 
@@ -436,7 +440,14 @@ def shapes_agree(s: Subject) -> None:
 
 @law("values outside the domain are refused")
 def domain_checked(s: Subject) -> None:
-    """Targets (and probabilities) outside [0, 1]; rounding just outside is accepted."""
+    """Targets (and probabilities) outside [0, 1], of which rounding just outside is accepted; what lies outside the registry's ranges."""
+    for name, (span, _) in s.loss.ranges.items():
+        for value in inputs.BESIDE[span]:
+            x, t = s.batch()
+            (x if name == "input" else t)[2, 3] = value
+            require_raises(partial(s, leaf(x), t), f"{name} = {value}")
+    if s.loss.ranges:
+        return
     if s.loss.target != "unit":
         raise NotOffered("every real number is in the domain")
     x, t = s.batch()

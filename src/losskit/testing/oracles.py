@@ -58,6 +58,8 @@ def derivative(mp: Any, f: Any, x: Number, power: int) -> Number | None:
         closer = sides(h * mp.mpf("1e-9"))
         if abs(closer[1] - closer[0]) > abs(right - left) / 2:
             return None
+        if abs(left + right) < mp.mpf("1e-30") * abs(right - left):
+            return mp.mpf(0)  # where the slopes on both sides differ in nothing but their sign: what is left is the size of the step
     return (left + right) / 2
 
 

@@ -9,7 +9,7 @@ from losskit.contract.checks import Reduction
 from losskit.contract.elementwise import elementwise
 from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
-from losskit.engines.language import absolute, log1p, sign, where
+from losskit.engines.language import absolute, log1p, minimum, where
 
 STEEPEST = 80.0  # gamma / alpha: of more, the exponential is beyond float32
 
@@ -30,11 +30,11 @@ def formula(x, t, alpha, beta, steepness, size):
     """`steepness` is b / beta, `size` is alpha beta / b. Beyond beta the loss goes on along its tangent there, whose slope is gamma."""
     r = x - t
     a = absolute(r)
-    near = where(a < beta, a, beta)
+    near = minimum(a, beta)
     v = steepness * near
     level = log1p(v)
     pull = alpha * level
-    slope = sign(r) * pull
+    slope = where(r > 0.0, pull, -pull)
     return size * area(v, level) + pull * (a - near), slope, -slope
 
 

@@ -11,7 +11,7 @@ from losskit.contract.checks import Reduction
 from losskit.contract.elementwise import elementwise
 from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
-from losskit.engines.language import absolute, exp_product, expm1_product, log1p, maximum, minimum, sign, sqrt, where
+from losskit.engines.language import absolute, exp_product, expm1_product, log1p, maximum, minimum, sqrt, where
 
 
 def log1p_square(u):
@@ -64,7 +64,8 @@ def geman_mcclure(x, t, inverse_width, steepness):
     far = u > 1.0
     w = where(far, 1.0 / maximum(u, 1.0), u)  # at most 1: no square overflows
     share = 1.0 / (1.0 + w * w)
-    slope = sign(r) * steepness * where(far, w * w * w, w) * share * share
+    pull = steepness * where(far, w * w * w, w) * share * share
+    slope = where(r > 0.0, pull, -pull)
     return 2.0 * where(far, share, w * w * share), slope, -slope
 
 
