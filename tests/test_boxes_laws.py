@@ -24,6 +24,7 @@ WALK = (
     "reductions_agree",
     "incoming_gradient",
     "mask_deletes",
+    "mask_beside_weights",
     "weighted_mean",
     "accumulation",
     "nothing_left",
@@ -33,6 +34,7 @@ WALK = (
     "engines_agree",
     "autocast",
     "shapes_agree",
+    "weights_finite",
 )
 CASES = [Case(loss, settings) for loss, settings in LOSSES.cases("boxes")]
 GIOU = one("giou_loss")
@@ -128,7 +130,7 @@ def told(function: Any, verdict: str) -> dict[str, str]:
     return {f.law: f.detail for f in audit(function, like="giou_loss", show=False).findings if f.verdict == verdict}
 
 
-ABSENT = {"formats_agree", "mask_deletes", "weighted_mean", "accumulation", "engines_agree"}
+ABSENT = {"formats_agree", "mask_deletes", "mask_beside_weights", "weighted_mean", "weights_finite", "accumulation", "engines_agree"}
 
 
 def test_a_peer_is_told_with_a_counterexample() -> None:

@@ -30,6 +30,7 @@ WALK = (
     "inputs_unchanged",
     "half_precision",
     "layouts",
+    "engines_agree",
     "integer_targets",
     "autocast",
     "shapes_agree",

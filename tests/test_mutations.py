@@ -17,8 +17,7 @@ import losskit
 from losskit.contract import elementwise as contract
 from losskit.contract.registry import LOSSES
 from losskit.engines.torch import elementwise as plain
-from losskit.testing import Subject, examine
-from losskit.testing.laws import LAWS
+from losskit.testing import LAWS, Subject, examine
 
 LEFT_OUT = ("deterministic", "second_derivative", "transforms", "layouts")  # slow, and about engines
 SUITE = [law for law in LAWS if law not in LEFT_OUT]

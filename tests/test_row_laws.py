@@ -31,6 +31,7 @@ SOFT = ("soft_targets", "target_gradient", "sure_distribution")
 WALK = (
     "reductions_agree",
     "mask_deletes",
+    "mask_beside_weights",
     "ignore_deletes",
     "weighted_mean",
     "accumulation",
@@ -48,6 +49,7 @@ WALK = (
     "in_place",
     "shapes_agree",
     "weights_finite",
+    "class_weights_checked",
 )
 DTYPES = ("half_precision", "label_dtypes", "ignore_deletes", "second_derivative")
 

@@ -9,14 +9,11 @@ import torch
 from torch import Tensor
 
 from losskit.contract.registry import LOSSES
-from losskit.testing.box_walks import BOX_LAWS
 from losskit.testing.boxes import BoxSubject, is_boxes
-from losskit.testing.laws import LAWS
 from losskit.testing.overlap import OverlapSubject, is_overlap
-from losskit.testing.overlap_walks import OVERLAP_LAWS
-from losskit.testing.row_walks import ROW_LAWS
 from losskit.testing.rows import RowSubject, is_rows
 from losskit.testing.subject import LawBroken, NotOffered, Subject
+from losskit.testing.tables import BOX_LAWS, LAWS, OVERLAP_LAWS, ROW_LAWS
 
 KINDS: tuple[tuple[type[Subject], Mapping[str, Any]], ...] = (
     (BoxSubject, BOX_LAWS),

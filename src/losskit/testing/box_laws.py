@@ -1,7 +1,7 @@
-"""The laws for losses of boxes: value and gradient, boxes that are none, and what may be done to both boxes alike. An item is a pair of boxes."""
+"""The laws of losses of boxes, beside those that all kinds share: boxes that are none, and what may be done to both boxes alike. An item is a pair of boxes."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -10,29 +10,8 @@ from torch import Tensor
 
 from losskit.testing import boxes
 from losskit.testing.boxes import BoxSubject, combinations, in_order, require_exact
-from losskit.testing.subject import LawBroken, NotOffered, gradient, leaf, require_close
-
-Law = Callable[[BoxSubject], None]
-
-
-class BoxStatement(NamedTuple):
-    """A law and what it says."""
-
-    law: Law
-    says: str
-
-
-BOX_LAWS: dict[str, BoxStatement] = {}
-
-
-def law(says: str) -> Callable[[Law], Law]:
-    """Enter a law into the list."""
-
-    def enter(function: Law) -> Law:
-        BOX_LAWS[function.__name__] = BoxStatement(function, says)
-        return function
-
-    return enter
+from losskit.testing.subject import LawBroken, NotOffered, Result, gradient, leaf
+from losskit.testing.tables import BOX_LAWS, law
 
 
 class Outcome(NamedTuple):
@@ -54,20 +33,9 @@ def pair_text(x: Tensor, t: Tensor, i: int) -> str:
     return f"input = {x.reshape(-1, 4)[i].tolist()}, target = {t.reshape(-1, 4)[i].tolist()}"
 
 
-def require_slopes(got: Sequence[Tensor], expected: Sequence[Tensor], tolerance: float, what: str) -> None:
-    """Gradients within a tolerance of the pair's largest number: one end's may be a difference, and pass through 0."""
-    largest = torch.stack([e.double().abs().amax(-1) for e in expected]).amax(0).unsqueeze(-1)
-    for a, b, name in zip(got, expected, ("", " to the target"), strict=False):
-        off = ~(((a.double() - b.double()).abs() <= tolerance * largest + torch.finfo(a.dtype).tiny) | (a == b) | (a.isnan() & b.isnan()))
-        if bool(off.any()):
-            i = tuple(off.nonzero()[0].tolist())
-            raise LawBroken(f"gradient{name} {what}: {a[i].item()!r}, expected {b[i].item()!r} at index {i}")
-
-
 def require_outcome(s: BoxSubject, got: Outcome, expected: Outcome, what: str) -> None:
     """The same value and gradients."""
-    require_close(got.value, expected.value, s.tolerance, f"value {what}")
-    require_slopes(got[1:], expected[1:], s.tolerance, what)
+    s.require(Result(got.value, got[1:]), Result(expected.value, expected[1:]), what)
 
 
 def require_none(wrong: Tensor, x: Tensor, t: Tensor, what: str, *shown: Tensor) -> None:
@@ -77,19 +45,19 @@ def require_none(wrong: Tensor, x: Tensor, t: Tensor, what: str, *shown: Tensor)
         raise LawBroken(f"{what}: {', '.join(str(v[i].tolist()) for v in shown)} at {pair_text(x, t, i)}")
 
 
-@law("the value and the gradients are those of the textbook formula")
+@law("the value and the gradients are those of the textbook formula", BOX_LAWS)
 def textbook(s: BoxSubject) -> None:
     """On boxes that overlap, and on boxes anywhere; a loose tolerance, for `error_budget` is the strict one."""
     require_exact(s, *s.batch((24,)), tolerance=max(1e-4, s.tolerance) if s.real is torch.float32 else 1e-9)
 
 
-@law("value and gradients keep their digits whatever the size of the boxes, however near or far")
+@law("value and gradients keep their digits whatever the size of the boxes, however near or far", BOX_LAWS)
 def error_budget(s: BoxSubject) -> None:
     """Within the registry's tolerance: sizes from 1e-15 to 1e15, far from the origin, a few units in the last place apart, one tiny in the other, flat."""
     require_exact(s, *boxes.extreme(s.dtype))
 
 
-@law("identical boxes cost exactly 0, with gradient 0, whatever their size and also without area")
+@law("identical boxes cost exactly 0, with gradient 0, whatever their size and also without area", BOX_LAWS)
 def identical_boxes(s: BoxSubject) -> None:
     """The loss has its minimum there."""
     draw = torch.Generator().manual_seed(0)
@@ -132,7 +100,7 @@ def require_total(s: BoxSubject, x: Tensor, t: Tensor) -> Outcome:
     return found
 
 
-@law("every pair of boxes has a finite value, not below 0, and finite gradients, also without area or with corners out of order")
+@law("every pair of boxes has a finite value, not below 0, and finite gradients, also without area or with corners out of order", BOX_LAWS)
 def total(s: BoxSubject) -> None:
     """Sizes from denormals to 1e18."""
     for x, t in degenerate(s):
@@ -140,10 +108,11 @@ def total(s: BoxSubject) -> None:
 
 
 EXACT = (0.0, 1.0, 1.5, 4.0, -2.0), (0.0, 2.0**-6, 3.0, 4.0, -2.0)  # the middles of any two are numbers of float32
+
 TALL = (0.0, 2.0**-6, 3.0, 256.0, -256.0)
 
 
-@law("a box with its corners out of order costs at least as much as in order")
+@law("a box with its corners out of order costs at least as much as in order", BOX_LAWS)
 def disorder_costs(s: BoxSubject) -> None:
     """Else a detector gains by turning boxes inside out."""
     for x, t in (combinations(*EXACT), combinations(EXACT[0], TALL), combinations(TALL, EXACT[1])):
@@ -154,7 +123,7 @@ def disorder_costs(s: BoxSubject) -> None:
             require_none(kinder, a, b, "the loss out of order, and in order", value, ordered)
 
 
-@law("descent leads corners that are out of order back into order")
+@law("descent leads corners that are out of order back into order", BOX_LAWS)
 def back_to_order(s: BoxSubject) -> None:
     """On every such axis, whatever the other one does and wherever the target is, if it has a size there."""
     x, t = (z.to(s.dtype) for z in combinations(*EXACT))
@@ -164,7 +133,7 @@ def back_to_order(s: BoxSubject) -> None:
     require_none(wrong.any(-1), x, t, "the gradient", by_input)
 
 
-@law("a target with its corners out of order is read as the box that they span")
+@law("a target with its corners out of order is read as the box that they span", BOX_LAWS)
 def target_in_order(s: BoxSubject) -> None:
     """Its gradient goes to the corners as they came."""
     x, t = s.batch((12,), seed=1)
@@ -174,7 +143,7 @@ def target_in_order(s: BoxSubject) -> None:
         require_outcome(s, found._replace(by_target=found.by_target[:, order]), expected, f"for a target written as corners {order}")
 
 
-@law("a NaN stays in its pair")
+@law("a NaN stays in its pair", BOX_LAWS)
 def nan_stays(s: BoxSubject) -> None:
     """NaN in any coordinate gives NaN out, there and nowhere else, in value and gradient."""
     plain = s.batch((5,), seed=2)
@@ -207,7 +176,7 @@ def book(s: BoxSubject, x: Sequence[float], t: Sequence[float]) -> float:
 BOX, OTHER = (0.0, 0.0, 4.0, 2.0), (1.0, 0.5, 4.5, 3.5)
 
 
-@law("moving both boxes alike changes nothing; nor does scaling both, if the textbook says so")
+@law("moving both boxes alike changes nothing; nor does scaling both, if the textbook says so", BOX_LAWS)
 def moved_and_scaled(s: BoxSubject) -> None:
     """The gradient is that over the scale."""
     s, x, t = grid(s, 4)
@@ -222,7 +191,7 @@ def moved_and_scaled(s: BoxSubject) -> None:
         require_outcome(s, Outcome(found.value, found.by_input * scale, found.by_target * scale), expected, f"of boxes scaled by {scale:g}")
 
 
-@law("a mirrored picture, and one turned, has the same loss, and the gradient that goes with it")
+@law("a mirrored picture, and one turned, has the same loss, and the gradient that goes with it", BOX_LAWS)
 def mirrored_and_turned(s: BoxSubject) -> None:
     """Left and right exchanged; x and y exchanged, if the textbook gives the same then."""
     s, x, t = grid(s, 5)
@@ -236,7 +205,7 @@ def mirrored_and_turned(s: BoxSubject) -> None:
         require_outcome(s, Outcome(found.value, found.by_input[:, turn], found.by_target[:, turn]), expected, "of a turned picture")
 
 
-@law("exchanging the two boxes exchanges the gradients, if the textbook is symmetric")
+@law("exchanging the two boxes exchanges the gradients, if the textbook is symmetric", BOX_LAWS)
 def exchanged(s: BoxSubject) -> None:
     """Boxes in order."""
     if not math.isclose(book(s, OTHER, BOX), book(s, BOX, OTHER), rel_tol=1e-12):
@@ -261,7 +230,7 @@ def written(x: Tensor, form: str) -> Tensor:
     return x if form == "xyxy" else torch.cat((first + size / 2 if form == "cxcywh" else first, size), -1)
 
 
-@law("boxes written as corner or centre and size give the same, and gradients by what was written (box_format)")
+@law("boxes written as corner or centre and size give the same, and gradients by what was written (box_format)", BOX_LAWS)
 def formats_agree(s: BoxSubject) -> None:
     """By the chain rule; also with a size below 0."""
     s, x, t = grid(s, 7)

@@ -4,11 +4,11 @@ A loss that holds something constant in its gradient (`HELD`) has no derivative 
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 from losskit.contract.registry import HANDLING, LOSSES, Loss
 from losskit.testing.oracles import worst_error
 from losskit.testing.rows import Error
-from losskit.testing.subject import LawBroken, NotOffered, Subject, gradient, leaf
+from losskit.testing.subject import Change, LawBroken, NotOffered, Pair, Subject, gradient, leaf
 
 Number = Any
 DIGITS = {torch.float64: 700}  # 100 otherwise: an exponential of a distance is as small as the smallest number, beside 1
@@ -220,6 +220,67 @@ class BoxSubject(Subject):
             raise NotOffered('no reduction="none"')
         items = [self(a[None], b[None]) for a, b in zip(x.reshape(-1, 4), t.reshape(-1, 4), strict=True)]  # it only reduces: of one pair, that is its loss
         return torch.stack(items).reshape(x.shape[:-1]) if items else result.expand(x.shape[:-1])
+
+    long: ClassVar[tuple[int, ...]] = (12,)
+    many: ClassVar[Sequence[tuple[int, ...]]] = ((50_000,),)
+    blocks: ClassVar[Sequence[tuple[int, ...]]] = ((3,), (11, 91))
+    slices: ClassVar[tuple[int, ...]] = (6,)
+
+    def fresh(self, x: Tensor, t: Tensor) -> Pair:
+        """Both have gradients."""
+        return x.detach().requires_grad_(), t.detach().requires_grad_()
+
+    def shape_of(self, x: Tensor) -> tuple[int, ...]:
+        """The pairs."""
+        return tuple(x.shape[:-1])
+
+    def spread(self, factor: Tensor, z: Tensor) -> Tensor:
+        """One number per pair, along the corners."""
+        return factor[..., None]
+
+    def nothing(self) -> Iterator[tuple[str, Pair, dict[str, Any]]]:
+        """No boxes in a row; a normalizer of 0."""
+        yield from super().nothing()
+        x, t = self.batch(self.items)
+        yield "no boxes in a row", (x[:, :0], t[:, :0]), {}
+        if self.offers("normalizer"):
+            yield "a normalizer of 0, over NaN", (torch.full_like(x, math.nan), t), {"normalizer": 0}
+
+    def layouts(self) -> tuple[Pair, dict[str, Change]]:
+        """Coordinates apart in memory, part of longer rows; one box alone, boxes along three axes."""
+        return self.batch((6, 4), seed=6), {
+            "apart in memory, each coordinate": lambda z: z.permute(2, 0, 1).contiguous().permute(1, 2, 0),
+            "transposed": lambda z: z.transpose(0, 1),
+            "every other one": lambda z: z[::2, 1:],
+            "parts of longer rows": lambda z: torch.cat((z, z[..., :1]), -1)[..., :4],
+            "expanded": lambda z: z[:1, 1:2].expand(5, 3, 4),
+            "along three axes": lambda z: z.reshape(2, 3, 4, 4),
+            "alone": lambda z: z[2, 3],
+        }
+
+    def flat(self, x: Tensor, t: Tensor) -> Pair:
+        """A list of boxes."""
+        return x.reshape(-1, 4).contiguous(), t.reshape(-1, 4).contiguous()
+
+    def misfits(self) -> Iterator[tuple[str, tuple[Any, ...], dict[str, Any], tuple[str, ...]]]:
+        """One target for all boxes, broadcast in silence, is a bug upstream; so are boxes of three numbers, and a mask of coordinates."""
+        x, t = self.batch((5,))
+        yield "a target of shape (1, 4) for an input of (5, 4)", (x, t[:1]), {}, ()
+        yield "a target of shape (5, 4) for an input of (5, 1, 4)", (x[:, None], t), {}, ()
+        yield "boxes of three numbers", (x[:, :3], t[:, :3]), {}, ()
+        if self.offers("mask"):
+            yield "a mask of shape (5, 4) for boxes of (5, 4)", (x, t), {"mask": torch.ones(5, 4, dtype=torch.bool)}, ()
+            yield "a mask of shape (3,) for boxes of (5, 4)", (x, t), {"mask": torch.ones(3, dtype=torch.bool)}, ()
+
+    def require_gradients(self, got: Sequence[Tensor], expected: Sequence[Tensor], what: str) -> None:
+        """Within a tolerance of the pair's largest number: one end's may be a difference, and pass through 0."""
+        largest = torch.stack([e.double().abs().amax(-1) for e in expected]).amax(0).unsqueeze(-1)
+        for a, b, name in zip(got, expected, ("", " to the target"), strict=False):
+            info = torch.finfo(a.dtype)
+            off = ~(((a.double() - b.double()).abs() <= max(self.tolerance, 2 * info.eps) * largest + info.tiny) | (a == b) | (a.isnan() & b.isnan()))
+            if bool(off.any()):
+                i = tuple(off.nonzero()[0].tolist())
+                raise LawBroken(f"gradient{name} {what}: {a[i].item()!r}, expected {b[i].item()!r} at index {i}")
 
     def total(self, x: Tensor, t: Tensor) -> Tensor:
         """What is differentiated: the sum, which is the pass that training runs, or every loss of its own."""

@@ -1,10 +1,10 @@
 """Overlap of samples and classes: the subject of an examination, batches and extreme numbers to test it with, and its errors against the oracle."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -15,10 +15,22 @@ from losskit.testing import inputs
 from losskit.testing.oracles import Number, worst_error
 from losskit.testing.overlap_oracle import SECONDS, exact_overlap
 from losskit.testing.row_oracle import listed
-from losskit.testing.rows import Error
-from losskit.testing.subject import LawBroken, NotOffered, Subject, gradient, leaf
+from losskit.testing.rows import Error, every_second
+from losskit.testing.subject import Change, LawBroken, NotOffered, Pair, Subject, gradient, leaf
 
 KINDS = ("value", "gradient")
+
+
+def require_near(got: Tensor, expected: Tensor, tolerance: float, what: str) -> None:
+    """As `require_close`, relative to the largest number there is: a gradient is a difference, and may pass through 0."""
+    if got.shape != expected.shape:
+        raise LawBroken(f"{what}: shape {tuple(got.shape)}, expected {tuple(expected.shape)}")
+    a, b = got.detach().double(), expected.detach().double()
+    size = b[torch.isfinite(b)].abs().max().item() if bool(torch.isfinite(b).any()) else 0.0
+    off = ~(((a - b).abs() <= tolerance * (size + b.abs())) | (a == b) | (a.isnan() & b.isnan()))
+    if bool(off.any()):
+        i = tuple(off.nonzero()[0].tolist())
+        raise LawBroken(f"{what}: {a[i].item()!r}, expected {b[i].item()!r}" + (f" at index {i}" if i else ""))
 
 
 def is_overlap(loss: Loss) -> bool:
@@ -30,6 +42,12 @@ def is_overlap(loss: Loss) -> bool:
 class OverlapSubject(Subject):
     """A loss of overlap, examined; its settings name the task. `soft`: targets are numbers in [0, 1] of the input's shape, with "multiclass" too."""
 
+    items: ClassVar[tuple[int, ...]] = (2, 6)
+    long: ClassVar[tuple[int, ...]] = (5, 6)
+    many: ClassVar[Sequence[tuple[int, ...]]] = ((2, 150, 201),)
+    blocks: ClassVar[Sequence[tuple[int, ...]]] = ((3, 7), (2, 41, 101))
+    few: ClassVar[tuple[int, ...]] = (2, 3)
+    slices: ClassVar[tuple[int, ...]] = (3, 5)
     soft: bool = False
 
     @property
@@ -107,9 +125,93 @@ class OverlapSubject(Subject):
         t = soft.softmax(1) if self.task == "multiclass" else torch.sigmoid(soft) if self.soft else (soft > 0.3).double()
         return x.to(dtype), t.to(dtype)
 
-    def counted(self, keep: Tensor) -> Tensor:
-        """Which numbers of the input count, from which items do."""
-        return keep if keep.dim() == 3 else keep.unsqueeze(1)
+    def mean(self, x: Tensor, t: Tensor, **extra: Any) -> Tensor:
+        """There is no reduction."""
+        return self(x, t, **extra)
+
+    def one(self, x: Tensor, t: Tensor) -> Tensor:
+        """The loss of a sample."""
+        return self(x[None], t[None])
+
+    def ways(self) -> list[dict[str, Any]]:
+        """Every way to sum and to average that the callable has."""
+        over = [{"over": v} for v in ("sample", "batch")] if self.offers("over") else [{}]
+        averages = ["macro", "micro", "weighted", "nested"] + ["none"] * self.per_class if self.offers("average") else [None]
+        return [{**o, **({} if a is None else {"average": a})} for o in over for a in averages]
+
+    def spread(self, factor: Tensor, z: Tensor) -> Tensor:
+        """One number per item, along the classes."""
+        return factor if factor.dim() == z.dim() else factor.unsqueeze(1).expand(z.shape)
+
+    def mask(self, keep: Tensor) -> Tensor:
+        """Where there are as many classes as samples, (N, L) beside (N, C, L) could be of the last axes as well."""
+        return keep if self.task == "multiclass" else keep.unsqueeze(1)
+
+    def denominator(self, t: Tensor) -> float:
+        """The number of losses that are averaged."""
+        self.needs(not self.compound, "the second loss has a mean of its own")
+        return float(len(t) * (self.classes if self.per_class else 1))
+
+    def smooth(self) -> tuple[Pair, bool]:
+        """Targets between 0 and 1: beside those there are none."""
+        x, t = self.batch(self.few, seed=5)
+        both = self.kind == "number" and not (self.compound and self.task == "multiclass") and "volume_weight" not in self.loss.settings
+        return (x, 0.1 + 0.8 * t if both else t), both
+
+    def nothing(self) -> Iterator[tuple[str, Pair, dict[str, Any]]]:
+        """No items; all ignored; class weights that are all 0."""
+        yield from super().nothing()
+        x, t = self.batch(self.items)
+        yield "no items", (x[..., :0], t[..., :0]), {}
+        if self.offers("ignore_index") and (self.task != "multiclass" or self.kind == "label"):
+            bad, _ = self.spoil(x, t, torch.zeros(self.items, dtype=torch.bool))
+            yield "everything ignored, over NaN", (bad, torch.full_like(t, -100)), {}
+        if self.offers("weight") and not self.compound:
+            yield "class weights all 0", (x, t), {"weight": [0.0] * self.classes}
+
+    def layouts(self) -> tuple[Pair, dict[str, Change]]:
+        """Every second class; no items' axes at all."""
+        return self.batch((2, 4, 6)), {
+            "contiguous": lambda z: z,
+            "channels-last": lambda z: z.contiguous(memory_format=torch.channels_last),
+            "transposed": lambda z: z.transpose(2, 3),
+            "samples last": lambda z: z.permute(1, 2, 3, 0).contiguous().permute(3, 0, 1, 2),
+            "strided": lambda z: z[::2, :, 1:, ::3],
+            "expanded": lambda z: z[:1, :, :, :1].expand(3, -1, 4, 6),
+            "flat": lambda z: z.flatten(2),
+            "one row per sample": lambda z: z[..., 0, 0],
+            "every second class": every_second,
+        }
+
+    def relaid(self, change: Change, t: Tensor) -> Tensor:
+        """Labels have no class axis."""
+        return change(t) if self.kind == "number" else change(t.unsqueeze(1)).select(1, 0)
+
+    def flat(self, x: Tensor, t: Tensor) -> Pair:
+        """Samples, classes and one axis of items."""
+        x, t = (z.reshape(*z.shape[: 2 - (z.dim() < x.dim())], -1) for z in (x, t))
+        return x.contiguous(), t.contiguous()
+
+    def misfits(self) -> Iterator[tuple[str, tuple[Any, ...], dict[str, Any], tuple[str, ...]]]:
+        """A target too short, one without its last axis, a mask or class weights that fit nothing."""
+        x, t = self.batch((2, 4, 5))
+        yield "a target for 1 of 2 samples", (x, t[:1]), {}, ("(1, ",)
+        yield "a target without the last axis", (x, t[..., 0]), {}, ()
+        if self.offers("mask"):
+            yield "a mask of shape (3,)", (x, t), {"mask": torch.ones(3, dtype=torch.bool)}, ("mask",)
+            yield "a mask of numbers", (x, t), {"mask": torch.ones(5)}, ("mask",)
+        if self.offers("weight"):
+            yield "a weight too many", (x, t), {"weight": [1.0] * (self.classes + 1)}, ("weight",)
+            yield "weights of NaN", (x, t), {"weight": [math.nan] * self.classes}, ("weight",)
+
+    def require_gradients(self, got: Sequence[Tensor], expected: Sequence[Tensor], what: str) -> None:
+        """Relative to the largest number."""
+        for a, b in zip(got, expected, strict=True):
+            require_near(a, b, max(self.exactness, 2 * torch.finfo(a.dtype).eps), f"gradient {what}")
+
+    def require_value(self, got: Tensor, expected: Tensor, what: str) -> None:
+        """Relative to the largest number."""
+        require_near(got, expected, self.exactness, f"value {what}")
 
 
 def variants(loss: Loss, settings: Mapping[str, Any]) -> list[tuple[dict[str, Any], bool]]:

@@ -1,50 +1,20 @@
-"""The laws for losses of overlap: what is summed up, and what becomes of the sums. An item is a place with a number for each class, and its target."""
+"""The laws of losses of overlap, beside those that all kinds share. An item is a place with a number for each class, and its target."""
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
+from losskit.engines.dispatch import use_engine
 from losskit.testing import overlap
-from losskit.testing.overlap import OverlapSubject
+from losskit.testing.overlap import OverlapSubject, require_near
 from losskit.testing.overlap_oracle import exact_overlap
-from losskit.testing.subject import LawBroken, gradient, leaf, require_close
-
-Law = Callable[[OverlapSubject], None]
-
-
-class OverlapStatement(NamedTuple):
-    """A law and what it says."""
-
-    law: Law
-    says: str
-
-
-OVERLAP_LAWS: dict[str, OverlapStatement] = {}
-
-
-def law(says: str) -> Callable[[Law], Law]:
-    """Enter a law into the list."""
-
-    def enter(function: Law) -> Law:
-        OVERLAP_LAWS[function.__name__] = OverlapStatement(function, says)
-        return function
-
-    return enter
-
-
-def require_near(got: Tensor, expected: Tensor, tolerance: float, what: str) -> None:
-    """As `require_close`, relative to the largest number there is: a gradient is a difference, and may pass through 0."""
-    if got.shape != expected.shape:
-        raise LawBroken(f"{what}: shape {tuple(got.shape)}, expected {tuple(expected.shape)}")
-    a, b = got.detach().double(), expected.detach().double()
-    size = b[torch.isfinite(b)].abs().max().item() if bool(torch.isfinite(b).any()) else 0.0
-    off = ~(((a - b).abs() <= tolerance * (size + b.abs())) | (a == b) | (a.isnan() & b.isnan()))
-    if bool(off.any()):
-        i = tuple(off.nonzero()[0].tolist())
-        raise LawBroken(f"{what}: {a[i].item()!r}, expected {b[i].item()!r}" + (f" at index {i}" if i else ""))
+from losskit.testing.subject import LawBroken, gradient, leaf, require_close, require_message
+from losskit.testing.tables import OVERLAP_LAWS, law
 
 
 def require_pass(s: OverlapSubject, got: Tensor, x: Tensor, expected: Tensor, reference: Tensor, what: str) -> None:
@@ -53,50 +23,43 @@ def require_pass(s: OverlapSubject, got: Tensor, x: Tensor, expected: Tensor, re
     require_near(gradient(got, x)[0], reference, s.exactness, f"gradient {what}")
 
 
-def reductions(s: OverlapSubject) -> list[dict[str, Any]]:
-    """Every way to sum and to average that the callable has."""
-    over = [{"over": v} for v in ("sample", "batch")] if s.offers("over") else [{}]
-    averages = ["macro", "micro", "weighted", "nested"] + ["none"] * s.per_class if s.offers("average") else [None]
-    return [{**o, **({} if a is None else {"average": a})} for o in over for a in averages]
-
-
-@law("the value and the gradient are those of the textbook formula, for every way to sum and to average")
+@law("the value and the gradient are those of the textbook formula, for every way to sum and to average", OVERLAP_LAWS)
 def textbook(s: OverlapSubject) -> None:
     """On ordinary batches; with weights, one of them 0, without the background, or with both."""
     weight = [0.0, 2.0, 0.5] if s.classes > 1 else [2.0]
     options: list[dict[str, Any]] = [{}, {"weight": weight} if s.offers("weight") else {}]
     if s.offers("background") and s.task == "multiclass":
         options += [{"background": False}, {**options[1], "background": False}]
-    for i, how in enumerate(reductions(s)):
+    for i, how in enumerate(s.ways()):
         overlap.require_exact(s, [s.batch((2, 5), i)], **how, **options[(3 * i + 2) % len(options)])
 
 
-@law("value and gradient keep their digits over the whole range of inputs")
+@law("value and gradient keep their digits over the whole range of inputs", OVERLAP_LAWS)
 def error_budget(s: OverlapSubject) -> None:
     """Sure and right, sure and wrong, ties, +-1e4, denormals, a class ruled out by minus infinity, a class hardly seen."""
     overlap.require_exact(s, overlap.extreme(s))
 
 
-@law("the gradient to targets that are numbers is exact")
+@law("the gradient to targets that are numbers is exact", OVERLAP_LAWS)
 def target_gradient(s: OverlapSubject) -> None:
     """Distillation and learned targets need it."""
     s.needs(s.kind == "number", "the target is a label")
     overlap.require_exact(s, [*overlap.extreme(s), s.batch((2, 7))], only=("gradient to the target",))
 
 
-@law("a soft prediction that equals the target has loss 0 with power=2 and without smoothing")
+@law("a soft prediction that equals the target has loss 0 with power=2 and without smoothing", OVERLAP_LAWS)
 def perfect_soft(s: OverlapSubject) -> None:
     """With power=1 it has not: sum p^2 < sum p."""
     s.needs(s.kind == "number" and s.offers("power") and s.offers("from_logits"), "no soft targets, power or probabilities")
     s.needs(not s.compound and s.settings.get("alpha", 0.5) == s.settings.get("beta", 0.5), "the loss is not 0 there")
     x, _ = s.given(from_logits=False).batch((2, 50))
-    for how in reductions(s):
+    for how in s.ways():
         value = s(x, x.clone(), from_logits=False, power=2, smooth=0.0, **how)
         if not bool((value.abs() < 1e-6).all()):
             raise LawBroken(f"{value.tolist()} for a prediction that equals its soft target, with {how}")
 
 
-@law("infinite scores are certain: value and gradient are finite, and those of very large scores")
+@law("infinite scores are certain: value and gradient are finite, and those of very large scores", OVERLAP_LAWS)
 def infinite_inputs(s: OverlapSubject) -> None:
     """-inf beside the label and at it, +inf at the label and beside it."""
     s.needs(s.logits and not s.compound, "probabilities are never infinite, and a second loss may be")
@@ -107,22 +70,6 @@ def infinite_inputs(s: OverlapSubject) -> None:
     require_pass(s, s(a, t), a, expected, gradient(expected, b)[0], "with infinite scores")
 
 
-GARBAGE = (math.nan, math.inf, -math.inf, 1e38, -7.0)
-WRONG_LABELS = (99, -7, 1 << 20, -100)
-
-
-def spoil(s: OverlapSubject, x: Tensor, t: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
-    """Garbage where nothing counts: inputs and targets that are NaN or infinite, labels that are no class."""
-
-    def junk(z: Tensor, values: tuple[float, ...]) -> Tensor:
-        return torch.tensor(values).repeat(z.numel() // len(values) + 1)[: z.numel()].reshape(z.shape).to(z.dtype)
-
-    numbers = keep if keep.dim() == x.dim() else keep.unsqueeze(1).expand(x.shape)
-    if s.kind == "label":
-        return torch.where(numbers, x, junk(x, GARBAGE)), torch.where(keep, t, junk(t, WRONG_LABELS))
-    return torch.where(numbers, x, junk(x, GARBAGE)), torch.where(numbers, t, junk(t, GARBAGE))
-
-
 def _same_count(shape: tuple[int, ...], count: int, seed: int) -> Tensor:
     """A random mask that keeps as many along the last axis everywhere, so that what is left is a batch."""
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed)).argsort(-1) < count
@@ -130,10 +77,10 @@ def _same_count(shape: tuple[int, ...], count: int, seed: int) -> Tensor:
 
 def _require_deleted(s: OverlapSubject, x: Tensor, t: Tensor, bad_x: Tensor, bad_t: Tensor, keep: Tensor, extra: Mapping[str, Any], what: str) -> None:
     """What is not kept is as good as deleted, for every way to sum and to average."""
-    numbers = keep if keep.dim() == x.dim() else keep.unsqueeze(1).expand(x.shape)
+    numbers = s.spread(keep, x)
     left = x[numbers].reshape(*x.shape[:2], -1)
     targets = t[keep].reshape(len(t), -1) if s.kind == "label" else t[numbers].reshape(left.shape)
-    for how in reductions(s):
+    for how in s.ways():
         a, b = leaf(bad_x), leaf(left)
         expected = s(b, targets, **how)
         (grad,), (reference,) = gradient(s(a, bad_t, **how, **extra), a), gradient(expected, b)
@@ -142,36 +89,31 @@ def _require_deleted(s: OverlapSubject, x: Tensor, t: Tensor, bad_x: Tensor, bad
         require_close(grad[~numbers], torch.zeros_like(grad[~numbers]), 0.0, f"gradient of what is left out by {what}, {how}")
 
 
-@law("masking an item equals deleting it, whatever lies under the mask")
+@law("masking an item equals deleting it, whatever lies under the mask", OVERLAP_LAWS)
 def mask_deletes(s: OverlapSubject) -> None:
     """Inputs and targets under the mask are NaN, infinite or no class at all. A sample of which nothing is left is deleted itself."""
     x, t = s.batch((3, 7))
     for keep, mask in ((_same_count((3, 7), 4, 0), None), (_same_count((1, 7), 5, 1).expand(3, 7), _same_count((1, 7), 5, 1)[0])):
-        _require_deleted(s, x, t, *spoil(s, x, t, keep), keep, {"mask": _mask(s, keep) if mask is None else mask}, "a mask")
+        _require_deleted(s, x, t, *s.spoil(x, t, keep), keep, {"mask": s.mask(keep) if mask is None else mask}, "a mask")
     if s.kind == "number" and s.task == "multilabel":
         keep = _same_count(tuple(x.shape), 4, 2)
-        _require_deleted(s, x, t, *spoil(s, x, t, keep), keep, {"mask": keep}, "a mask of the input's shape")
+        _require_deleted(s, x, t, *s.spoil(x, t, keep), keep, {"mask": keep}, "a mask of the input's shape")
     keep = torch.tensor([[True], [False], [True]]).expand(3, 7)
-    a, b = leaf(spoil(s, x, t, keep)[0]), leaf(x[::2])
+    a, b = leaf(s.spoil(x, t, keep)[0]), leaf(x[::2])
     expected = s(b, t[::2])
-    got = s(a, spoil(s, x, t, keep)[1], mask=_mask(s, keep[:, :1]))
+    got = s(a, s.spoil(x, t, keep)[1], mask=s.mask(keep[:, :1]))
     (left,) = gradient(expected, b)
     require_pass(s, got, a, expected, torch.stack((left[0], torch.zeros_like(left[0]), left[1])), "with a sample masked")
 
 
-def _mask(s: OverlapSubject, keep: Tensor) -> Tensor:
-    """A mask of items as the callable takes it: where there are as many classes as samples, (N, L) beside (N, C, L) could be of the last axes as well."""
-    return keep if s.task == "multiclass" else keep.unsqueeze(1)
-
-
-@law("an ignored target equals deleting its item, or its number")
+@law("an ignored target equals deleting its item, or its number", OVERLAP_LAWS)
 def ignore_deletes(s: OverlapSubject) -> None:
     """-100 by default, any other number, a class's own label too; unsigned integers with 255; beside a mask."""
     s.needs(s.offers("ignore_index"), "no argument ignore_index")
     s.needs(s.task != "multiclass" or s.kind == "label", "distributions have no label to ignore")
     x, t = s.batch((3, 7))
     keep = _same_count(tuple(t.shape), 4, 3)
-    bad_x, _ = spoil(s, x, t, keep)
+    bad_x, _ = s.spoil(x, t, keep)
     if s.kind == "number":
         bad_x, t = torch.where(keep, x, math.nan), t.round()
     for index, dtype in ((-100, t.dtype), (-1, t.dtype), (255, torch.uint8)):
@@ -189,7 +131,7 @@ def ignore_deletes(s: OverlapSubject) -> None:
 POLICIES = ("smooth", "skip", "zero", "mass")
 
 
-@law("a class without target is what `empty` says, in value and gradient")
+@law("a class without target is what `empty` says, in value and gradient", OVERLAP_LAWS)
 def empties(s: OverlapSubject) -> None:
     """Target empty or not, prediction empty or not; smoothed or not; for every way to sum and to average."""
     s.needs(s.offers("empty") and s.offers("from_logits"), "no argument empty, or no probabilities")
@@ -207,7 +149,7 @@ def empties(s: OverlapSubject) -> None:
     elif s.task == "multiclass":
         x = x / x.sum(1, keepdim=True)
         t = t if s.kind == "label" else t / t.sum(1, keepdim=True)
-    ways = reductions(s)
+    ways = s.ways()
     for i, empty in enumerate(POLICIES):
         for how in (ways[0], ways[(2 * i + 1) % len(ways)]):
             overlap.require_exact(s, [(x, t)], empty=empty, from_logits=False, **how)
@@ -215,29 +157,7 @@ def empties(s: OverlapSubject) -> None:
             overlap.require_exact(s, [(x, t)], empty=empty, from_logits=False, smooth=0.0)
 
 
-@law("nothing left to count gives 0, attached to the graph, with zero gradients")
-def nothing_left(s: OverlapSubject) -> None:
-    """No samples; no items; all ignored; all masked, over NaN; weights that are all 0."""
-    x, t = s.batch((2, 6))
-    none = torch.zeros(2, 6, dtype=torch.bool)
-    bad_x, bad_t = spoil(s, x, t, none)
-    cases: list[tuple[str, Tensor, Tensor, dict[str, Any]]] = [("no samples", x[:0], t[:0], {}), ("no items", x[..., :0], t[..., :0], {})]
-    if s.offers("ignore_index") and (s.task != "multiclass" or s.kind == "label"):
-        cases.append(("everything ignored, over NaN", bad_x, torch.full_like(t, -100), {}))
-    if s.offers("mask"):
-        cases.append(("everything masked, over NaN", bad_x, bad_t, {"mask": _mask(s, none)}))
-    if s.offers("weight") and not s.compound:
-        cases.append(("weights all 0", x, t, {"weight": [0.0] * s.classes}))
-    for what, p, q, extra in cases:
-        for how in reductions(s):
-            a = leaf(p)
-            value = s(a, q, **how, **extra)
-            if bool((value != 0).any()):
-                raise LawBroken(f"{what}, {how}: {value.tolist()}, expected 0")
-            require_close(gradient(value, a)[0], torch.zeros_like(a), 0.0, f"gradient of {what}, {how}")
-
-
-@law("the averages are those of the losses of each sample and class")
+@law("the averages are those of the losses of each sample and class", OVERLAP_LAWS)
 def averages_agree(s: OverlapSubject) -> None:
     """The mean; weighted by the target's mass; one sample over the batch; one class summed up; the background left out."""
     s.needs(s.per_class, "no loss of each sample and class")
@@ -267,22 +187,7 @@ def averages_agree(s: OverlapSubject) -> None:
         require_near(s(*first, average="micro"), s(*first), s.exactness, 'of "micro" with one class')
 
 
-@law("a big batch equals accumulated small ones (normalizer)")
-def accumulation(s: OverlapSubject) -> None:
-    """With a number and with a 0-d tensor; the gradients add up as well."""
-    s.needs(not s.compound, "the second loss has a mean of its own")
-    x, t = s.batch((5, 6))
-    a = leaf(x)
-    whole = s(a, t)
-    (grad,) = gradient(whole, a)
-    count = 5.0 * (s.classes if s.per_class else 1)
-    for normalizer in (count, torch.tensor(count, dtype=torch.float64)):
-        b = leaf(x)
-        parts = [s(p, q, normalizer=normalizer) for p, q in zip(b.split(2), t.split(2), strict=True)]
-        require_pass(s, torch.stack(parts).sum(), b, whole, grad, f"accumulated with normalizer={normalizer!r}")
-
-
-@law("any incoming gradient is multiplied in")
+@law("any incoming gradient is multiplied in", OVERLAP_LAWS)
 def incoming_gradient(s: OverlapSubject) -> None:
     """Not uniform for a loss of each sample and class, over the batch, without the background; other than 1 for a mean; a second backward gives the same."""
     x, t = s.batch((3, 6))
@@ -310,7 +215,7 @@ def _one_by_one(s: OverlapSubject, x: Tensor, t: Tensor, how: Mapping[str, Any])
     return found
 
 
-@law("a NaN stays in its sample, and in its class where classes are apart")
+@law("a NaN stays in its sample, and in its class where classes are apart", OVERLAP_LAWS)
 def nan_stays(s: OverlapSubject) -> None:
     """NaN in gives NaN out, there and nowhere else."""
     x, t = s.batch((3, 6))
@@ -327,7 +232,7 @@ def nan_stays(s: OverlapSubject) -> None:
         raise LawBroken(f"the gradient of a NaN is {grad[1, 0, 2].item()}")
 
 
-@law("the parts of a compound are right, and detached (return_parts)")
+@law("the parts of a compound are right, and detached (return_parts)", OVERLAP_LAWS)
 def parts_add_up(s: OverlapSubject) -> None:
     """Before they are weighted."""
     s.needs(s.compound and s.offers("return_parts"), "no argument return_parts")
@@ -341,3 +246,90 @@ def parts_add_up(s: OverlapSubject) -> None:
         require_near(part, torch.tensor(float(alone.values[0])), s.exactness, f"the part of {name}")
         if part.requires_grad:
             raise LawBroken(f"the part of {name} requires a gradient")
+
+
+@law("half precision: computed in float32, value in float32, gradient in the input's dtype, sums beyond 65504 right", OVERLAP_LAWS)
+def half_precision(s: OverlapSubject) -> None:
+    """Against the oracle on the very numbers; a loss scale of 65536; 70,000 items, whose sums float16 cannot hold, against float64."""
+    for dtype in (torch.bfloat16, torch.float16):
+        half = OverlapSubject(s.function, s.loss, s.settings, dtype, s.engine, soft=s.soft)
+        for x, t in (half.batch((2, 7)), *overlap.extreme(half)):
+            overlap.require_exact(half, [(x, t)])
+            a, b = leaf(x), leaf(x)
+            value = s(a, t)
+            if value.dtype is not torch.float32:
+                raise LawBroken(f"{dtype}: the value is {value.dtype}")
+            (grad,) = gradient(value, a, incoming=torch.tensor(65536.0))
+            (plain,) = gradient(s(b, t), b)
+            if grad.dtype is not dtype:
+                raise LawBroken(f"{dtype}: the gradient is {grad.dtype}")
+            normal = (plain.abs() > torch.finfo(dtype).tiny) & torch.isfinite(grad)
+            require_near(grad[normal].double() / 65536, plain[normal], 2 * torch.finfo(dtype).eps, f"{dtype}, gradient under a loss scale of 65536")
+        x, t = half.batch((1, 70000), seed=1)
+        x = (x.abs() + 3).to(dtype) if s.logits else (1 - x / 8).to(dtype)
+        if s.kind == "number":
+            t = torch.ones_like(t) if not s.soft else t
+        elif s.logits:
+            x[:, 1:] -= 8
+        if not s.logits and s.task == "multiclass":
+            return
+        wide = x.double(), t
+        with use_engine("torch"):
+            expected = s(*wide)
+        require_near(s(x, t), expected, 1e-5, f"{dtype}, value of 70,000 items")
+
+
+@law("labels of every integer dtype and bool work, and 0/1 numbers of every dtype", OVERLAP_LAWS)
+def label_dtypes(s: OverlapSubject) -> None:
+    """Without a converted copy."""
+    x, t = s.batch((2, 6))
+    t = t if s.kind == "label" else t.round()
+    if s.task == "multiclass" and s.kind == "number":
+        t = one_hot(t.argmax(1), s.classes).movedim(-1, 1).to(t.dtype)
+    a = leaf(x)
+    expected = s(a, t)
+    (grad,) = gradient(expected, a)
+    others = (torch.float32, torch.float64, torch.float16, torch.bool) if s.kind == "number" else ()
+    for dtype in (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, *others):
+        b = leaf(x)
+        require_pass(s, s(b, t.to(dtype)), b, expected, grad, f"for targets of {dtype}")
+    if s.kind == "label" and "weight" not in s.settings:
+        a, b = leaf(x[:, :2].softmax(1) if not s.logits else x[:, :2]), leaf(x[:, :2].softmax(1) if not s.logits else x[:, :2])
+        expected = s(a, t % 2)
+        require_pass(s, s(b, (t % 2).bool()), b, expected, gradient(expected, a)[0], "for bool labels of two classes")
+
+
+@law("the class axis may be anywhere but first (dim)", OVERLAP_LAWS)
+def class_axis(s: OverlapSubject) -> None:
+    """Every place, counted from either end; with a mask."""
+    x, t = s.batch((2, 3, 4))
+    mask = torch.arange(12).reshape(3, 4) % 5 > 0
+    a = leaf(x)
+    masked = {"mask": mask} if s.offers("mask") else {}
+    expected = s(a, t, **masked)
+    (grad,) = gradient(expected, a)
+    for dim in (1, 2, 3, -1, -3):
+        b = leaf(x)
+        u = t.movedim(1, dim) if s.kind == "number" else t
+        shaped = {"mask": mask.unsqueeze(0).movedim(0, dim - 1 if dim > 0 else dim)} if masked and s.task != "multiclass" else masked
+        for moved in (b.movedim(1, dim), b.movedim(1, dim).contiguous()):
+            require_pass(s, s(moved, u, dim=dim, **shaped), b, expected, grad, f"with dim={dim}")
+
+
+@law("targets and probabilities that are none are refused, and the message shows them", OVERLAP_LAWS)
+def values_checked(s: OverlapSubject) -> None:
+    """Labels that are no class; numbers outside [0, 1]; labels that are not integers; inputs that are."""
+    x, t = s.batch((2, 6))
+    place = torch.arange(t.numel()).reshape(t.shape) == 5
+    if s.kind == "label":
+        for wrong in (s.classes, 255, -7):
+            require_message(partial(s, x, torch.where(place, wrong, t)), f"the label {wrong}", str(wrong))
+        require_message(lambda: s(x, t.float()), "labels of float32")
+    else:
+        for outside in (1.5, -0.25):
+            require_message(partial(s, x, torch.where(place, outside, t)), f"a target of {outside}", str(outside))
+    if not s.logits or (s.offers("from_logits") and not s.compound):
+        p = torch.sigmoid(x)
+        p[1, 0, 2] = 1.75
+        require_message(lambda: s(p, t, from_logits=False), "a probability of 1.75", "1.75")
+    require_message(lambda: s(x.long(), t), "an input of int64", "input")

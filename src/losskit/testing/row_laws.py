@@ -1,9 +1,9 @@
-"""The laws for losses of rows, as `laws.py` has them for losses of elements: an item is a row of class scores, and a target its label or a distribution."""
+"""The laws of losses of rows, beside those that all kinds share: an item is a row of class scores, and a target its label or a distribution."""
 
 import math
-from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,29 +11,8 @@ from torch import Tensor
 from losskit.testing import rows
 from losskit.testing.row_oracle import exact_rows, listed, logs_in_target
 from losskit.testing.rows import RowSubject
-from losskit.testing.subject import LawBroken, NotOffered, gradient, leaf, require_close
-
-Law = Callable[[RowSubject], None]
-
-
-class RowStatement(NamedTuple):
-    """A law and what it says."""
-
-    law: Law
-    says: str
-
-
-ROW_LAWS: dict[str, RowStatement] = {}
-
-
-def law(says: str) -> Callable[[Law], Law]:
-    """Enter a law into the list."""
-
-    def enter(function: Law) -> Law:
-        ROW_LAWS[function.__name__] = RowStatement(function, says)
-        return function
-
-    return enter
+from losskit.testing.subject import LawBroken, NotOffered, gradient, leaf, require_close, require_message, require_raises
+from losskit.testing.tables import ROW_LAWS, law
 
 
 def require_pass(s: RowSubject, got: Tensor, x: Tensor, expected: Tensor, reference: Tensor, what: str) -> None:
@@ -42,19 +21,19 @@ def require_pass(s: RowSubject, got: Tensor, x: Tensor, expected: Tensor, refere
     require_close(gradient(got, x)[0], reference, s.loose, f"gradient {what}")
 
 
-@law("the value and the gradient are those of the textbook formula")
+@law("the value and the gradient are those of the textbook formula", ROW_LAWS)
 def textbook(s: RowSubject) -> None:
     """On an ordinary batch; a loose tolerance, for `error_budget` is the strict one."""
     rows.require_exact(s, [s.batch((12,))], max(1e-4, s.tolerance) if s.real is torch.float32 else 1e-9, ("value", "small value", "gradient"))
 
 
-@law("value and gradient keep their digits over the whole range of scores")
+@law("value and gradient keep their digits over the whole range of scores", ROW_LAWS)
 def error_budget(s: RowSubject) -> None:
     """Sure and right, sure and wrong, ties, +-1e4, denormals: wherever the exact result is a normal number."""
     rows.require_exact(s, rows.extreme(s, rows.WIDTHS if s.real is torch.float32 else rows.WIDTHS[1:]), only=("value", "small value", "gradient"))
 
 
-@law("rows of hundreds and thousands of classes keep their digits")
+@law("rows of hundreds and thousands of classes keep their digits", ROW_LAWS)
 def wide_rows(s: RowSubject) -> None:
     """A long row is read in blocks, whose maximum moves on."""
     if listed(s.settings):
@@ -64,19 +43,19 @@ def wide_rows(s: RowSubject) -> None:
     rows.require_exact(s, rows.extreme(s, rows.WIDE))
 
 
-@law("distributions as targets: the expected loss, exact in value and gradient")
+@law("distributions as targets: the expected loss, exact in value and gradient", ROW_LAWS)
 def soft_targets(s: RowSubject) -> None:
     """Random ones, one-hot ones, uniform ones."""
     rows.require_exact(s.softened(), rows.extreme(s.softened()), only=("value", "small value", "gradient"))
 
 
-@law("the gradient to a distribution is exact")
+@law("the gradient to a distribution is exact", ROW_LAWS)
 def target_gradient(s: RowSubject) -> None:
     """Distillation and learned targets need it."""
     rows.require_exact(s.softened(), rows.extreme(s.softened()), only=("gradient to the target",))
 
 
-@law("a distribution with all its mass on one class equals that label")
+@law("a distribution with all its mass on one class equals that label", ROW_LAWS)
 def sure_distribution(s: RowSubject) -> None:
     """One item at a time, for the means differ: distributions have no class whose weight could divide."""
     s.needs("label")
@@ -87,7 +66,7 @@ def sure_distribution(s: RowSubject) -> None:
     require_pass(s, got, b, expected, gradient(expected, a)[0], "of a distribution that is sure")
 
 
-@law("a score of minus infinity rules its class out, exactly")
+@law("a score of minus infinity rules its class out, exactly", ROW_LAWS)
 def ruled_out(s: RowSubject) -> None:
     """As if there were no such class; its own gradient is 0."""
     if s.form != "logit" or s.settings.get("softcap") or s.settings.get("label_smoothing"):
@@ -111,7 +90,7 @@ def ruled_out(s: RowSubject) -> None:
     require_close(grad[:, rest], gradient(expected, b)[0], s.loose, "gradient with a class ruled out")
 
 
-@law("value and gradient have their limits at infinite scores, and no NaN")
+@law("value and gradient have their limits at infinite scores, and no NaN", ROW_LAWS)
 def infinite_inputs(s: RowSubject) -> None:
     """+inf at the label, +inf beside it, -inf at the label: a finite limit is reached, an infinite one is infinite."""
     if s.form != "logit":
@@ -135,7 +114,7 @@ def infinite_inputs(s: RowSubject) -> None:
                 raise LawBroken(f"{what} at x = {x[i].tolist()}, t = {t[i].tolist()}: {got}, the limit is {float(then) if settled else 'infinite'}")
 
 
-@law("adding a number to all scores of an item changes nothing")
+@law("adding a number to all scores of an item changes nothing", ROW_LAWS)
 def shift_invariant(s: RowSubject) -> None:
     """Numbers that leave the differences of the scores exact."""
     if s.form != "logit" or s.settings.get("softcap") or s.settings.get("z_loss"):
@@ -150,150 +129,27 @@ def shift_invariant(s: RowSubject) -> None:
         require_pass(s, s.each(b, t), b, each, grad, f"after adding {shift}")
 
 
-@law('"none", "sum" and "mean" agree')
-def reductions_agree(s: RowSubject) -> None:
-    """The mean divides by the class weights of the labels (torch's rule), else by the number of items."""
-    x, t = s.batch((4, 3))
-    a = leaf(x)
-    each = s.each(a, t)
-    if each.shape != (4, 3):
-        raise LawBroken(f'reduction="none" has shape {tuple(each.shape)} for an input of {tuple(x.shape)}')
-    grad = gradient(each, a)[0]
-    for reduction, denominator in (("sum", 1.0), ("mean", float(s.masses(t).sum()))):
-        value = s(a, t, reduction=reduction)
-        require_close(value, each.double().sum() / denominator, s.tolerance, f'value of "{reduction}"')
-        if s.dtype in (torch.float32, torch.float64):
-            require_close(gradient(value, a)[0], grad / denominator, s.loose, f'gradient of "{reduction}"')
-
-
-GARBAGE = (math.nan, math.inf, -math.inf, 1e38, -7.0)
-WRONG_LABELS = (99, -7, 1 << 20, -100)
-
-
-def spoil(s: RowSubject, x: Tensor, t: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
-    """Garbage where nothing counts: scores, positions and distributions that are NaN or infinite, labels that are no class."""
-
-    def junk(z: Tensor, values: tuple[float, ...]) -> Tensor:
-        return torch.tensor(values).repeat(z.numel() // len(values) + 1)[: z.numel()].reshape(z.shape).to(z.dtype)
-
-    wide = keep.unsqueeze(1)
-    return torch.where(wide, x, junk(x, GARBAGE)), torch.where(wide, t, junk(t, GARBAGE)) if s.kind == "distribution" else torch.where(
-        keep, t, junk(t, GARBAGE if s.kind == "position" else WRONG_LABELS)
-    )
-
-
-def _require_deleted(s: RowSubject, x: Tensor, bad_x: Tensor, t: Tensor, bad_t: Tensor, keep: Tensor, extra: Mapping[str, Any], what: str) -> None:
-    """What is not kept is as good as deleted: value, denominator, gradient."""
-    for reduction in ("mean", "sum", "none"):
-        rows_kept, labels_kept = s.pick(x, t, keep)
-        a, kept = leaf(bad_x), leaf(rows_kept)
-        got, expected = s(a, bad_t, reduction=reduction, **extra), s(kept, labels_kept, reduction=reduction)
-        (grad,), (reference,) = gradient(got, a), gradient(expected, kept)
-        if reduction == "none":
-            require_close(got[~keep], torch.zeros_like(got[~keep]), 0.0, f"loss of items left out by {what}")
-            got = got[keep]
-        require_close(got, expected, s.tolerance, f'value with reduction="{reduction}" and {what}')
-        grad = grad.movedim(1, -1)
-        require_close(grad[keep], reference, s.loose, f'gradient of kept items with reduction="{reduction}" and {what}')
-        require_close(grad[~keep], torch.zeros_like(grad[~keep]), 0.0, f'gradient of items left out by {what}, reduction="{reduction}"')
-
-
-@law("masking an item equals deleting it, whatever lies under the mask")
-def mask_deletes(s: RowSubject) -> None:
-    """Scores, labels and distributions under the mask are NaN, infinite or no class at all."""
-    x, t = s.batch((4, 3))
-    draw = torch.Generator().manual_seed(1)
-    for mask in (torch.rand(4, 3, generator=draw) < 0.6, torch.tensor([True, False, True]), torch.tensor([[True], [False], [True], [True]])):
-        keep = mask.expand(4, 3)
-        bad_x, bad_t = spoil(s, x, t, keep)
-        _require_deleted(s, x, bad_x, t, bad_t, keep, {"mask": mask}, f"a mask of shape {tuple(mask.shape)}")
-
-
-@law("an ignored label equals deleting its item, and the mask that says so")
+@law("an ignored label equals deleting its item, and the mask that says so", ROW_LAWS)
 def ignore_deletes(s: RowSubject) -> None:
     """-100 by default; any other label, a class's own too; unsigned labels with 255; beside a mask."""
     s.needs("label")
     x, t = s.batch((4, 3))
     draw = torch.Generator().manual_seed(2)
     keep = torch.rand(4, 3, generator=draw) < 0.6
-    bad_x, _ = spoil(s, x, t, keep)
+    bad_x, _ = s.spoil(x, t, keep)
     for index, dtype in ((-100, torch.int64), (-1, torch.int32), (255, torch.uint8)):
         if not s.offers("ignore_index"):
             raise NotOffered("no argument ignore_index")
         extra = {} if index == -100 else {"ignore_index": index}
-        _require_deleted(s, x, bad_x, t, torch.where(keep, t, index).to(dtype), keep, extra, f"ignore_index={index}")
-    _require_deleted(s, x, x, t, t, t != 1, {"ignore_index": 1}, "ignore_index=1, which is a class")
+        s.require_deleted((x, t), (bad_x, torch.where(keep, t, index).to(dtype)), keep, extra, f"ignore_index={index}")
+    s.require_deleted((x, t), (x, t), t != 1, {"ignore_index": 1}, "ignore_index=1, which is a class")
     if s.offers("mask"):
         mask = torch.rand(4, 3, generator=draw) < 0.7
-        bad_x, _ = spoil(s, x, t, keep & mask)
-        _require_deleted(s, x, bad_x, t, torch.where(keep, t, -100), keep & mask, {"mask": mask}, "ignore_index and a mask")
+        bad_x, _ = s.spoil(x, t, keep & mask)
+        s.require_deleted((x, t), (bad_x, torch.where(keep, t, -100)), keep & mask, {"mask": mask}, "ignore_index and a mask")
 
 
-@law("the weighted mean is sum(w l) / sum(w), class weights multiplied in, and an item of weight 0 is absent")
-def weighted_mean(s: RowSubject) -> None:
-    """Weights of the items' shape, of a broadcast one; 0 hides garbage; NaN weights under a mask."""
-    x, t = s.batch((4, 3))
-    a = leaf(x)
-    each = s.each(a, t).double()
-    draw = torch.Generator().manual_seed(3)
-    for shape in ((4, 3), (3,), (4, 1), ()):
-        weight = torch.rand(shape, generator=draw) + 0.1
-        if shape == (4, 3):
-            weight[1, :] = 0
-        full = weight.double().expand(4, 3)
-        keep = full != 0
-        bad_x, bad_t = spoil(s, x, t, keep)
-        for reduction, denominator in (("mean", s.masses(t, full).sum()), ("sum", 1.0), ("none", 1.0)):
-            b = leaf(bad_x)
-            got = s(b, bad_t, sample_weight=weight, reduction=reduction)
-            expected = full * each.detach()
-            what = f'of "{reduction}" with weights of shape {shape}'
-            reference = torch.autograd.grad(each, a, full / denominator, retain_graph=True)[0]
-            require_pass(s, got, b, (expected if reduction == "none" else expected.sum()) / denominator, reference, what)
-    if s.offers("mask"):
-        mask = torch.rand(4, 3, generator=draw) < 0.5
-        got = s(*spoil(s, x, t, mask), mask=mask, sample_weight=torch.where(mask, 0.5, math.nan), reduction="mean")
-        require_close(got, s(*s.pick(x, t, mask), reduction="mean"), s.tolerance, "mean with a mask over NaN weights")
-
-
-@law("a big batch equals accumulated small ones (normalizer)")
-def accumulation(s: RowSubject) -> None:
-    """With a number and with a 0-d tensor; the gradients add up as well."""
-    x, t = s.batch((12,))
-    a = leaf(x)
-    whole = s(a, t, reduction="mean")
-    (grad,) = gradient(whole, a)
-    count = float(s.masses(t).sum())
-    for normalizer in (count, torch.tensor(count, dtype=torch.float64)):
-        b = leaf(x)
-        parts = [s(p, q, normalizer=normalizer, reduction="mean") for p, q in zip(b.split(5), t.split(5), strict=True)]
-        require_pass(s, torch.stack(parts).sum(), b, whole, grad, f"accumulated with normalizer={normalizer!r}")
-
-
-@law("nothing left to count gives 0, attached to the graph, with zero gradients")
-def nothing_left(s: RowSubject) -> None:
-    """An empty batch; all ignored; all masked, over NaN; weights that are all 0."""
-    x, t = s.batch((4, 3))
-    none = torch.zeros(4, 3, dtype=torch.bool)
-    bad_x, bad_t = spoil(s, x, t, none)
-    cases: list[tuple[str, Tensor, Tensor, dict[str, Tensor]]] = [("an empty batch", x[:0], t[:0], {})]
-    if s.kind == "label" and s.offers("ignore_index"):
-        cases.append(("all labels ignored", x, torch.full_like(t, -100), {}))
-        cases.append(("all labels ignored, over NaN", bad_x, torch.full_like(t, -100), {}))
-    if s.offers("mask"):
-        cases.append(("everything masked", bad_x, bad_t, {"mask": none}))
-    if s.offers("sample_weight"):
-        cases.append(("weights all 0", bad_x, bad_t, {"sample_weight": torch.zeros(3)}))
-    for what, p, q, extra in cases:
-        for reduction in ("mean", "sum"):
-            a = leaf(p)
-            value = s(a, q, reduction=reduction, **extra)
-            if value.item() != 0:
-                raise LawBroken(f'{what}, reduction="{reduction}": {value.item()}, expected 0')
-            require_close(gradient(value, a)[0], torch.zeros_like(a), 0.0, f"gradient of {what}")
-
-
-@law("a NaN stays in its item")
+@law("a NaN stays in its item", ROW_LAWS)
 def nan_stays(s: RowSubject) -> None:
     """NaN in gives NaN out, there and nowhere else: at the label, beside it, with a minus sign, next to an infinity."""
     x, t = s.batch()
@@ -320,22 +176,157 @@ def nan_stays(s: RowSubject) -> None:
             raise LawBroken(f"gradient {what}: {found[2].tolist()}")
 
 
-@law("any incoming gradient is multiplied in")
-def incoming_gradient(s: RowSubject) -> None:
-    """Not uniform for "none", infinities apart; other than 1 for "mean"; and a second backward gives the same."""
+@law("half precision: computed in float32, value in float32, gradient in the input's dtype", ROW_LAWS)
+def half_precision(s: RowSubject) -> None:
+    """Against the oracle on the very numbers; a loss scale of 65536 keeps gradients that would underflow without it."""
+    for dtype in (torch.bfloat16, torch.float16):
+        x, t = s.batch(dtype=dtype)
+        if s.kind == "label" and s.form == "logit":
+            x[0, t[0]] += 14  # a millionth is left to the others
+        exact = exact_rows(s.loss, s.settings, x, None if s.kind == "none" else t)
+        values = torch.tensor([float(e.value) for e in exact])
+        slopes = torch.tensor([[float(g) for g in e.gradient] for e in exact], dtype=torch.float64)
+        count = float(s.masses(t).sum())
+        for reduction, expected, scaled in (("none", values, slopes), ("mean", values.double().sum().float() / count, slopes / count)):
+            a = leaf(x)
+            value = s(a, t, reduction=reduction)
+            if value.dtype is not torch.float32:
+                raise LawBroken(f"{dtype}: the value is {value.dtype}")
+            require_close(value, expected, 1e-5, f'{dtype}, value of "{reduction}"')
+            (grad,) = gradient(value, a, incoming=torch.full_like(value, 65536.0))
+            if grad.dtype is not dtype:
+                raise LawBroken(f"{dtype}: the gradient is {grad.dtype}")
+            fits = (scaled * 65536).abs() < torch.finfo(dtype).max
+            require_close(grad[fits], (scaled * 65536)[fits].to(dtype), torch.finfo(dtype).eps, f"{dtype}, gradient under a loss scale of 65536")
+
+
+@law("labels of every integer dtype and bool work", ROW_LAWS)
+def label_dtypes(s: RowSubject) -> None:
+    """Without a converted copy."""
+    s.needs("label")
     x, t = s.batch((4, 3))
     a = leaf(x)
-    each = s.each(a, t)
-    (grad,) = torch.autograd.grad(each, a, torch.ones_like(each), retain_graph=True)
-    close = max(s.loose, 2 * torch.finfo(s.dtype).eps)
-    incoming = torch.randn(4, 3, generator=torch.Generator().manual_seed(4)).to(each.dtype)
-    for _ in range(2):
-        (got,) = torch.autograd.grad(each, a, incoming, retain_graph=True)
-        require_close(got, grad * incoming.unsqueeze(1), close, "gradient for a non-uniform incoming one")
-    if not s.offers("reduction"):
-        return
-    value = s(a, t, reduction="mean")
-    count = float(s.masses(t).sum())
-    for factor in (0.5, -3.0, 1.0, 1.0, 0.0):
-        (got,) = torch.autograd.grad(value, a, torch.tensor(factor, dtype=value.dtype), retain_graph=True)
-        require_close(got, grad * (factor / count), close, f'gradient of "mean" for an incoming {factor}')
+    expected = s.each(a, t)
+    (grad,) = gradient(expected, a)
+    for dtype in (torch.uint8, torch.int8, torch.int16, torch.int32):
+        b = leaf(x)
+        require_pass(s, s.each(b, t.to(dtype)), b, expected, grad, f"for labels of {dtype}")
+    if listed(s.settings) is None:
+        pair, a = t % 2, leaf(x[:, :2].softmax(1) if s.form == "probability" else x[:, :2].log_softmax(1))
+        b = leaf(a)
+        expected = s.each(a, pair)
+        require_pass(s, s.each(b, pair.bool()), b, expected, gradient(expected, a)[0], "for bool labels of two classes")
+
+
+@law("the class axis may be anywhere (dim)", ROW_LAWS)
+def class_axis(s: RowSubject) -> None:
+    """Every place, counted from either end; "mean" too."""
+    x, t = s.batch((2, 3, 4))
+    a = leaf(x)
+    expected = s.each(a, t)
+    (grad,) = gradient(expected, a)
+    for dim in (0, 1, 2, 3, -1, -4):
+        b = leaf(x)
+        u = t.movedim(1, dim) if s.kind == "distribution" else t
+        for moved in (b.movedim(1, dim), b.movedim(1, dim).contiguous()):
+            require_pass(s, s.each(moved, u, dim=dim), b, expected, grad, f"with dim={dim}")
+            require_close(s(moved, u, dim=dim), s(x, t), s.tolerance, f"mean with dim={dim}")
+
+
+@law("the by-products are right, and detached (return_parts)", ROW_LAWS)
+def by_products(s: RowSubject) -> None:
+    """Losses, log-sum-exp, accuracy and count; of items that are absent, nothing."""
+    if s.form != "logit":
+        raise NotOffered("only of logits")
+    x, t = s.batch((4, 3))
+    keep = torch.arange(12).reshape(4, 3) % 4 > 0
+    x[0, :, 1] = 1.0  # a tie: the first class counts as the largest
+    if s.kind == "label":
+        t[0, 1], t[1, 1] = 0, int(x[1, :, 1].argmax())
+    each = torch.where(keep, s.each(x, t), 0.0)
+    a = leaf(x)
+    bad_x, bad_t = s.spoil(x, t, keep)
+    result: Any = s(bad_x.requires_grad_(), bad_t, mask=keep, return_parts=True)
+    value, parts = result
+    require_close(value, s(a, t, mask=keep), s.tolerance, "value beside the by-products")
+    cap = s.settings.get("softcap")
+    scores = x if cap is None else cap * torch.tanh(x / cap)
+    require_close(parts.losses, each, s.tolerance, "losses")
+    require_close(parts.lse, torch.where(keep, scores.double().logsumexp(1), 0.0), 1e-5, "log-sum-exp")
+    if int(parts.items) != int(keep.sum()):
+        raise LawBroken(f"items {parts.items}, expected {int(keep.sum())}")
+    if s.kind == "label":
+        require_close(parts.accuracy, (x.argmax(1) == t)[keep].double().mean(), 1e-6, "accuracy")
+    if any(z is not None and z.requires_grad for z in parts):
+        raise LawBroken("a by-product requires a gradient")
+
+
+@law("with inplace=True the gradient takes the memory of the scores", ROW_LAWS)
+def in_place(s: RowSubject) -> None:
+    """Same value and gradient; a leaf, whose value the user keeps, is refused."""
+    x, t = s.batch((4, 3))
+    if not s.offers("inplace") or s.form != "logit" or s.kind != "label" or s.engine == "torch":
+        raise NotOffered("no argument inplace here")
+    a, b = leaf(x), leaf(x)
+    expected = s(a, t)
+    copy = b * 1.0
+    place = copy.data_ptr()
+    grads: list[Tensor] = []
+    copy.register_hook(grads.append)
+    value = s(copy, t, inplace=True)
+    require_pass(s, value, b, expected, gradient(expected, a)[0], "with inplace=True")
+    if grads[0].data_ptr() != place:
+        raise LawBroken("the gradient has memory of its own")
+    require_raises(lambda: s(leaf(x), t, inplace=True), "a leaf with inplace=True")
+
+
+@law("labels that are no class are refused, and the message shows the label", ROW_LAWS)
+def labels_checked(s: RowSubject) -> None:
+    """Too large, negative, not integers."""
+    s.needs("label")
+    x, t = s.batch((4, 3))
+    for wrong in (s.classes, 255, -7):
+        require_message(partial(s, x, torch.where(torch.arange(12).reshape(4, 3) == 5, wrong, t)), f"the label {wrong}", str(wrong))
+    require_message(lambda: s(x, t.float()), "labels of float32")
+    require_message(lambda: s(x.long(), t), "scores of int64")
+
+
+@law("positions outside the classes are refused, and the message shows them", ROW_LAWS)
+def positions_checked(s: RowSubject) -> None:
+    """Too large, negative, NaN; rounding just outside is accepted."""
+    s.needs("position")
+    x, t = s.batch((4, 3))
+    last = s.classes - 1.0
+    for wrong in (last + 0.01, -0.01, 1e30, math.inf, math.nan):
+        shown = f"{torch.tensor(wrong, dtype=t.dtype).item():.7g}"
+        require_message(partial(s, x, torch.where(torch.arange(12).reshape(4, 3) == 5, wrong, t)), f"the position {wrong}", shown, "(1, 2)")
+    for edge, near in ((last, last * (1 + 1e-6)), (0.0, -1e-7)):
+        require_close(s.each(x, torch.full_like(t, near)), s.each(x, torch.full_like(t, edge)), 1e-5, f"loss at {near}")
+    require_message(lambda: s(x, leaf(t)), "a position that requires a gradient", "detach")
+    require_message(lambda: s(x.long(), t), "scores of int64")
+
+
+@law("what is no distribution is refused, and the message says what it sums to", ROW_LAWS)
+def distributions_checked(s: RowSubject) -> None:
+    """Scores taken for probabilities train, wrongly."""
+    x, t = s.batch()
+    soft = s.kind == "distribution"
+    if not soft and s.form == "logit":
+        raise NotOffered("neither input nor target is a distribution")
+    logs = logs_in_target(s.settings) if soft else s.form == "log-probability"
+    row = torch.tensor([0.7, 0.2, 0.1, 0.1] + [0.0] * (s.classes - 4) if s.classes >= 4 else [0.7, 0.2, 0.2][: s.classes])
+    total = f"{row.sum().item():.4g}"
+    row = (row.log() if logs else row).to(s.dtype).expand(6, s.classes)
+    require_message((lambda: s(x, row)) if soft else (lambda: s(row, t)), f"a row that sums to {total}", total)
+    scores = torch.randn(6, s.classes, generator=torch.Generator().manual_seed(6)).to(s.dtype) * 3
+    require_message((lambda: s(x, scores)) if soft else (lambda: s(scores, t)), "scores in place of a distribution")
+
+
+@law("class weights that are not finite, or not one per class, are refused", ROW_LAWS)
+def class_weights_checked(s: RowSubject) -> None:
+    """`weight` and `alpha`."""
+    x, t = s.batch((4, 3))
+    for name in ("weight", "alpha"):
+        if isinstance(s.settings.get(name), list):
+            for what, wrong in ((f"{name} of NaN", [1.0] * (s.classes - 1) + [math.nan]), (f"{name} for a class too many", [1.0] * (s.classes + 1))):
+                require_message(partial(replace(s, settings={**s.settings, name: wrong}), x, t), what, name)

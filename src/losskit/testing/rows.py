@@ -1,9 +1,9 @@
 """Rows of class scores: the subject of an examination, batches and extreme rows to test it with, and its errors against the oracle."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -14,12 +14,17 @@ from losskit.engines.call import real_dtype
 from losskit.testing import inputs
 from losskit.testing.oracles import Number, Worst, worst_error
 from losskit.testing.row_oracle import exact_rows, listed, logs_in_target
-from losskit.testing.subject import LawBroken, NotOffered, Subject, gradient, leaf
+from losskit.testing.subject import Change, LawBroken, NotOffered, Pair, Subject, gradient, leaf
 
 SMALL = 1e-3  # losses below, and gradients, may be off by 1e-5
 WIDTHS = (2, 3, 10)
 OFF = (0.25, 0.0, 1e-10, 0.9, 0.5)  # of a position from the label
 WIDE = (40, 300, 5000)  # rows that the CPU engine takes one at a time; the last one in blocks
+
+
+def every_second(z: Tensor) -> Tensor:
+    """The same classes, each beside one that is NaN."""
+    return torch.stack((z, torch.full_like(z, math.nan)), 2).flatten(1, 2)[:, ::2] if z.is_floating_point() else z
 
 
 def is_rows(loss: Loss, settings: Mapping[str, Any]) -> bool:
@@ -38,6 +43,12 @@ def form(loss: Loss, settings: Mapping[str, Any]) -> str:
 class RowSubject(Subject):
     """A loss of rows, examined; `soft`: with distributions for targets although labels are what it is registered with."""
 
+    items: ClassVar[tuple[int, ...]] = (4, 3)
+    long: ClassVar[tuple[int, ...]] = (12,)
+    many: ClassVar[Sequence[tuple[int, ...]]] = ((30001,), (2, 150, 101))  # as rows and as images
+    blocks: ClassVar[Sequence[tuple[int, ...]]] = ((4, 3),)
+    few: ClassVar[tuple[int, ...]] = (3,)
+    slices: ClassVar[tuple[int, ...]] = (4,)
     soft: bool = False
 
     @property
@@ -107,15 +118,77 @@ class RowSubject(Subject):
         """The last axis to place 1, in a tensor of its own."""
         return x.movedim(-1, min(1, x.dim() - 1)).contiguous()
 
-    def pick(self, x: Tensor, t: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
-        """The items of a batch where `keep` says so, as a list of rows."""
-        return x.movedim(1, -1)[keep], t.movedim(1, -1)[keep] if self.kind == "distribution" else t[keep]
+    def shape_of(self, x: Tensor) -> tuple[int, ...]:
+        """The items of an input: all axes but that of the classes."""
+        return (*x.shape[:1], *x.shape[2:]) if x.dim() > 1 else ()
 
-    def masses(self, t: Tensor, factor: Tensor | None = None, *, alone: bool = False) -> Tensor:
+    def spread(self, factor: Tensor, z: Tensor) -> Tensor:
+        """One number per item, along the classes."""
+        return factor.unsqueeze(1) if z.dim() > factor.dim() else factor
+
+    def chosen(self, z: Tensor, keep: Tensor) -> Tensor:
+        """The items where `keep` says so: a list of rows, or of labels."""
+        return z.movedim(1, -1)[keep] if z.dim() > keep.dim() else z[keep]
+
+    def smooth(self) -> tuple[Pair, bool]:
+        """Distributions have a second derivative."""
+        return self.batch(self.few, seed=5), self.kind == "distribution"
+
+    def nothing(self) -> Iterator[tuple[str, Pair, dict[str, Any]]]:
+        """All labels ignored, too."""
+        yield from super().nothing()
+        if self.kind == "label" and self.offers("ignore_index"):
+            x, t = self.batch(self.items)
+            none = torch.full_like(t, -100)
+            yield "all labels ignored", (x, none), {}
+            yield "all labels ignored, over NaN", (self.spoil(x, t, torch.zeros_like(t, dtype=torch.bool))[0], none), {}
+
+    def layouts(self) -> tuple[Pair, dict[str, Change]]:
+        """A slice of the classes, no batch."""
+        return self.batch((4, 3, 6)), {
+            "contiguous": lambda z: z,
+            "channels-last": lambda z: z.contiguous(memory_format=torch.channels_last),
+            "transposed": lambda z: z.transpose(2, 3),
+            "samples last": lambda z: z.permute(1, 2, 3, 0).contiguous().permute(3, 0, 1, 2),
+            "strided": lambda z: z[::2, :, 1:, ::3],
+            "expanded": lambda z: z[:1, :, :, :1].expand(4, -1, 3, 6),
+            "one item": lambda z: z[1:2, :, 2:, 3:4],
+            "flat rows": lambda z: z.movedim(1, -1).reshape(-1, z.shape[1]),
+            "every second class": every_second,
+            "without a batch": lambda z: z[1, :, 2, 3],
+        }
+
+    def relaid(self, change: Change, t: Tensor) -> Tensor:
+        """Labels have no class axis."""
+        return change(t) if self.kind == "distribution" else (u := change(t.unsqueeze(1))).select(min(1, u.dim() - 1), 0)
+
+    def flat(self, x: Tensor, t: Tensor) -> Pair:
+        """A list of rows."""
+        x, t = (z.movedim(min(1, z.dim() - 1), -1).reshape(-1, x.shape[min(1, x.dim() - 1)]) if z.dim() == x.dim() else z.reshape(-1) for z in (x, t))
+        return x.contiguous(), t.contiguous()
+
+    def misfits(self) -> Iterator[tuple[str, tuple[Any, ...], dict[str, Any], tuple[str, ...]]]:
+        """A target too short, one with an axis too many or too few, scores without classes."""
+        x, t = self.batch(self.items)
+        if self.kind == "none":
+            raise NotOffered("no target")
+        yield "a target for 3 of 4 items", (x, t[:3]), {}, ("3",)
+        yield "a target without the last axis", (x, t[..., 0]), {}, ()
+        if self.kind == "label":
+            yield "labels with a class axis of 1", (x, t.unsqueeze(1)), {}, ()
+            yield "one-hot integers", (x, torch.nn.functional.one_hot(t, self.classes).movedim(-1, 1)), {}, ()
+        else:
+            yield "a distribution of one class", (x, t[:, :1]), {}, ()
+        for name in ("mask", "sample_weight"):
+            if self.offers(name):
+                extra = {name: torch.ones(4, dtype=torch.bool if name == "mask" else torch.float32)}
+                yield f"a {name} of shape (4,) for items (4, 3)", (x, t), extra, (name,)
+
+    def masses(self, t: Tensor, factor: Tensor | None = None) -> Tensor:
         """What each item adds to the denominator of "mean": its weight, times that of its label's class (torch's rule; not for `alpha`, nor distributions)."""
         each = torch.ones(t.shape if self.kind != "distribution" else t.select(1, 0).shape, dtype=torch.float64)
         weight = self.settings.get("weight")
-        if weight is not None and self.kind == "label" and not alone:
+        if weight is not None and self.kind == "label":
             each = torch.tensor(weight, dtype=torch.float64)[t.long().clamp(0, self.classes - 1)]
         return each if factor is None else torch.where(factor != 0, each * factor, 0.0)
 

@@ -1,11 +1,12 @@
 """What is being examined: a callable, the loss it claims to be, and how to call it."""
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -14,7 +15,10 @@ from losskit.contract.registry import Loss
 from losskit.engines.dispatch import EngineName
 from losskit.testing import inputs
 
-EXTRAS = ("mask", "sample_weight", "normalizer", "reduction")
+GARBAGE = (math.nan, math.inf, -math.inf, 1e38, -7.0)
+WRONG_LABELS = (99, -7, 1 << 20, -100)
+Pair = tuple[Tensor, Tensor]
+Change = Callable[[Tensor], Tensor]
 
 
 class LawBroken(AssertionError):
@@ -34,12 +38,27 @@ def refusals() -> Iterator[None]:
         raise LawBroken(str(error).strip().splitlines()[0]) from None
 
 
+class Result(NamedTuple):
+    """A value and its gradients."""
+
+    value: Tensor
+    gradients: Sequence[Tensor]
+
+
 @dataclass(frozen=True)
 class Subject:
-    """A loss function with some settings, examined in one dtype.
+    """A loss function with some settings, examined in one dtype: of elements here, of rows, overlap and boxes in the classes made from this one.
 
-    `engine` is the one the call runs under, if it was forced (a few laws do not apply to every engine).
+    `engine` is the one the call runs under, if it was forced (a few laws do not apply to every engine). What the shared laws ask of a subject: to make batches
+    (`batch`), to spoil and to pick items (`spoil`, `pick`), what an item is (`spread`, `masses`, `flat`), and how close is close (`require`).
     """
+
+    items: ClassVar[tuple[int, ...]] = (5, 7)  # of the batches that are masked, weighed and reduced
+    long: ClassVar[tuple[int, ...]] = (12, 5)  # to be split along its first axis
+    many: ClassVar[Sequence[tuple[int, ...]]] = ((70001, 3),)  # for every thread to have some
+    blocks: ClassVar[Sequence[tuple[int, ...]]] = ((5, 7),)  # for engines to agree on
+    few: ClassVar[tuple[int, ...]] = (6,)  # for second derivatives
+    slices: ClassVar[tuple[int, ...]] = (5, 7)  # for transforms, along the first axis
 
     function: Callable[..., Tensor]
     loss: Loss
@@ -81,13 +100,140 @@ class Subject:
         items = [self(a.reshape(1), b.reshape(1)) for a, b in zip(x.reshape(-1), t.reshape(-1), strict=True)]  # it only reduces: of one item, that is its loss
         return torch.stack(items).reshape(x.shape) if items else result.expand(x.shape)
 
+    def mean(self, x: Tensor, t: Tensor, **extra: Any) -> Tensor:
+        """What training calls."""
+        return self(x, t, **({"reduction": "mean"} if self.offers("reduction") else {}) | extra)
+
+    def one(self, x: Tensor, t: Tensor) -> Tensor:
+        """The losses of a slice, without the first axis."""
+        return self.each(x, t)
+
+    def ways(self) -> list[dict[str, Any]]:
+        """Every way to reduce that the callable has."""
+        return [{"reduction": r} for r in ("mean", "sum", "none")] if self.offers("reduction") else [{}]
+
     def batch(self, shape: tuple[int, ...] = (5, 7), seed: int = 0, dtype: torch.dtype | None = None) -> tuple[Tensor, Tensor]:
         """An ordinary batch from the loss's domain."""
         return inputs.batch(self.loss, self.settings, shape, dtype or self.dtype, seed)
 
-    def with_dtype(self, dtype: torch.dtype) -> "Subject":
+    def smooth(self) -> tuple[Pair, bool]:
+        """A small batch away from kinks and edges, and whether the target has a second derivative."""
+        x, t = self.batch(self.few, seed=5)
+        labels = self.loss.ranges.get("target", ("", ""))[0] == "-1 or 1"  # which have no neighbours
+        return (x, t.clamp(0.1, 0.9) if self.loss.target == "unit" else t), not labels
+
+    def fresh(self, x: Tensor, t: Tensor) -> Pair:
+        """The pair on the same memory, attached where laws look at the gradient."""
+        return x.detach().requires_grad_(), t
+
+    def with_dtype(self, dtype: torch.dtype) -> Self:
         """The same in another dtype."""
         return replace(self, dtype=dtype)
+
+    def shape_of(self, x: Tensor) -> tuple[int, ...]:
+        """The items of an input."""
+        return tuple(x.shape)
+
+    def spread(self, factor: Tensor, z: Tensor) -> Tensor:
+        """One number per item, to stand beside an input or target."""
+        return factor
+
+    def chosen(self, z: Tensor, keep: Tensor) -> Tensor:
+        """The items of an input, target or gradient where `keep` says so, as a list."""
+        return z[keep]
+
+    def pick(self, x: Tensor, t: Tensor, keep: Tensor) -> Pair:
+        """The items of a batch where `keep` says so."""
+        return self.chosen(x, keep), self.chosen(t, keep)
+
+    def spoil(self, x: Tensor, t: Tensor, keep: Tensor) -> Pair:
+        """Garbage where nothing counts: numbers that are NaN, infinite or out of domain, labels that are no class."""
+        return torch.where(self.spread(keep, x), x, _junk(x)), torch.where(self.spread(keep, t), t, _junk(t))
+
+    def mask(self, keep: Tensor) -> Tensor:
+        """A mask of items as the callable takes it."""
+        return keep
+
+    def masses(self, t: Tensor, factor: Tensor | None = None) -> Tensor:
+        """What each item adds to the denominator of "mean": its weight."""
+        return torch.ones(self.shape_of(t), dtype=torch.float64) if factor is None else factor
+
+    def denominator(self, t: Tensor) -> float:
+        """That of a whole batch."""
+        return float(self.masses(t).sum())
+
+    def nothing(self) -> Iterator[tuple[str, Pair, dict[str, Any]]]:
+        """Batches in which nothing is left to count."""
+        x, t = self.batch(self.items)
+        none = torch.zeros(self.items, dtype=torch.bool)
+        bad = self.spoil(x, t, none)
+        yield "an empty batch", (x[:0], t[:0]), {}
+        if self.offers("mask"):
+            yield "everything masked, over NaN", bad, {"mask": self.mask(none)}
+        if self.offers("sample_weight"):
+            yield "weights all 0, over NaN", bad, {"sample_weight": torch.zeros(self.items[-1])}
+
+    def layouts(self) -> tuple[Pair, dict[str, Change]]:
+        """A batch, and ways to lie in memory."""
+        weighted = any(isinstance(v, list) for v in self.settings.values())  # a weight of shape (1,) does not fit an input without dimensions
+        return self.batch((4, 6, 3, 5)), {
+            "contiguous": lambda z: z,
+            "transposed": lambda z: z.transpose(1, 3),
+            "permuted copies": lambda z: z.permute(3, 0, 2, 1).contiguous().permute(1, 3, 2, 0),
+            "channels-last": lambda z: z.contiguous(memory_format=torch.channels_last),
+            "strided": lambda z: z[:, ::2, 1:, ::3],
+            "expanded": lambda z: z[:1, :, :1].expand(4, 6, 3, 5),
+            "one item": lambda z: z[1, 2, 1, 3].reshape((1,) if weighted else ()),
+            "part of longer memory": lambda z: z.reshape(-1)[7:],
+        }
+
+    def relaid(self, change: Change, t: Tensor) -> Tensor:
+        """A target laid out as the input is."""
+        return change(t)
+
+    def flat(self, x: Tensor, t: Tensor) -> Pair:
+        """The same items as one list in plain memory."""
+        return x.reshape(-1).contiguous(), t.reshape(-1).contiguous()
+
+    def misfits(self) -> Iterator[tuple[str, tuple[Any, ...], dict[str, Any], tuple[str, ...]]]:
+        """Pairs whose shapes do not fit, and words that the message must hold."""
+        x, t = self.batch((4, 4))
+        yield "a target of shape (4,) for an input of (4, 1)", (x[:, :1], t[:, 0]), {}, ()
+        yield "a target of shape (1, 4) for an input of (4, 4)", (x, t[:1]), {}, ()
+
+    @property
+    def loose(self) -> float:
+        """The relative error allowed to gradients."""
+        return self.tolerance
+
+    def require_gradients(self, got: Sequence[Tensor], expected: Sequence[Tensor], what: str) -> None:
+        """The same gradients; beside a narrow dtype's rounding, and twice, for those that are scaled after they were rounded."""
+        for a, b in zip(got, expected, strict=True):
+            require_close(a, b, max(self.loose, 2 * torch.finfo(a.dtype).eps), f"gradient {what}")
+
+    def require_value(self, got: Tensor, expected: Tensor, what: str) -> None:
+        """The same value."""
+        require_close(got, expected, self.tolerance, f"value {what}")
+
+    def require(self, got: Result, expected: Result, what: str) -> None:
+        """The same value and gradients."""
+        self.require_value(got.value, expected.value, what)
+        self.require_gradients(got.gradients, expected.gradients, what)
+
+    def require_deleted(self, pair: Pair, bad: Pair, keep: Tensor, extra: Mapping[str, Any], what: str, extra_kept: Mapping[str, Any] | None = None) -> None:
+        """What is not kept is as good as deleted: value, denominator, gradients."""
+        for reduction in ("mean", "sum", "none"):
+            whole, left = self.fresh(*bad), self.fresh(*self.pick(*pair, keep))
+            got, expected = self(*whole, reduction=reduction, **extra), self(*left, reduction=reduction, **(extra_kept or {}))
+            grads = gradient(got, *attached(whole))
+            shown = f'with reduction="{reduction}" and {what}'
+            if reduction == "none":
+                require_close(got[~keep], torch.zeros_like(got[~keep]), 0.0, f"loss of what is left out {shown}")
+                got = got[keep]
+            self.require(Result(got, [self.chosen(g, keep) for g in grads]), result(expected, left), shown)
+            for g in grads:
+                out = self.chosen(g, ~keep)
+                require_close(out, torch.zeros_like(out), 0.0, f"gradient of what is left out {shown}")
 
     @property
     def real(self) -> torch.dtype:
@@ -105,18 +251,33 @@ class Subject:
         return self.loss.tolerance * 2.0**-29 * (8 if self.loss.tolerance > 1e-6 else 1)
 
 
+def _junk(z: Tensor) -> Tensor:
+    values = torch.tensor(GARBAGE if z.is_floating_point() else WRONG_LABELS)
+    return values.repeat(z.numel() // len(values) + 1)[: z.numel()].reshape(z.shape).to(z.dtype)
+
+
+def attached(tensors: Iterable[Tensor]) -> tuple[Tensor, ...]:
+    """Those that collect a gradient."""
+    return tuple(z for z in tensors if z.requires_grad)
+
+
+def result(value: Tensor, pair: Iterable[Tensor], incoming: Tensor | None = None) -> Result:
+    """A value and its gradients to what is attached."""
+    return Result(value, gradient(value, *attached(pair), incoming=incoming))
+
+
 def leaf(x: Tensor) -> Tensor:
     """A fresh copy that collects a gradient."""
     return x.detach().clone().requires_grad_()
 
 
-def gradient(value: Tensor, *leaves: Tensor, incoming: Tensor | None = None) -> tuple[Tensor, ...]:
+def gradient(value: Tensor, *leaves: Tensor, incoming: Tensor | None = None, keep: bool = False) -> tuple[Tensor, ...]:
     """Gradients of the (summed) value; a missing one is an error, for every loss depends on its input and target."""
     if not value.requires_grad:
         raise LawBroken("the result is not attached to the graph: it has no gradient")
     if incoming is None:
         incoming = torch.ones_like(value)
-    found = torch.autograd.grad(value, leaves, incoming, allow_unused=True)
+    found = torch.autograd.grad(value, leaves, incoming, allow_unused=True, retain_graph=keep)
     if any(g is None for g in found):
         raise LawBroken("the gradient is None")
     return found
@@ -157,3 +318,14 @@ def require_raises(call: Callable[[], Any], what: str) -> None:
         return
     shown = f" and gave {result.item():.6g}" if isinstance(result, Tensor) and result.numel() == 1 else ""
     raise LawBroken(f"{what} was accepted{shown}")
+
+
+def require_message(call: Callable[[], Any], what: str, *words: str) -> None:
+    """Refused, with a message that shows what came."""
+    require_raises(call, what)
+    try:
+        call()
+    except (ValueError, TypeError, RuntimeError, IndexError) as error:
+        missing = [w for w in words if w not in str(error)]
+        if missing:
+            raise LawBroken(f"{what}: the message does not show {', '.join(missing)}: {str(error).strip().splitlines()[0]}") from None
