@@ -64,7 +64,7 @@ def test_every_loss_of_targets_in_0_to_1_can_be_told_what_is_absent():
 def test_a_marked_element_is_absent(loss, engine):
     """Bit for bit what a mask does; and its value is never read: what the loss of the mark itself is, NaN or beyond the domain, does not matter."""
     if engine == "triton":
-        pytest.importorskip("triton")
+        pytest.importorskip("triton", reason="Triton")
     fused = engine != "torch"
     for own in list(settings_of(loss))[: 1 if fused else None]:
         for dtype in (torch.float32,) if fused else (torch.float32, torch.float16):

@@ -74,7 +74,7 @@ def leaves(*tensors):
 @every_case
 def test_values_and_gradients_are_the_textbooks(name, settings, formula, engine):
     if engine == "triton":
-        pytest.importorskip("triton")
+        pytest.importorskip("triton", reason="Triton")
     device = "cuda" if engine == "triton" and torch.cuda.is_available() else "cpu"
     a, b = some(24)
     pairs = [exact(name, settings, p, q) for p, q in zip(a.tolist(), b.tolist(), strict=True)]

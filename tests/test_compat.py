@@ -120,7 +120,7 @@ def package(library):
         if library == "smp" and name not in sys.modules and (found := importlib.util.find_spec(name)) is not None:
             sys.modules[name] = bare = types.ModuleType(name)
             bare.__path__ = list(found.submodule_search_locations)
-        return pytest.importorskip(PACKAGES[library])
+        return pytest.importorskip(PACKAGES[library], reason="peer")
 
 
 def peer(variant):

@@ -11,7 +11,7 @@ import pytest
 from losskit.engines import process
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="fork")
 def test_after_whatever_happened_the_next_call_works():
     code = [sys.executable, "-W", "ignore::DeprecationWarning", str(Path(__file__).with_name("first_calls.py"))]
     result = subprocess.run(code, capture_output=True, text=True, timeout=900)

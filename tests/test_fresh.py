@@ -21,12 +21,12 @@ def require(name: str, expected: list[str]) -> None:
     assert result.returncode == 0 and not missing, f"{missing}\n{result.stderr}"
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="without fork, each function would take seconds of imports")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="fork")
 def test_whatever_is_compiled_first():
     require("compiled", [call.name for call in one_each()])
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="without fork, each default would take seconds of imports")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="fork")
 def test_whatever_the_default_device_and_dtype_are():
     """Constants made at the first call, results, by-products, messages."""
     require("defaults", ["meta", "torch.float64"])

@@ -16,7 +16,7 @@ from torch import Tensor, distributed
 import losskit
 from losskit import LOSSES
 
-pytestmark = pytest.mark.skipif(not distributed.is_available() or not distributed.is_gloo_available(), reason="needs gloo")
+pytestmark = pytest.mark.skipif(not distributed.is_available() or not distributed.is_gloo_available(), reason="gloo")
 
 SIZES = {2: ((1, 3), (2, 2)), 3: ((1, 3, 2), (2, 3, 0))}  # samples of each rank
 CASES: list[tuple[str, str, dict[str, Any]]] = [

@@ -12,7 +12,7 @@ from losskit.engines.cpu.core import compiler, files, store
 from losskit.engines.cpu.core.context import ADD_UP
 from losskit.engines.cpu.core.threads import BODY
 
-resource = pytest.importorskip("resource", reason="owners and modes are POSIX's")
+resource = pytest.importorskip("resource", reason="POSIX")
 
 SOMEBODY = 12345
 NAMES = {dtype: f"add_up_{str(dtype)[6:]}" for dtype in (torch.float32, torch.float64)}

@@ -13,7 +13,7 @@ from held import held
 
 os.environ.setdefault("TRITON_INTERPRET", "0" if torch.cuda.is_available() else "1")  # read when Triton is imported
 
-triton = pytest.importorskip("triton")
+triton = pytest.importorskip("triton", reason="Triton")
 import triton.language as tl  # noqa: E402
 from cases import Case  # noqa: E402
 

@@ -12,7 +12,7 @@ from test_triton_compile import TARGETS, caught
 
 def test_the_variants_compile():
     """One process for all targets: half of what each would take is the start."""
-    pytest.importorskip("triton")
+    pytest.importorskip("triton", reason="Triton")
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     done = subprocess.run([sys.executable, "-W", "error", __file__], env=environment, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stdout + done.stderr

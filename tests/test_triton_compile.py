@@ -18,7 +18,7 @@ TARGETS = {"sm_80": ("cuda", 80, 32), "sm_90": ("cuda", 90, 32), "gfx942": ("hip
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_every_formula_compiles(name):
-    pytest.importorskip("triton")
+    pytest.importorskip("triton", reason="Triton")
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     done = subprocess.run([sys.executable, "-W", "error", __file__, name], env=environment, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr

@@ -10,7 +10,7 @@ from test_triton_compile import TARGETS, caught
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_the_variants_compile(name):
-    pytest.importorskip("triton")
+    pytest.importorskip("triton", reason="Triton")
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     done = subprocess.run([sys.executable, "-W", "error", __file__, name], env=environment, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr

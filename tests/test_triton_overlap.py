@@ -11,7 +11,7 @@ import torch
 
 os.environ.setdefault("TRITON_INTERPRET", "0" if torch.cuda.is_available() else "1")  # read when Triton is imported
 
-pytest.importorskip("triton")
+pytest.importorskip("triton", reason="Triton")
 
 import losskit
 from losskit.engines import dispatch

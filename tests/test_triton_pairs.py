@@ -10,7 +10,7 @@ import torch
 
 os.environ.setdefault("TRITON_INTERPRET", "0" if torch.cuda.is_available() else "1")  # read when Triton is imported
 
-pytest.importorskip("triton")
+pytest.importorskip("triton", reason="Triton")
 import test_pairwise as pairs
 from test_pairwise import KINDS, NAN, aligned, check, gradients, incoming_for, written
 

@@ -12,7 +12,7 @@ from held import held
 
 os.environ.setdefault("TRITON_INTERPRET", "0" if torch.cuda.is_available() else "1")  # read when Triton is imported
 
-pytest.importorskip("triton")
+pytest.importorskip("triton", reason="Triton")
 
 import losskit
 from losskit.engines import dispatch
