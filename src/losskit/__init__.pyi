@@ -412,10 +412,10 @@ class HingeLoss(LossModule):
 class HuberLoss(LossModule):
     """Huber loss between real values `input` and `target`: half the square within `delta`, linear beyond."""
 
-    delta: float
+    delta: float | torch.Tensor
     reduction: Literal["none", "mean", "sum"]
 
-    def __init__(self, *, delta: float = 1.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, delta: float | torch.Tensor | collections.abc.Sequence[float] = 1.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class InnerIoULoss(LossModule):
     """Inner-IoU loss between predicted and target boxes: 1 - IoU of both boxes scaled about their centres."""
@@ -660,10 +660,10 @@ class SSIMLoss(LossModule):
 class SmoothL1Loss(LossModule):
     """Smooth L1 between real values `input` and `target`: squared within `beta`, absolute beyond."""
 
-    beta: float
+    beta: float | torch.Tensor
     reduction: Literal["none", "mean", "sum"]
 
-    def __init__(self, *, beta: float = 1.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, beta: float | torch.Tensor | collections.abc.Sequence[float] = 1.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class SoftMarginLoss(LossModule):
     """Soft margin (logistic) loss of logits against labels -1 and 1: binary cross-entropy for that way to write labels."""

@@ -113,6 +113,11 @@ def number(
     raise ValueError(f"{name} must be {expected}, got {value!r}")
 
 
+def is_tensor_or_list(value: object) -> bool:
+    """Whether a setting that may be one number is given as a tensor, or as a list of numbers."""
+    return type(value) is not float and (isinstance(value, Tensor) or listed(value))
+
+
 def flag(name: str, value: object) -> None:
     """A yes or no."""
     if value is not True and value is not False:

@@ -3,11 +3,11 @@
 from torch import Tensor
 
 from losskit.contract import checks
-from losskit.contract.checks import Reduction
-from losskit.contract.elementwise import elementwise
+from losskit.contract.checks import Numbers, Reduction
+from losskit.contract.elementwise import Operand, elementwise
 from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
-from losskit.engines.language import absolute, sign, where
+from losskit.engines.language import absolute, positive, sign, where
 
 
 def formula(x, t, delta, half_delta):
@@ -16,6 +16,14 @@ def formula(x, t, delta, half_delta):
     inner = a < delta
     slope = where(inner, r, delta * sign(r))
     return where(inner, 0.5 * r * r, delta * (a - half_delta)), slope, -slope
+
+
+def with_tensor(x, t, delta):
+    """delta is read beside the input."""
+    delta = positive(delta)
+    value, slope, slope_t = formula(x, t, delta, 0.5 * delta)
+    a = absolute(x - t)
+    return value, slope, slope_t, where(a < delta, 0.0, a - delta)
 
 
 def textbook(mp, x, t, delta):
@@ -40,7 +48,7 @@ def huber_loss(
     input: Tensor,
     target: Tensor,
     *,
-    delta: float = 1.0,
+    delta: float | Numbers = 1.0,
     mask: Tensor | None = None,
     sample_weight: Tensor | None = None,
     normalizer: Normalizer | None = None,
@@ -54,14 +62,15 @@ def huber_loss(
     Args:
         input: predictions x, any shape, any real value.
         target: targets t, the same shape.
-        delta: where the square ends, > 0, in the units of the target.
+        delta: where the square ends, > 0, in the units of the target: a number; or a tensor, with or without a gradient, that broadcasts to the input (one number in
+            all, per item or per element; a vector (C,) has one per class). A list becomes such a tensor.
         mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`.
 
     Returns:
         A scalar, or with reduction="none" the input's shape; in [0, inf).
 
     Raises:
-        TypeError: `input` is not floating point, `delta` is not a number. ValueError: `delta` <= 0, shapes differ, weights are not finite, `reduction` is
+        TypeError: `input` is not floating point, `delta` is neither a number nor a tensor. ValueError: `delta` <= 0, shapes differ, weights are not finite, `reduction` is
             unknown.
 
     When to use:
@@ -82,6 +91,11 @@ def huber_loss(
         >>> huber_loss(torch.tensor([1.0, -2.0]), torch.tensor([0.5, 1.0]), delta=2.0, reduction="none")
         tensor([0.1250, 4.0000])
     """
-    delta = checks.number("delta", delta, above=0.0)
+    if checks.is_tensor_or_list(delta):
+        operands = (Operand("delta", delta, "> 0"),)  # type: ignore[arg-type]
+        return elementwise(
+            with_tensor, input, target, (), operands=operands, mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction
+        )
+    delta = checks.number("delta", delta, above=0.0)  # type: ignore[arg-type]
     params = (delta, 0.5 * delta)
     return elementwise(formula, input, target, params, mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction)

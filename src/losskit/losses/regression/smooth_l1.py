@@ -3,11 +3,11 @@
 from torch import Tensor
 
 from losskit.contract import checks
-from losskit.contract.checks import Reduction
-from losskit.contract.elementwise import elementwise
+from losskit.contract.checks import Numbers, Reduction
+from losskit.contract.elementwise import Operand, elementwise
 from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
-from losskit.engines.language import absolute, sign, where
+from losskit.engines.language import absolute, non_negative, sign, where
 from losskit.losses.regression import l1
 
 
@@ -18,6 +18,13 @@ def formula(x, t, beta, half_beta):
     steepness = r / beta
     slope = where(inner, steepness, sign(r))
     return where(inner, 0.5 * r * steepness, a - half_beta), slope, -slope
+
+
+def with_tensor(x, t, beta):
+    """beta is read beside the input; 0 is L1. The derivative by beta needs only the slope, which is r / beta inside."""
+    beta = non_negative(beta)
+    value, slope, slope_t = formula(x, t, beta, 0.5 * beta)
+    return value, slope, slope_t, -0.5 * slope * slope
 
 
 def textbook(mp, x, t, beta):
@@ -42,7 +49,7 @@ def smooth_l1_loss(
     input: Tensor,
     target: Tensor,
     *,
-    beta: float = 1.0,
+    beta: float | Numbers = 1.0,
     mask: Tensor | None = None,
     sample_weight: Tensor | None = None,
     normalizer: Normalizer | None = None,
@@ -56,14 +63,15 @@ def smooth_l1_loss(
     Args:
         input: predictions x, any shape, any real value.
         target: targets t, the same shape.
-        beta: where the square ends, >= 0, in the units of the target; 0 gives L1.
+        beta: where the square ends, >= 0, in the units of the target; 0 gives L1: a number; or a tensor, with or without a gradient, that broadcasts to the input
+            (one number in all, per item or per element; a vector (C,) has one per class). A list becomes such a tensor.
         mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`.
 
     Returns:
         A scalar, or with reduction="none" the input's shape; in [0, inf).
 
     Raises:
-        TypeError: `input` is not floating point, `beta` is not a number. ValueError: `beta` < 0, shapes differ, weights are not finite, `reduction` is unknown.
+        TypeError: `input` is not floating point, `beta` is neither a number nor a tensor. ValueError: `beta` < 0, shapes differ, weights are not finite, `reduction` is unknown.
 
     When to use:
         Box regression, and any target with outliers: the gradient of an item never exceeds 1, and it shrinks near the optimum.
@@ -82,6 +90,11 @@ def smooth_l1_loss(
         >>> smooth_l1_loss(torch.tensor([1.0, -2.0]), torch.tensor([0.5, 1.0]), reduction="none")
         tensor([0.1250, 2.5000])
     """
-    beta = checks.number("beta", beta, low=0.0)
+    if checks.is_tensor_or_list(beta):
+        operands = (Operand("beta", beta, ">= 0"),)  # type: ignore[arg-type]
+        return elementwise(
+            with_tensor, input, target, (), operands=operands, mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction
+        )
+    beta = checks.number("beta", beta, low=0.0)  # type: ignore[arg-type]
     form, params = (formula, (beta, 0.5 * beta)) if beta > 0 else (l1.formula, ())
     return elementwise(form, input, target, params, mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction)

@@ -1,0 +1,82 @@
+"""Parameters of losses as tensors: those of numbers where they hold one, and gradients to them that are right."""
+
+import mpmath
+import pytest
+import torch
+from cases import ENGINES
+
+import losskit
+from losskit.contract.registry import LOSSES
+
+CASES = [("huber_loss", "delta", (0.3, 1.0, 5.0)), ("smooth_l1_loss", "beta", (0.3, 1.0, 5.0))]
+SHAPES = [(), (1,), (5,), (4, 1), (4, 5)]
+
+
+def batch(dtype=torch.float64):
+    torch.manual_seed(0)
+    return (3 * torch.randn(4, 5, dtype=torch.float64)).to(dtype), torch.randn(4, 5, dtype=torch.float64).to(dtype)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(("name", "setting", "numbers"), CASES)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_value_and_every_gradient_are_the_textbook_s(name, setting, numbers, shape, engine):
+    x, t = (y.requires_grad_() for y in batch())
+    mask, weight, incoming = torch.rand(4, 5) > 0.3, torch.rand(4, 5, dtype=torch.float64), torch.randn(4, 5, dtype=torch.float64)
+    given = torch.tensor(numbers, dtype=torch.float64)[torch.randint(3, shape)].clone().requires_grad_()
+    with losskit.use_engine(engine):
+        each = LOSSES[name].function(x, t, **{setting: given}, mask=mask, sample_weight=weight, reduction="none")
+        found = torch.autograd.grad((each * incoming).sum(), (x, t, given))
+    wide, textbook = given.detach().expand(4, 5), LOSSES[name].textbook
+    expected = torch.zeros(4, 4, 5, dtype=torch.float64)
+    for i in range(4):
+        for j in range(5):
+            point = tuple(mpmath.mpf(y[i, j].item()) for y in (x, t, wide))
+            factor = float(mask[i, j]) * weight[i, j].item()
+            expected[0, i, j] = float(textbook(mpmath, *point)) * factor
+            for k in range(3):
+                order = tuple(int(k == m) for m in range(3))
+                expected[k + 1, i, j] = float(mpmath.diff(lambda a, b, c: textbook(mpmath, a, b, c), point, order)) * factor * incoming[i, j].item()
+    torch.testing.assert_close(each.detach(), expected[0], rtol=1e-12, atol=1e-12)
+    for one, other in zip(found, expected[1:], strict=True):
+        torch.testing.assert_close(one, other.sum_to_size(one.shape) if one.shape else other.sum(), rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(("name", "setting", "numbers"), CASES)
+def test_a_tensor_of_one_number_is_the_number(name, setting, numbers, engine):
+    x, t = batch(torch.float32)
+    with losskit.use_engine(engine):
+        for number in numbers:
+            for reduction in ("none", "mean", "sum"):
+                found, expected = (LOSSES[name].function(x, t, **{setting: s}, reduction=reduction) for s in (torch.tensor(number), number))
+                torch.testing.assert_close(found, expected, rtol=1e-6, atol=0.0)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_beta_of_0_is_l1(engine):
+    x, t = torch.tensor([1.0, -2.0, 0.0], requires_grad=True), torch.zeros(3)
+    beta = torch.zeros(3, requires_grad=True)
+    with losskit.use_engine(engine):
+        each = losskit.smooth_l1_loss(x, t, beta=beta, reduction="none")
+        by_x, by_beta = torch.autograd.grad(each.sum(), (x, beta))
+    assert each.tolist() == [1.0, 2.0, 0.0]
+    assert by_x.tolist() == [1.0, -1.0, 0.0]
+    assert by_beta.tolist() == [-0.5, -0.5, 0.0]
+
+
+@pytest.mark.parametrize(("name", "setting", "bad", "range"), [("huber_loss", "delta", 0.0, "> 0"), ("smooth_l1_loss", "beta", -1.0, ">= 0")])
+def test_out_of_range(name, setting, bad, range):
+    x, t = batch()
+    given = torch.ones(4, 5)
+    given[1, 2] = bad
+    with pytest.raises(ValueError, match=rf"{setting} must be {range}, got {bad:g} at index \(1, 2\)"):
+        LOSSES[name].function(x, t, **{setting: given})
+
+
+def test_a_module_trains_its_parameter():
+    x, t = batch(torch.float32)
+    module = losskit.HuberLoss(delta=torch.nn.Parameter(torch.tensor(0.5)))
+    assert [name for name, _ in module.named_parameters()] == ["delta"]
+    module(x, t).backward()
+    assert module.delta.grad is not None and module.delta.grad.item() > 0.0
