@@ -250,3 +250,42 @@ BAD = [
 def test_bad_input(shape, settings, message):
     with pytest.raises(ValueError, match=message):
         losskit.ssim_loss(torch.rand(shape), torch.rand(shape), **{"data_range": 1.0} | settings)
+
+
+@pytest.mark.parametrize("function", BOTH)
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"mask": torch.arange(40)[:, None] < 33, "sample_weight": torch.tensor([[1.0, 0.0], [0.5, 2.0]])}, {"window_size": 2, "multi_scale": True}],
+    ids=("plain", "mask", "scales"),
+)
+def test_compiled(function, settings):
+    x, t = pictures(2, 2, 40, 36)
+    compiled = torch.compile(function, fullgraph=True, backend="eager")
+    for got, wanted in zip(measured(x, t, compiled, **settings), measured(x, t, function, **settings), strict=True):
+        torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-8)
+
+
+def test_in_space():
+    x, t = pictures(1, 1, 6, 7, 6, dtype=torch.float64)
+    mask = torch.ones(6, 7, 6, dtype=torch.bool)
+    mask[0] = False
+    assert torch.autograd.gradcheck(lambda a: losskit.ssim_loss(a, t, data_range=1.0, window_size=5, mask=mask), (x.requires_grad_(),))
+    flat = t[..., :1].expand_as(t)  # alike along the last axis: what one of its planes is
+    plane = losskit.ssim_loss(x[..., 0].detach(), t[..., 0], data_range=1.0, window_size=5)
+    torch.testing.assert_close(losskit.ssim_loss(x[..., :1].detach().expand_as(x), flat, data_range=1.0, window_size=5), plane)
+
+
+@claim("ssim_loss", "Values a billion billion times `data_range` overflow")
+def test_overflow():
+    x, t = pictures(1, 1, 12, 12)
+    assert losskit.ssim_loss(x * 1e20, t, data_range=1.0).isnan()
+    torch.testing.assert_close(losskit.ssim_loss(x * 1e30, t * 1e30, data_range=1e30), losskit.ssim_loss(x, t, data_range=1.0), rtol=1e-5, atol=0)
+
+
+def test_less_is_kept_than_by_a_composite():
+    """Input and target, no map beside them but the gradient."""
+    x, t = pictures(2, 3, 64, 64)
+    sizes: dict[int, int] = {}
+    with torch.autograd.graph.saved_tensors_hooks(lambda y: (sizes.__setitem__(y.data_ptr(), y.nbytes), y)[1], lambda y: y):
+        losskit.ssim_loss(x.requires_grad_(), t, data_range=1.0)
+    assert sum(sizes.values()) <= x.nbytes + t.nbytes + 1024

@@ -131,7 +131,7 @@ def ssim_loss(
     Edge cases:
         Equal pictures cost exactly 0, with gradient 0. Only whole windows count: no border is made up. A picture with no whole window left by the mask is absent.
         With multi_scale, a scale on which pictures are not alike at all, or the opposite, makes the loss 1, without a gradient. Halving leaves out the last row of an odd
-        number.
+        number. Values a billion billion times `data_range` overflow in float32, and the loss is NaN.
 
     Differs from skimage:
         `structural_similarity` is one minus this with gaussian_weights=True, use_sample_covariance=False; its default is a uniform window of 7 and the variances of
