@@ -1,7 +1,7 @@
 """Windows over pictures in PyTorch operations: weighted means and variances around each position, and losses made of those of two pictures.
 
 A window is the same row of weights, `taps`, along every axis of a picture. Its means are sums of shifted pictures, one axis after the other: on a CPU that takes a
-third to a tenth of PyTorch's convolutions, and on a GPU no sum is rounded to TF32.
+third to a twentieth of PyTorch's convolutions, and on a GPU no sum is rounded to TF32.
 
 Of two pictures x and t all is said by their sum and their difference: the means of x + t and x - t, and the variances of both. Where x = t the difference is 0, so a
 loss made of its mean and variance is 0 there, not a rest of rounding. Variances do not change with the level of a picture, so half-way between its largest and
