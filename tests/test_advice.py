@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import math
 import re
 import warnings
 from pathlib import Path
@@ -109,6 +110,10 @@ ROWS = [
     Row(l1, of(X, T, mask=T), "or sample_weight= for weights", {"mask": OUT, "sample_weight": T}, of(X, T, sample_weight=T, mask=OUT)),
     Row(losskit.pairwise_iou, dict(a=BOXES.round().long(), b=OTHERS), "try a.float()", {"a": "a.float()"}, dict(a=BOXES.round(), b=OTHERS)),
     # numbers outside a range
+    Row(
+        losskit.huber_loss, of(X, T, delta=torch.tensor(-1.0)), "try torch.nn.functional.softplus(delta)", {"delta": "torch.nn.functional.softplus(delta)"},
+        of(X, T, delta=math.log1p(math.exp(-1.0))),
+    ),
     Row(losskit.hinge_loss, of(X, M.float()), "try target * 2 - 1", {"target": "target * 2 - 1"}, of(X, torch.where(M, 1.0, -1.0))),
     Row(losskit.mape_loss, of(X, M.float()), "pass mask=target != 0", {"mask": M}, of(X, M.float(), mask=M)),
     Row(losskit.msle_loss, of(torch.tensor([-2.0, 3.0]), W[:2]), "pass mask=input > -1", {"mask": M[0, 1:]}, of(torch.tensor([0.0, 3.0]), W[:2], mask=M[0, 1:])),
