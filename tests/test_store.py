@@ -34,7 +34,7 @@ def loop(compiled, tmp_path, monkeypatch):
         monkeypatch.setattr(store, "_addresses", {})
         address = store.function(NAMES[dtype], b"", lambda: builds.append(dtype) or compiled[dtype])
         out, parts = torch.zeros(1, dtype=dtype), torch.tensor([1.0, 2.0], dtype=torch.float64)
-        BODY(address)(0, 2, ADD_UP.pack(parts=parts.data_ptr(), out=out.data_ptr(), scale=1.0))
+        BODY(address)(0, 2, ADD_UP.pack(parts=parts, out=out, scale=1.0))
         assert out == 3.0
         return bool(builds)
 

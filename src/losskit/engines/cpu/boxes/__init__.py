@@ -13,7 +13,6 @@ from torch import Tensor
 from losskit.engines.call import Boxes, Results, real_dtype
 from losskit.engines.cpu.boxes.loops import CHUNK, CONTEXT
 from losskit.engines.cpu.core import gradients, store
-from losskit.engines.cpu.core.context import at
 from losskit.engines.cpu.core.memory import empty_like
 from losskit.engines.cpu.core.threads import BODY, parallel_for
 from losskit.engines.cpu.core.total import SCALARS, add_up
@@ -59,15 +58,15 @@ def run(
     chunks = (n + CHUNK - 1) // CHUNK
     parts = torch.empty(chunks, dtype=torch.float64, device="cpu") if chunks > 1 else None
     context = CONTEXT.pack(
-        x=x.data_ptr(), t=t.data_ptr(), v=at(value), gx=at(gx), gt=at(gt), parts=at(parts), out=total.data_ptr(), n=n,
-        factor=at(factor), factor_step=int(factor is not None), scale=scale, params=params,
+        x=x, t=t, v=value, gx=gx, gt=gt, parts=parts, out=total, n=n,
+        factor=factor, factor_step=int(factor is not None), scale=scale, params=params,
     )  # fmt: skip
     run_loop = kernel(formula, len(params), numbers, form, (gx is not None) + (gt is not None), x.dtype, t.dtype, None if factor is None else factor.dtype)
     if parts is None:
         run_loop(0, 1, context)  # of no boxes, too: the sum is 0
     else:
         parallel_for(0, chunks, 1, run_loop, context)
-        add_up(real, parts.data_ptr(), chunks, scale, total.data_ptr())
+        add_up(parts, scale, total)
     if scale == 0.0:
         gradients.zero(gx, gt)
     return Results(total if incoming is None else None, value, (gx if grad_input else None, gt))

@@ -8,7 +8,7 @@ from losskit.engines.cpu.core.context import Context
 CHUNK = 1 << 14  # boxes per task
 BLOCK = 1 << 9  # boxes of scratch
 MAX_PARAMS = 4
-CONTEXT = Context(f"x t v gx gt parts out n factor factor_step scale:d params:{MAX_PARAMS}d")
+CONTEXT = Context(f"x:p t:p v:p gx:p gt:p parts:p out:p n factor:p factor_step scale:d params:{MAX_PARAMS}d")
 
 
 def as_they_are(b):

@@ -3,14 +3,16 @@
 import struct
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
 class Context:
-    """The numbers of a loop's context, eight bytes each, in the order of `fields`: "value n scale:d params:4d" are two integers or addresses, a float, four floats.
+    """The numbers of a loop's context, eight bytes each, in the order of `fields`: "x:p n scale:d params:4d operands:6p" are the address of a tensor's numbers (0 for
+    None), an integer, a float, four floats, six addresses.
 
     `places` are the names that templates use: the field's name in capitals is where it starts, PLACES how many numbers there are. `pack` takes the fields by name;
-    what is left out is 0, and fields of several numbers may be given fewer. "t|labels" is a field with two names for templates.
+    what is left out is 0, and fields of several numbers may be given fewer. "t|labels:p" is a field with two names for templates.
     """
 
     def __init__(self, fields: str) -> None:
@@ -18,24 +20,24 @@ class Context:
         layout, arguments, values = "=", [], []
         place = 0
         for field in fields.split():
-            name, _, kind = field.partition(":")
-            count, letter = (int(kind.rstrip("d") or 1), "d" if kind.endswith("d") else "q") if kind else (1, "q")
-            several = kind.rstrip("d") != ""
-            name, _, other = name.partition("|")
+            names, _, kind = field.partition(":")
+            name, _, other = names.partition("|")
+            letter, count = kind[-1:] if kind[-1:] in ("p", "d") else "q", int(kind.rstrip("pd") or 1)
+            several = kind.rstrip("pd") != ""
             self.places |= {each.upper(): place for each in (name, other) if each}
-            arguments.append(f"{name}={'()' if several else '0'}")
-            values.append(f"*{name}, *EMPTY[len({name}):{count}]" if several else name)
-            layout += f"{count}{letter}"
+            address = letter == "p"
+            arguments.append(f"{name}={'()' if several else None if address else 0}")
+            if several:
+                values.append(f"*{f'map(address, {name})' if address else name}, *EMPTY[len({name}):{count}]")
+            else:
+                values.append(f"0 if {name} is None else {name}.data_ptr()" if address else name)
+            layout += f"{count}{'d' if letter == 'd' else 'q'}"
             place += count
         self.places["PLACES"] = place
-        scope: dict[str, Any] = {"pack": struct.Struct(layout).pack, "EMPTY": (0,) * place}
+        scope: dict[str, Any] = {"pack": struct.Struct(layout).pack, "EMPTY": (0,) * place, "address": Tensor.data_ptr}
         exec(f"def packed(*, {', '.join(arguments)}): return pack({', '.join(values)})", scope)
         self.pack = scope["packed"]
 
 
-def at(x: Tensor | None) -> int:
-    """Where a tensor's numbers lie; 0 for none."""
-    return 0 if x is None else x.data_ptr()
-
-
-ADD_UP = Context("parts out scale:d")  # of the loop that adds up what tasks found
+NOTHING = torch.empty(0, dtype=torch.float32, device="cpu")  # stands among several tensors for one that is not there
+ADD_UP = Context("parts:p out:p scale:d")  # of the loop that adds up what tasks found

@@ -4,6 +4,7 @@ from functools import cache
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from losskit.engines.cpu.core import store
 from losskit.engines.cpu.core.context import ADD_UP
@@ -25,6 +26,6 @@ def kernel(dtype: torch.dtype) -> Any:
     return BODY(store.function(label, label.encode(), build))
 
 
-def add_up(dtype: torch.dtype, parts: int, tasks: int, scale: float, out: int) -> None:
-    """Writes `scale` times the sum of the float64 numbers at address `parts`, one per task, to address `out`."""
-    kernel(dtype)(0, tasks, ADD_UP.pack(parts=parts, out=out, scale=scale))
+def add_up(parts: Tensor, scale: float, out: Tensor) -> None:
+    """Writes `scale` times the sum of `parts`, one number of float64 per task, to `out`."""
+    kernel(out.dtype)(0, parts.numel(), ADD_UP.pack(parts=parts, out=out, scale=scale))

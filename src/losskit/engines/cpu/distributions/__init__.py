@@ -13,7 +13,6 @@ from torch import Tensor
 
 from losskit.engines.call import Distributions, Results, real_dtype
 from losskit.engines.cpu.core import gradients, store
-from losskit.engines.cpu.core.context import at
 from losskit.engines.cpu.core.memory import empty_like
 from losskit.engines.cpu.core.threads import BODY, parallel_for
 from losskit.engines.cpu.core.total import SCALARS, add_up
@@ -73,7 +72,7 @@ def suspicious(x: Tensor, dim: int, factor: Tensor | None, off: float, logs: boo
     tasks = outer * ((inner + span - 1) // span)
     found = torch.empty(tasks, dtype=torch.float64, device="cpu")
     context = CONTEXT.pack(
-        x=x.data_ptr(), factor=factor.data_ptr(), factor_step=step, out=found.data_ptr(), items=outer * inner, link=off,
+        x=x, factor=factor, factor_step=step, out=found, items=outer * inner, link=off,
         classes=classes, inner=inner, x_outer=outer_step, x_class=class_step, x_item=item_step, span=span,
     )  # fmt: skip
     parallel_for(0, tasks, 1, look_kernel(planes, logs, x.dtype, factor.dtype), context)
@@ -127,9 +126,9 @@ def run(
     tasks = outer * ((inner + span - 1) // span)
     parts = torch.empty(tasks, dtype=torch.float64, device="cpu") if tasks > 1 else None
     context = CONTEXT.pack(
-        x=x.data_ptr(), t=t.data_ptr(), v=at(value), gx=at(gx), gt=at(gt), parts=at(parts), out=total.data_ptr(), items=outer * inner, lse=at(lse),
+        x=x, t=t, v=value, gx=gx, gt=gt, parts=parts, out=total, items=outer * inner, lse=lse,
         scale=scale, z_loss=call.square, link=call.link_parameter, params=call.params, ignore=call.ignore,
-        factor=factor.data_ptr(), factor_step=factor_step, weight=weight.data_ptr(), weight_step=weight_step,
+        factor=factor, factor_step=factor_step, weight=weight, weight_step=weight_step,
         classes=classes, inner=inner, x_outer=outer_step, x_class=class_step, x_item=item_step, span=span, width=width,
     )  # fmt: skip
     dtypes = (x.dtype, x.dtype if call.kind == "none" else t.dtype, factor.dtype)
@@ -140,7 +139,7 @@ def run(
         run_loop(0, 1, context)
     else:
         parallel_for(0, tasks, 1, run_loop, context)
-        add_up(real, parts.data_ptr(), tasks, scale, total.data_ptr())
+        add_up(parts, scale, total)
     if scale == 0.0:
         gradients.zero(gx, gt)
     return Results(total, value, (gx, gt), lse)

@@ -16,8 +16,8 @@ BLOCK = 1 << 11  # classes of a row in scratch at once: three arrays of 8 KB. Lo
 MAX_WIDTH = 1 << 9  # items in a tile
 SIDES = 11  # numbers kept an item besides
 CONTEXT = Context(
-    "x t|labels v gx factor parts out items classes lse gt scale:d z_loss:d link:d factor_step weight weight_step inner x_outer x_class x_item span width ignore "
-    "params:4d"
+    "x:p t|labels:p v:p gx:p factor:p parts:p out:p items classes lse:p gt:p scale:d z_loss:d link:d factor_step weight:p weight_step inner "
+    "x_outer x_class x_item span width ignore params:4d"
 )
 
 

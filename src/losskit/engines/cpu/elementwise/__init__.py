@@ -16,7 +16,7 @@ from torch import Tensor
 
 from losskit.engines.call import Call, Results, sum_to
 from losskit.engines.cpu.core import gradients, store
-from losskit.engines.cpu.core.context import at
+from losskit.engines.cpu.core.context import NOTHING
 from losskit.engines.cpu.core.loops import CHUNK
 from losskit.engines.cpu.core.memory import empty_like
 from losskit.engines.cpu.core.threads import BODY, parallel_for
@@ -90,7 +90,7 @@ def run(
     run_loop = kernel(formula, len(params), tuple([y.dtype for y in operands]), tuple(modes), factored, forward, each)
     parts = torch.empty(chunks, dtype=torch.float64, device="cpu") if chunks > 1 else None
     context = CONTEXT.pack(
-        operands=[y.data_ptr() for y in operands], gradients=[at(y) for y in written], value=at(value), parts=at(parts), out=total.data_ptr(), summed=at(sums),
+        operands=operands, gradients=[NOTHING if y is None else y for y in written], value=value, parts=parts, out=total, summed=sums,
         n=n, chunks=chunks, table=0 if table is None else table.ctypes.data, rows=rows, width=width, scale=scale, params=params,
     )  # fmt: skip
     if parts is None:
@@ -98,7 +98,7 @@ def run(
     else:
         parallel_for(0, chunks, 1, run_loop, context)
         if forward:
-            add_up(real, parts.data_ptr(), chunks, scale, total.data_ptr())
+            add_up(parts, scale, total)
     if scale == 0.0:
         gradients.zero(*written)
     if not straight:
@@ -111,7 +111,7 @@ def _in_shape(y: Tensor, mode: int, written: Tensor | None, added: Iterator[Tens
     """The gradient of an operand in its own shape: the chunks' sums added up, or the elements' gradients where one number serves several."""
     if mode & SUMMED:
         parts, total = next(added), torch.empty(y.shape, dtype=torch.float64, device="cpu")
-        add_up(torch.float64, parts.data_ptr(), parts.numel(), scale, total.data_ptr())
+        add_up(parts, scale, total)
         return total.to(y.dtype)
     return written if written is None or written.shape == y.shape else sum_to(written, y)
 

@@ -8,7 +8,7 @@ from losskit.engines.cpu.core.context import Context
 MAX_PARAMS = 5
 MAX_OPERANDS = 6
 # `table` says where operands that do not lie as the output are gathered from; `parts` are the sums of chunks, `summed` those of gradients that are one number in all
-CONTEXT = Context(f"value parts out n chunks summed table rows width scale:d params:{MAX_PARAMS}d operands:{MAX_OPERANDS} gradients:{MAX_OPERANDS}")
+CONTEXT = Context(f"value:p parts:p out:p n chunks summed:p table rows width scale:d params:{MAX_PARAMS}d operands:{MAX_OPERANDS}p gradients:{MAX_OPERANDS}p")
 
 
 def loop(lo, hi, context):

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from losskit.engines.call import Overlap, real_dtype
 from losskit.engines.cpu.core import store
-from losskit.engines.cpu.core.context import at
 from losskit.engines.cpu.core.memory import empty_like
 from losskit.engines.cpu.core.threads import BODY, parallel_for
 from losskit.engines.cpu.overlap.loops import CONTEXT, KINDS, MAX_WIDTH, TILE
@@ -85,10 +84,10 @@ class Walk:
         outer, by_class, by_item = (self.classes * self.inner, self.inner, 1) if self.planes else (self.classes * self.inner, 1, self.classes)
         step, factor_outer, factor_class = self.steps
         context = CONTEXT.pack(
-            x=x.data_ptr(), labels=self.t.data_ptr(), gx=at(gx), gt=at(gt), parts=at(parts), by=0 if by is None else by.__array_interface__["data"][0],
+            x=x, labels=self.t, gx=gx, gt=gt, parts=parts, by=0 if by is None else by.__array_interface__["data"][0],
             classes=self.classes, outer=self.samples, inner=self.inner, x_outer=outer, x_class=by_class, x_item=by_item,
             span=self.span, spans=self.spans, width=self.width, past=past, ignore=call.ignore, params=call.params,
-            factor=self.factor.data_ptr(), factor_step=step, factor_outer=factor_outer, factor_class=factor_class,
+            factor=self.factor, factor_step=step, factor_outer=factor_outer, factor_class=factor_class,
         )  # fmt: skip
         loop = kernel(
             call.link, parts is None, self.planes, call.kind == "number", call.formula, len(call.params),

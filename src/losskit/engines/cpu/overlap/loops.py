@@ -16,7 +16,7 @@ TILE = 1 << 15  # numbers in a tile at most: classes x (items + LANES)
 KINDS = 7  # sums per class
 MAX_PARAMS = 4
 CONTEXT = Context(
-    "x labels gx gt factor parts by classes outer inner x_outer x_class x_item span spans width ignore factor_step factor_outer factor_class past "
+    "x:p labels:p gx:p gt:p factor:p parts:p by classes outer inner x_outer x_class x_item span spans width ignore factor_step factor_outer factor_class past "
     f"params:{MAX_PARAMS}d"
 )
 INTERSECTION, PREDICTION, TARGET, PREDICTION_SQUARED, TARGET_SQUARED, COUNT, EXTRA_SUM = range(7)

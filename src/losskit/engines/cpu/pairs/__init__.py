@@ -64,7 +64,7 @@ def run(call: Boxes, operands: tuple[Tensor, ...], *, each: bool = True, incomin
     if incoming is None:
         value = empty_like(SCALARS[real].expand(*a.shape[:-1], m), real)
         if tiles:
-            context = CONTEXT.pack(a=a.data_ptr(), b=b.data_ptr(), out=value.data_ptr(), n=n, m=m, rows=rows, chunks=chunks, stretches=stretches)
+            context = CONTEXT.pack(a=a, b=b, out=value, n=n, m=m, rows=rows, chunks=chunks, stretches=stretches)
             run_tasks(tiles, kernel("matrix", call.formula, call.form, False, False, a.dtype, b.dtype), context)
         return Results(None, value)
     incoming = incoming.reshape(samples, n, m)
@@ -73,8 +73,8 @@ def run(call: Boxes, operands: tuple[Tensor, ...], *, each: bool = True, incomin
     if tiles:
         outer_step, row_step, column_step = incoming.stride()
         context = CONTEXT.pack(
-            a=a.data_ptr(), b=b.data_ptr(), incoming=incoming.data_ptr(), outer_step=outer_step, row_step=row_step, column_step=column_step,
-            n=n, m=m, rows=rows, chunks=chunks, stretches=stretches, part_a=part_a.data_ptr(), part_b=part_b.data_ptr(),
+            a=a, b=b, incoming=incoming, outer_step=outer_step, row_step=row_step, column_step=column_step,
+            n=n, m=m, rows=rows, chunks=chunks, stretches=stretches, part_a=part_a, part_b=part_b,
         )  # fmt: skip
         run_tasks(tiles, kernel("gradients", call.formula, call.form, grad_input, grad_target, a.dtype, b.dtype), context)
     by_a = finished(call.form, part_a, stretches, a) if grad_input else None
@@ -87,7 +87,7 @@ def finished(form: str, partial: Tensor, parts: int, boxes: Tensor) -> Tensor:
     total = boxes.numel() // 4
     if not partial.numel():
         return gradient.zero_()
-    context = ADD_TILES.pack(partial=partial.data_ptr(), parts=parts, count=boxes.shape[-2], total=total, gradient=gradient.data_ptr())
+    context = ADD_TILES.pack(partial=partial, parts=parts, count=boxes.shape[-2], total=total, gradient=gradient)
     run_tasks(-(-total // SPAN), add_tiles_kernel(form, boxes.dtype), context)
     return gradient
 
@@ -103,7 +103,7 @@ def best(call: Boxes, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     chunks = -(-n // rows)
     if everything:
         context = CONTEXT.pack(
-            a=a.data_ptr(), b=b.data_ptr(), out=value.data_ptr(), n=n, m=m, rows=rows, chunks=chunks, stretches=1, part_a=index.data_ptr()
+            a=a, b=b, out=value, n=n, m=m, rows=rows, chunks=chunks, stretches=1, part_a=index
         )  # fmt: skip
         run_tasks(samples * chunks, kernel("best", call.formula, call.form, False, False, a.dtype, b.dtype), context)
     return value, index

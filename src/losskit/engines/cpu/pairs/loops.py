@@ -11,11 +11,11 @@ BLOCK = 1 << 8  # boxes of scratch
 STRETCH = 1 << 12  # boxes of b a task
 RUN = 1 << 4  # boxes of a whose gradients by b are added in the dtype computed in, before they go into float64
 SPAN = 1 << 12  # boxes per task of `add_tiles`
-CONTEXT = Context("a b out incoming outer_step row_step column_step n m rows chunks stretches part_a part_b")
-VALUE, SHARE, BY_B, BY_A = 4, 4, 5, 9  # rows of scratch, after the four of the corners: similarities, what comes in, gradients by b (summed) and by a
+CONTEXT = Context("a:p b:p out:p incoming:p outer_step row_step column_step n m rows chunks stretches part_a:p part_b:p")
+VALUE, SHARE, BY_B, BY_A = 4, 4, 5, 9  # rows of scratch, after the four of the corners: similarities, what comes in, gradients by b:p (summed) and by a
 TOP, PLACE = 4, 5  # `best`: the largest similarity so far and whose it is
 WIDTH = 13  # rows of scratch
-ADD_TILES = Context("partial parts count total gradient")
+ADD_TILES = Context("partial:p parts count total gradient:p")
 
 
 def corners_apart(base, address, k, padded):

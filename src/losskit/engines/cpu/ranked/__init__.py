@@ -72,10 +72,10 @@ class Walk:
         """Runs a loop."""
         step, factor_outer, factor_class = self.steps
         context = CONTEXT.pack(
-            x=self.x.data_ptr(), labels=self.t.data_ptr(), slopes=slopes.data_ptr(), **{name: y.data_ptr() for name, y in more.items()},
+            x=self.x, labels=self.t, slopes=slopes, **more,
             length=self.inner * self.stretches + 1, classes=self.classes, inner=self.inner, x_outer=self.inner * self.classes, x_class=self.inner,
             span=self.span, spans=self.spans, width=self.width, segments=self.segments, stretches=self.stretches, workers=workers,
-            ignore=self.call.ignore, factor=self.factor.data_ptr(), factor_step=step, factor_outer=factor_outer, factor_class=factor_class,
+            ignore=self.call.ignore, factor=self.factor, factor_step=step, factor_outer=factor_outer, factor_class=factor_class,
         )  # fmt: skip
         loop = kernel(name, *variant)
         if tasks == 1 or self.x.numel() < TASK:  # less work than waking a thread

@@ -14,7 +14,7 @@ GONE, KEY, SIGN, NAN_KEY = -1, 0x7FFFFFFF, -0x80000000, 0x7FC00000  # bits of an
 DIGIT, FEW_DIGIT, MANY = 11, 8, 1 << 12  # bits a round of sorting; for fewer items than MANY, for which 2,048 counters are too many
 COUNTERS = 1 << DIGIT
 CONTEXT = Context(
-    "x labels factor slopes gx parts by room length classes inner x_outer x_class span spans width ignore factor_step factor_outer factor_class "
+    "x:p labels:p factor:p slopes:p gx:p parts:p by:p room:p length classes inner x_outer x_class span spans width ignore factor_step factor_outer factor_class "
     "segments stretches workers"
 )
 

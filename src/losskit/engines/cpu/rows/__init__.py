@@ -14,7 +14,6 @@ from torch import Tensor
 
 from losskit.engines.call import Census, Results, Rows, real_dtype
 from losskit.engines.cpu.core import gradients, store
-from losskit.engines.cpu.core.context import at
 from losskit.engines.cpu.core.memory import empty_like
 from losskit.engines.cpu.core.threads import BODY, parallel_for
 from losskit.engines.cpu.core.total import SCALARS, add_up
@@ -96,8 +95,8 @@ def census(call: Rows, x: Tensor, t: Tensor) -> Census:
     tasks = (items + TASK - 1) // TASK or 1
     out = torch.empty(3 * tasks, dtype=torch.float64, device="cpu")
     context = CONTEXT.pack(
-        labels=t.data_ptr(), factor=factor.data_ptr(), out=out.data_ptr(), items=items, classes=x.shape[call.dim],
-        factor_step=factor_step, weight=weight.data_ptr(), weight_step=weight_step, span=TASK, ignore=call.ignore,
+        labels=t, factor=factor, out=out, items=items, classes=x.shape[call.dim],
+        factor_step=factor_step, weight=weight, weight_step=weight_step, span=TASK, ignore=call.ignore,
     )  # fmt: skip
     run_loop = census_kernel(t.dtype, factor.dtype, real)
     if tasks == 1:
@@ -154,9 +153,9 @@ def run(
     kept = gx is not None and full and call.link is None and ROW_BLOCK < classes <= ROW_BLOCK * ROW_BLOCK
     parts = torch.empty(tasks, dtype=torch.float64, device="cpu") if tasks > 1 else None
     context = CONTEXT.pack(
-        x=x.data_ptr(), labels=t.data_ptr(), v=at(value), gx=at(gx), parts=at(parts), out=total.data_ptr(), items=t.numel(), lse=at(lse), right=at(right),
+        x=x, labels=t, v=value, gx=gx, parts=parts, out=total, items=t.numel(), lse=lse, right=right,
         scale=scale, link=call.link_parameter, params=call.params, ignore=call.ignore,
-        factor=factor.data_ptr(), factor_step=factor_step, weight=weight.data_ptr(), weight_step=weight_step, shares=at(shares), total_share=total_share,
+        factor=factor, factor_step=factor_step, weight=weight, weight_step=weight_step, shares=shares, total_share=total_share,
         classes=classes, inner=inner, x_outer=outer_step, x_class=class_step, x_item=item_step, span=span, width=width, past=past, kept=kept,
     )  # fmt: skip
     run_loop = kernel(kind, planes, call.formula, len(call.params), call.link, x.dtype, t.dtype, factor.dtype)
@@ -166,7 +165,7 @@ def run(
         run_loop(0, 1, context)
     else:
         parallel_for(0, tasks, 1, run_loop, context)
-        add_up(real, parts.data_ptr(), tasks, scale, total.data_ptr())
+        add_up(parts, scale, total)
     if scale == 0.0:
         gradients.zero(gx)
     return Results(total, value, (gx, None), lse, right)

@@ -26,7 +26,7 @@ BUNDLE = TILE // LANES  # classes of rows that go in bundles
 MAX_CLASSES = TILE // (2 * LANES)  # of a tile
 MAX_PARAMS = 4
 CONTEXT = Context(
-    "x labels v gx factor parts out items classes lse right scale:d total_share:d link:d factor_step weight weight_step shares inner x_outer x_class x_item "
+    "x:p labels:p v:p gx:p factor:p parts:p out:p items classes lse:p right:p scale:d total_share:d link:d factor_step weight:p weight_step shares:p inner x_outer x_class x_item "
     f"span width ignore past kept params:{MAX_PARAMS}d"
 )
 
