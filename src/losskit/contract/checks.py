@@ -130,6 +130,15 @@ def one_of(name: str, value: object, options: Sequence[str]) -> None:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}; got {value!r}")
 
 
+def exactly_one(**given: Any) -> tuple[str, Any]:
+    """The one argument that was given of several that say the same; the others are None."""
+    found = [name for name, value in given.items() if value is not None]
+    if len(found) != 1:
+        *first, last = given
+        raise ValueError(f"exactly one of {', '.join(first)} and {last} must be given, got {' and '.join(found) or 'none'}")
+    return found[0], given[found[0]]
+
+
 def both(input: Tensor, target: Tensor) -> None:
     """Input and target: real tensors, the input of a floating-point dtype."""
     tensors.check("input", input)

@@ -1,6 +1,7 @@
 """The contract for elements: an input, a target of its shape, and whatever else the formula takes. What all patterns share is in `reduce.py`."""
 
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
 from typing import Any, NamedTuple
 
 import torch
@@ -9,8 +10,9 @@ from torch import Tensor
 from losskit.contract import checks, labels, reduce, tensors
 from losskit.contract.checks import Numbers, Reduction
 from losskit.contract.reduce import Normalizer, needs_gradient
+from losskit.contract.registry import Range
 from losskit.engines import dispatch
-from losskit.engines.call import Call
+from losskit.engines.call import Call, real_dtype
 from losskit.engines.dispatch import EngineName
 from losskit.engines.language import derivatives, weighted
 from losskit.engines.torch.elementwise import combined
@@ -22,13 +24,13 @@ NO_RANGES: Mapping[str, tuple[str, str]] = {}
 class Operand(NamedTuple):
     """One more argument of a formula that is a tensor: one number per element, per item, per class, or one in all.
 
-    `range` says in words which numbers it may hold, where not all: "> 0" or ">= 0". The formula gives NaN for others (`positive`, `non_negative`), and the contract
+    `range` says which numbers it may hold, where not all: "> 0" or ">= 0". The formula gives NaN for others (`positive`, `non_negative`), and the contract
     then says where. `weight`: a setting like a class weight, whose numbers must be finite where they count.
     """
 
     name: str
-    value: Numbers
-    range: str = ""
+    value: Numbers | float
+    range: Range = "real"
     weight: bool = False
 
 
@@ -66,7 +68,8 @@ def elementwise(
     factors: tuple[Tensor, ...] = ()
     numbers: tuple[Tensor, ...] = (input, target)
     for place, operand in enumerate(operands):
-        numbers = (*numbers, _checked(operand, input, mask, derivatives(formula) > place + 2 if needs_gradient(operand.value) else True))
+        constant = needs_gradient(operand.value) and not torch.compiler.is_compiling() and derivatives(formula) <= place + 2
+        numbers = (*numbers, _checked(operand, input, mask, not constant))
     extra = numbers[2:]
     if mask is not None or sample_weight is not None or weight is not None:
         sample_weight = tensors.widened(sample_weight) if isinstance(sample_weight, Tensor) else sample_weight
@@ -91,7 +94,7 @@ def elementwise(
         for name, (range, hint) in ranges.items():
             checks.in_range(name, named[name].detach(), range, input, counts, hint)
         for operand, x in zip(operands, extra, strict=True):
-            if operand.range:
+            if operand.range != "real":
                 checks.in_range(operand.name, x, operand.range, input, counts)
     return result
 
@@ -110,6 +113,9 @@ def _learned(
 
 def _checked(operand: Operand, input: Tensor, mask: Tensor | None, differentiable: bool) -> Tensor:
     """The operand as a tensor that broadcasts to the input."""
+    if isinstance(operand.value, Real):
+        low, above = (0.0 if operand.range == sign else None for sign in (">= 0", "> 0"))
+        return torch.tensor(checks.number(operand.name, operand.value, low=low, above=above), dtype=real_dtype(input.dtype), device=input.device)
     x = labels.class_vector(operand.name, operand.value, input)
     if operand.weight:
         checks.weights(operand.name, x, input, mask)

@@ -99,11 +99,18 @@ class LossModule(nn.Module):
             if name not in shapes and isinstance(value, Sized) and {float, Sequence[float]} <= set(get_args(self._kind(name))):
                 shapes[name] = torch.Size((len(value),))
         input, target = self._nothing(settings, shapes)
+        settings = settings | self._predictions(settings)
         here: dict[str, Any] = {"inplace": False} if "inplace" in settings else {}  # there is no memory to reuse
         if isinstance(settings.get("process_group"), ProcessGroup):
             here["process_group"] = None  # and nothing to send
         with use_engine("torch"), torch.enable_grad():
             self.loss.function(*((input,) if self.loss.target == "none" else (input, target)), **{**settings, **weights, **here})
+
+    def _predictions(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Numbers in place of the operands that only a call will bring."""
+        given = {operand.name for operand in self.loss.operands_of(settings)}
+        examples = [{operand.name: each[operand.name] for operand in self.loss.operands_of(each)} for each in self.loss.arguments]
+        return next(({name: x for name, x in each.items() if name not in given} for each in examples if given <= set(each)), {})
 
     def _nothing(self, settings: Mapping[str, Any], shapes: Mapping[str, torch.Size]) -> tuple[Tensor, Tensor]:
         """An input and a target of no items. Of shapes, vectors are numbers per class, the others end where the input's does."""
@@ -153,10 +160,39 @@ class LossModule(nn.Module):
             del given["sample_weight"]
         return self.loss.function(*tensors, **given, **self.settings)
 
+    def forward_predicted(
+        self,
+        input: Tensor,
+        target: Tensor,
+        *predicted: Tensor | float,
+        mask: Tensor | None = None,
+        sample_weight: Tensor | None = None,
+        normalizer: Any = None,
+        **named: Any,
+    ) -> Any:
+        """The loss of `input` against `target` and what else was predicted, in the function's order or by name; it takes the place of what the module holds."""
+        names = [operand.name for operand in self.loss.operands if operand.predicted]
+        unknown = [name for name in named if name not in names]
+        if unknown or len(predicted) > len(names):
+            what = f"no argument {', '.join(map(repr, unknown))}" if unknown else f"{2 + len(predicted)} tensors, at most {2 + len(names)} are taken"
+            raise TypeError(f"{self.loss.module}'s call has {what}: beside input and target it takes {', '.join(names)}, mask, sample_weight, normalizer")
+        twice = [name for name in names[: len(predicted)] if name in named]
+        if twice:
+            raise TypeError(f"{self.loss.module}'s call has {twice[0]} twice: by its place and by its name")
+        settings = self.settings | dict(zip(names, predicted, strict=False)) | named
+        return self.loss.function(input, target, mask=mask, sample_weight=sample_weight, normalizer=normalizer, **settings)
+
     if TYPE_CHECKING:
 
         def __call__(
-            self, input: Tensor, target: Tensor | None = None, *, mask: Tensor | None = None, sample_weight: Tensor | None = None, normalizer: Any = None
+            self,
+            input: Tensor,
+            target: Tensor | None = None,
+            *predicted: Tensor | float,
+            mask: Tensor | None = None,
+            sample_weight: Tensor | None = None,
+            normalizer: Any = None,
+            **named: Any,
         ) -> Any:
             """What nn.Module's call does with `forward`, typed."""
             ...
@@ -186,7 +222,7 @@ def constructor(loss: Loss) -> Callable[..., None]:
     def __init__(self: LossModule, **settings: Any) -> None:
         LossModule.__init__(self, **settings)
 
-    parameters = [p for p in inspect.signature(loss.function).parameters.values() if p.name in loss.settings]
+    parameters = [p.replace(kind=p.KEYWORD_ONLY) for p in inspect.signature(loss.function).parameters.values() if p.name in loss.settings]
     own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
     signature: Any = inspect.Signature([own, *parameters], return_annotation=None)
     __init__.__signature__ = signature  # type: ignore[attr-defined]
@@ -199,4 +235,6 @@ def make_module(loss: Loss) -> type[LossModule]:
     """The module class of a loss."""
     docs = (inspect.getdoc(loss.function) or "") + "\n\nAs a module: keyword arguments go to the constructor, tensors to the call."
     body = {"__doc__": docs, "__module__": "losskit", "loss": loss, "names": tuple(loss.settings), "__init__": constructor(loss)}
+    if any(operand.predicted for operand in loss.operands):
+        body["forward"] = LossModule.forward_predicted
     return type(loss.module, (LossModule,), body)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import Any, Literal, NoReturn, TypeVar
+from typing import Any, Literal, NamedTuple, NoReturn, TypeVar
 
 from torch import Tensor
 
@@ -28,7 +28,20 @@ HANDLING = (
 )  # settings that leave an item's loss as it is
 # the same for losses of overlap, whose formula sees sums only
 OVERLAP_HANDLING = (*HANDLING, "power", "from_logits", "over", "average", "background", "empty", "weight", "process_group", "classes")
+Range = Literal["real", "> 0", ">= 0"]
 TENSOR_ARGUMENTS = ("mask", "sample_weight", "normalizer")  # what `forward` takes besides input and target
+
+
+class OperandFacts(NamedTuple):
+    """An argument of an elementwise loss that is one number, or a tensor with numbers per element, per item, per class, with a gradient for each.
+
+    Every one is a setting, which a module holds as a number, a buffer or a parameter; one that is `predicted`, as a variance is, may be given to `forward` instead.
+    """
+
+    name: str
+    range: Range = "real"  # which numbers it may hold
+    predicted: bool = False
+    numbers: tuple[float, ...] = ()  # to test it with, where those of its range ask too much
 
 
 @dataclass(frozen=True)
@@ -50,6 +63,8 @@ class Loss:
     rows: tuple[Mapping[str, Any], ...] = ()  # of an elementwise loss: settings under which it is one of rows
     scores: tuple[Callable[..., Tensor], ...] = ()  # public functions beside the loss: the coefficient it is one minus of
     ranges: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # of input and target, where not every number is allowed: the range, and a hint
+    operands: tuple[OperandFacts, ...] = ()
+    cancels: Literal["", "residual", "input"] = ""  # a sum of terms that may cancel: errors are measured against what a rounding of this, and of operands, changes
 
     @property
     def name(self) -> str:
@@ -70,7 +85,12 @@ class Loss:
     def settings(self) -> dict[str, Any]:
         """Keyword arguments that are not tensors of a call, with their defaults (`inspect.Parameter.empty` for those without)."""
         parameters = inspect.signature(self.function).parameters.values()
-        return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in TENSOR_ARGUMENTS}
+        names = [operand.name for operand in self.operands]
+        return {p.name: p.default for p in parameters if (p.kind is p.KEYWORD_ONLY or p.name in names) and p.name not in TENSOR_ARGUMENTS}
+
+    def operands_of(self, settings: Mapping[str, Any]) -> tuple[OperandFacts, ...]:
+        """The operands that some settings give, in the order of the loss."""
+        return tuple(operand for operand in self.operands if settings.get(operand.name) is not None)
 
 
 @dataclass
@@ -155,6 +175,8 @@ def loss(
     rows: tuple[Mapping[str, Any], ...] = (),
     scores: tuple[Callable[..., Tensor], ...] = (),
     ranges: Mapping[str, tuple[str, str]] | None = None,
+    operands: tuple[OperandFacts, ...] = (),
+    cancels: Literal["", "residual", "input"] = "",
 ) -> Callable[[LossFunction], LossFunction]:
     """Enter a function into the registry."""
 
@@ -179,6 +201,8 @@ def loss(
                 rows,
                 scores,
                 ranges or {},
+                operands,
+                cancels,
             )
         )
         return function

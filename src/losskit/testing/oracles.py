@@ -194,7 +194,8 @@ def _exact(
     loss = LOSSES[loss_name]
     mp, power = context(dtype)
     numbers = number_settings(mp, loss, dict(settings))
-    shaken = ROUNDINGS * torch.finfo(real_dtype(dtype)).eps if loss.target == "unit" and not expected_over_labels(mp, loss, numbers) else 0.0
+    step = ROUNDINGS * torch.finfo(real_dtype(dtype)).eps
+    shaken = step if loss.cancels or (loss.target == "unit" and not expected_over_labels(mp, loss, numbers)) else 0.0
     return [exact_point(mp, loss, numbers, mp.mpf(x), mp.mpf(t), power, to_target, shaken) for x, t in zip(xs, ts, strict=True)]
 
 
@@ -212,6 +213,24 @@ def felt(f: Callable[[Number], Number], t: Number, shaken: Number) -> Number:
     """
     step = shaken * min(t, 1 - t)
     return max(abs(f(t + step) - f(t)), abs(f(t - step) - f(t))) / shaken
+
+
+def shifts(mp: Any, loss: Loss, point: Mapping[str, Any], step: Number) -> list[dict[str, Any]]:
+    """The arguments with one of them, or with the residual, off by a relative step; that of an operand of either sign is absolute, as if for its exponential."""
+    x, t = point["x"], point["t"]
+    found = [dict(point) | ({"t": x - (x - t) * (1 + step)} if loss.cancels == "residual" else {"x": x + step * max(abs(x), mp.mpf(1))})]
+    for operand in loss.operands_of(point):
+        y = point[operand.name]
+        found.append(dict(point) | {operand.name: y + step if operand.range == "real" else y * (1 + step)})
+    return found
+
+
+def felt_by_terms(mp: Any, loss: Loss, quantity: Callable[[Mapping[str, Any]], Number | None], point: Mapping[str, Any], step: Number) -> Number:
+    """How much a quantity feels a rounding of each argument: for a loss whose terms may cancel."""
+    if not loss.cancels:
+        return mp.mpf(0)
+    here = quantity(point) or 0
+    return sum(abs((quantity(there) or 0) - here) for there in shifts(mp, loss, point, step)) / step
 
 
 def size(x: Number | None) -> Number:
@@ -243,6 +262,12 @@ def exact_point(mp: Any, loss: Loss, settings: Mapping[str, Any], x: Number, t: 
         if to_target:
             by_target = felt(lambda t: derivative(mp, lambda u: f(x, u), t, power) or 0, t, shaken) if shaken and 0 < t < 1 else 0
             scale_t = max((1 - smoothing) * (abs(f(x, no, **plain)) + abs(f(x, yes, **plain))), scale_t + by_target)
+    if loss.cancels and shaken:
+        point, step = {**settings, "x": x, "t": t}, mp.mpf(shaken)
+        scale += felt_by_terms(mp, loss, lambda p: f(**p), point, step)
+        scale_x += felt_by_terms(mp, loss, lambda p: derivative(mp, lambda x: f(**{**p, "x": x}), p["x"], power), point, step)
+        if to_target:
+            scale_t += felt_by_terms(mp, loss, lambda p: derivative(mp, lambda t: f(**{**p, "t": t}), p["t"], power), point, step)
     return Exact(value, grad_x, grad_t, scale_x, scale_t, scale)
 
 
