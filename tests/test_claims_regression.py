@@ -302,3 +302,25 @@ def test_the_second_derivative_at_no_error(name):
     h = 1e-6
     beside = [slope(function, x.detach() + step, t)[1] for step in (h, -h)]
     torch.testing.assert_close(second, (beside[0] - beside[1]) / (2 * h), rtol=1e-4, atol=0)
+
+
+@claim("gaussian_nll_loss", "A scalar, or with reduction")
+@claim("gaussian_nll_loss", "A variance of 0")
+@claim("gaussian_nll_loss", "The gradient to a tiny variance")
+@claim("gaussian_nll_loss", "torch raises variances below")
+@claim("gaussian_nll_loss", "torch takes neither")
+@claim("gaussian_nll_loss", "Its `var` may also lack")
+def test_gaussian_variances():
+    x, t, v = torch.tensor([1.0, 2.0]), torch.tensor([1.0, 3.0]), torch.tensor([0.0, 1e-30], requires_grad=True)
+    each = losskit.gaussian_nll_loss(x, t, v, reduction="none")
+    by_v = torch.autograd.grad(each.sum(), v)[0]
+    assert losskit.gaussian_nll_loss(x, t, torch.tensor([0.0, 1.0])).shape == () and each.shape == x.shape
+    assert -53 < each[0] < -50 and 0 < by_v[0] < float("inf") and by_v[1] == -float("inf")
+    tiny = torch.tensor([1e-8], requires_grad=True)
+    theirs = torch.nn.functional.gaussian_nll_loss(x[:1], t[:1], tiny)
+    assert abs(theirs - 0.5 * torch.tensor(1e-6).log()) < 1e-4 and torch.autograd.grad(theirs, tiny)[0] != 0
+    assert abs(losskit.gaussian_nll_loss(x[:1], t[:1], tiny) - 0.5 * torch.tensor(1e-8).log()) < 1e-4
+    with pytest.raises(TypeError):
+        torch.nn.functional.gaussian_nll_loss(x, t, log_var=v)
+    wide, rows = torch.randn(5, 3), torch.rand(5) + 0.5
+    assert torch.isclose(torch.nn.functional.gaussian_nll_loss(wide, 0 * wide, rows), losskit.gaussian_nll_loss(wide, 0 * wide, rows.unsqueeze(-1)), rtol=1e-5)

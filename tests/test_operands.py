@@ -1,15 +1,12 @@
 """The laws of operands over the registry: every loss that has some, every set of them, every engine. And the laws notice what is broken."""
 
-import inspect
-import sys
-from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 
 import losskit
-from losskit import LOSSES
+from losskit.engines.torch.elementwise import bound
 from losskit.testing import OPERAND_LAWS, OperandSubject
 from losskit.testing.operands import subjects
 from losskit.testing.subject import LawBroken, NotOffered
@@ -64,6 +61,7 @@ def test_derived(s):
     check(s, None, *DERIVED)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own
 @pytest.mark.parametrize("s", SUBJECTS, ids=str)
 def test_compiled(s):
     check(s, None, "compiled")
@@ -72,3 +70,22 @@ def test_compiled(s):
 @pytest.mark.parametrize("s", SUBJECTS, ids=str)
 def test_refusals(s):
     check(s, None, "out_of_range", "messages")
+
+
+@pytest.mark.parametrize("factor", [-1.0, 0.5])
+def test_a_broken_derivative_by_an_operand_is_noticed(factor, monkeypatch):
+    from losskit.losses.regression import gaussian_nll
+
+    right = gaussian_nll.of_log_var
+
+    def broken(x, t, s, constant):
+        value, by_x, by_t, by_s = right(x, t, s, constant)
+        return value, by_x, by_t, factor * by_s
+
+    broken.on_tensors = lambda x, t, s, constant: (lambda found: (*found[:3], factor * found[3]))(bound(right)(x, t, s, constant))
+    monkeypatch.setitem(gaussian_nll.FORMS, "log_var", broken)
+    s = next(s for s in SUBJECTS if s.names == ("log_var",) and s.loss.name == "gaussian_nll_loss")
+    with losskit.use_engine("torch"):
+        for law in ("textbook", "error_budget"):
+            with pytest.raises(LawBroken, match="gradient to log_var"):
+                OPERAND_LAWS[law].law(s)

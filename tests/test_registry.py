@@ -66,7 +66,8 @@ def test_signature(loss):
     tensors = ["input"] if loss.target == "none" else ["input", "target"]
     last = ["mask", "normalizer"] if loss.pattern in SUMMED else [*TENSOR_ARGUMENTS, "reduction"]
     assert list(parameters)[: len(tensors)] == tensors and list(parameters)[-len(last) :] == last
-    assert all(p.kind is p.KEYWORD_ONLY for p in list(parameters.values())[len(tensors) :])
+    predicted = [operand.name for operand in loss.operands if operand.predicted]  # torch's own may come third, as there
+    assert all(p.kind is p.KEYWORD_ONLY or p.name in predicted for p in list(parameters.values())[len(tensors) :])
     assert loss.required == (("task",) if loss.task == "segmentation" else SCALES.get(loss.name, ()))
     assert loss.pattern in SUMMED or parameters["reduction"].default == "mean"
 

@@ -61,6 +61,7 @@ from losskit.losses.regression.balanced_l1 import balanced_l1_loss as balanced_l
 from losskit.losses.regression.barron import barron_loss as barron_loss
 from losskit.losses.regression.cauchy import cauchy_loss as cauchy_loss
 from losskit.losses.regression.charbonnier import charbonnier_loss as charbonnier_loss
+from losskit.losses.regression.gaussian_nll import gaussian_nll_loss as gaussian_nll_loss
 from losskit.losses.regression.geman_mcclure import geman_mcclure_loss as geman_mcclure_loss
 from losskit.losses.regression.huber import huber_loss as huber_loss
 from losskit.losses.regression.l1 import l1_loss as l1_loss
@@ -355,6 +356,17 @@ class GIoULoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+
+class GaussianNLLLoss(LossModule):
+    """Gaussian negative log-likelihood of real values `target` under means `input` and a variance that is predicted, too, by its logarithm at best."""
+
+    var: torch.Tensor | float | None
+    log_var: torch.Tensor | float | None
+    std: torch.Tensor | float | None
+    full: bool
+    reduction: Literal["none", "mean", "sum"]
+
+    def __init__(self, *, var: torch.Tensor | collections.abc.Sequence[float] | float | None = None, log_var: torch.Tensor | collections.abc.Sequence[float] | float | None = None, std: torch.Tensor | collections.abc.Sequence[float] | float | None = None, full: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class GemanMcClureLoss(LossModule):
     """Geman-McClure loss between real values `input` and `target`: a square near 0 that saturates at 2."""

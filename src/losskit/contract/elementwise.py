@@ -113,10 +113,11 @@ def _learned(
 
 def _checked(operand: Operand, input: Tensor, mask: Tensor | None, differentiable: bool) -> Tensor:
     """The operand as a tensor that broadcasts to the input."""
-    if isinstance(operand.value, Real):
+    value: Any = operand.value
+    if isinstance(value, Real):
         low, above = (0.0 if operand.range == sign else None for sign in (">= 0", "> 0"))
-        return torch.tensor(checks.number(operand.name, operand.value, low=low, above=above), dtype=real_dtype(input.dtype), device=input.device)
-    x = labels.class_vector(operand.name, operand.value, input)
+        return torch.tensor(checks.number(operand.name, float(value), low=low, above=above), dtype=real_dtype(input.dtype), device=input.device)
+    x = labels.class_vector(operand.name, value, input)
     if operand.weight:
         checks.weights(operand.name, x, input, mask)
     else:

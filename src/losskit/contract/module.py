@@ -99,7 +99,7 @@ class LossModule(nn.Module):
             if name not in shapes and isinstance(value, Sized) and {float, Sequence[float]} <= set(get_args(self._kind(name))):
                 shapes[name] = torch.Size((len(value),))
         input, target = self._nothing(settings, shapes)
-        settings = settings | self._predictions(settings)
+        settings = {**settings, **self._predictions(settings)}
         here: dict[str, Any] = {"inplace": False} if "inplace" in settings else {}  # there is no memory to reuse
         if isinstance(settings.get("process_group"), ProcessGroup):
             here["process_group"] = None  # and nothing to send

@@ -64,7 +64,9 @@ class Loss:
     scores: tuple[Callable[..., Tensor], ...] = ()  # public functions beside the loss: the coefficient it is one minus of
     ranges: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # of input and target, where not every number is allowed: the range, and a hint
     operands: tuple[OperandFacts, ...] = ()
-    cancels: Literal["", "residual", "input"] = ""  # a sum of terms that may cancel: errors are measured against what a rounding of this, and of operands, changes
+    cancels: Literal["", "residual", "input"] = (
+        ""  # a sum of terms that may cancel: errors are measured against what a rounding of this, and of operands, changes
+    )
 
     @property
     def name(self) -> str:

@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -178,7 +179,7 @@ def mask_deletes(s: OperandSubject) -> None:
     for reduction, extra in product(("mean", "sum", "none"), ({"mask": keep}, {"sample_weight": keep.to(torch.float32)})):
         spoilt, kept = [leaf(spoil(y, keep)) for y in values], [leaf(y[keep]) for y in values]
         got, expected = s(*spoilt, reduction=reduction, **extra), s(*kept, reduction=reduction)
-        require_close(got[keep] if reduction == "none" else got, expected, s.tolerance, f"value, {reduction!r}, {list(extra)[0]}")
+        require_close(got[keep] if reduction == "none" else got, expected, s.tolerance, f"value, {reduction!r}, {next(iter(extra))}")
         for name, g, reference in zip(("input", "target", *s.names), gradient(got, *spoilt), gradient(expected, *kept), strict=True):
             what = f"gradient to {name}, {reduction!r}, {next(iter(extra))}"
             require_close(g[keep], reference, s.tolerance, f"{what}, where it counts")
@@ -250,9 +251,7 @@ def incoming_gradient(s: OperandSubject) -> None:
         value = s(a, t, *operands)
         first = torch.autograd.grad(value, leaves, torch.ones_like(value), retain_graph=True)
         for factor in (0.5, -3.0, 1.0, 1.0):
-            for g, expected in zip(
-                torch.autograd.grad(value, leaves, torch.full_like(value, factor), retain_graph=True), first, strict=True
-            ):
+            for g, expected in zip(torch.autograd.grad(value, leaves, torch.full_like(value, factor), retain_graph=True), first, strict=True):
                 terms = expected.abs() + 1e-30
                 if bool(((g - factor * expected).abs() > 8 * s.tolerance * abs(factor) * terms + 1e-7 * terms.max()).any()):
                     raise LawBroken(f'gradient of "mean" for an incoming {factor}, operands of shape {small}')
@@ -361,12 +360,12 @@ def out_of_range(s: OperandSubject) -> None:
             wrong[1, 3] = bad
             some = [wrong if i == k + 2 else y for i, y in enumerate(values)]
             for reduction in ("mean", "none"):
-                refused(lambda some=some, r=reduction: s(*some, reduction=r), ValueError, f"{facts.name} must be {facts.range}, got {bad:g}", "at index (1, 3)")
+                refused(partial(s, *some, reduction=reduction), ValueError, f"{facts.name} must be {facts.range}, got {bad:g}", "at index (1, 3)")
             some[k + 2] = wrong.requires_grad_()
-            refused(lambda some=some: s(*some), ValueError, f"{facts.name} must be {facts.range}", "at index (1, 3)")
-            plain = list(values)
+            refused(partial(s, *some), ValueError, f"{facts.name} must be {facts.range}", "at index (1, 3)")
+            plain: list[Any] = list(values)
             plain[k + 2] = bad
-            refused(lambda plain=plain: s(*plain), ValueError, facts.name, "finite" if bad == -math.inf else facts.range)
+            refused(partial(s, *plain), ValueError, facts.name, "finite" if bad == -math.inf else facts.range)
             keep = torch.ones(5, 7, dtype=torch.bool)
             keep[1, 3] = False
             if not math.isfinite(s(*some, mask=keep).item()):
@@ -397,14 +396,16 @@ def messages(s: OperandSubject) -> None:
 def sizes(s: OperandSubject) -> None:
     """Of input and operands, on every axis."""
     for shape in product((0, 1, 2), repeat=2):
-        for small in ({*shape} and (shape, shape[1:], (1, shape[1]), (shape[0], 1), (1,), ())):
+        for small in (shape, shape[1:], (1, shape[1]), (shape[0], 1), (1,), ()):
             x, t, *_ = s.batch(shape)
             leaves = [leaf(x), leaf(t), *(leaf(s.operand(facts, small)) for facts in s.facts)]
             for reduction in ("none", "mean"):
                 value = s(*leaves, reduction=reduction)
                 for y, g in zip(leaves, gradient(value, *leaves), strict=True):
                     if g.shape != y.shape or not bool(g.isfinite().all()):
-                        raise LawBroken(f"input of shape {shape}, operands of {small}: a gradient of shape {tuple(g.shape)} for {tuple(y.shape)}, or not finite")
+                        raise LawBroken(
+                            f"input of shape {shape}, operands of {small}: a gradient of shape {tuple(g.shape)} for {tuple(y.shape)}, or not finite"
+                        )
     x, t, *_ = s.batch(())
     value = s(x, t, *(s.operand(facts, ()) for facts in s.facts), reduction="none")
     if value.shape != ():

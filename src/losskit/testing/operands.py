@@ -36,6 +36,7 @@ class OperandSubject:
         return f"{self.loss.name}({', '.join(shown)})"
 
     def __call__(self, x: Tensor, t: Tensor, *operands: Tensor | float, **extra: Any) -> Tensor:
+        """The loss, with the operands by name."""
         return self.function(x, t, **dict(zip(self.names, operands, strict=True)), **self.settings, **extra)
 
     @property
