@@ -92,7 +92,7 @@ def huber_loss(
         tensor([0.1250, 4.0000])
     """
     if checks.is_tensor_or_list(delta):
-        operands = (Operand("delta", delta, "> 0"),)  # type: ignore[arg-type]
+        operands = (Operand("delta", delta, "> 0"),)
         return elementwise(
             with_tensor, input, target, (), operands=operands, mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction
         )

@@ -91,7 +91,7 @@ def smooth_l1_loss(
         tensor([0.1250, 2.5000])
     """
     if checks.is_tensor_or_list(beta):
-        operands = (Operand("beta", beta, ">= 0"),)  # type: ignore[arg-type]
+        operands = (Operand("beta", beta, ">= 0"),)
         return elementwise(
             with_tensor, input, target, (), operands=operands, mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction
         )
