@@ -26,8 +26,7 @@ from losskit.engines.cpu.elementwise.loops import CONTEXT
 from losskit.engines.language import fingerprint, reads
 from losskit.engines.layout import is_dense, same_layout
 
-# how a loop treats an operand: its gradient is asked for; it is read from scratch; it is one number in all; its gradient is summed later, and not rounded before
-WANTED, GATHERED, SUMMED, WIDE = 1, 2, 4, 8
+WANTED, GATHERED, SUMMED = 1, 2, 4  # how a loop treats an operand: its gradient is asked for; it is read from scratch; it is one number in all
 
 
 @cache
@@ -82,10 +81,7 @@ def run(
             y if seen and not (dense and full and same_layout(y, anchor)) else None
             for y, full, seen in zip(operands, whole, reads(formula, len(operands)), strict=True)
         ]
-        modes = [
-            mode | (0 if y is None else GATHERED) | (SUMMED if one else WIDE if mode and not full else 0)
-            for mode, y, one, full in zip(modes, apart, ones, whole, strict=True)
-        ]
+        modes = [mode | (0 if y is None else GATHERED) | (SUMMED if one else 0) for mode, y, one in zip(modes, apart, ones, strict=True)]
         if any(ones):
             sums = torch.empty((sum(ones), chunks), dtype=torch.float64, device="cpu")
         if factored or any(y is not None for y in apart):
