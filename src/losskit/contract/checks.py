@@ -124,6 +124,13 @@ def flag(name: str, value: object) -> None:
         raise TypeError(f"{name} must be True or False, got {type(value).__name__}: {value!r}")
 
 
+def flags(**values: object) -> None:
+    """Several of them."""
+    for name, value in values.items():
+        if value is not True and value is not False:
+            flag(name, value)
+
+
 def one_of(name: str, value: object, options: Sequence[str]) -> None:
     """A string argument with a fixed set of values."""
     if value not in options:

@@ -29,6 +29,11 @@ def soft(input: Tensor, target: Tensor) -> bool:
 def class_axis(input: Tensor, dim: int) -> int:
     """The class axis as a number from 0; that of a single item without a batch is its only one."""
     tensors.check("input", input)
+    return axis_of(input, dim)
+
+
+def axis_of(input: Tensor, dim: int) -> int:
+    """The class axis of a tensor that was looked at."""
     if isinstance(dim, bool) or not isinstance(dim, int):
         raise TypeError(f"dim must be an integer, got {type(dim).__name__}: {dim!r}")
     if input.dim() == 0:
@@ -73,9 +78,10 @@ def beside(input: Tensor, dim: int, task: str) -> None:
 
 def pair(input: Tensor, target: Tensor, dim: int, fix: str = ONE_SCORE) -> int:
     """Scores and labels: the target has the input's shape without the class axis, which is returned. `fix` is for a single class."""
-    axis = class_axis(input, dim)
     both(input, target)
-    several(input, axis, fix)
+    axis = axis_of(input, dim)
+    if input.shape[axis] < 2:
+        several(input, axis, fix)
     aligned(input, target, axis, dim, "labels")
     if target.is_floating_point():
         raise TypeError(f"target must be class labels of an integer dtype, got {target.dtype}: try target.long(). Probabilities have the input's shape")
@@ -84,8 +90,8 @@ def pair(input: Tensor, target: Tensor, dim: int, fix: str = ONE_SCORE) -> int:
 
 def positions(input: Tensor, target: Tensor, dim: int) -> int:
     """Scores and positions between the classes, likewise; no gradient goes to them."""
-    axis = class_axis(input, dim)
     both(input, target)
+    axis = axis_of(input, dim)
     several(input, axis, ONE_BIN)
     aligned(input, target, axis, dim, "positions")
     if target.requires_grad and torch.is_grad_enabled():
@@ -95,7 +101,8 @@ def positions(input: Tensor, target: Tensor, dim: int) -> int:
 
 def aligned(input: Tensor, target: Tensor, axis: int, dim: int, what: Literal["labels", "positions"]) -> None:
     """Scores and one number per item."""
-    shape = (*input.shape[:axis], *input.shape[axis + 1 :])
+    wide = input.shape
+    shape = (*wide[:axis], *wide[axis + 1 :])
     if target.shape != shape:
         raise ValueError(
             f"target has shape {shown(target.shape)}, but {what} for an input of shape {shown(input.shape)} with its {input.shape[axis]} classes along "

@@ -55,13 +55,15 @@ def rows(
     classes = input.shape[axis]
     own = None if weight is None else labels.class_weights(weight, input, classes)
     real = real_dtype(input.dtype)
-    factor = reduce.item_factor(target, mask, sample_weight, real, reduction == "mean" and normalizer is None)
+    factor = None
+    if mask is not None or sample_weight is not None:
+        factor = reduce.item_factor(target, mask, sample_weight, real, reduction == "mean" and normalizer is None)
     shares = None
     if loss.share:
         shares = torch.full((classes,), loss.share, dtype=real, device=input.device) if own is None else own.detach().to(real) * loss.share
     function, parameter = loss.link or (None, 0.0)
     call = Rows(loss.formula, loss.params, own, shares, function, parameter, ignore_index, axis, factor)
-    apart = not (inplace or return_parts) and reduce.learned(sample_weight)
+    apart = sample_weight is not None and not (inplace or return_parts) and reduce.learned(sample_weight)
     engine, _ = dispatch.choice((input, target), call._replace(factor=None).tensors() if apart else call.tensors())
     if apart:
         each = rows(loss, input, target, dim=dim, ignore_index=ignore_index, weight=weight, mask=mask, sample_weight=None, normalizer=None, reduction="none")

@@ -48,7 +48,9 @@ class Rows(NamedTuple):
 
     def tensors(self) -> tuple[Tensor, ...]:
         """As of `Call`."""
-        return tuple(x for x in (self.weight, self.shares, self.factor) if x is not None)
+        if self.weight is None and self.factor is None and self.shares is None:
+            return ()
+        return tuple([x for x in (self.weight, self.shares, self.factor) if x is not None])
 
     def holding(self, tensors: Sequence[Tensor]) -> "Rows":
         """As of `Call`."""
@@ -81,7 +83,9 @@ class Distributions(NamedTuple):
 
     def tensors(self) -> tuple[Tensor, ...]:
         """As of `Call`."""
-        return tuple(x for x in (self.weight, self.factor) if x is not None)
+        if self.weight is None and self.factor is None:
+            return ()
+        return tuple([x for x in (self.weight, self.factor) if x is not None])
 
     def holding(self, tensors: Sequence[Tensor]) -> "Distributions":
         """As of `Call`."""

@@ -74,47 +74,40 @@ def watched() -> str | None:
         return "inside a torch.func transform"
     if private.dispatching():
         return "a dispatch mode is active (tracing, fake tensors, ...)"
-    if private.forward_mode():
+    if private.levels._current_level >= 0:
         return "forward-mode differentiation is on"
     if private.tracing() is not None:
         return "torch.jit.trace records PyTorch operations only"
     return None
 
 
-def unreadable(x: Tensor) -> str | None:
-    """Why the memory of a tensor cannot be read as its numbers; None if it can."""
-    if type(x) not in PLAIN:
-        return f"{type(x).__name__} is a tensor subclass"
-    if x.dtype not in FUSED:
-        return f"no fused reader for {x.dtype}"
-    if x.layout is not torch.strided or x.is_neg() or private.is_zero(x):
-        return "a tensor is not plain strided memory"
+def unreadable(*tensors: Tensor) -> str | None:
+    """Why the memory of a tensor cannot be read as its numbers; None if that of each can."""
+    for x in tensors:
+        if type(x) not in PLAIN:
+            return f"{type(x).__name__} is a tensor subclass"
+        if x.dtype not in FUSED:
+            return f"no fused reader for {x.dtype}"
+        if x.layout is not torch.strided or x.is_neg() or private.is_zero(x):
+            return "a tensor is not plain strided memory"
     return None
 
 
 def obstacle(operands: Sequence[Tensor], weights: Sequence[Tensor] = ()) -> str | None:
     """Why no fused engine takes these tensors, here and now; None if one may. Passes give gradients to operands, and to no weights.
 
-    A call on 64 elements costs some 30 microseconds in all, so this is written to cost one.
+    The first two operands are on one device. A call on 64 elements costs some 30 microseconds in all, so this is written to cost one.
     """
-    why = watched()
+    why = watched() or unreadable(*operands, *weights)
     if why is not None:
         return why
-    for x in operands:
-        why = unreadable(x)
-        if why is not None:
-            return why
     for x in weights:
-        why = unreadable(x)
-        if why is not None:
-            return why
         if x.requires_grad and torch.is_grad_enabled():
             return "a weight requires a gradient, and the fused passes give none to weights"
-        if x.device != operands[0].device:
-            return "the tensors are on several devices"
-    for x in operands[2:]:
-        if x.device != operands[0].device:
-            return "the tensors are on several devices"
+    if weights or len(operands) > 2:
+        for x in (*operands[2:], *weights):
+            if x.device != operands[0].device:
+                return "the tensors are on several devices"
     return None
 
 
@@ -129,6 +122,9 @@ def interpreted() -> bool:
     if not triton_installed():
         return False
     return bool(imported("triton").knobs.runtime.interpret)
+
+
+ON_CPU: tuple[EngineName, str] = ("cpu", "plain CPU tensors")
 
 
 class Answer(Exception):  # no error: it carries the answer to `asking` out of a call
@@ -153,22 +149,20 @@ def asking(call: Callable[[], object]) -> tuple[EngineName, str]:
 
 def choice(operands: Sequence[Tensor], weights: Sequence[Tensor] = (), plain: str | None = None) -> tuple[EngineName, str]:
     """The engine for these tensors, and why; `plain` is the reason why this very call has no fused pass, if it has none."""
-    found = _choice(operands, weights, plain)
+    why_not = plain or obstacle(operands, weights)
+    name = forced.engine if torch.compiler.is_compiling() else forced.current.get()  # the first costs a microsecond
+    found = ON_CPU if why_not is None and name is None and operands[0].is_cpu else _choice(name, operands, why_not)
     if not torch.compiler.is_compiling() and _asking.get():
         raise Answer(*found)
     return found
 
 
-def _choice(operands: Sequence[Tensor], weights: Sequence[Tensor], plain: str | None) -> tuple[EngineName, str]:
-    why_not = plain or obstacle(operands, weights)
-    name = forced.engine if torch.compiler.is_compiling() else forced.current.get()  # the first costs a microsecond
+def _choice(name: EngineName | None, operands: Sequence[Tensor], why_not: str | None) -> tuple[EngineName, str]:
     if name == "torch":
         return "torch", "forced by use_engine"
     if name is None:
         if why_not is not None:
             return "torch", why_not
-        if operands[0].is_cpu:
-            return "cpu", "plain CPU tensors"
         if not operands[0].is_cuda:
             return "torch", f"no fused engine for device {operands[0].device.type!r}"
         if not triton_installed():

@@ -5,6 +5,7 @@ nobody can tell whether a transform is active, every call runs in PyTorch operat
 """
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -52,9 +53,8 @@ is_batched: Callable[[Tensor], bool] = part(torch._C, "_functorch.is_legacy_batc
 is_zero: Callable[[Tensor], bool] = part(Tensor, "_is_zerotensor", never)
 
 
-def forward_mode() -> bool:
-    """Whether forward-mode differentiation is on. Its level is a number, -1 outside."""
-    return getattr(forward_ad, "_current_level", 0) >= 0
+# the level of forward-mode differentiation, `levels._current_level`: -1 outside, read without a call
+levels: Any = forward_ad if hasattr(forward_ad, "_current_level") else SimpleNamespace(_current_level=0)
 
 
 def quick_apply(function: type[torch.autograd.Function]) -> Callable[..., Any]:

@@ -160,8 +160,7 @@ def cross_entropy(
     smoothing = checks.number("label_smoothing", label_smoothing, low=0.0, high=1.0)
     square = checks.number("z_loss", z_loss, low=0.0)
     link = None if softcap is None else (soft_cap, checks.number("softcap", softcap, above=0.0))
-    for name, flag in (("from_logits", from_logits), ("log_input", log_input), ("inplace", inplace), ("return_parts", return_parts)):
-        checks.flag(name, flag)
+    checks.flags(from_logits=from_logits, log_input=log_input, inplace=inplace, return_parts=return_parts)
     common: dict[str, Any] = dict(dim=dim, weight=weight, mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction)
     if not from_logits:
         if square or link or inplace or return_parts:
