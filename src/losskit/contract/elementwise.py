@@ -128,10 +128,6 @@ def _checked(operand: Operand, input: Tensor, mask: Tensor | None, differentiabl
         _check_range(operand.name, x)
     if not differentiable:
         raise ValueError(f"{operand.name} must not require a gradient, none is defined for it: try {operand.name}.detach()")
-    if x.shape != input.shape and needs_gradient(
-        x
-    ):  # its gradient is a sum over items, which an engine makes in the dtype computed in; it is rounded once, here
-        x = x.to(real_dtype(input.dtype))
     return x
 
 

@@ -26,7 +26,8 @@ from losskit.engines.cpu.elementwise.loops import CONTEXT
 from losskit.engines.language import fingerprint, reads
 from losskit.engines.layout import is_dense, same_layout
 
-WANTED, GATHERED, SUMMED = 1, 2, 4  # how a loop treats an operand: its gradient is asked for; it is read from scratch; it is one number in all
+# how a loop treats an operand: its gradient is asked for; it is read from scratch; it is one number in all; its gradient is to be summed up, in the dtype computed in
+WANTED, GATHERED, SUMMED, WIDE = 1, 2, 4, 8
 
 
 @cache
@@ -81,7 +82,10 @@ def run(
             y if seen and not (dense and full and same_layout(y, anchor)) else None
             for y, full, seen in zip(operands, whole, reads(formula, len(operands)), strict=True)
         ]
-        modes = [mode | (0 if y is None else GATHERED) | (SUMMED if one else 0) for mode, y, one in zip(modes, apart, ones, strict=True)]
+        modes = [
+            mode | (0 if y is None else GATHERED) | (SUMMED if one else 0) | (0 if not mode or full or one else WIDE)
+            for mode, y, one, full in zip(modes, apart, ones, whole, strict=True)
+        ]
         if any(ones):
             sums = torch.empty((sum(ones), chunks), dtype=torch.float64, device="cpu")
         if factored or any(y is not None for y in apart):

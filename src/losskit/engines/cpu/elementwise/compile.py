@@ -24,7 +24,7 @@ from losskit.engines.cpu.core.compiler import (
 )
 from losskit.engines.cpu.core.fission import split
 from losskit.engines.cpu.core.store import Code
-from losskit.engines.cpu.elementwise import GATHERED, SUMMED, WANTED, loops
+from losskit.engines.cpu.elementwise import GATHERED, SUMMED, WANTED, WIDE, loops
 
 
 def elementwise(
@@ -41,10 +41,11 @@ def elementwise(
     for k, dtype in enumerate(dtypes):
         held = real_type if modes[k] & GATHERED else dtype
         names |= {f"READ_{k}": STORED[held][0], f"ITEM_{k}": dtype.itemsize, f"read_{k}": reader(held, real)}
-        names |= {f"STORED_{k}": STORED[dtype][0], f"write_{k}": writer(dtype)}
+        given = real_type if modes[k] & WIDE else dtype
+        names |= {f"STORED_{k}": STORED[given][0], f"WRITTEN_{k}": given.itemsize, f"write_{k}": writer(given)}
     names["stack"] = stack_memory((count + 4 + len(summed)) * core_loops.BLOCK * names["ITEM"])
     where = [f"base + {k} * ROW" if modes[k] & GATHERED else f"c[OPERANDS + {k}] + b * ITEM_{k}" for k in range(count)]
-    whither = {k: f"view(base + {row[k]} * ROW, m, REAL)" if k in row else f"view(c[GRADIENTS + {k}] + b * ITEM_{k}, m, STORED_{k})" for k in wanted}
+    whither = {k: f"view(base + {row[k]} * ROW, m, REAL)" if k in row else f"view(c[GRADIENTS + {k}] + b * WRITTEN_{k}, m, STORED_{k})" for k in wanted}
     written = {k: f"((REAL(0) if absent else slopes[{i}]) * {'f' if k in row else 'w'})" for i, k in enumerate(wanted)}
     assign = [f"gs[{i}][i] = {written[k] if k in row else f'write_{k}{written[k]}'}" for i, k in enumerate(wanted)]
     places = {k: i for i, k in enumerate(wanted)}
