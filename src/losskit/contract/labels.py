@@ -82,10 +82,15 @@ def pair(input: Tensor, target: Tensor, dim: int, fix: str = ONE_SCORE) -> int:
     axis = axis_of(input, dim)
     if input.shape[axis] < 2:
         several(input, axis, fix)
+    of_items(input, target, axis, dim)
+    return axis
+
+
+def of_items(input: Tensor, target: Tensor, axis: int, dim: int) -> None:
+    """One label per item of an input whose class axis is known."""
     aligned(input, target, axis, dim, "labels")
     if target.is_floating_point():
         raise TypeError(f"target must be class labels of an integer dtype, got {target.dtype}: try target.long(). Probabilities have the input's shape")
-    return axis
 
 
 def positions(input: Tensor, target: Tensor, dim: int) -> int:

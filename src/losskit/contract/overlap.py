@@ -19,6 +19,7 @@ from losskit.engines.torch import overlap as plain
 from losskit.engines.torch.elementwise import bound
 
 Task = Literal["binary", "multiclass", "multilabel"]
+TASKS, OVERS, AVERAGES, EMPTIES = (get_args(options) for options in (Task, Over, Average, Empty))
 Smooth = float | tuple[float, float]
 
 
@@ -45,8 +46,10 @@ def prepare(
     params: tuple[float, ...] = (),
 ) -> Prepared:
     """Input, target and mask, checked, as the engines take them."""
-    checks.one_of("task", task, get_args(Task))
-    checks.flag("from_logits", from_logits)
+    if task not in TASKS:
+        checks.one_of("task", task, TASKS)
+    if from_logits is not True:
+        checks.flag("from_logits", from_logits)
     labels.index(ignore_index)
     checks.both(input, target)
     if input.dim() == 0:
@@ -57,7 +60,7 @@ def prepare(
         axis = samples_and_classes(input, target, dim, task)
     labelled = task == "multiclass" and target.shape != input.shape
     if labelled:
-        labels.pair(input, target, axis)
+        labels.of_items(input, target, axis, axis)
     else:
         if task == "multilabel" and target.shape == checks.without(input.shape, axis):
             raise ValueError(
@@ -122,12 +125,12 @@ def binary(input: Tensor, target: Tensor, mask: Tensor | None, dim: int) -> tupl
 
 def samples_and_classes(input: Tensor, target: Tensor, dim: int, task: Task) -> int:
     """The class axis, which is not that of the samples, and has classes to choose from."""
-    axis = labels.class_axis(input, dim)
+    axis = labels.axis_of(input, dim)
     if input.dim() == 1 or axis == 0:
         raise ValueError(
             f"input must be (N, C, ...), samples along axis 0 and classes along dim, got shape {checks.shown(input.shape)} and dim={dim}: try input[None]"
         )
-    if task == "multiclass" or input.shape[axis] == 0:
+    if input.shape[axis] < 2 and (task == "multiclass" or input.shape[axis] == 0):
         labels.several(input, axis, labels.ONE_CHANNEL if target.shape == input.shape else labels.ONE_LABEL)
     return axis
 
@@ -162,11 +165,11 @@ def scoring(
     extra: Extra | None = None,
 ) -> Scoring:
     """The checked arguments that say how sums become a loss."""
-    tensors.check("input", input)
-    checks.one_of("over", over, get_args(Over))
-    checks.one_of("average", average, get_args(Average))
-    checks.one_of("empty", empty, get_args(Empty))
-    checks.flag("background", background)
+    for name, value, known in (("over", over, OVERS), ("average", average, AVERAGES), ("empty", empty, EMPTIES)):
+        if value not in known:
+            checks.one_of(name, value, known)
+    if background is not True:
+        checks.flag("background", background)
     if type(power) is not int or power not in (1, 2):
         raise ValueError(f"power must be 1 or 2, got {power!r}")
     if not background and task != "multiclass":
@@ -178,8 +181,9 @@ def scoring(
     if normalizer is not None:
         if average == "none":
             raise ValueError('normalizer replaces the denominator of an average, but average is "none": divide the result instead')
+        tensors.check("input", input)
         normalizer = checks.normalizer(normalizer, input)
-    own = one_a_class("weight", weight, input, task, dim)
+    own = None if weight is None else one_a_class("weight", weight, input, task, dim)
     return Scoring(formula, params, over, average, power == 2, background, empty, own, volume, normalizer, process_group, score, extra)
 
 
