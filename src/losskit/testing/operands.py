@@ -95,7 +95,7 @@ def subjects(chosen: Callable[[Loss], bool] = lambda loss: True) -> Iterator[Ope
 
 
 class ExactPoint(NamedTuple):
-    """One number an item, its derivatives by input, target and operands (None at a kink), and what their errors are measured against."""
+    """One number per item, its derivatives by input, target and operands (None at a kink), and what their errors are measured against."""
 
     value: Number
     by: tuple[Number | None, ...]
