@@ -123,7 +123,9 @@ ROWS = [
     ),
     Row(lovasz, of(V, K.clone().requires_grad_(), task="multilabel"), "Try target.detach()", {"target": "target.detach()"}, of(V, K)),
     Row(ce, of(X, L, weight=W.clone().requires_grad_()), "try weight.detach()", {"weight": "weight.detach()"}, dict(weight=W)),
-    Row(logits, of(X, T, pos_weight=W.clone().requires_grad_()), "try pos_weight.detach()", {"pos_weight": "pos_weight.detach()"}, dict(pos_weight=W)),
+    Row(
+        losskit.quantile_loss, of(X, T, quantile=(W / 4).requires_grad_()), "try quantile.detach()", {"quantile": "quantile.detach()"}, of(X, T, quantile=W / 4)
+    ),
     Row(
         l1, of(X, T, normalizer=torch.tensor(2.0, requires_grad=True)), "try normalizer.detach()", {"normalizer": "normalizer.detach()"}, dict(normalizer=2.0)
     ),

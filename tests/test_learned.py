@@ -1,5 +1,7 @@
 """Parameters of losses as tensors: those of numbers where they hold one, and gradients to them that are right."""
 
+import math
+
 import mpmath
 import pytest
 import torch
@@ -8,48 +10,63 @@ from cases import ENGINES
 import losskit
 from losskit.contract.registry import LOSSES
 
-CASES = [("huber_loss", "delta", (0.3, 1.0, 5.0)), ("smooth_l1_loss", "beta", (0.3, 1.0, 5.0))]
+CASES = [
+    ("huber_loss", "delta", (0.3, 1.0, 5.0), {}),
+    ("smooth_l1_loss", "beta", (0.3, 1.0, 5.0), {}),
+    ("binary_cross_entropy_with_logits", "pos_weight", (0.3, 1.0, 5.0), {"weight": None, "label_smoothing": 0.0}),
+    ("binary_cross_entropy_with_logits", "pos_weight", (0.3, 1.0, 5.0), {"weight": None, "label_smoothing": 0.2}),
+    ("binary_cross_entropy", "pos_weight", (0.3, 1.0, 5.0), {"weight": None, "label_smoothing": 0.0}),
+    ("binary_cross_entropy", "pos_weight", (0.3, 1.0, 5.0), {"weight": None, "label_smoothing": 0.2}),
+]
 SHAPES = [(), (1,), (5,), (4, 1), (4, 5)]
 
 
-def batch(dtype=torch.float64):
+def batch(dtype=torch.float64, name="huber_loss"):
+    """Input and target of a loss: where it takes probabilities, some targets are 0 or 1."""
     torch.manual_seed(0)
-    return (3 * torch.randn(4, 5, dtype=torch.float64)).to(dtype), torch.randn(4, 5, dtype=torch.float64).to(dtype)
+    x, t = 3 * torch.randn(4, 5, dtype=torch.float64), torch.randn(4, 5, dtype=torch.float64)
+    facts = LOSSES[name]
+    return (x.sigmoid() if facts.input == "probability" else x).to(dtype), (t.add(0.5).clamp(0, 1) if facts.target == "unit" else t).to(dtype)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize(("name", "setting", "numbers"), CASES)
+@pytest.mark.parametrize(("name", "setting", "numbers", "others"), CASES)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_value_and_every_gradient_are_the_textbook_s(name, setting, numbers, shape, engine):
-    x, t = (y.requires_grad_() for y in batch())
+def test_value_and_every_gradient_are_the_textbook_s(name, setting, numbers, others, shape, engine):
+    x, t = (y.requires_grad_() for y in batch(name=name))
     mask, weight, incoming = torch.rand(4, 5) > 0.3, torch.rand(4, 5, dtype=torch.float64), torch.randn(4, 5, dtype=torch.float64)
     given = torch.tensor(numbers, dtype=torch.float64)[torch.randint(3, shape)].clone().requires_grad_()
     with losskit.use_engine(engine):
-        each = LOSSES[name].function(x, t, **{setting: given}, mask=mask, sample_weight=weight, reduction="none")
+        each = LOSSES[name].function(x, t, **{setting: given}, **others, mask=mask, sample_weight=weight, reduction="none")
         found = torch.autograd.grad((each * incoming).sum(), (x, t, given))
-    wide, textbook = given.detach().expand(4, 5), LOSSES[name].textbook
+    wide = given.detach().expand(4, 5)
+
+    def textbook(x, t, parameter):
+        return LOSSES[name].textbook(mpmath, x, t, **{setting: parameter}, **others)
+
     expected = torch.zeros(4, 4, 5, dtype=torch.float64)
     for i in range(4):
         for j in range(5):
             point = tuple(mpmath.mpf(y[i, j].item()) for y in (x, t, wide))
             factor = float(mask[i, j]) * weight[i, j].item()
-            expected[0, i, j] = float(textbook(mpmath, *point)) * factor
+            expected[0, i, j] = float(textbook(*point)) * factor
             for k in range(3):
                 order = tuple(int(k == m) for m in range(3))
-                expected[k + 1, i, j] = float(mpmath.diff(lambda a, b, c: textbook(mpmath, a, b, c), point, order)) * factor * incoming[i, j].item()
+                expected[k + 1, i, j] = float(mpmath.diff(textbook, point, order)) * factor * incoming[i, j].item()
     torch.testing.assert_close(each.detach(), expected[0], rtol=1e-12, atol=1e-12)
     for one, other in zip(found, expected[1:], strict=True):
         torch.testing.assert_close(one, other.sum_to_size(one.shape) if one.shape else other.sum(), rtol=1e-7, atol=1e-9)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize(("name", "setting", "numbers"), CASES)
-def test_a_tensor_of_one_number_is_the_number(name, setting, numbers, engine):
-    x, t = batch(torch.float32)
+@pytest.mark.parametrize(("name", "setting", "numbers", "others"), CASES)
+def test_a_tensor_of_one_number_is_the_number(name, setting, numbers, others, engine):
+    x, t = batch(torch.float32, name)
     with losskit.use_engine(engine):
+        plain = (lambda number: [number] * 5) if setting == "pos_weight" else float  # torch's pos_weight is a vector
         for number in numbers:
             for reduction in ("none", "mean", "sum"):
-                found, expected = (LOSSES[name].function(x, t, **{setting: s}, reduction=reduction) for s in (torch.tensor(number), number))
+                found, expected = (LOSSES[name].function(x, t, **{setting: s}, **others, reduction=reduction) for s in (torch.tensor(number), plain(number)))
                 torch.testing.assert_close(found, expected, rtol=1e-6, atol=0.0)
 
 
@@ -72,6 +89,19 @@ def test_out_of_range(name, setting, bad, range):
     given[1, 2] = bad
     with pytest.raises(ValueError, match=rf"{setting} must be {range}, got {bad:g} at index \(1, 2\)"):
         LOSSES[name].function(x, t, **{setting: given})
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_gradient_to_pos_weight_at_the_edges(engine):
+    """Without a positive share it is 0, however sure the model; a share that is met costs nothing; one that is missed costs what is missing."""
+    t = torch.tensor([0.0, 1.0, 0.0, 1.0])
+    logits, weight = torch.tensor([-math.inf, -1e4, 1e4, math.inf]), torch.full((4,), 2.0, requires_grad=True)
+    with losskit.use_engine(engine):
+        losskit.binary_cross_entropy_with_logits(logits, t, pos_weight=weight, reduction="sum", mask=logits != 1e4).backward()
+        assert weight.grad.tolist() == [0.0, 1e4, 0.0, 0.0]
+        weight.grad = None
+        losskit.binary_cross_entropy(torch.tensor([0.0, 0.0, 1.0, 1.0]), t, pos_weight=weight, reduction="sum").backward()
+        assert weight.grad.tolist() == pytest.approx([0.0, 149 * math.log(2.0), 0.0, 0.0])
 
 
 def test_a_module_trains_its_parameter():

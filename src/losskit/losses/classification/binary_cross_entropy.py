@@ -21,6 +21,12 @@ def formula(x, t, positive, negative, keep, smooth):
     return -(yes * log_p + no * log_q), no * reciprocal(1.0 - p) - yes * reciprocal(p), keep * (negative * log_q - positive * log_p)
 
 
+def with_tensor(x, t, pos_weight, negative, keep, smooth):
+    """pos_weight is read beside the input."""
+    value, slope, slope_t = formula(x, t, pos_weight, negative, keep, smooth)
+    return value, slope, slope_t, -(unit(t) * keep + smooth) * log_floored(unit(x))
+
+
 def textbook(mp, x, t, weight, pos_weight, label_smoothing):
     t = t * (1 - label_smoothing) + label_smoothing / 2
     yes, no = (t if pos_weight is None else pos_weight * t), 1 - t
@@ -59,7 +65,8 @@ def binary_cross_entropy(
     """Binary cross-entropy of probabilities, as torch's function of this name; binary and multi-label.
 
     Formula:
-        -(w t' log p + (1 - t') log(1 - p)), w = pos_weight, t' = t (1 - s) + s/2 with s = label_smoothing. Derivative by p: (1 - t')/(1 - p) - w t'/p.
+        -(w t' log p + (1 - t') log(1 - p)), w = pos_weight, t' = t (1 - s) + s/2 with s = label_smoothing.
+        Derivative by p: (1 - t')/(1 - p) - w t'/p; by w: -t' log p.
 
     Args:
         input: probabilities p in [0, 1], any shape. Rounding outside [0, 1] up to 1e-6 is accepted. Logits: `binary_cross_entropy_with_logits`.
@@ -96,7 +103,7 @@ def binary_cross_entropy(
         tensor([0.3567, 0.2231])
     """
     return elementwise(
-        formula,
+        formula if pos_weight is None else with_tensor,
         input,
         target,
         parameters(label_smoothing, pos_weight),

@@ -45,6 +45,13 @@ def formula(x, t, positive, negative, keep, smooth):
     return value, where(up, slope, -slope), keep * ((positive - negative) * softplus_minus - negative * x)
 
 
+def with_tensor(x, t, pos_weight, negative, keep, smooth):
+    """pos_weight is read beside the input."""
+    value, slope, slope_t = formula(x, t, pos_weight, negative, keep, smooth)
+    share = unit(t) * keep + smooth
+    return value, slope, slope_t, where(share == 0.0, 0.0, share * (maximum(-x, 0.0) + log1p_unit(exp_neg(absolute(x)))))
+
+
 def parameters(label_smoothing: float, pos_weight: Numbers | None) -> tuple[float, ...]:
     """Of the formula: the weights of both sides, that of positives left out where it varies by element; what smoothing keeps, and what it adds to each."""
     smoothing = checks.number("label_smoothing", label_smoothing, low=0.0, high=1.0)
@@ -98,14 +105,14 @@ def binary_cross_entropy_with_logits(
 
     Formula:
         -(w t' log p + (1 - t') log(1 - p)), p = sigmoid(x), w = pos_weight, t' = t (1 - s) + s/2 with s = label_smoothing.
-        Derivative by x: (1 - t') p - w t' (1 - p).
+        Derivative by x: (1 - t') p - w t' (1 - p); by w: -t' log p.
 
     Args:
         input: logits x, any shape, any real value. Probabilities: `binary_cross_entropy`.
         target: 0/1 labels of any dtype, or probabilities in [0, 1]; the same shape.
         weight: rescales each loss; one number per class, (C,), or a tensor that broadcasts to the input. Not part of the denominator of "mean" (as in torch;
             `sample_weight` is).
-        pos_weight: multiplies the positive term; likewise. No gradient. A vector of C numbers lies along the class axis of (N, C, ...), as in
+        pos_weight: multiplies the positive term; likewise, with or without a gradient. A vector of C numbers lies along the class axis of (N, C, ...), as in
             `cross_entropy`; classes last are (N, L, C) with pos_weight[None, None].
         label_smoothing: s in [0, 1], pulls targets towards 1/2.
         ignore_index: the number that marks absent elements: a target that equals it is as good as deleted. None: nothing is left out, and nothing looked for.
@@ -138,7 +145,7 @@ def binary_cross_entropy_with_logits(
         >>> binary_cross_entropy_with_logits(torch.tensor([2.0, -1.0]), torch.tensor([1.0, 1.0]), reduction="none")
         tensor([0.1269, 1.3133])
     """
-    form: Callable[..., Any] = formula
+    form: Callable[..., Any] = formula if pos_weight is None else with_tensor
     params = parameters(label_smoothing, pos_weight)
     if params == (1.0, 1.0, 1.0, 0.0):
         form, params = plain, ()
