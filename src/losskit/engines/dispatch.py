@@ -150,9 +150,10 @@ def asking(call: Callable[[], object]) -> tuple[EngineName, str]:
 def choice(operands: Sequence[Tensor], weights: Sequence[Tensor] = (), plain: str | None = None) -> tuple[EngineName, str]:
     """The engine for these tensors, and why; `plain` is the reason why this very call has no fused pass, if it has none."""
     why_not = plain or obstacle(operands, weights)
-    name = forced.engine if torch.compiler.is_compiling() else forced.current.get()  # the first costs a microsecond
+    compiling = torch.compiler.is_compiling()
+    name = forced.engine if compiling else forced.current.get()  # the first costs a microsecond
     found = ON_CPU if why_not is None and name is None and operands[0].is_cpu else _choice(name, operands, why_not)
-    if not torch.compiler.is_compiling() and _asking.get():
+    if not compiling and _asking.get():
         raise Answer(*found)
     return found
 

@@ -3,7 +3,6 @@
 import struct
 from typing import Any
 
-import torch
 from torch import Tensor
 
 
@@ -12,10 +11,10 @@ class Context:
     None), an integer, a float, four floats, six addresses.
 
     `places` are the names that templates use: the field's name in capitals is where it starts, PLACES how many numbers there are. `pack` takes the fields by name;
-    what is left out is 0, and fields of several numbers may be given fewer. "t|labels:p" is a field with two names for templates.
+    what is left out is 0, and fields of several numbers may be given fewer, but for those that are `full`. "t|labels:p" is a field with two names for templates.
     """
 
-    def __init__(self, fields: str) -> None:
+    def __init__(self, fields: str, full: tuple[str, ...] = ()) -> None:
         self.places: dict[str, int] = {}
         layout, arguments, values = "=", [], []
         place = 0
@@ -28,7 +27,7 @@ class Context:
             address = letter == "p"
             arguments.append(f"{name}={'()' if several else None if address else 0}")
             if several:
-                values.append(f"*{f'map(address, {name})' if address else name}, *EMPTY[len({name}):{count}]")
+                values.append(f"*{f'map(address, {name})' if address else name}" + ("" if name in full else f", *EMPTY[len({name}):{count}]"))
             else:
                 values.append(f"0 if {name} is None else {name}.data_ptr()" if address else name)
             layout += f"{count}{'d' if letter == 'd' else 'q'}"
@@ -39,5 +38,4 @@ class Context:
         self.pack = scope["packed"]
 
 
-NOTHING = torch.empty(0, dtype=torch.float32, device="cpu")  # stands among several tensors for one that is not there
 ADD_UP = Context("parts:p out:p scale:d")  # of the loop that adds up what tasks found

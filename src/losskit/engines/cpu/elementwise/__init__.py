@@ -9,6 +9,7 @@ one number in all.
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -16,23 +17,26 @@ from torch import Tensor
 
 from losskit.engines.call import Call, Results, sum_to
 from losskit.engines.cpu.core import gradients, store
-from losskit.engines.cpu.core.context import NOTHING
 from losskit.engines.cpu.core.loops import CHUNK
 from losskit.engines.cpu.core.memory import empty_like
 from losskit.engines.cpu.core.threads import BODY, parallel_for
 from losskit.engines.cpu.core.total import SCALARS, add_up
 from losskit.engines.cpu.core.walk import operand_table
-from losskit.engines.cpu.elementwise.loops import CONTEXT
+from losskit.engines.cpu.elementwise.loops import context as context_of
 from losskit.engines.language import fingerprint, reads
 from losskit.engines.layout import is_dense, same_layout
 
 # how a loop treats an operand: its gradient is asked for; it is read from scratch; it is one number in all; its gradient is to be summed up, in the dtype computed in
 WANTED, GATHERED, SUMMED, WIDE = 1, 2, 4, 8
 
+DTYPE = attrgetter("dtype")
+
 
 @cache
-def kernel(formula: Callable[..., Any], params: int, dtypes: tuple[torch.dtype, ...], modes: tuple[int, ...], factored: bool, forward: bool, each: bool) -> Any:
-    """The loop for a formula and a variant (see `compile.elementwise`), as a C function (begin, end, context)."""
+def kernel(
+    formula: Callable[..., Any], params: int, dtypes: tuple[torch.dtype, ...], modes: tuple[int, ...], factored: bool, forward: bool, each: bool
+) -> tuple[Any, Callable[..., bytes]]:
+    """The loop for a formula and a variant (see `compile.elementwise`), as a C function (begin, end, context), and the packing of its context."""
     variant = params, dtypes, tuple(map(int, modes)), factored, forward, each
 
     def build() -> store.Code:
@@ -41,7 +45,7 @@ def kernel(formula: Callable[..., Any], params: int, dtypes: tuple[torch.dtype, 
         return compile.elementwise(formula, *variant)
 
     label = f"elementwise_{formula.__module__.rpartition('.')[2]}_{formula.__name__}"
-    return BODY(store.function(label, repr(variant).encode() + fingerprint(formula), build))
+    return BODY(store.function(label, repr(variant).encode() + fingerprint(formula), build)), context_of(len(dtypes), params).pack
 
 
 def run(
@@ -63,19 +67,22 @@ def run(
     for y in operands[1:]:
         straight = straight and y.shape == shape and y.is_contiguous()
     written: list[Tensor | None] = [None] * len(operands)
+    addresses = [0] * len(operands)
     table, sums, rows, width = None, None, 0, 0
     n = x.numel()
     chunks = (n + CHUNK - 1) // CHUNK or 1  # of no elements, too: the sum is 0
     if straight:
         for k, wanted in enumerate(wants):
             if wanted:
-                written[k] = empty_like(x, operands[k].dtype)
+                written[k] = gradient = empty_like(x, operands[k].dtype)
+                addresses[k] = gradient.data_ptr()
     else:
         whole = [y.shape == shape for y in operands]
         ones = [bool(wanted) and not full and y.numel() == 1 for y, full, wanted in zip(operands, whole, modes, strict=True)]
         for k, wanted in enumerate(wants):
             if wanted and not ones[k]:
-                written[k] = empty_like(x, operands[k].dtype if whole[k] else real)
+                written[k] = gradient = empty_like(x, operands[k].dtype if whole[k] else real)
+                addresses[k] = gradient.data_ptr()
         anchor = next((y for y in (value, *written) if y is not None), x)
         dense = is_dense(anchor)
         apart = [
@@ -91,10 +98,10 @@ def run(
         if factored or any(y is not None for y in apart):
             table = operand_table(anchor, (*apart, *factors), real)
             rows, width = table.shape
-    run_loop = kernel(formula, len(params), tuple([y.dtype for y in operands]), tuple(modes), factored, forward, each)
+    run_loop, pack = kernel(formula, len(params), tuple(map(DTYPE, operands)), tuple(modes), factored, forward, each)
     parts = torch.empty(chunks, dtype=torch.float64, device="cpu") if chunks > 1 else None
-    context = CONTEXT.pack(
-        operands=operands, gradients=[NOTHING if y is None else y for y in written], value=value, parts=parts, out=total, summed=sums,
+    context = pack(
+        operands=operands, gradients=addresses, value=value, parts=parts, out=total, summed=sums,
         n=n, chunks=chunks, table=0 if table is None else table.ctypes.data, rows=rows, width=width, scale=scale, params=params,
     )  # fmt: skip
     if parts is None:

@@ -14,7 +14,6 @@ from losskit.engines.cpu.core.compiler import (
     STORED,
     bound,
     compiled,
-    constants,
     instance,
     reader,
     shared_names,
@@ -36,7 +35,7 @@ def elementwise(
     wanted = [k for k in range(count) if modes[k] & WANTED]
     summed = [k for k in wanted if modes[k] & SUMMED]
     row = {k: count + 4 + place for place, k in enumerate(summed)}  # of scratch
-    names = shared_names(real) | constants(loops)
+    names = shared_names(real) | loops.context(count, params).places
     names |= dict(FORWARD=forward, EACH=each, FACTORED=factored, GATHERED=factored or any(mode & GATHERED for mode in modes), FACTOR_ROW=count)
     for k, dtype in enumerate(dtypes):
         held = real_type if modes[k] & GATHERED else dtype

@@ -3,12 +3,18 @@
 What is done once per operand (a view of its memory, a read, a written gradient) is unrolled into functions when an instance is compiled (`compile.py`).
 """
 
+from functools import cache
+
 from losskit.engines.cpu.core.context import Context
 
-MAX_PARAMS = 5
-MAX_OPERANDS = 6
-# `table` says where operands that do not lie as the output are gathered from; `parts` are the sums of chunks, `summed` those of gradients that are one number in all
-CONTEXT = Context(f"value:p parts:p out:p n chunks summed:p table rows width scale:d params:{MAX_PARAMS}d operands:{MAX_OPERANDS}p gradients:{MAX_OPERANDS}p")
+
+@cache
+def context(operands: int, params: int) -> Context:
+    """The context of a loop over so many operands. `table` says where operands that do not lie as the output are gathered from; `parts` are the sums of chunks,
+    `summed` those of gradients that are one number in all.
+    """
+    fields = f"value:p parts:p out:p n chunks summed:p table rows width scale:d params:{params}d operands:{operands}p gradients:{operands}"
+    return Context(fields, full=("params", "operands", "gradients"))
 
 
 def loop(lo, hi, context):
