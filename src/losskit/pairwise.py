@@ -12,6 +12,7 @@ from losskit.contract.registry import no_script
 from losskit.engines import dispatch
 from losskit.engines.call import Boxes, real_dtype
 from losskit.engines.language import where
+from losskit.engines.protocol import ENGINES
 from losskit.engines.torch import pairs as plain
 from losskit.losses.detection.ciou import formula as ciou_loss
 from losskit.losses.detection.diou import formula as diou_loss
@@ -178,9 +179,9 @@ def best_match(a: Tensor, b: Tensor, kind: Kind = "iou", box_format: BoxFormat =
     if b.shape[-2] == 0:
         nothing = a.select(-1, 0).to(real_dtype(a.dtype)) + b.sum((-2, -1))[..., None]  # of no boxes 0, but attached to the graph of both
         return BoxMatch(torch.where(torch.zeros_like(nothing, dtype=torch.bool), nothing, -torch.inf), torch.full_like(nothing, -1, dtype=torch.int64))
-    loops = plain if engine == "torch" else dispatch.pattern(engine, "pairs")
+    loops = plain if ENGINES[engine].plain else dispatch.pattern(engine, "pairs")
     value, index = loops.best(call, a, b)
-    if engine == "torch" or (torch.is_grad_enabled() and (a.requires_grad or b.requires_grad)):
+    if ENGINES[engine].plain or (torch.is_grad_enabled() and (a.requires_grad or b.requires_grad)):
         partners = torch.take_along_dim(tensors.widened(b), index.unsqueeze(-1), -2)
         value, _ = reduce.run("boxes", engine, call, (a, partners), None)
     return BoxMatch(value, index)

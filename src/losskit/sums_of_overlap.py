@@ -10,6 +10,7 @@ from losskit.contract import checks, reduce
 from losskit.contract.overlap import Prepared, Task, prepare, refuse_outside
 from losskit.contract.registry import no_script
 from losskit.engines import dispatch, fused
+from losskit.engines.protocol import ENGINES
 from losskit.engines.torch import overlap as plain
 from losskit.losses.classification import binary_cross_entropy_with_logits, cross_entropy, focal
 
@@ -120,7 +121,7 @@ def summed(ready: Prepared) -> Tensor:
     """(N, C, 7), attached to the graph."""
     x, t, call, engine = ready
     found: Tensor
-    if engine == "torch":
+    if ENGINES[engine].plain:
         found = plain.sums(call, x, t)
     else:
         loops = dispatch.pattern(engine, "overlap")

@@ -15,6 +15,7 @@ from losskit.engines import dispatch
 from losskit.engines.call import Call, real_dtype
 from losskit.engines.dispatch import EngineName
 from losskit.engines.language import derivatives, weighted
+from losskit.engines.protocol import ENGINES
 from losskit.engines.torch.elementwise import combined
 
 NOWHERE: Mapping[str, str] = {}
@@ -187,7 +188,7 @@ def _scale(
 def _denominator(engine: EngineName, input: Tensor, target: Tensor, factors: tuple[Tensor, ...], mass: bool) -> Tensor:
     """The weights of the items that count, summed; or, weighted likewise, their targets, at least 1."""
     total: Tensor
-    if engine != "torch":
+    if not ENGINES[engine].plain:
         with torch.no_grad():
             call = Call(positives if mass else count, (), factors)
             total = dispatch.pattern(engine, "elementwise").run(call, (input.detach(), target.detach())).total

@@ -15,6 +15,7 @@ from losskit.contract.scores import Average, Empty, Extra, Finished, Over, Scori
 from losskit.engines import dispatch, fused
 from losskit.engines.call import Overlap, Rows, real_dtype
 from losskit.engines.dispatch import EngineName
+from losskit.engines.protocol import ENGINES
 from losskit.engines.torch import overlap as plain
 from losskit.engines.torch.elementwise import bound
 
@@ -205,7 +206,7 @@ def overlap(how: Scoring, input: Tensor, target: Tensor, *, task: Task, from_log
     how = how._replace(labelled=ready.call.kind == "label")
     x, t, call, engine = ready
     real = real_dtype(x.dtype)
-    if engine == "torch":
+    if ENGINES[engine].plain:
         found = loss_of_sums(how, plain.sums(call, x, t), False)
         found = found._replace(value=found.value.to(real))
     else:

@@ -13,7 +13,11 @@ from losskit.contract.scores import Over, counting, inverse, numbers
 from losskit.engines import dispatch
 from losskit.engines import ranked as fused
 from losskit.engines.call import Ranked, real_dtype
+from losskit.engines.dispatch import EngineName
+from losskit.engines.protocol import ENGINES, PATTERNS
 from losskit.engines.torch import ranked as plain
+
+FUSED = PATTERNS["ranked"].fused
 
 Classes = Literal["auto", "present", "all"]
 Average = Literal["nested", "macro", "none"]
@@ -82,24 +86,24 @@ def ranked_loss(
     link: Literal["softmax", "hinge", "identity"] = "hinge" if overlap.link == "sigmoid" else overlap.link
     call = Ranked(link, overlap.kind, how.joint, ignore_index, overlap.dim, overlap.factor)
     real = real_dtype(x.dtype)
-    loops = dispatch.pattern("cpu", "ranked") if engine == ready.engine == "cpu" else None
+    loops = dispatch.pattern(engine, "ranked") if engine == ready.engine and engine in FUSED else None
     if loops is None or not loops.takes(call, x):
         value = averaged(how, plain.sums(call, x, t))[0].to(real)
     elif torch.is_grad_enabled() and x.requires_grad:
         value = fused.ranked(x, t, fused.Step(call, how, loops, plain, averaged, real))
     else:
         value = averaged(how, loops.run(call, x, t)[0])[0].to(real)
-    if (call.kind == "number" or link == "identity") and reduce.nan_seen("torch" if loops is None else "cpu", x, value):
+    if (call.kind == "number" or link == "identity") and reduce.nan_seen(engine, x, value):
         refuse(ready)
     return value
 
 
-def chosen(input: Tensor, target: Tensor) -> str:
+def chosen(input: Tensor, target: Tensor) -> EngineName:
     """The engine."""
     why = "sorting has a fused pass on the CPU only"
     engine, _ = dispatch.choice((input, target), plain=None if input.is_cpu else why)
-    if engine == "triton":
-        raise dispatch.EngineError(f"use_engine('triton') cannot run this loss: {why}. Leave use_engine out to let losskit choose")
+    if not ENGINES[engine].plain and engine not in FUSED:
+        raise dispatch.EngineError(f"use_engine({engine!r}) cannot run this loss: {why}. Leave use_engine out to let losskit choose")
     return engine
 
 

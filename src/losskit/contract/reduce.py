@@ -16,7 +16,7 @@ from losskit.contract.checks import REDUCTIONS, Reduction
 from losskit.engines import dispatch, fused
 from losskit.engines.call import Results, real_dtype
 from losskit.engines.dispatch import EngineName
-from losskit.engines.protocol import PatternName
+from losskit.engines.protocol import ENGINES, PatternName
 from losskit.engines.torch import boxes, distributions, elementwise, pairs, rows
 from losskit.engines.torch.elementwise import combined
 
@@ -56,14 +56,14 @@ def weight_of(factor: Tensor | None, count: int | Tensor, real: torch.dtype) -> 
 def scale_of(engine: EngineName, input: Tensor, denominator: float | Tensor) -> float | Tensor:
     """One over a denominator; 0 where that is 0, for then nothing is left to count."""
     if isinstance(denominator, Tensor):
-        if engine == "cpu":
+        if ENGINES[engine].on_host:
             denominator = float(denominator)
         else:
             denominator = denominator.to(real_dtype(input.dtype))
             empty = denominator == 0
             inverse = 1.0 / torch.where(empty, 1.0, denominator)
             return torch.where(empty, 0.0, torch.where(inverse == 0, math.nan, inverse))  # weights too large to add up are no reason to count nothing
-    if engine == "cpu" and denominator and not 1e-37 < abs(denominator) < 1e37 and input.dtype is not torch.float64:
+    if ENGINES[engine].on_host and denominator and not 1e-37 < abs(denominator) < 1e37 and input.dtype is not torch.float64:
         raise ValueError(
             f"the weights add up to {denominator:g}, beyond what float32 can divide by: multiply sample_weight by a constant, the mean stays the same"
         )
@@ -87,7 +87,7 @@ def run(
 ) -> tuple[Tensor, Results | None]:
     """One pass: the scaled sum, or without a scale one value per item, attached to the graph; and what else the pass found, if it was asked for."""
     plain = PLAIN[pattern]
-    if engine == "torch":
+    if ENGINES[engine].plain:
         result = plain.losses(call, *operands) if scale is None else plain.total(call, operands, scale)
         return result, plain.by_products(call, *operands) if by_products else None
     loops = dispatch.pattern(engine, pattern)
@@ -118,7 +118,7 @@ def learned(sample_weight: Tensor | None) -> bool:
 
 def nan_seen(engine: EngineName, input: Tensor, result: Tensor) -> bool:
     """Whether a NaN came out, where looking forces no synchronisation: only then is an argument outside its range searched for."""
-    if engine != "cpu" and not checks.readable(input):
+    if not ENGINES[engine].on_host and not checks.readable(input):
         return False
     return math.isnan(result.item() if not result.dim() else result.detach().sum().item())
 

@@ -12,6 +12,7 @@ from losskit.contract.reduce import Normalizer
 from losskit.engines import dispatch
 from losskit.engines.call import Distributions, Rows, real_dtype
 from losskit.engines.dispatch import EngineName
+from losskit.engines.protocol import ENGINES
 
 
 class ByProducts(NamedTuple):
@@ -116,7 +117,7 @@ def _check_inplace(engine: EngineName, input: Tensor, target: Tensor, axis: int,
         raise ValueError(
             "inplace=True rounds the gradient before loss scaling multiplies it: in float16 much of it would be 0. Leave inplace out, or compute the logits in bfloat16"
         )
-    if engine == "torch":
+    if ENGINES[engine].plain:
         raise ValueError("inplace=True needs a fused engine, and this call runs in PyTorch operations (see losskit.engine_for). Leave inplace out")
     if not (input.is_contiguous() or input.movedim(axis, -1).is_contiguous()):
         raise ValueError("inplace=True needs a contiguous or channels-last input: try input.contiguous()")
@@ -127,8 +128,8 @@ def census(engine: EngineName, call: Rows | Distributions, input: Tensor, target
     if not by_weight:
         call = call._replace(weight=None)
     classes = input.shape[call.dim]
-    if engine == "cpu":
-        found = dispatch.pattern("cpu", "rows").census(call, input, target)
+    if ENGINES[engine].on_host:
+        found = dispatch.pattern(engine, "rows").census(call, input, target)
         if found.wrong:
             labels.refuse(target, classes, call.ignore, call.factor)
         return found.weight, found.items

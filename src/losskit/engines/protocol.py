@@ -72,6 +72,16 @@ class Summing(Protocol):
         ...
 
 
+class Engine(NamedTuple):
+    """What the contract must know of an engine."""
+
+    plain: bool = False  # it is PyTorch operations, which autograd, transforms and the compiler follow
+    on_host: bool = False  # its loops run on this processor: a number in a tensor can be read without waiting for a device
+
+
+ENGINES: dict[EngineName, Engine] = {"cpu": Engine(on_host=True), "triton": Engine(), "torch": Engine(plain=True)}
+
+
 class Pattern(NamedTuple):
     """A way to walk tensors: what its modules offer, on which fused engines; in PyTorch operations each of them runs."""
 
