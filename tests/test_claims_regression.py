@@ -324,3 +324,20 @@ def test_gaussian_variances():
         torch.nn.functional.gaussian_nll_loss(x, t, log_var=v)
     wide, rows = torch.randn(5, 3), torch.rand(5) + 0.5
     assert torch.isclose(torch.nn.functional.gaussian_nll_loss(wide, 0 * wide, rows), losskit.gaussian_nll_loss(wide, 0 * wide, rows.unsqueeze(-1)), rtol=1e-5)
+
+
+@claim("laplace_nll_loss", "A scalar, or with reduction")
+@claim("laplace_nll_loss", "A scale of 0")
+@claim("laplace_nll_loss", "Where the error is 0")
+@claim("laplace_nll_loss", "torch has no such loss; with full=True")
+def test_laplace_scales():
+    x, t, b = torch.tensor([1.0, 2.0]), torch.tensor([1.0, 3.0]), torch.tensor([0.0, 0.5])
+    leaves = [y.clone().requires_grad_() for y in (x, t, b)]
+    each = losskit.laplace_nll_loss(*leaves, **NONE)
+    by_x, by_t, by_b = torch.autograd.grad(each.sum(), leaves)
+    assert losskit.laplace_nll_loss(x, t, 2.0).shape == () and each.shape == x.shape
+    assert -106 < each[0] < -87 and 0 < by_b[0] < float("inf")
+    assert by_x.tolist() == [0.0, -2.0] and by_t.tolist() == [0.0, 2.0]
+    assert not hasattr(torch.nn.functional, "laplace_nll_loss")
+    x, t, b = torch.randn(9), torch.randn(9), torch.rand(9) + 0.1
+    torch.testing.assert_close(losskit.laplace_nll_loss(x, t, b, full=True, **NONE), -torch.distributions.Laplace(x, b).log_prob(t))

@@ -280,7 +280,11 @@ def test_signature_and_docstring(loss):
     module = getattr(losskit, loss.module)
     assert list(inspect.signature(module).parameters) == list(loss.settings)
     assert module.__doc__.startswith(loss.summary)
-    assert list(inspect.signature(module.forward).parameters)[1:] == ["input", "target", "mask", "sample_weight", "normalizer"]
+    forward = list(inspect.signature(module.forward).parameters)[1:]
+    if any(operand.predicted for operand in loss.operands):  # some of which are given by name
+        assert forward == ["input", "target", "predicted", "mask", "sample_weight", "normalizer", "named"]
+    else:
+        assert forward == ["input", "target", "mask", "sample_weight", "normalizer"]
 
 
 def test_trains_in_a_sequence_of_modules():

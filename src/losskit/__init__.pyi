@@ -66,6 +66,7 @@ from losskit.losses.regression.geman_mcclure import geman_mcclure_loss as geman_
 from losskit.losses.regression.huber import huber_loss as huber_loss
 from losskit.losses.regression.l1 import l1_loss as l1_loss
 from losskit.losses.regression.l2 import l2_loss as l2_loss
+from losskit.losses.regression.laplace_nll import laplace_nll_loss as laplace_nll_loss
 from losskit.losses.regression.log_cosh import log_cosh_loss as log_cosh_loss
 from losskit.losses.regression.mape import mape_loss as mape_loss
 from losskit.losses.regression.mse import mse_loss as mse_loss
@@ -511,6 +512,16 @@ class L2Loss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+
+class LaplaceNLLLoss(LossModule):
+    """Laplace negative log-likelihood of real values `target` under medians `input` and a scale that is predicted, too: an L1 loss that learns its weights."""
+
+    scale: torch.Tensor | float | None
+    log_scale: torch.Tensor | float | None
+    full: bool
+    reduction: Literal["none", "mean", "sum"]
+
+    def __init__(self, *, scale: torch.Tensor | collections.abc.Sequence[float] | float | None = None, log_scale: torch.Tensor | collections.abc.Sequence[float] | float | None = None, full: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class LogCoshDiceLoss(LossModule):
     """Log-cosh Dice loss of logits (default) or, with from_logits=False, of probabilities: log cosh of each class's Dice loss."""

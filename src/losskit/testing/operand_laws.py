@@ -390,6 +390,7 @@ def messages(s: OperandSubject) -> None:
         refused(given(torch.ones(2, 5, 7)), ValueError, f"{name} has shape (2, 5, 7)", "(5, 7)")
         refused(given(torch.ones(5, 7, device="meta")), ValueError, f"{name} is on meta", "cpu")
         refused(given("much"), TypeError, f"{name} must be", "str")
+        refused(given(True), TypeError, f"{name} must be a number, got bool")
 
 
 @law("every size may be 0 or 1")
