@@ -45,7 +45,7 @@ CONSTANT = math.log(2.0)
     module="LaplaceNLLLoss",
     task="regression",
     formula="log b + |x - t| / b,  b = scale = exp(log_scale)\nfull=True: + log 2",
-    arguments=({"log_scale": -0.7}, {"scale": 0.3}, {"scale": 2.5, "full": True}, {"log_scale": 40.0, "full": True}),
+    arguments=({"log_scale": 0.7}, {"scale": 1.5}, {"scale": 2.5, "full": True}, {"log_scale": 40.0, "full": True}),
     operands=(OperandFacts("scale", ">= 0", True), OperandFacts("log_scale", "real", True)),
     cancels="residual",
     chinese="""
