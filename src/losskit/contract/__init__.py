@@ -109,6 +109,17 @@ no gradient is defined, a tensor that requires one is refused, never silently le
 >>> w.grad  # (loss of the item - mean) / 3
 tensor([-2.0000, -1.0000,  3.0000])
 
+Parameters as tensors
+---------------------
+Where a docstring says so, a parameter such as Huber's `delta` or a predicted variance may be a tensor: one number in all, one per class (a vector), per item or per
+element, anything that broadcasts to the input. Its gradient has its own shape: where one number serves several items, their shares are added up. A number out of its
+range (a scale <= 0) raises like any other bad value. In a module, an `nn.Parameter` is registered, and trains with the model.
+
+>>> delta = torch.tensor(1.0, requires_grad=True)
+>>> losskit.huber_loss(torch.tensor([0.5, 3.0]), torch.zeros(2), delta=delta, reduction="sum").backward()
+>>> delta.grad  # of 3 - delta / 2, by delta: 3 - delta, from the second item alone
+tensor(2.)
+
 Losses of overlap
 -----------------
 Dice, Jaccard, Tversky, MCC and Lovasz losses compare a whole class of a sample (or of the batch) at once. They take `mask`, `ignore_index` and `normalizer` as above.
