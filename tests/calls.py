@@ -84,6 +84,9 @@ def others() -> Iterator[Call]:
         settings = {"task": task, "extra": extra}
         yield Call(f"overlap_sums({task}, {extra})", losskit.overlap_sums, batch(LOSSES["dice_loss"], {"task": task}), settings)
     yield Call("WIoUv3Loss", losskit.WIoUv3Loss(), boxes, {})
+    vectors = tuple(torch.randn(3, 6, 5, generator=torch.Generator().manual_seed(3)))
+    yield Call("triplet_margin_loss", losskit.triplet_margin_loss, vectors, {})
+    yield Call("TripletMarginLoss", losskit.TripletMarginLoss(p=1.0, swap=True), vectors, {})
     yield Call("degenerate_boxes", losskit.degenerate_boxes, boxes[:1], {})
     logits = batch(LOSSES["binary_cross_entropy_with_logits"], {})
     yield Call("BinaryCrossEntropyLoss", losskit.BinaryCrossEntropyLoss(from_logits=True), logits, {})

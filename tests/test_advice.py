@@ -79,6 +79,11 @@ ROWS = [
         dict(window_size=5),
     ),
     Row(ssim, dict(input=PICTURES[0], target=0 * PICTURES[0], data_range=1.0), "try input.unsqueeze(0)", dict(input="input.unsqueeze(0)", target=0 * PICTURES[:1]), dict(input=PICTURES[:1], target=0 * PICTURES[:1])),
+    Row(losskit.triplet_margin_loss, dict(anchor=X.long(), positive=X, negative=T), "try anchor.float()", {"anchor": "anchor.float()"}, dict(anchor=X.long().float())),
+    Row(
+        losskit.triplet_margin_loss, dict(anchor=X, positive=X, negative=T[0]), "Try negative.expand(2, 3)", {"negative": "negative.expand(2, 3)"},
+        dict(negative=T[:1].expand(2, 3)),
+    ),
     # no plain tensors
     Row(l1, of(X.tolist(), T), "try torch.as_tensor(input)", {"input": "torch.as_tensor(input)"}, of(X, T)),
     Row(l1, of(X, T.tolist()), "try torch.as_tensor(target, device=input.device)", {"target": "torch.as_tensor(target, device=input.device)"}, of(X, T)),

@@ -17,6 +17,7 @@ from losskit.contract.module import LossModule, make_module
 from losskit.contract.registry import LOSSES, Loss
 from losskit.engines.dispatch import EngineError, use_engine
 from losskit.losses.detection.wiou_v3 import WIoUv3Loss
+from losskit.losses.embedding.triplet_margin import TripletMarginLoss, triplet_margin_loss
 from losskit.pairwise import BoxMatch, best_match, pairwise_iou
 from losskit.sums_of_overlap import OverlapSums, overlap_sums
 
@@ -29,6 +30,7 @@ __all__ = [
     "Loss",
     "LossModule",
     "OverlapSums",
+    "TripletMarginLoss",
     "WIoUv3Loss",
     "best_match",
     "degenerate_boxes",
@@ -37,6 +39,7 @@ __all__ = [
     "like",
     "overlap_sums",
     "pairwise_iou",
+    "triplet_margin_loss",
     "use_engine",
     "validate",
 ]

@@ -1,0 +1,138 @@
+"""The contract for losses of embeddings: vectors along the last axis, one loss per pair or triplet. They run in PyTorch operations, and lie outside the registry."""
+
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from losskit.contract import arguments, checks, reduce, tensors
+from losskit.contract.checks import Reduction
+from losskit.contract.reduce import Normalizer
+from losskit.contract.registry import no_script, refuse_script
+from losskit.engines import dispatch
+from losskit.engines.call import real_dtype
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+SHAPES = "(D,), (N, D) or (..., D)"
+
+
+class Vectors(NamedTuple):
+    """Checked vectors in the dtype computed in, harmless ones where an item is absent; and what the items' losses are multiplied by."""
+
+    vectors: tuple[Tensor, ...]
+    factor: Tensor | None
+    counts: Tensor | None
+
+    def reduced(self, each: Tensor, normalizer: Normalizer | None, reduction: Reduction) -> Tensor:
+        """none / sum / mean of one loss per item."""
+        denominator = reduce.weight_of(self.factor, each.numel(), each.dtype)
+        return reduce.reduced(each, self.factor, denominator, self.vectors[0], normalizer=normalizer, reduction=reduction)
+
+
+def vector_loss(function: Function) -> Function:
+    """A public function of vectors: what its docstring refers to is filled in, and `torch.jit.script` is told what to use instead."""
+    if function.__doc__:
+        function.__doc__ = arguments.described(function.__doc__, "vectors", False, str)
+    return no_script(function)
+
+
+def seen(
+    given: Mapping[str, Tensor], mask: Tensor | None, sample_weight: Tensor | None, normalizer: Normalizer | None, reduction: Reduction, *beside: Tensor
+) -> Vectors:
+    """Vectors of one shape, by the names of their arguments; `beside` are the call's other operands."""
+    reduce.check(reduction, normalizer)
+    (first, x), *others = given.items()
+    for name, y in given.items():
+        tensors.check(name, y)
+        if not y.is_floating_point():
+            raise TypeError(f"{name} must be a floating-point tensor, got {y.dtype}: try {name}.float()")
+    if not x.dim() or not x.shape[-1]:
+        raise ValueError(f"{first} must hold vectors of at least one number along its last axis, shape {SHAPES}, got shape {checks.shown(x.shape)}")
+    for name, y in others:
+        if y.shape != x.shape:
+            few, many, wide = (name, first, x.shape) if checks.fits(y.shape, x.shape) else (first, name, y.shape)
+            fits = checks.fits(y.shape, x.shape) or checks.fits(x.shape, y.shape)
+            fix = f". Try {few}.expand{checks.shown(wide)}, if one vector for many of {many} is meant" if fits else ""
+            raise ValueError(
+                f"{name} has shape {checks.shown(y.shape)} but {first} has shape {checks.shown(x.shape)}: they must be equal, nothing is broadcast{fix}"
+            )
+        tensors.beside(name, y, first, x)
+    vectors = tuple(tensors.lasting(y) for y in given.values())
+    dispatch.choice((*vectors, *beside), plain="losses of embeddings run in PyTorch operations")
+    real = torch.float64 if any(real_dtype(y.dtype) is torch.float64 for y in vectors) else real_dtype(x.dtype)
+    vectors = tuple(y.to(real) for y in vectors)
+    factor = reduce.item_factor(vectors[0].select(-1, 0), mask, sample_weight, real, reduction == "mean" and normalizer is None, "unreduced loss")
+    counts = None if factor is None else factor != 0
+    harmless = None if counts is None else counts.unsqueeze(-1)
+    return Vectors(tuple(reduce.present(y, harmless, 0.0) for y in vectors), factor, counts)
+
+
+def scaled(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Vectors over the largest size of their numbers, that size, and which vectors are 0: ones stand in for those, so that norms have derivatives.
+
+    The size is held constant in derivatives: what is made of both does not depend on it.
+    """
+    size = x.detach().abs().amax(-1, keepdim=True)
+    zero = size == 0.0
+    return torch.where(zero, 1.0, x / torch.where(zero, 1.0, size)), size, zero
+
+
+def distance(x: Tensor, y: Tensor, p: float, eps: float) -> Tensor:
+    """The p-norm of x - y + eps; at 0 with gradient 0. Nothing over- or underflows on the way."""
+    numbers, size, zero = scaled(x - y + eps)
+    # for p=inf, vector_norm refuses a batch of nothing on the meta device
+    norm = numbers.abs().amax(-1, keepdim=True) if p == math.inf else torch.linalg.vector_norm(numbers, p, -1, keepdim=True)
+    return torch.where(zero, 0.0, size * norm).squeeze(-1)
+
+
+def directions(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Vectors of length 1, and which have no direction: they are 0 and get no gradient."""
+    numbers, _, zero = scaled(x)
+    return torch.where(zero, 0.0, numbers / torch.linalg.vector_norm(numbers, 2, -1, keepdim=True)), zero.squeeze(-1)
+
+
+class VectorModule(nn.Module):
+    """A loss of vectors as a module: settings go to the constructor and are attributes, tensors go to the call."""
+
+    function: Callable[..., Tensor]
+    __prepare_scriptable__ = refuse_script
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__()
+        self.names = tuple(settings)
+        for name, value in settings.items():
+            object.__setattr__(self, name, value)
+        self._check()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """A setting that is bad raises at once, and the old one stays."""
+        if name not in self.__dict__.get("names", ()):
+            super().__setattr__(name, value)
+            return
+        before = getattr(self, name)
+        object.__setattr__(self, name, value)
+        try:
+            self._check()
+        except (TypeError, ValueError):
+            object.__setattr__(self, name, before)
+            raise
+
+    def _check(self) -> None:
+        """A call on no items raises what is wrong with the settings."""
+        parameters = inspect.signature(type(self).function).parameters.values()
+        count = sum(p.kind is p.POSITIONAL_OR_KEYWORD and p.name != "target" for p in parameters)
+        nothing = torch.empty((0, 1), dtype=torch.float32, device="meta")
+        label = (nothing.select(-1, 0),) if "target" in {p.name for p in parameters} else ()
+        type(self).function(*(nothing,) * count, *label, **self.settings)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Every setting as the function takes it."""
+        return {name: getattr(self, name) for name in self.names}
+
+    def extra_repr(self) -> str:
+        """The settings."""
+        return ", ".join(f"{name}={value!r}" for name, value in self.settings.items())
