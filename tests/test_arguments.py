@@ -8,6 +8,7 @@ import pytest
 import losskit
 from losskit import LOSSES
 from losskit.contract import arguments
+from losskit.contract.patterns import PATTERNS
 from losskit.contract.registry import TENSOR_ARGUMENTS
 
 every_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
@@ -49,12 +50,12 @@ DOCS = """A loss.
 
 def test_filling():
     docs = DOCS.format(line="box_format: as in every loss, see `losskit.contract`. And more\n            in a second line.")
-    filled = arguments.described(docs, "boxes", False, str)
+    filled = arguments.described(docs, PATTERNS["boxes"], False, str)
     told = arguments.entries(filled)
     assert list(told) == ["box_format", "b"] and told["b"].split() == ["one", "line."]
     assert told["box_format"].split() == f"{arguments.LINES['box_format']} And more in a second line.".split()
     assert filled.partition("b: one")[2] == docs.partition("b: one")[2]
-    assert arguments.described(filled, "boxes", False, str) == filled  # what is filled is left alone
+    assert arguments.described(filled, PATTERNS["boxes"], False, str) == filled  # what is filled is left alone
 
 
 def test_filling_from_another_loss():

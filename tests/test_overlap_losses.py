@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import losskit
-from losskit.contract.registry import OVERLAP_HANDLING
+from losskit.contract.patterns import OVERLAP_HANDLING
 from losskit.engines.torch.elementwise import bound
 from losskit.losses.segmentation import focal_tversky, log_cosh_dice, mcc, tversky
 

@@ -11,7 +11,8 @@ import pytest
 
 import losskit
 from losskit import LOSSES
-from losskit.contract.registry import HANDLING, OVERLAP_HANDLING, TENSOR_ARGUMENTS
+from losskit.contract.patterns import OVERLAP_HANDLING
+from losskit.contract.registry import TENSOR_ARGUMENTS
 
 SOURCE = Path(losskit.__file__).parent
 SECTIONS = ("Formula", "Args", "Returns", "Raises", "When to use", "Edge cases", "Reference", "Example")
@@ -23,7 +24,6 @@ SCALES = {
     "ssim_loss": ("data_range",),
     "l1_ssim_loss": ("data_range",),
 }  # in the units of the boxes, or of the pictures, which nobody but the user knows
-SUMMED = ("overlap", "ranked")  # patterns whose losses are averages over classes, not of items
 SHARED = {"plane.py", "space.py", "wiou_v3.py"}  # what losses of boxes have in common, and a module with state, which is no function
 OUTSIDE = ("embedding",)  # losses of other operands than input and target: test_embedding.py
 every_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
@@ -65,12 +65,12 @@ def test_chinese(loss):
 def test_signature(loss):
     parameters = inspect.signature(loss.function).parameters
     tensors = ["input"] if loss.target == "none" else ["input", "target"]
-    last = ["mask", "normalizer"] if loss.pattern in SUMMED else [*TENSOR_ARGUMENTS, "reduction"]
+    last = ["mask", "normalizer"] if loss.facts.summed else [*TENSOR_ARGUMENTS, "reduction"]
     assert list(parameters)[: len(tensors)] == tensors and list(parameters)[-len(last) :] == last
     predicted = [operand.name for operand in loss.operands if operand.predicted]  # torch's own may come third, as there
     assert all(p.kind is p.KEYWORD_ONLY or p.name in predicted for p in list(parameters.values())[len(tensors) :])
     assert loss.required == (("task",) if loss.task == "segmentation" else SCALES.get(loss.name, ()))
-    assert loss.pattern in SUMMED or parameters["reduction"].default == "mean"
+    assert loss.facts.summed or parameters["reduction"].default == "mean"
 
 
 @pytest.mark.parametrize("loss", LOSSES.of("overlap").values(), ids=LOSSES.of("overlap"))
@@ -93,7 +93,7 @@ def test_textbook_takes_every_setting_and_nothing_of_the_loss(loss):
         second = ["second"] if "return_parts" in loss.settings else []  # the mean of the second loss
         assert names == ["mp", "i", "p", "t", "n", *second, *(s for s in loss.settings if s not in OVERLAP_HANDLING)]
     else:
-        handling = OVERLAP_HANDLING if loss.pattern == "ranked" else HANDLING
+        handling = loss.facts.handling
         assert names == ["mp", "x", "t", *(s for s in loss.settings if s != "reduction" and (s not in handling or s == "task"))]
     read = {i.argval for i in dis.get_instructions(loss.textbook) if i.opname == "LOAD_GLOBAL"}
     assert read <= set(dir(builtins)), "arithmetic and the mp context only"
@@ -102,7 +102,7 @@ def test_textbook_takes_every_setting_and_nothing_of_the_loss(loss):
 @every_loss
 def test_arguments_reach_every_setting(loss):
     varied = {name for settings in (*loss.arguments, *loss.rows) for name, value in settings.items() if value != loss.settings[name]}
-    assert varied >= set(loss.settings) - set(OVERLAP_HANDLING if loss.pattern in SUMMED else HANDLING)
+    assert varied >= set(loss.settings) - set(loss.facts.handling)
 
 
 def imports(file: Path) -> set[str]:

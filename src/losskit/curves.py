@@ -1,7 +1,7 @@
 """A loss as a curve: value and derivative against the error (regression) or the logit (classification)."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,23 +59,30 @@ class Axis(NamedTuple):
         return AXES[self.name][language == "zh"].format(others=self.others)
 
 
-def domain(loss: Loss, settings: Mapping[str, Any]) -> Axis:
-    """The axis of a loss under these settings."""
-    probability = loss.input == "probability" or settings.get("from_logits") is False
-    if loss.pattern == "elementwise":
-        if loss.input == "real" and loss.task != "regression":
-            return Axis("distance", -1.0, 5.0)
-        if loss.input == "real":
-            return Axis("error from 4" if loss.ranges else "error", -4.0, 4.0)
-        if loss.task == "detection":
-            return Axis("score's logit", -6.0, 6.0)
-        return Axis("probability", 0.005, 0.995) if probability else Axis("logit", -6.0, 6.0)
-    if loss.pattern == "boxes":
-        return Axis("box's offset", -3.0, 3.0)
-    if loss.pattern == "windows":
-        return Axis("columns' error", -1.0, 1.0)
-    if loss.pattern != "rows":
-        return Axis("mask's probability", 0.005, 0.995, MASK.count(0)) if probability else Axis("mask's logit", -6.0, 6.0, MASK.count(0))
+def is_probability(loss: Loss, settings: Mapping[str, Any]) -> bool:
+    """Whether the input is a probability under these settings."""
+    return loss.input == "probability" or settings.get("from_logits") is False
+
+
+def axis_of_elements(loss: Loss, settings: Mapping[str, Any]) -> Axis:
+    """An error, a logit or a probability."""
+    if loss.input == "real" and loss.task != "regression":
+        return Axis("distance", -1.0, 5.0)
+    if loss.input == "real":
+        return Axis("error from 4" if loss.ranges else "error", -4.0, 4.0)
+    if loss.task == "detection":
+        return Axis("score's logit", -6.0, 6.0)
+    return Axis("probability", 0.005, 0.995) if is_probability(loss, settings) else Axis("logit", -6.0, 6.0)
+
+
+def axis_of_masks(loss: Loss, settings: Mapping[str, Any]) -> Axis:
+    """How right every pixel of a small picture is."""
+    others = MASK.count(0)
+    return Axis("mask's probability", 0.005, 0.995, others) if is_probability(loss, settings) else Axis("mask's logit", -6.0, 6.0, others)
+
+
+def axis_of_rows(loss: Loss, settings: Mapping[str, Any]) -> Axis:
+    """One number of a row, the other classes alike."""
     listed = (s["weight"] for s in (settings, *loss.arguments) if s.get("weight") is not None)
     others = len(next(listed, range(4))) - 1  # one number of classes for all curves of a loss
     if loss.target == "none":
@@ -84,7 +91,12 @@ def domain(loss: Loss, settings: Mapping[str, Any]) -> Axis:
         return Axis("bin's logit", -6.0, 6.0, others)
     if loss.input == "log-probability" or settings.get("log_input"):
         return Axis("row's log-probability", -6.0, -0.005, others)
-    return Axis("row's probability", 0.005, 0.995, others) if probability else Axis("row's right logit", -6.0, 6.0, others)
+    return Axis("row's probability", 0.005, 0.995, others) if is_probability(loss, settings) else Axis("row's right logit", -6.0, 6.0, others)
+
+
+def domain(loss: Loss, settings: Mapping[str, Any]) -> Axis:
+    """The axis of a loss under these settings."""
+    return DRAWN[loss.pattern].axis(loss, settings)
 
 
 def sample(loss: Loss, settings: Mapping[str, Any] | None = None, *, points: int = 241, span: tuple[float, float] | None = None) -> Curve:
@@ -97,7 +109,7 @@ def sample(loss: Loss, settings: Mapping[str, Any] | None = None, *, points: int
     low, high = span or (axis.low, axis.high)
     x = torch.linspace(low, high, points, dtype=torch.float64, device="cpu").round(decimals=9).requires_grad_()  # 0 is 0, where kinks are
     with losskit.use_engine("torch"):
-        if loss.pattern in ("elementwise", "rows", "boxes", "windows"):
+        if DRAWN[loss.pattern].at_once:
             value = module(loss, settings | {"reduction": "none"})(*arguments(loss, settings, x)).reshape(-1)
         else:
             made = module(loss, {k: v for k, v in settings.items() if k not in ("weight", "background")} | {"task": "binary"})
@@ -108,23 +120,40 @@ def sample(loss: Loss, settings: Mapping[str, Any] | None = None, *, points: int
 
 def arguments(loss: Loss, settings: Mapping[str, Any], x: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """Input and target at points of the axis: errors against 0, logits or probabilities of the label 1 or of a quality, or rows whose first class is the target's."""
-    if loss.pattern == "elementwise":
-        if loss.ranges and loss.task == "regression":
-            return x + BASE, torch.full_like(x, BASE, requires_grad=False)
-        target = QUALITY if loss.task == "detection" else 0.0 if loss.task == "regression" else -1.0 if loss.input == "real" else 1.0
-        return x, torch.full_like(x, target, requires_grad=False)
-    if loss.pattern == "windows":
-        picture = torch.linspace(0.0, 1.0, PICTURE * PICTURE, dtype=x.dtype, device=x.device).reshape(1, 1, PICTURE, PICTURE).expand(len(x), 1, -1, -1)
-        every_other = torch.arange(PICTURE, dtype=torch.int64, device=x.device) % 2
-        return picture + every_other * x[:, None, None, None], picture
-    if loss.pattern == "boxes":
-        zero, one = torch.zeros_like(x), torch.ones_like(x)
-        return torch.stack((x, zero, x + 1.5, one), -1), torch.stack((zero, zero, one, one), -1).detach()
-    axis = domain(loss, settings)
-    if loss.pattern != "rows":
-        mask = torch.tensor([MASK], dtype=torch.int64, device=x.device)
-        right = torch.where(mask == 1, x, 1.0 - x if axis.name == "mask's probability" else -x)
-        return right, torch.tensor([DISTANCES], dtype=torch.float32, device=x.device) if loss.target == "real" else mask
+    return DRAWN[loss.pattern].points(loss, settings, x)
+
+
+def elements_at(loss: Loss, settings: Mapping[str, Any], x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Elements beside one target."""
+    if loss.ranges and loss.task == "regression":
+        return x + BASE, torch.full_like(x, BASE, requires_grad=False)
+    target = QUALITY if loss.task == "detection" else 0.0 if loss.task == "regression" else -1.0 if loss.input == "real" else 1.0
+    return x, torch.full_like(x, target, requires_grad=False)
+
+
+def pictures_at(loss: Loss, settings: Mapping[str, Any], x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Pictures whose every other column is off."""
+    picture = torch.linspace(0.0, 1.0, PICTURE * PICTURE, dtype=x.dtype, device=x.device).reshape(1, 1, PICTURE, PICTURE).expand(len(x), 1, -1, -1)
+    every_other = torch.arange(PICTURE, dtype=torch.int64, device=x.device) % 2
+    return picture + every_other * x[:, None, None, None], picture
+
+
+def boxes_at(loss: Loss, settings: Mapping[str, Any], x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Boxes that pass one of unit size."""
+    zero, one = torch.zeros_like(x), torch.ones_like(x)
+    return torch.stack((x, zero, x + 1.5, one), -1), torch.stack((zero, zero, one, one), -1).detach()
+
+
+def masks_at(loss: Loss, settings: Mapping[str, Any], x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """A small picture whose pixels are all as right as the axis says, beside its labels or distances."""
+    mask = torch.tensor([MASK], dtype=torch.int64, device=x.device)
+    right = torch.where(mask == 1, x, 1.0 - x if is_probability(loss, settings) else -x)
+    return right, torch.tensor([DISTANCES], dtype=torch.float32, device=x.device) if loss.target == "real" else mask
+
+
+def rows_at(loss: Loss, settings: Mapping[str, Any], x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Rows whose first class is the target's."""
+    axis = axis_of_rows(loss, settings)
     rest = torch.zeros_like(x)
     if axis.name == "row's log-probability":
         rest = torch.log(-torch.expm1(x.detach()) / axis.others)
@@ -140,6 +169,26 @@ def arguments(loss: Loss, settings: Mapping[str, Any], x: torch.Tensor) -> tuple
         return rows, labels
     wanted = torch.nn.functional.one_hot(labels, axis.others + 1).double()
     return rows, wanted.log() if settings.get("log_target") else wanted
+
+
+class Drawn(NamedTuple):
+    """How the losses of a pattern are drawn: along which axis, what stands at its points, and whether all points go in one call."""
+
+    axis: Callable[[Loss, Mapping[str, Any]], Axis]
+    points: Callable[[Loss, Mapping[str, Any], torch.Tensor], tuple[torch.Tensor, ...]]
+    at_once: bool = True
+
+
+_masks = Drawn(axis_of_masks, masks_at, at_once=False)
+DRAWN: Mapping[str, Drawn] = {
+    "elementwise": Drawn(axis_of_elements, elements_at),
+    "rows": Drawn(axis_of_rows, rows_at),
+    "boxes": Drawn(lambda loss, settings: Axis("box's offset", -3.0, 3.0), boxes_at),
+    "windows": Drawn(lambda loss, settings: Axis("columns' error", -1.0, 1.0), pictures_at),
+    "overlap": _masks,
+    "ranked": _masks,
+    "operations": _masks,
+}
 
 
 def distinct(loss: Loss) -> list[Curve]:

@@ -9,6 +9,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from losskit.contract.patterns import Pattern
+
 LINES = {
     "mask": """
         bool tensor, broadcasts to {shape}. True counts, False is as good as deleted, whatever it holds, NaN included.
@@ -35,13 +37,6 @@ LINES = {
     "box_format": """
         "xyxy" (x1, y1, x2, y2), "xywh" (x1, y1, width, height) or "cxcywh" (centre x, centre y, width, height), of input and target.""",
 }
-SHAPES = {  # of a pattern's items, and what an item is
-    "elementwise": ("the input's shape", "element", "elements"),
-    "rows": ("the input's shape without the class axis", "row of classes", "rows"),
-    "windows": ("the shape (N, C)", "picture", "pictures"),
-    "boxes": ("the shape (...), one value per pair of boxes", "pair of boxes", "pairs"),
-}
-OTHER_SHAPE = ('the shape that reduction="none" returns', "item", "items")
 MIXED = ("the target's shape", "item", "items")  # elements or rows, by task
 
 REFERENCE = re.compile(r"^( *)(\w+(?:, \w+)*): as in (?:every loss, see `losskit\.contract`|`(\w+)`)[.;]?(?: (.*(?:\n\1 +\S.*)*)|(?=\n))", re.M)
@@ -54,9 +49,9 @@ def entries(docs: str) -> dict[str, str]:
     return {name: text for names, text in ENTRY.findall(section[1] if section else "") for name in names.split(", ")}
 
 
-def described(docs: str, pattern: str, mixed: bool, find: Callable[[str], str]) -> str:
+def described(docs: str, pattern: Pattern, mixed: bool, find: Callable[[str], str]) -> str:
     """A docstring with its references filled in; `find` gives the docstring of the loss that one names."""
-    shape, item, items = MIXED if mixed else SHAPES.get(pattern, OTHER_SHAPE)
+    shape, item, items = MIXED if mixed else (pattern.shape, pattern.item, pattern.items)
 
     def fill(reference: re.Match[str]) -> str:
         margin, names, other, rest = reference.groups()

@@ -13,8 +13,6 @@ from losskit.contract import checks, tensors
 from losskit.contract.registry import TENSOR_ARGUMENTS, Loss, refuse_script
 from losskit.engines.dispatch import use_engine
 
-SUMMED = ("overlap", "ranked")  # patterns whose items are summed up before there is a loss
-WIDE = 1 << 16  # as wide as no window
 SHOWN = 8  # weights of which `repr` shows every one; of more, the first three
 
 
@@ -119,11 +117,8 @@ class LossModule(nn.Module):
         except RuntimeError:
             told = " and ".join(f"{name} has shape {checks.shown(shape)}" for name, shape in shapes.items())
             raise ValueError(f"{told}: both must broadcast to the shape of one input") from None
-        if self.loss.pattern == "windows":
-            empty = torch.empty((0, 1, WIDE, WIDE), dtype=torch.float32, device="meta")
-            return empty, empty
-        if self.loss.pattern == "boxes":
-            empty = torch.empty((0, 4), dtype=torch.float32, device="meta")
+        if self.loss.facts.empty is not None:
+            empty = torch.empty(self.loss.facts.empty, dtype=torch.float32, device="meta")
             return empty, empty
         if self.loss.target in ("real", "unit") and settings.get("task") != "multiclass":
             empty = torch.empty((0, *vector, *(wide[1:] if wide[0] in (1, *vector) else wide)), dtype=torch.float32, device="meta")
@@ -135,7 +130,7 @@ class LossModule(nn.Module):
                 f"{single[0]} has shape (1,), a number for each class, but a softmax over one class is 1 everywhere: give at least two, or leave it out"
             )
         classes = 1 if settings.get("task") == "binary" else max(*vector, wide[-1]) if shapes else 2
-        axes = max(dim + 1, (1 if self.loss.pattern in SUMMED else 0) - dim, 2) if isinstance(dim, int) else 2  # samples may need an axis of their own
+        axes = max(dim + 1, int(self.loss.facts.summed) - dim, 2) if isinstance(dim, int) else 2  # samples may need an axis of their own
         shape = [0] * axes
         if isinstance(dim, int):
             shape[dim] = classes
@@ -154,7 +149,7 @@ class LossModule(nn.Module):
                 raise TypeError(f"{self.loss.module} has no target: call module(input)")
             tensors = (input,)
         given: dict[str, Any] = {"mask": mask, "sample_weight": sample_weight, "normalizer": normalizer}
-        if self.loss.pattern in SUMMED:  # an average over classes has no samples to weigh
+        if self.loss.facts.summed:  # an average over classes has no samples to weigh
             if sample_weight is not None:
                 raise TypeError(f"{self.loss.module} takes no sample_weight: there is no loss per item. mask= leaves items out")
             del given["sample_weight"]

@@ -10,24 +10,11 @@ from typing import Any, Literal, NamedTuple, NoReturn, TypeVar
 from torch import Tensor
 
 from losskit.contract import arguments as shared
+from losskit.contract.patterns import PATTERNS, Pattern, PatternOfLosses
 
 Task = Literal["regression", "binary classification", "classification", "segmentation", "detection"]
-Pattern = Literal["elementwise", "rows", "overlap", "ranked", "boxes", "windows", "operations"]  # operations: none of its own, but those of others
 LossFunction = TypeVar("LossFunction", bound=Callable[..., Any])
 
-HANDLING = (
-    "reduction",
-    "task",
-    "dim",
-    "ignore_index",
-    "missing",
-    "inplace",
-    "return_parts",
-    "box_format",
-    "spacing",
-)  # settings that leave an item's loss as it is
-# the same for losses of overlap, whose formula sees sums only
-OVERLAP_HANDLING = (*HANDLING, "power", "from_logits", "over", "average", "background", "empty", "weight", "process_group", "classes")
 Range = Literal["real", "> 0", ">= 0"]
 TENSOR_ARGUMENTS = ("mask", "sample_weight", "normalizer")  # what `forward` takes besides input and target
 
@@ -59,7 +46,7 @@ class Loss:
     arguments: tuple[Mapping[str, Any], ...]  # settings that together reach every branch; the first is the one to show
     tolerance: float  # relative error of value and gradient in float32 (error budget)
     chinese: str  # summary, use and edge cases for readers of Chinese
-    pattern: Pattern = "elementwise"
+    pattern: PatternOfLosses = "elementwise"
     rows: tuple[Mapping[str, Any], ...] = ()  # of an elementwise loss: settings under which it is one of rows
     scores: tuple[Callable[..., Tensor], ...] = ()  # public functions beside the loss: the coefficient it is one minus of
     ranges: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # of input and target, where not every number is allowed: the range, and a hint
@@ -67,6 +54,11 @@ class Loss:
     cancels: Literal["", "residual", "input"] = (
         ""  # a sum of terms that may cancel: errors are measured against what a rounding of this, and of operands, changes
     )
+
+    @property
+    def facts(self) -> Pattern:
+        """What it has in common with the other losses of its pattern."""
+        return PATTERNS[self.pattern]
 
     @property
     def name(self) -> str:
@@ -126,14 +118,14 @@ class Registry(Mapping[str, Loss]):
         """Fill in what the docstrings of a loss and of its scores refer to (under `python -OO` there are none)."""
         for function in (loss.function, *loss.scores):
             if function.__doc__:
-                function.__doc__ = shared.described(function.__doc__, loss.pattern, bool(loss.rows), lambda name: self.losses[name].function.__doc__ or "")
+                function.__doc__ = shared.described(function.__doc__, loss.facts, bool(loss.rows), lambda name: self.losses[name].function.__doc__ or "")
 
-    def cases(self, pattern: Pattern) -> list[tuple[Loss, Mapping[str, Any]]]:
+    def cases(self, pattern: PatternOfLosses) -> list[tuple[Loss, Mapping[str, Any]]]:
         """Every loss with every set of arguments under which it is of a pattern."""
         chosen = [(loss, settings) for loss in self.values() for settings in loss.arguments if loss.pattern == pattern and loss.target != "none"]
         return chosen + [(loss, settings) for loss in self.values() for settings in loss.rows if pattern == "rows"]
 
-    def of(self, pattern: Pattern) -> dict[str, Loss]:
+    def of(self, pattern: PatternOfLosses) -> dict[str, Loss]:
         """The losses of one pattern."""
         return {name: loss for name, loss in self.items() if loss.pattern == pattern}
 
@@ -173,7 +165,7 @@ def loss(
     torch: str | None = None,
     arguments: tuple[Mapping[str, Any], ...] = ({},),
     tolerance: float = 1e-6,
-    pattern: Pattern = "elementwise",
+    pattern: PatternOfLosses = "elementwise",
     rows: tuple[Mapping[str, Any], ...] = (),
     scores: tuple[Callable[..., Tensor], ...] = (),
     ranges: Mapping[str, tuple[str, str]] | None = None,

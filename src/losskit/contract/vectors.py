@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from losskit.contract import arguments, checks, reduce, tensors
 from losskit.contract.checks import Reduction
+from losskit.contract.patterns import Pattern
 from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import no_script, refuse_script
 from losskit.engines import dispatch
@@ -35,7 +36,7 @@ class Vectors(NamedTuple):
 def vector_loss(function: Function) -> Function:
     """A public function of vectors: what its docstring refers to is filled in, and `torch.jit.script` is told what to use instead."""
     if function.__doc__:
-        function.__doc__ = arguments.described(function.__doc__, "vectors", False, str)
+        function.__doc__ = arguments.described(function.__doc__, Pattern(()), False, str)
     return no_script(function)
 
 

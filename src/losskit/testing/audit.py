@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from losskit.contract.registry import LOSSES
-from losskit.testing.boxes import BoxSubject, is_boxes
-from losskit.testing.overlap import OverlapSubject, is_overlap
+from losskit.testing.boxes import BoxSubject
+from losskit.testing.overlap import OverlapSubject
 from losskit.testing.rows import RowSubject, is_rows
 from losskit.testing.subject import LawBroken, NotOffered, Subject
 from losskit.testing.tables import BOX_LAWS, LAWS, OVERLAP_LAWS, ROW_LAWS
@@ -114,7 +114,7 @@ def audit(
     if like not in LOSSES:
         raise ValueError(f"like must be one of {', '.join(LOSSES)}; got {like!r}")
     loss = LOSSES[like]
-    if loss.pattern == "windows":
+    if not loss.facts.audit:
         raise ValueError(f"{like} is a loss of pictures, which the laws do not draw yet: audit losses of elements, rows, sums and boxes")
     unknown = set(arguments) - set(loss.settings)
     if unknown:
@@ -128,7 +128,8 @@ def audit(
     missing = [name for name in loss.required if name not in arguments]
     if missing:
         raise TypeError(f"{like} needs {missing[0]}=: audit(..., like={like!r}, {missing[0]}=...)")
-    kind = BoxSubject if is_boxes(loss) else OverlapSubject if is_overlap(loss) else RowSubject if is_rows(loss, arguments) else Subject
+    named = {kind.__name__: kind for kind, _ in KINDS}
+    kind = RowSubject if is_rows(loss, arguments) else named[loss.facts.audit]
     table = dict(KINDS)[kind]
     if isinstance(laws, str) or not set(laws or ()) <= set(table):
         raise ValueError(f"laws must be a list out of {', '.join(table)}; got {laws!r}")

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from losskit.contract.registry import HANDLING, LOSSES, Loss
+from losskit.contract.patterns import HANDLING
+from losskit.contract.registry import LOSSES, Loss
 from losskit.testing.oracles import worst_error
 from losskit.testing.rows import Error
 from losskit.testing.subject import Change, LawBroken, NotOffered, Pair, Subject, gradient, leaf

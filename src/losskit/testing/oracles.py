@@ -13,7 +13,8 @@ import mpmath
 import torch
 from torch import Tensor
 
-from losskit.contract.registry import HANDLING, Loss
+from losskit.contract.patterns import HANDLING
+from losskit.contract.registry import Loss
 from losskit.engines.call import real_dtype
 from losskit.testing.inputs import full_settings
 
