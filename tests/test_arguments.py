@@ -60,14 +60,14 @@ def test_filling():
 
 def test_filling_from_another_loss():
     told = arguments.entries(
-        arguments.described(DOCS.format(line="a: as in `other`."), "rows", False, {"other": DOCS.format(line="a: some\n            thing")}.__getitem__)
+        arguments.described(DOCS.format(line="a: as in `other`."), PATTERNS["rows"], False, {"other": DOCS.format(line="a: some\n            thing")}.__getitem__)
     )
     assert {name: text.split() for name, text in told.items()} == {"a": ["some", "thing"], "b": ["one", "line."]}
 
 
 def test_what_nobody_has_written_cannot_be_filled_in():
     with pytest.raises(KeyError, match="unheard_of"):
-        arguments.described(DOCS.format(line="unheard_of, mask: as in every loss, see `losskit.contract`."), "rows", False, str)
+        arguments.described(DOCS.format(line="unheard_of, mask: as in every loss, see `losskit.contract`."), PATTERNS["rows"], False, str)
 
 
 def test_every_line_is_used():
