@@ -60,7 +60,9 @@ def test_filling():
 
 def test_filling_from_another_loss():
     told = arguments.entries(
-        arguments.described(DOCS.format(line="a: as in `other`."), PATTERNS["rows"], False, {"other": DOCS.format(line="a: some\n            thing")}.__getitem__)
+        arguments.described(
+            DOCS.format(line="a: as in `other`."), PATTERNS["rows"], False, {"other": DOCS.format(line="a: some\n            thing")}.__getitem__
+        )
     )
     assert {name: text.split() for name, text in told.items()} == {"a": ["some", "thing"], "b": ["one", "line."]}
 

@@ -110,3 +110,53 @@ def test_a_module_trains_its_parameter():
     assert [name for name, _ in module.named_parameters()] == ["delta"]
     module(x, t).backward()
     assert module.delta.grad is not None and module.delta.grad.item() > 0.0
+
+
+@pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
+@pytest.mark.parametrize("shape", [(), (1,), (6,), (6, 4), (6, 1)], ids=str)
+def test_temperature(shape, reduction):
+    """Divergences softened by a temperature per item, or one in all; what is masked holds NaN, and a temperature that is none."""
+    torch.manual_seed(0)
+    wide = len(shape) == 2
+    x, t = torch.randn(6, 5, *(4,) * wide, dtype=torch.float64), torch.rand(6, 5, *(4,) * wide, dtype=torch.float64).softmax(1)
+    items = x.select(1, 0).shape
+    mask, weight = torch.rand(items) > 0.3, torch.rand(items, dtype=torch.float64)
+    temperature = torch.rand(shape, dtype=torch.float64) + 0.5
+    clean = [y.clone().requires_grad_() for y in (x, temperature, t)]
+    x = torch.where(mask.unsqueeze(1), x, math.nan)
+    if shape == items:
+        temperature = torch.where(mask, temperature, -1.0)
+    dirty = [y.clone().requires_grad_() for y in (x, temperature, t)]
+    each_temperature = clean[1].expand(items).unsqueeze(1)
+    each = (clean[2] * (clean[2].log() - (clean[0] / each_temperature).log_softmax(1))).sum(1) * each_temperature[:, 0] ** 2
+    kept = torch.where(mask, weight, 0.0)
+    expected = {"none": each * kept, "sum": (each * kept).sum(), "mean": (each * kept).sum() / kept.sum()}[reduction]
+    value = losskit.kl_divergence(dirty[0], dirty[2], temperature=dirty[1], mask=mask, sample_weight=weight, reduction=reduction)
+    torch.testing.assert_close(value, expected, rtol=1e-12, atol=1e-14)
+    incoming = torch.linspace(1, 2, value.numel(), dtype=torch.float64).reshape(value.shape)
+    for one, other in zip(torch.autograd.grad(value, dirty, incoming), torch.autograd.grad(expected, clean, incoming), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-13)
+
+
+def test_temperature_is_refused_where_it_is_none():
+    x, t = torch.randn(3, 5), torch.rand(3, 5).softmax(1)
+    with pytest.raises(
+        ValueError, match=r"temperature must be > 0, got -1 at index \(1,\): for a free parameter, try torch.nn.functional.softplus\(temperature\)"
+    ):
+        losskit.kl_divergence(x, t, temperature=torch.tensor([1.0, -1.0, 2.0]))
+    with pytest.raises(TypeError, match=r"temperature must be a floating-point tensor, got torch.int64: try temperature.float\(\)"):
+        losskit.kl_divergence(x, t, temperature=torch.tensor([1, 2, 2]))
+    with pytest.raises(ValueError, match=r"temperature has shape \(5,\), which does not broadcast to the target's shape \(3,\)"):
+        losskit.kl_divergence(x, t, temperature=torch.ones(5))
+
+
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # of the compiler's own
+def test_temperature_trains_and_compiles():
+    x, t = torch.randn(6, 5), torch.rand(6, 5).softmax(1)
+    module = losskit.KLDivergence(temperature=torch.nn.Parameter(torch.tensor(2.0)))
+    module(x, t).backward()
+    (temperature,) = module.parameters()
+    compiled = torch.compile(lambda T: losskit.kl_divergence(x, t, temperature=T), backend="eager", fullgraph=True)
+    again = torch.tensor(2.0, requires_grad=True)
+    compiled(again).backward()
+    torch.testing.assert_close(again.grad, temperature.grad)

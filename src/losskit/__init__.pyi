@@ -480,11 +480,11 @@ class KLDivergence(LossModule):
     """Kullback-Leibler divergence KL(target || softmax(input / temperature)) of class logits against probabilities."""
 
     log_target: bool
-    temperature: float
+    temperature: float | torch.Tensor
     dim: int
     reduction: Literal["none", "mean", "sum", "batchmean"]
 
-    def __init__(self, *, log_target: bool = False, temperature: float = 1.0, dim: int = 1, reduction: Literal["none", "mean", "sum", "batchmean"] = "mean") -> None: ...
+    def __init__(self, *, log_target: bool = False, temperature: float | torch.Tensor = 1.0, dim: int = 1, reduction: Literal["none", "mean", "sum", "batchmean"] = "mean") -> None: ...
 
 class L1Loss(LossModule):
     """Absolute error (L1, MAE) between real values `input` and `target`."""

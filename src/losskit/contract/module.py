@@ -92,7 +92,7 @@ class LossModule(nn.Module):
         weights = {  # those that require a gradient still do: where none is defined for them, they are refused here
             name: value.detach().to("meta").requires_grad_(value.requires_grad) for name, value in settings.items() if isinstance(value, Tensor)
         }
-        shapes = {name: w.shape for name, w in weights.items()}
+        shapes = {name: w.shape for name, w in weights.items() if w.dim()}  # one number in all fits any input
         for name, value in settings.items():  # a number or a list: one for each place of the last axis
             if name not in shapes and isinstance(value, Sized) and {float, Sequence[float]} <= set(get_args(self._kind(name))):
                 shapes[name] = torch.Size((len(value),))

@@ -1,14 +1,18 @@
 """Kullback-Leibler divergence of a target distribution from the softmax of scores."""
 
-from typing import Literal, get_args
+import math
+from collections.abc import Callable
+from typing import Any, Literal, get_args
 
+import torch
 from torch import Tensor
 
-from losskit.contract import checks, labels
+from losskit.contract import checks, labels, reduce
 from losskit.contract.checks import REDUCTIONS
 from losskit.contract.distributions import distributions
 from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
+from losskit.engines.call import real_dtype
 from losskit.engines.language import exp, log_floored, where
 
 RowReduction = Literal["none", "mean", "sum", "batchmean"]
@@ -57,7 +61,7 @@ def kl_divergence(
     target: Tensor,
     *,
     log_target: bool = False,
-    temperature: float = 1.0,
+    temperature: float | Tensor = 1.0,
     dim: int = 1,
     mask: Tensor | None = None,
     sample_weight: Tensor | None = None,
@@ -73,7 +77,9 @@ def kl_divergence(
         input: logits, (C,), (N, C) or (N, C, d1, ...), any real value; the class axis is `dim`.
         target: probabilities of the input's shape that sum to 1 along `dim`; with log_target=True their logarithms. It may require a gradient.
         log_target: whether the target is log-probabilities.
-        temperature: T > 0, divides the logits; for distillation the teacher's logits are divided by it too. T^2 keeps the gradient's size.
+        temperature: T > 0, divides the logits; for distillation the teacher's logits are divided by it too. T^2 keeps the gradient's size. A number; or a tensor,
+            with or without a gradient, that broadcasts to the shape without the class axis (one number in all, or one per item): PyTorch operations then
+            divide the logits in front of the fused pass, which costs their memory once more.
         dim, mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`. For an input (N, C) torch's
             "batchmean" is another name of "mean".
 
@@ -81,7 +87,7 @@ def kl_divergence(
         A scalar, or with reduction="none" the input's shape without the class axis (summed over the classes); in [0, inf).
 
     Raises:
-        TypeError: `input` or `target` is not floating point, `temperature` is not a number. ValueError: shapes differ, there is one class only, a target row
+        TypeError: `input` or `target` is not floating point, `temperature` is neither a number nor a floating-point tensor. ValueError: shapes differ, there is one class only, a target row
             does not sum to 1,
         `temperature` <= 0, weights are not finite, `reduction` is unknown, or "batchmean" of an input that is not (N, C).
 
@@ -103,7 +109,6 @@ def kl_divergence(
         >>> kl_divergence(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.5, 0.5]]))
         tensor(0.1201)
     """
-    temperature = checks.number("temperature", temperature, above=0.0)
     checks.flag("log_target", log_target)
     if reduction == "batchmean":
         if isinstance(input, Tensor) and (input.dim() != 2 or labels.class_axis(input, dim) != 1):
@@ -114,18 +119,31 @@ def kl_divergence(
         reduction = "mean"
     elif reduction not in REDUCTIONS:
         checks.one_of("reduction", reduction, get_args(RowReduction))
-    result: Tensor = distributions(
-        of_log_target if log_target else formula,
-        input,
-        target,
-        (temperature * temperature,),
-        dim=dim,
-        link=(scaled, temperature),
-        shift=True,
-        target_is="log_probabilities" if log_target else "probabilities",
-        mask=mask,
-        sample_weight=sample_weight,
-        normalizer=normalizer,
-        reduction=reduction,
-    )
+    form = of_log_target if log_target else formula
+    how: dict[str, Any] = dict(dim=dim, shift=True, target_is="log_probabilities" if log_target else "probabilities", mask=mask)
+    weighing: dict[str, Any] = dict(sample_weight=sample_weight, normalizer=normalizer, reduction=reduction)
+    if isinstance(temperature, Tensor):
+        return softened(form, input, target, temperature, how, weighing)
+    number = checks.number("temperature", temperature, above=0.0)
+    result: Tensor = distributions(form, input, target, (number * number,), link=(scaled, number), **how, **weighing)
     return result
+
+
+def softened(form: Callable[..., Any], input: Tensor, target: Tensor, temperature: Tensor, how: dict[str, Any], weighing: dict[str, Any]) -> Tensor:
+    """With a tensor of temperatures: the logits divided by it go into the pass, and each item's loss is multiplied by its square."""
+    axis = labels.class_axis(input, how["dim"])
+    mask = how["mask"]
+    items = input.select(axis, 0)
+    checks.broadcastable("temperature", temperature, items, "target")
+    if not temperature.is_floating_point():
+        raise TypeError(f"temperature must be a floating-point tensor, got {temperature.dtype}: try temperature.float()")
+    if mask is not None:
+        checks.mask(mask, items, "target")
+    if checks.readable(temperature):
+        checks.in_range("temperature", temperature, "> 0", items, mask)
+    each_temperature = temperature.to(real_dtype(input.dtype)).expand(items.shape)
+    each_temperature = torch.where(each_temperature > 0.0, each_temperature, math.nan)
+    if mask is not None:
+        each_temperature = torch.where(mask, each_temperature, 1.0)
+    each: Tensor = distributions(form, input / each_temperature.unsqueeze(axis), target, (1.0,), **how, sample_weight=None, normalizer=None, reduction="none")
+    return reduce.items(each * each_temperature.square(), input, mask=mask, **weighing)
