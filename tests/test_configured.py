@@ -111,7 +111,7 @@ WEIGHTS = [(loss, name, settings) for loss in KINDS for name, settings in weight
 def test_a_parameter_is_registered_where_it_has_a_gradient_and_refused_where_not(loss, name, settings):
     module = getattr(losskit, loss.module)
     weight = Parameter(torch.tensor([1.0, 3.0]))
-    x, t = torch.rand(4, 2), torch.ones(4, 2)
+    x, t = torch.rand(4, 2) + (5.0 if loss.input == "real" else 0.0), torch.ones(4, 2)  # an error beyond every threshold
     try:
         held = module(**settings, **{name: weight})
     except ValueError as error:
