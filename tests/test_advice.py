@@ -79,6 +79,14 @@ ROWS = [
         dict(window_size=5),
     ),
     Row(ssim, dict(input=PICTURES[0], target=0 * PICTURES[0], data_range=1.0), "try input.unsqueeze(0)", dict(input="input.unsqueeze(0)", target=0 * PICTURES[:1]), dict(input=PICTURES[:1], target=0 * PICTURES[:1])),
+    Row(
+        losskit.cosine_embedding_loss, dict(input1=X, input2=T, target=torch.tensor([[1], [-1]])), "try target.reshape(2,)", {"target": "target.reshape(2,)"},
+        dict(target=torch.tensor([1, -1])),
+    ),
+    Row(
+        losskit.cosine_embedding_loss, dict(input1=X, input2=T, target=torch.tensor([1, 0])), "try target * 2 - 1", {"target": "target * 2 - 1"},
+        dict(target=torch.tensor([1, -1])),
+    ),
     Row(losskit.triplet_margin_loss, dict(anchor=X.long(), positive=X, negative=T), "try anchor.float()", {"anchor": "anchor.float()"}, dict(anchor=X.long().float())),
     Row(
         losskit.triplet_margin_loss, dict(anchor=X, positive=X, negative=T[0]), "Try negative.expand(2, 3)", {"negative": "negative.expand(2, 3)"},

@@ -21,9 +21,10 @@ TRIPLET = [
     {"margin": 0.7, "p": math.inf, "eps": 0.01, "swap": True},
     {"margin": 1.5, "p": 1.5},
 ]
-CALLS = [("triplet_margin_loss", settings) for settings in TRIPLET]
-FIRST = [CALLS[2]]
-MODULES = {"triplet_margin_loss": "TripletMarginLoss"}
+COSINE = [{}, {"margin": 0.3}, {"margin": -0.5}]
+CALLS = [("triplet_margin_loss", settings) for settings in TRIPLET] + [("cosine_embedding_loss", settings) for settings in COSINE]
+FIRST = [CALLS[2], CALLS[-1]]
+MODULES = {"triplet_margin_loss": "TripletMarginLoss", "cosine_embedding_loss": "CosineEmbeddingLoss"}
 calls = pytest.mark.parametrize(("name", "settings"), CALLS, ids=lambda v: v if isinstance(v, str) else "-".join(map(str, v.values())) or "plain")
 first = pytest.mark.parametrize(("name", "settings"), FIRST, ids=lambda v: v if isinstance(v, str) else "")
 
@@ -58,7 +59,13 @@ def triplet_textbook(mp, a, b, c, margin=1.0, p=2.0, eps=1e-6, swap=False):
     return max(distance(a, b) - (min(apart, distance(b, c)) if swap else apart) + mp.mpf(margin), mp.mpf(0))
 
 
-TEXTBOOKS = {"triplet_margin_loss": triplet_textbook}
+def cosine_textbook(mp, x, y, t, margin=0.0):
+    dot, square, other = (mp.fsum(u * v for u, v in zip(a, b, strict=True)) for a, b in ((x, y), (x, x), (y, y)))
+    cos = dot / mp.sqrt(square * other)
+    return 1 - cos if t == 1 else max(cos - mp.mpf(margin), mp.mpf(0))
+
+
+TEXTBOOKS = {"triplet_margin_loss": triplet_textbook, "cosine_embedding_loss": cosine_textbook}
 
 
 @calls
@@ -242,6 +249,9 @@ def test_what_torch_takes_and_we_refuse():
 
 X = torch.randn(3, 4)
 BAD = [
+    ("CosineEmbeddingLoss", {"margin": 1.5}, ValueError, "margin must be >= -1 and <= 1, got 1.5"),
+    ("CosineEmbeddingLoss", {"margin": True}, TypeError, "margin must be a number"),
+    ("CosineEmbeddingLoss", {"reduction": "average"}, ValueError, "reduction must be one of"),
     ("TripletMarginLoss", {"margin": 0.0}, ValueError, "margin must be > 0, got 0.0"),
     ("TripletMarginLoss", {"margin": "wide"}, TypeError, "margin must be a number"),
     ("TripletMarginLoss", {"eps": -1.0}, ValueError, "eps must be >= 0"),
@@ -281,6 +291,82 @@ def test_bad_settings_raise_when_they_are_set(name, settings, kind, text):
 def test_bad_triplets(tensors, kind, text):
     with pytest.raises(kind, match=text):
         losskit.triplet_margin_loss(*tensors)
+
+
+@claim("cosine_embedding_loss", "A scalar, or with reduction")
+@claim("cosine_embedding_loss", "A vector of zeros has no direction")
+@claim("cosine_embedding_loss", "Equal vectors with t = 1 cost exactly 0")
+@claim("cosine_embedding_loss", "At a cosine of exactly `margin` the gradient is 0")
+def test_pairs_without_direction_and_at_kinks():
+    x, y = torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 0.0]]), torch.tensor([[1.0, 2.0], [0.0, 0.0], [0.0, 0.0]])
+    for label, margin, wanted in ((1, 0.0, 1.0), (-1, 0.0, 0.0), (-1, -0.5, 0.5)):
+        pair = [x.clone().requires_grad_(), y.clone().requires_grad_()]
+        value, *grads = measured(losskit.cosine_embedding_loss, pair, [torch.full((3,), label)], margin=margin, reduction="none")
+        assert value.tolist() == [wanted] * 3 and not any(g.any() for g in grads)
+        (g,) = torch.autograd.grad(losskit.cosine_embedding_loss(*pair, torch.full((3,), label), margin=margin), pair[0], create_graph=True)
+        assert not torch.autograd.grad(g.sum(), pair[0])[0].any()
+    vectors, _ = batch("cosine_embedding_loss", 50, 7, dtype=torch.float32)
+    same = [vectors[0], vectors[0].detach().clone().requires_grad_()]
+    value, *grads = measured(losskit.cosine_embedding_loss, same, [torch.ones(50)])
+    assert value == 0 and not any(g.any() for g in grads)
+    each = losskit.cosine_embedding_loss(vectors[0], -vectors[0], torch.ones(50), reduction="none")
+    assert each.shape == (50,) and (each <= 2 + 1e-6).all() and (each >= 2 - 1e-6).all()
+    at = [torch.tensor([[1.0, 0.0]], requires_grad=True), torch.tensor([[0.0, 1.0]], requires_grad=True)]
+    value, *grads = measured(losskit.cosine_embedding_loss, at, [torch.tensor([-1])])
+    assert value == 0 and not any(g.any() for g in grads)
+
+
+@claim("cosine_embedding_loss", "Vectors of 1e30 or of 1e-30 have the losses of those of 1")
+@claim("cosine_embedding_loss", "The same up to rounding for vectors of ordinary length")  # test_torch
+@claim("cosine_embedding_loss", "torch adds 1e-12 to each squared length")
+@claim("cosine_embedding_loss", "In float32, torch gives 1 - cos of vectors an angle of 1e-4 apart no digit")
+def test_cosines_of_any_length_and_of_small_angles():
+    vectors, labels = batch("cosine_embedding_loss", 6, 5, dtype=torch.float32)
+    each = losskit.cosine_embedding_loss(*vectors, *labels, reduction="none")
+    for size in (1e30, 1e-30):
+        torch.testing.assert_close(losskit.cosine_embedding_loss(vectors[0] * size, vectors[1] / size, *labels, reduction="none"), each)
+    one, short = torch.ones(1), torch.tensor([[1e-8, 0.0]])
+    assert F.cosine_embedding_loss(short, short, one) > 0.9 and losskit.cosine_embedding_loss(short, short, one) == 0
+    zero = torch.zeros(1, 2, requires_grad=True)
+    assert torch.autograd.grad(F.cosine_embedding_loss(zero, torch.ones(1, 2), one), zero)[0].abs().max() > 1e5
+    x, y = torch.tensor([[1.0, 1.0]]), torch.tensor([[1.0 - 1e-4, 1.0 + 1e-4]])
+    wanted = 1 - 1 / math.sqrt(1 + ((y[0, 1] - y[0, 0]).item() / (y[0, 1] + y[0, 0]).item()) ** 2)
+    assert abs(losskit.cosine_embedding_loss(x, y, one).item() / wanted - 1) < 2e-3
+    assert abs(F.cosine_embedding_loss(x, y, one).item() / wanted - 1) > 0.5
+
+
+@claim("cosine_embedding_loss", "A target of 0, as in labels of 0 and 1")
+@claim("cosine_embedding_loss", "For labels that are neither -1 nor 1 torch's loss is 0")
+@claim("cosine_embedding_loss", "Shapes must be equal: torch broadcasts")
+def test_labels():
+    for dtype in (torch.int8, torch.int64, torch.float16, torch.float64):
+        target = torch.tensor([1, -1, 1], dtype=dtype)
+        assert losskit.cosine_embedding_loss(X, X.flip(0), target) == losskit.cosine_embedding_loss(X, X.flip(0), target.float())
+    for bad in (0, 2, 0.5):
+        target = torch.tensor([1, bad, -1])
+        assert F.cosine_embedding_loss(X, X.flip(0), target, reduction="none")[1] == 0
+        for reduction in ("none", "mean", "sum"):
+            with pytest.raises(ValueError, match=rf"target must be -1 or 1, got {bad:g} at index \(1,\): for labels of 0 and 1, try target \* 2 - 1"):
+                losskit.cosine_embedding_loss(X, X.flip(0), target, reduction=reduction)
+        mask = torch.tensor([True, False, True])
+        assert losskit.cosine_embedding_loss(X, X.flip(0), target, mask=mask).isfinite()
+    assert losskit.cosine_embedding_loss(X * math.nan, X, torch.ones(3)).isnan()
+    unchecked = torch.func.vmap(lambda t: losskit.cosine_embedding_loss(X[0], X[1], t))(torch.tensor([1, 0]))  # no values to check
+    assert unchecked.isnan().tolist() == [False, True]
+    assert F.cosine_embedding_loss(X, X[:1], torch.ones(3)).isfinite()
+    for y, t, text in (
+        (X[:1], torch.ones(3), r"input2 has shape \(1, 4\) but input1 has shape \(3, 4\): .*Try input2.expand\(3, 4\)"),
+        (X, torch.ones(3, 1), r"target must hold one label for each pair, shape \(3,\), got shape \(3, 1\): try target.reshape\(3,\)"),
+        (X, torch.ones(2), r"target must hold one label for each pair, shape \(3,\), got shape \(2,\)$"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            losskit.cosine_embedding_loss(X, y, t)
+    for x, y, t, text in (
+        (X, X.tolist(), torch.ones(3), r"input2 must be.*device=input1.device"),
+        (X, X, [1, 1, 1], r"target must be a torch.Tensor.*device=input1.device"),
+    ):
+        with pytest.raises(TypeError, match=text):
+            losskit.cosine_embedding_loss(x, y, t)
 
 
 @first

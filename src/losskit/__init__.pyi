@@ -21,6 +21,8 @@ from losskit.compat import like as like
 from losskit.sums_of_overlap import OverlapSums as OverlapSums
 from losskit.sums_of_overlap import overlap_sums as overlap_sums
 from losskit.losses.detection.wiou_v3 import WIoUv3Loss as WIoUv3Loss
+from losskit.losses.embedding.cosine_embedding import CosineEmbeddingLoss as CosineEmbeddingLoss
+from losskit.losses.embedding.cosine_embedding import cosine_embedding_loss as cosine_embedding_loss
 from losskit.losses.embedding.triplet_margin import TripletMarginLoss as TripletMarginLoss
 from losskit.losses.embedding.triplet_margin import triplet_margin_loss as triplet_margin_loss
 from losskit.losses.classification.binary_cross_entropy import binary_cross_entropy as binary_cross_entropy

@@ -10,16 +10,15 @@ from losskit.engines.call import real_dtype
 from losskit.engines.dispatch import FUSED, PLAIN
 
 FIRST = ("input", "a", "boxes", "labels", "anchor", "input1")  # arguments that all else is made beside
-BESIDE = {"b": "a", "positive": "anchor", "negative": "anchor", "input2": "input1"}  # all others: input
 WITHOUT_MASK = ("mask", "normalizer", "a", "b", "boxes", "labels")  # arguments of functions that have no mask, and those that are no items
 
 
-def check(name: str, x: object) -> None:
-    """A tensor whose memory holds its numbers. A call looks at each of its tensors, so the usual kind is known first."""
+def check(name: str, x: object, beside: str = "") -> None:
+    """A tensor whose memory holds its numbers. A call looks at each of its tensors, so the usual kind is known first. `beside`: the argument whose device it shares."""
     if type(x) in PLAIN and x.dtype in FUSED and x.layout is torch.strided and not x.is_nested:  # type: ignore[attr-defined]
         return
     if not isinstance(x, Tensor):
-        raise TypeError(f"{name} must be a torch.Tensor, got {type(x).__name__}{_made(name, x)}")
+        raise TypeError(f"{name} must be a torch.Tensor, got {type(x).__name__}{_made(name, x, beside)}")
     left_out = "" if name in WITHOUT_MASK else ", and give what it leaves out as mask="
     if isinstance(x, MaskedTensor):
         raise TypeError(f"{name} must be a plain tensor, got a MaskedTensor: try {name}.get_data(){left_out}")
@@ -35,13 +34,13 @@ def check(name: str, x: object) -> None:
         raise TypeError(f"{name} must have a dtype that losses can be computed in, got {x.dtype}" + (f": try {name}.float()" if x.is_floating_point() else ""))
 
 
-def _made(name: str, x: object) -> str:
+def _made(name: str, x: object, beside: str) -> str:
     """How to make a tensor of `x`, where it holds numbers."""
     try:
         torch.as_tensor(x, dtype=torch.float64, device="cpu")
     except (TypeError, ValueError, RuntimeError):
         return ""
-    there = "" if name in FIRST else f", device={BESIDE.get(name, 'input')}.device"
+    there = "" if name in FIRST else f", device={beside or ('a' if name == 'b' else 'input')}.device"
     return f": try torch.as_tensor({name}{there})"
 
 
