@@ -10,7 +10,6 @@ from losskit.engines.call import real_dtype
 from losskit.engines.dispatch import FUSED, PLAIN
 
 FIRST = ("input", "a", "boxes", "labels", "anchor", "input1")  # arguments that all else is made beside
-BESIDE = {"b": "a", "positive": "anchor", "negative": "anchor", "input2": "input1"}  # all others: input
 WITHOUT_MASK = ("mask", "normalizer", "a", "b", "boxes", "labels")  # arguments of functions that have no mask, and those that are no items
 
 
@@ -41,7 +40,7 @@ def _made(name: str, x: object, beside: str) -> str:
         torch.as_tensor(x, dtype=torch.float64, device="cpu")
     except (TypeError, ValueError, RuntimeError):
         return ""
-    there = "" if name in FIRST else f", device={beside or BESIDE.get(name, 'input')}.device"
+    there = "" if name in FIRST else f", device={beside or ('a' if name == 'b' else 'input')}.device"
     return f": try torch.as_tensor({name}{there})"
 
 

@@ -47,7 +47,7 @@ def seen(
     reduce.check(reduction, normalizer)
     (first, x), *others = given.items()
     for name, y in given.items():
-        tensors.check(name, y)
+        tensors.check(name, y, first)
         if not y.is_floating_point():
             raise TypeError(f"{name} must be a floating-point tensor, got {y.dtype}: try {name}.float()")
     if not x.dim() or not x.shape[-1]:
