@@ -12,7 +12,6 @@ from losskit.contract.checks import REDUCTIONS
 from losskit.contract.distributions import distributions
 from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
-from losskit.engines.call import real_dtype
 from losskit.engines.language import exp, log_floored, where
 
 RowReduction = Literal["none", "mean", "sum", "batchmean"]
@@ -141,7 +140,7 @@ def softened(form: Callable[..., Any], input: Tensor, target: Tensor, temperatur
         checks.mask(mask, items, "target")
     if checks.readable(temperature):
         checks.in_range("temperature", temperature, "> 0", items, mask)
-    each_temperature = temperature.to(real_dtype(input.dtype)).expand(items.shape)
+    each_temperature = temperature.to(torch.promote_types(input.dtype, torch.float32)).expand(items.shape)
     each_temperature = torch.where(each_temperature > 0.0, each_temperature, math.nan)
     if mask is not None:
         each_temperature = torch.where(mask, each_temperature, 1.0)
