@@ -1,4 +1,4 @@
-"""The contract for elements: an input, a target of its shape, and whatever else the formula takes. What all patterns share is in `reduce.py`."""
+"""The contract for elements: an input, a target, as a rule of its shape, and whatever else the formula takes. What all patterns share is in `reduce.py`."""
 
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
@@ -52,16 +52,22 @@ def elementwise(
     mass: bool = False,
     ignore_index: int | None = None,
     missing: float | None = None,
+    shared: bool = False,
 ) -> Tensor:
     """An elementwise loss under the contract. The formula takes a number of the input, of the target, of each of `operands`, then `params`.
 
     `weight` multiplies the losses but not the denominator (as torch's argument of that name); `unit` names the arguments that must lie in [0, 1], with a hint each:
     the formula gives NaN for what does not, and the range is checked only after a NaN has appeared. `ranges` names those with another range likewise, each with the range
     (a key of `checks.OUTSIDE`) and a hint. `mass` makes the sum of the targets, at least 1, the
-    denominator in place of the count. Elements whose target is `ignore_index`, or `missing`, are absent.
+    denominator in place of the count. Elements whose target is `ignore_index`, or `missing`, are absent. `shared`: one number of the target may serve several elements,
+    as of any operand: its shape broadcasts to the input's.
     """
     reduce.check(reduction, normalizer)
-    checks.pair(input, target)
+    if shared:
+        checks.both(input, target)
+        checks.broadcastable("target", target, input)
+    else:
+        checks.pair(input, target)
     if ignore_index is not None or missing is not None:
         if mask is not None:
             checks.mask(mask, input)

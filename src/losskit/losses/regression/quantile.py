@@ -106,16 +106,14 @@ def quantile_loss(
             if x is not None:
                 checks.broadcastable(name, x, target, "target")
         mask, sample_weight = (None if x is None else x.unsqueeze(-1) for x in (mask, sample_weight))
-        if target.requires_grad:  # its gradient is a sum over the quantiles, which is rounded once
-            target = target.to(torch.promote_types(target.dtype, torch.float32))
-        target = target.unsqueeze(-1).expand(input.shape)
+        target = target.unsqueeze(-1)
     elif target.shape != input.shape:
         fix = ": try target.squeeze(-1)" if target.shape == (*input.shape[:-1], 1) else ""
         raise ValueError(
             f"target has shape {checks.shown(target.shape)}, expected the input's without its axis of quantiles, {checks.shown(input.shape[:-1])}, or with it, "
             f"{checks.shown(input.shape)}{fix}"
         )
-    return elementwise(several, input, target, (), operands=(Operand("quantile", side, weight=True),), mask=mask, sample_weight=sample_weight, **how)
+    return elementwise(several, input, target, (), operands=(Operand("quantile", side, weight=True),), shared=True, mask=mask, sample_weight=sample_weight, **how)
 
 
 def sides(quantile: Any, input: Tensor) -> Tensor:
