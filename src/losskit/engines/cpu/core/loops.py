@@ -5,6 +5,7 @@ Names not defined here come from that table. Names in capitals are constants of 
 
 CHUNK = 1 << 16  # elements per task: enough to forget the task's own cost, few enough to share out
 BLOCK = 1 << 10  # elements of scratch an operand: four of them take half of a 32 KB cache
+SHORT = 16  # neighbours that share a number are so few that counting them costs more than writing it so many times
 
 
 def gather(operand, start, count, destination):
@@ -17,6 +18,29 @@ def gather(operand, start, count, destination):
     inner = shape_strides[n - 1]
     step = shape_strides[2 * n - 1]
     done = 0
+    if n == 2 and shape_strides[2] == 0 and inner < count:  # the same numbers again and again: once from where they lie, then twice as many at a time
+        column = start % inner
+        for i in range(inner):
+            out[i] = read(source[column * step])
+            column = column + 1 if column + 1 < inner else 0
+        done = inner
+        while done < count:
+            run = min(done, count - done)
+            o = out[done : done + run]
+            for i in range(run):
+                o[i] = out[i]
+            done += run
+    elif n == 2 and step == 0 and inner <= SHORT:  # each number serves a few neighbours: it is written too often, and the next one over it
+        first = start // inner * shape_strides[2]
+        run = inner - start % inner
+        while done + SHORT <= count:
+            value = read(source[first])
+            o = out[done : done + SHORT]
+            for i in range(SHORT):
+                o[i] = value
+            done += run
+            run = inner
+            first += shape_strides[2]
     while done < count:
         offset = 0
         rest = start + done
