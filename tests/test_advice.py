@@ -136,6 +136,12 @@ ROWS = [
     ),
     Row(lovasz, of(V, K.clone().requires_grad_(), task="multilabel"), "Try target.detach()", {"target": "target.detach()"}, of(V, K)),
     Row(ce, of(X, L, weight=W.clone().requires_grad_()), "try weight.detach()", {"weight": "weight.detach()"}, dict(weight=W)),
+    Row(losskit.quantile_loss, of(X, T, quantile=0.3, crossing=1.0), "leave crossing out, or give a list", {"crossing": OUT}, of(X, T, quantile=0.3, crossing=0.0)),
+    Row(
+        losskit.quantile_loss, of(X, T, quantile=[0.9, 0.5, 0.1], crossing=1.0), "sort quantile, and the input's last axis alike",
+        of(X.flip(-1), T.flip(-1), quantile=[0.1, 0.5, 0.9]),
+        of(X.flip(-1), T.flip(-1), quantile=[0.1, 0.5, 0.9], crossing=1.0),
+    ),
     Row(
         losskit.quantile_loss, of(X, T, quantile=(W / 4).requires_grad_()), "try quantile.detach()", {"quantile": "quantile.detach()"}, of(X, T, quantile=W / 4)
     ),

@@ -242,6 +242,10 @@ def test_quantiles():
         sum(losskit.quantile_loss(x, torch.zeros(()), quantile=float(q)) for x, q in zip(each, levels, strict=True)) for each in (crossed, crossed.sort()[0])
     ]
     assert cost[0].isfinite() and cost[1] < cost[0]
+    in_order = crossed.sort()[0]
+    free, priced = (losskit.quantile_loss(in_order, torch.zeros(()), quantile=levels, crossing=c, **NONE) for c in (0.0, 9.0))
+    assert torch.equal(free, priced)
+    assert losskit.quantile_loss(crossed, torch.zeros(()), quantile=levels, crossing=9.0) > losskit.quantile_loss(crossed, torch.zeros(()), quantile=levels)
 
 
 @claim("quantile_loss", "A quantile near 1 loses digits")

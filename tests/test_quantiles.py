@@ -125,3 +125,87 @@ def test_bad_targets():
         losskit.QuantileLoss(quantile=torch.tensor([0.1, 1.5]))
     with pytest.raises(ValueError, match="quantile must not require a gradient"):
         losskit.QuantileLoss(quantile=torch.nn.Parameter(torch.tensor([0.1, 0.5])))
+
+
+def priced(x, t, price, mask, weight):
+    """Element by element, by torch operations: the loss, and the price where a quantile is above the next, of items that count both."""
+    q = torch.tensor(SEVERAL, dtype=torch.float64)
+    r = t - x
+    gap = (x[..., :-1] - x[..., 1:]).relu() * (mask[..., 1:] & (weight[..., 1:] != 0))
+    each = torch.maximum(q * r, (q - 1) * r) + price * torch.nn.functional.pad(gap, (0, 1))
+    return torch.where(mask, each * weight, 0.0)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("per_item", [True, False])
+def test_crossing_has_its_price(engine, dtype, per_item):
+    x, t = batch(torch.float64, (300, 4))
+    x, t = (8 * x).round().div(8).to(dtype), (8 * t).round().div(8).add(1 / 16).to(dtype)  # never equal: at the kink any slope is right
+    full = x.shape[:-1] if per_item else x.shape
+    mask, weight = torch.rand(full) > 0.2, torch.rand(full).to(dtype) * (torch.rand(full) > 0.2)
+    incoming, target = torch.randn(x.shape).double(), t if per_item else t[..., None].expand(x.shape).contiguous()
+    wide = [y[..., None].expand(x.shape) if per_item else y for y in (target.double().requires_grad_(), mask, weight.double())]
+    a = x.double().requires_grad_()
+    each = priced(a, wide[0], 0.3, wide[1], wide[2])
+    real = torch.promote_types(dtype, torch.float32)
+    rounding = 4 * torch.finfo(real).eps
+    b, c = x.clone().requires_grad_(), target.clone().requires_grad_()
+    how = dict(quantile=SEVERAL, crossing=0.3, mask=mask, sample_weight=weight)
+    with losskit.use_engine(engine):
+        for reduction, expected, outer in (
+            ("none", each, incoming),
+            ("sum", each.sum(), torch.tensor(3.0).double()),
+            ("mean", each.sum() / (wide[1] * wide[2]).sum(), torch.tensor(3.0).double()),
+        ):
+            found = losskit.quantile_loss(b, c, reduction=reduction, **how)
+            assert found.dtype is real
+            torch.testing.assert_close(found.double(), expected, rtol=rounding, atol=rounding)
+            got = torch.autograd.grad(found, (b, c), outer.to(real))
+            by_x = torch.autograd.grad(expected, a, outer, retain_graph=True)[0]
+            by_t = torch.autograd.grad(expected, wide[0] if not per_item else wide[0]._base, outer, retain_graph=True)[0]
+            for one, other in zip(got, (by_x, by_t), strict=True):
+                tolerance = max(rounding, 0.51 * torch.finfo(dtype).eps)
+                torch.testing.assert_close(one.double(), other, rtol=tolerance, atol=rounding * other.abs().max().item())
+
+
+def test_crossing_is_of_neighbours_alone():
+    """By hand: of 3, 1, 2 only the first is above the next, by 2; the last is nobody's neighbour."""
+    x, t = torch.tensor([[3.0, 1.0, 2.0]], requires_grad=True), torch.tensor([1.5])
+    without, priced = (losskit.quantile_loss(x, t, quantile=[0.25, 0.5, 0.75], crossing=c, reduction="none") for c in (0.0, 10.0))
+    assert (priced - without).tolist() == [[20.0, 0.0, 0.0]]
+    assert torch.autograd.grad((priced - without).sum(), x)[0].tolist() == [[10.0, -10.0, 0.0]]
+    risen = x.detach().sort()[0]
+    assert torch.equal(*(losskit.quantile_loss(risen, t, quantile=[0.25, 0.5, 0.75], crossing=c, reduction="none") for c in (0.0, 10.0)))
+    one = torch.tensor([[1.0], [2.0]])
+    assert torch.equal(*(losskit.quantile_loss(one, one[:, 0], quantile=[0.5], crossing=c) for c in (0.0, 10.0)))
+
+
+def test_an_absent_neighbour_cannot_be_crossed():
+    x, t = torch.tensor([[3.0, float("nan"), 2.0]], requires_grad=True), torch.zeros(1, 3)
+    for absent in ({"mask": torch.tensor([[True, False, True]])}, {"sample_weight": torch.tensor([1.0, 0.0, 1.0])[None]}):
+        loss = losskit.quantile_loss(x, t, quantile=[0.25, 0.5, 0.75], crossing=10.0, reduction="sum", **absent)
+        assert loss.item() == pytest.approx(0.75 * 3 + 0.25 * 2)
+        assert torch.autograd.grad(loss, x)[0].tolist() == [[0.75, 0.0, 0.25]]
+
+
+def test_crossing_compiled_and_twice_differentiated():
+    x, t = (y.double() for y in batch())
+    module = losskit.QuantileLoss(quantile=SEVERAL, crossing=0.3)
+    assert torch.allclose(torch.compile(module, fullgraph=True, backend="eager")(x, t), module(x, t))
+    assert torch.autograd.gradgradcheck(module, (x.requires_grad_(), t))
+    assert torch.allclose(torch.func.vmap(lambda a, b: losskit.quantile_loss(a, b, quantile=SEVERAL, crossing=0.3))(x, t).mean(), module(x, t))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"quantile": SEVERAL, "crossing": -1.0}, "crossing must be >= 0, got -1.0"),
+        ({"quantile": 0.5, "crossing": 1.0}, "crossing is between several quantiles, and quantile is the number 0.5: leave crossing out, or give a list"),
+        ({"quantile": SEVERAL[::-1], "crossing": 1.0}, "quantile must rise from each to the next where crossing has a price: sort quantile"),
+        ({"quantile": torch.full((5,), 0.5), "crossing": 1.0}, "quantile must rise"),
+    ],
+)
+def test_bad_crossing(settings, message):
+    with pytest.raises(ValueError, match=message):
+        losskit.quantile_loss(*batch(), **settings)

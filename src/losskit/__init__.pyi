@@ -657,9 +657,10 @@ class QuantileLoss(LossModule):
     """Quantile (pinball) loss between real values `input` and `target`: the best constant input is the quantile of the targets."""
 
     quantile: float | collections.abc.Sequence[float]
+    crossing: float
     reduction: Literal["none", "mean", "sum"]
 
-    def __init__(self, *, quantile: float | collections.abc.Sequence[float] = 0.5, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, quantile: float | collections.abc.Sequence[float] = 0.5, crossing: float = 0.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class SIoULoss(LossModule):
     """SIoU loss between predicted and target boxes: 1 - IoU, an angle-aware distance of the centres, and a cost of shape."""

@@ -18,7 +18,8 @@ HANDLING = (
     "return_parts",
     "box_format",
     "spacing",
-)  # settings that leave an item's loss as it is
+    "crossing",
+)  # settings that leave the loss of an item alone as it is
 # the same where a formula sees sums only
 OVERLAP_HANDLING = (*HANDLING, "power", "from_logits", "over", "average", "background", "empty", "weight", "process_group", "classes")
 WIDE = 1 << 16  # as wide as no window
