@@ -122,6 +122,7 @@ ROWS = [
     Row(l1, of(X, T, mask=M.float()), "try mask.bool()", {"mask": "mask.bool()"}, dict(mask=M)),
     Row(l1, of(X, T, mask=T), "or sample_weight= for weights", {"mask": OUT, "sample_weight": T}, of(X, T, sample_weight=T, mask=OUT)),
     Row(losskit.pairwise_iou, dict(a=BOXES.round().long(), b=OTHERS), "try a.float()", {"a": "a.float()"}, dict(a=BOXES.round(), b=OTHERS)),
+    Row(losskit.kl_normal_loss, of(X, T), "try log_var=0.0", {"log_var": 0.0}, of(X, T, log_var=torch.zeros(2, 3))),
     # numbers outside a range
     Row(
         losskit.huber_loss, of(X, T, delta=torch.tensor(-1.0)), "try torch.nn.functional.softplus(delta)", {"delta": "torch.nn.functional.softplus(delta)"},

@@ -345,3 +345,28 @@ def test_laplace_scales():
     assert not hasattr(torch.nn.functional, "laplace_nll_loss")
     x, t, b = torch.randn(9), torch.randn(9), torch.rand(9) + 0.1
     torch.testing.assert_close(losskit.laplace_nll_loss(x, t, b, full=True, **NONE), -torch.distributions.Laplace(x, b).log_prob(t))
+
+
+@claim("kl_normal_loss", "A scalar, or with reduction")
+@claim("kl_normal_loss", "It is 0 with zero gradients where both are the same")
+@claim("kl_normal_loss", '"mean" is over all elements')
+@claim("kl_normal_loss", "The order matters")
+@claim("kl_normal_loss", "torch has it in torch.distributions.kl_divergence")
+def test_kl_of_normal_distributions():
+    kl = losskit.kl_normal_loss
+    draw = torch.Generator().manual_seed(3)
+    x, t, a, b = (torch.randn(4, 5, generator=draw) for _ in range(4))
+    leaves = [y.clone().requires_grad_() for y in (x, x, a, a)]
+    same = kl(*leaves, **NONE)
+    assert same.shape == x.shape and kl(x, log_var=a).shape == ()
+    assert not same.any() and not any(g.any() for g in torch.autograd.grad(same.sum(), leaves))
+    small = a.double() * 1e-6  # a step of float64 beside a log-variance of 1e-6 is 1e-10 of it
+    nearby = kl(x, x, small.float(), 0.0, **NONE)
+    assert (nearby > 0).all()
+    torch.testing.assert_close(nearby.double(), small.float().double() ** 2 / 4, rtol=2e-6, atol=0)
+    for setting in (dict(), dict(target_log_var=0.0), dict(target=torch.zeros_like(x)), dict(target=torch.zeros_like(x), target_log_var=0.0)):
+        torch.testing.assert_close(kl(x, log_var=a, **setting, **NONE), -0.5 * (1 + a - x**2 - a.exp()))
+    torch.testing.assert_close(kl(x, log_var=a), kl(x, log_var=a, **NONE).sum(-1).mean() / 5)
+    assert kl(t, t, -2.0, 2.0) < kl(t, t, 2.0, -2.0)
+    first, second = torch.distributions.Normal(x, (a / 2).exp()), torch.distributions.Normal(t, (b / 2).exp())
+    torch.testing.assert_close(kl(x, t, a, b, **NONE), torch.distributions.kl_divergence(first, second), rtol=1e-4, atol=1e-6)

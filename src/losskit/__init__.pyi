@@ -68,6 +68,7 @@ from losskit.losses.regression.charbonnier import charbonnier_loss as charbonnie
 from losskit.losses.regression.gaussian_nll import gaussian_nll_loss as gaussian_nll_loss
 from losskit.losses.regression.geman_mcclure import geman_mcclure_loss as geman_mcclure_loss
 from losskit.losses.regression.huber import huber_loss as huber_loss
+from losskit.losses.regression.kl_normal import kl_normal_loss as kl_normal_loss
 from losskit.losses.regression.l1 import l1_loss as l1_loss
 from losskit.losses.regression.l2 import l2_loss as l2_loss
 from losskit.losses.regression.laplace_nll import laplace_nll_loss as laplace_nll_loss
@@ -487,6 +488,15 @@ class KLDivergence(LossModule):
     reduction: Literal["none", "mean", "sum", "batchmean"]
 
     def __init__(self, *, log_target: bool = False, temperature: float | torch.Tensor = 1.0, dim: int = 1, reduction: Literal["none", "mean", "sum", "batchmean"] = "mean") -> None: ...
+
+class KLNormalLoss(LossModule):
+    """Kullback-Leibler divergence of a normal distribution from another, each a real mean and a log-variance; from N(0, 1) by default, as in a VAE."""
+
+    log_var: torch.Tensor | float | None
+    target_log_var: torch.Tensor | float | None
+    reduction: Literal["none", "mean", "sum"]
+
+    def __init__(self, *, log_var: torch.Tensor | collections.abc.Sequence[float] | float | None = None, target_log_var: torch.Tensor | collections.abc.Sequence[float] | float | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class L1Loss(LossModule):
     """Absolute error (L1, MAE) between real values `input` and `target`."""
