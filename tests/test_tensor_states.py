@@ -112,6 +112,7 @@ def tensors_of(loss):
     if "sample_weight" in parameters:
         given["sample_weight"] = torch.rand(items) + 0.5
     given["normalizer"] = torch.tensor(3.0)
+    given |= {operand.name: torch.rand(items) + 0.5 for operand in loss.operands_of(loss.arguments[0])}
     return given | {name: torch.tensor([1.0, 0.5, 2.0]) for name in ("weight", "pos_weight") if name in parameters}, settings
 
 
@@ -158,9 +159,9 @@ def inside_nothing():
 def refused(loss, given, settings, name):
     """States that are no numbers in plain sight."""
     for state, change in REFUSED.items():
-        if name in ("weight", "pos_weight") and state in ("a list", "an array", "None"):
+        if name in ("weight", "pos_weight", *(operand.name for operand in loss.operands)) and state in ("a list", "an array", "None"):
             continue  # these are taken
-        if name != "input" and name != "target" and state == "None":
+        if state == "None" and (name not in ("input", "target") or inspect.signature(loss.function).parameters[name].default is None):
             continue  # so is this
         try:
             other = change(given[name].clone())
