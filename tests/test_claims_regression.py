@@ -370,3 +370,30 @@ def test_kl_of_normal_distributions():
     assert kl(t, t, -2.0, 2.0) < kl(t, t, 2.0, -2.0)
     first, second = torch.distributions.Normal(x, (a / 2).exp()), torch.distributions.Normal(t, (b / 2).exp())
     torch.testing.assert_close(kl(x, t, a, b, **NONE), torch.distributions.kl_divergence(first, second), rtol=1e-4, atol=1e-6)
+
+
+@claim("beta_nll_loss", "A scalar, or with reduction")
+@claim("beta_nll_loss", "The gradient is not the derivative of the value")
+@claim("beta_nll_loss", "Compare models by")
+@claim("beta_nll_loss", "A variance of 0")
+@claim("beta_nll_loss", "torch has no such loss; with beta=0")
+def test_weights_of_variance():
+    draw = torch.Generator().manual_seed(5)
+    x, t, v = torch.randn(9, generator=draw), torch.randn(9, generator=draw), torch.rand(9, generator=draw) + 0.2
+    for beta in (0.0, 0.3, 1.0):
+        leaves = [y.clone().requires_grad_() for y in (x, t, v)]
+        authors = [y.clone().requires_grad_() for y in (x, t, v)]
+        each = losskit.beta_nll_loss(*leaves, beta=beta, **NONE)
+        theirs = losskit.gaussian_nll_loss(*authors, **NONE) * authors[2].detach() ** beta
+        torch.testing.assert_close(each, theirs)
+        incoming = torch.linspace(-1, 2, 9)
+        for ours, other in zip(torch.autograd.grad(each, leaves, incoming), torch.autograd.grad(theirs, authors, incoming), strict=True):
+            torch.testing.assert_close(ours, other)
+    assert losskit.beta_nll_loss(x, t, v).shape == () and each.shape == x.shape
+    torch.testing.assert_close(losskit.beta_nll_loss(x, t, v, beta=0.0), losskit.gaussian_nll_loss(x, t, v))
+    zeros, errors = torch.zeros(9), torch.full((9,), 3.0**0.5)
+    likely = [losskit.gaussian_nll_loss(zeros, errors, y).item() for y in (3.0, 1.5)]
+    weighted = [losskit.beta_nll_loss(zeros, errors, y, beta=1.0).item() for y in (3.0, 1.5)]
+    assert likely[0] < likely[1] and weighted[0] > weighted[1]  # the right variance is likelier, and weighs more
+    assert -53 < losskit.beta_nll_loss(x, x, torch.zeros(9), beta=0.0) < -50
+    assert losskit.beta_nll_loss(x, x, torch.zeros(9)).isfinite()

@@ -63,6 +63,7 @@ from losskit.losses.image.l1_ssim import l1_ssim_loss as l1_ssim_loss
 from losskit.losses.image.ssim import ssim_loss as ssim_loss
 from losskit.losses.regression.balanced_l1 import balanced_l1_loss as balanced_l1_loss
 from losskit.losses.regression.barron import barron_loss as barron_loss
+from losskit.losses.regression.beta_nll import beta_nll_loss as beta_nll_loss
 from losskit.losses.regression.cauchy import cauchy_loss as cauchy_loss
 from losskit.losses.regression.charbonnier import charbonnier_loss as charbonnier_loss
 from losskit.losses.regression.gaussian_nll import gaussian_nll_loss as gaussian_nll_loss
@@ -147,6 +148,17 @@ class BarronLoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, alpha: float = 1.0, scale: float = 1.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+
+class BetaNLLLoss(LossModule):
+    """Gaussian negative log-likelihood of real values `target`, each item times its variance to the power `beta`, so that uncertain items still teach the mean."""
+
+    var: torch.Tensor | float | None
+    log_var: torch.Tensor | float | None
+    std: torch.Tensor | float | None
+    beta: float
+    reduction: Literal["none", "mean", "sum"]
+
+    def __init__(self, *, var: torch.Tensor | collections.abc.Sequence[float] | float | None = None, log_var: torch.Tensor | collections.abc.Sequence[float] | float | None = None, std: torch.Tensor | collections.abc.Sequence[float] | float | None = None, beta: float = 0.5, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class BinaryCrossEntropyLoss(LossModule):
     """Binary cross-entropy of logits or of probabilities: which, must be said."""
