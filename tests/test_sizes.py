@@ -207,3 +207,21 @@ if __name__ == "__main__":
     faulthandler.enable()
     torch.set_num_threads(1)
     print("done", walk(sys.argv[1]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(3000, 9), (70, 16), (70, 17), (5000, 1), (700, 2), (2, 3000), (40, 5, 7), (65, 1024), (3, 1023)], ids=str)
+def test_numbers_shared_along_any_axes_are_gathered_as_they_are(shape, dtype):
+    """Of neighbours so few that they are written too often, of a last axis that repeats within a block or does not, with gaps in memory and without."""
+    torch.manual_seed(0)
+    x, t = torch.randn(shape).to(dtype), torch.randn(shape).to(dtype)
+    real = torch.float64 if dtype is torch.float64 else torch.float32
+    for shared in product((False, True), repeat=len(shape)):
+        small = [1 if one else size for one, size in zip(shared, shape, strict=True)]
+        gaps = torch.rand([2 * size for size in small]).to(dtype)[(slice(None, None, 2),) * len(small)]
+        for weight in (torch.rand(small).to(dtype), gaps):
+            expected = (x.to(real) - t.to(real)).abs() * weight.to(real)
+            with losskit.use_engine("cpu"):
+                assert torch.equal(losskit.l1_loss(x, t, sample_weight=weight, reduction="none"), expected)
+                turned = losskit.l1_loss(x.transpose(0, -1), t.transpose(0, -1), sample_weight=weight.transpose(0, -1), reduction="none")
+            assert torch.equal(turned, expected.transpose(0, -1))
