@@ -13,6 +13,9 @@ from losskit.contract.registry import LOSSES
 CASES = [
     ("huber_loss", "delta", (0.3, 1.0, 5.0), {}),
     ("smooth_l1_loss", "beta", (0.3, 1.0, 5.0), {}),
+    ("barron_loss", "alpha", (-3.0, 0.3, 1.3), {"scale": 0.7, "nll": False}),
+    ("barron_loss", "alpha", (-9.5, 1.0, 3.7), {"scale": 2.0, "nll": False}),
+    ("barron_loss", "scale", (0.3, 1.0, 5.0), {"alpha": 0.5, "nll": False}),
     ("binary_cross_entropy_with_logits", "pos_weight", (0.3, 1.0, 5.0), {"weight": None, "label_smoothing": 0.0}),
     ("binary_cross_entropy_with_logits", "pos_weight", (0.3, 1.0, 5.0), {"weight": None, "label_smoothing": 0.2}),
     ("binary_cross_entropy", "pos_weight", (0.3, 1.0, 5.0), {"weight": None, "label_smoothing": 0.0}),

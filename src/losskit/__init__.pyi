@@ -141,13 +141,14 @@ class BalancedL1Loss(LossModule):
     def __init__(self, *, alpha: float = 0.5, gamma: float = 1.5, beta: float = 1.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class BarronLoss(LossModule):
-    """Barron's general robust loss between real values `input` and `target`: `alpha` sets how much outliers count."""
+    """Barron's general robust loss between real values `input` and `target`: `alpha` sets how much outliers count, and both it and `scale` can be learned."""
 
-    alpha: float
-    scale: float
+    alpha: float | torch.Tensor
+    scale: float | torch.Tensor
+    nll: bool
     reduction: Literal["none", "mean", "sum"]
 
-    def __init__(self, *, alpha: float = 1.0, scale: float = 1.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, alpha: float | torch.Tensor | collections.abc.Sequence[float] = 1.0, scale: float | torch.Tensor | collections.abc.Sequence[float] = 1.0, nll: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class BetaNLLLoss(LossModule):
     """Gaussian negative log-likelihood of real values `target`, each item times its variance to the power `beta`, so that uncertain items still teach the mean."""

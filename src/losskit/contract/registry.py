@@ -15,7 +15,7 @@ from losskit.contract.patterns import PATTERNS, Pattern, PatternOfLosses
 Task = Literal["regression", "binary classification", "classification", "segmentation", "detection"]
 LossFunction = TypeVar("LossFunction", bound=Callable[..., Any])
 
-Range = Literal["real", "> 0", ">= 0"]
+Range = Literal["real", "> 0", ">= 0", "from -10 to 4", "from 0 to 2"]
 TENSOR_ARGUMENTS = ("mask", "sample_weight", "normalizer")  # what `forward` takes besides input and target
 
 
