@@ -24,7 +24,7 @@ SCALES = {
     "ssim_loss": ("data_range",),
     "l1_ssim_loss": ("data_range",),
 }  # in the units of the boxes, or of the pictures, which nobody but the user knows
-SHARED = {"plane.py", "space.py", "adaptive.py", "wiou_v3.py"}  # what losses of boxes have in common, barron_loss of tensors, and a module with state, which is no function
+SHARED = {"plane.py", "space.py", "adaptive.py", "wiou_v3.py"}  # of several boxes; of a learned alpha; and a module with state, which is no function
 OUTSIDE = ("embedding",)  # losses of other operands than input and target: test_embedding.py
 every_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
 

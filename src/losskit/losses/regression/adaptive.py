@@ -6,9 +6,8 @@ import torch
 from torch import Tensor
 
 from losskit.contract.checks import shown
-from losskit.engines.call import Call
+from losskit.contract.elementwise import Operand, elementwise
 from losskit.engines.language import absolute, exp_product, expm1_product, log1p, log_floored, maximum, minimum, non_negative, positive, sqrt, where
-from losskit.engines.torch.elementwise import losses
 
 NODES = 593  # of the quadrature: log x from -37 to 37 in steps of 1/8
 MOST = 4096  # numbers of alpha in one call that the constant is computed for
@@ -126,5 +125,6 @@ def log_partition(alpha: Tensor) -> Tensor:
     inside = torch.nan_to_num(alpha.double(), nan=1.0).clamp(0.0, 2.0).unsqueeze(-1)
     places = torch.linspace(-37.0, 37.0, NODES, dtype=torch.float64, device=alpha.device)
     x = places.exp().expand(*alpha.shape, NODES)
-    each = losses(Call(formula, (), ()), x, torch.zeros_like(x), inside, torch.ones_like(x))
+    operands = (Operand("alpha", inside), Operand("scale", 1.0))
+    each = elementwise(formula, x, torch.zeros_like(x), (), operands=operands, mask=None, sample_weight=None, normalizer=None, reduction="none")
     return math.log(0.25) + torch.logsumexp(places - each, -1)

@@ -71,29 +71,35 @@ def geman_mcclure(x, t, inverse_width, steepness):
     return 2.0 * where(far, share, w * w * share), slope, -slope
 
 
-def textbook(mp, x, t, alpha, scale, nll=False):
-    if nll:
-        mass = 2 * mp.quad(lambda r: mp.exp(-textbook(mp, r, 0, alpha, 1)), [0, 1, mp.inf])
-        return textbook(mp, x, t, alpha, scale) + mp.log(scale) + mp.log(mass)
-    z = ((x - t) / scale) ** 2
-    if alpha == 2:
-        return z / 2
-    if alpha == 0:
-        return mp.log(z / 2 + 1)
-    if alpha == -mp.inf:
-        return 1 - mp.exp(-z / 2)
-    b = abs(alpha - 2)
-    return b / alpha * ((z / b + 1) ** (alpha / 2) - 1)
+def textbook(mp, x, t, alpha, scale, nll):
+    def rho(z):
+        if alpha == 2:
+            return z / 2
+        if alpha == 0:
+            return mp.log(z / 2 + 1)
+        if alpha == -mp.inf:
+            return 1 - mp.exp(-z / 2)
+        b = abs(alpha - 2)
+        return b / alpha * ((z / b + 1) ** (alpha / 2) - 1)
+
+    value = rho(((x - t) / scale) ** 2)
+    if not nll:
+        return value
+    mass = 2 * mp.e * mp.besselk(1, 1) if alpha == 1 else 2 * mp.quad(lambda r: mp.exp(-rho(r**2)), [0, 1, 10, mp.inf])
+    return value + mp.log(scale) + mp.log(mass)
 
 
 @loss(
     textbook=textbook,
     module="BarronLoss",
     task="regression",
-    formula="b/alpha ((r^2 / b + 1)^(alpha/2) - 1),  r = (x - t) / scale,  b = |alpha - 2|\nalpha = 2: r^2 / 2    alpha = 0: log(r^2 / 2 + 1)    alpha = -inf: 1 - exp(-r^2 / 2)",
-    arguments=tuple(
-        {"alpha": a, "scale": s}
-        for a, s in ((1.0, 1.0), (2.0, 0.5), (0.0, 1.0), (-math.inf, 1.0), (-2.0, 0.3), (1.5, 2.0), (0.3, 1.0), (1e-6, 1.0), (-1e4, 1.0))
+    formula="b/alpha ((r^2 / b + 1)^(alpha/2) - 1),  r = (x - t) / scale,  b = |alpha - 2|\nalpha = 2: r^2 / 2    alpha = 0: log(r^2 / 2 + 1)    alpha = -inf: 1 - exp(-r^2 / 2)\nnll=True: + log scale + log Z(alpha)",
+    arguments=(
+        *(
+            {"alpha": a, "scale": s}
+            for a, s in ((1.0, 1.0), (2.0, 0.5), (0.0, 1.0), (-math.inf, 1.0), (-2.0, 0.3), (1.5, 2.0), (0.3, 1.0), (1e-6, 1.0), (-1e4, 1.0))
+        ),
+        {"alpha": 1.0, "scale": 1.0, "nll": True},
     ),
     tolerance=1e-5,
     chinese="""
