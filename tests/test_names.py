@@ -47,14 +47,19 @@ MODULES = {
 # torch's arguments that ours refuse: those that torch itself calls legacy, and a weight that one function divides by and another does not
 REFUSED = {"size_average", "reduce"} | {"weight"}
 WEIGHTED = ("binary_cross_entropy", "binary_cross_entropy_with_logits", "nll_loss", "cross_entropy")
+APART = {"gaussian_nll_loss": "GaussianNLLLoss", "poisson_nll_loss": "PoissonNLLLoss"}  # they take more than input and target, or have eps: see below
 CASES = [(name, *case) for name, samples in SHARED.items() for case in samples]
 
 
 def test_every_name_that_torch_has_is_examined():
     public = set(losskit.__all__) - {*test_embedding.MODULES, *test_embedding.MODULES.values()}  # those are examined there
+    public -= {*APART, *APART.values()}
     assert {name for name in public if hasattr(F, name) or hasattr(torch, name)} == set(SHARED)
     assert {name for name in public if hasattr(nn, name)} == set(MODULES)
     for name, loss in losskit.LOSSES.items():
+        if name in APART:
+            assert loss.module == APART[name]
+            continue
         assert (loss.torch == name) == (name in SHARED) and MODULES.get(loss.module) == (name if name in SHARED else None)
 
 
@@ -101,6 +106,20 @@ def test_what_is_not_taken_is_refused_aloud(name):
     for argument in set(inspect.signature(getattr(F, name)).parameters) - set(inspect.signature(getattr(losskit, name)).parameters):
         with pytest.raises(TypeError, match=argument):
             getattr(losskit, name)(x, t, **{argument: None})
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_gaussian_nll(full):
+    """torch's variance by its place, and by its name; torch's eps is a floor for the variance that ours does not have, so it is refused."""
+    x, t = REAL()
+    var = torch.linspace(0.1, 3, 40).reshape(5, 8)
+    for reduction in ("none", "mean", "sum"):
+        theirs = outcome(F.gaussian_nll_loss, x, t, var=var, full=full, reduction=reduction)
+        torch.testing.assert_close(outcome(losskit.gaussian_nll_loss, x, t, var=var, full=full, reduction=reduction), theirs, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(losskit.gaussian_nll_loss(x, t, var, full=full, reduction=reduction), theirs[0], rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(losskit.GaussianNLLLoss(full=full, reduction=reduction)(x, t, var), theirs[0], rtol=1e-5, atol=1e-6)
+    with pytest.raises(TypeError, match="eps"):
+        losskit.gaussian_nll_loss(x, t, var, eps=1e-6)
 
 
 def test_torchs_weight_of_regression_is_sample_weight():

@@ -104,7 +104,11 @@ def gradients(call: Call, operands: tuple[Tensor, ...], incoming: Tensor, wants:
     numbers, factor = prepared(call, operands)
     _, *slopes = bound(call.formula)(*numbers, *call.params)
     outer = incoming if factor is None else torch.where(factor != 0, incoming * factor, 0.0)
-    return tuple(sum_to((outer * slopes[k]).expand(numbers[0].shape), y) if wants[k] else None for k, y in enumerate(operands))
+    found: list[Tensor | None] = []
+    for k, y in enumerate(operands):
+        by = outer * slopes[k] if wants[k] else None
+        found.append(None if by is None else sum_to(by if by.shape == numbers[0].shape else by.expand(numbers[0].shape), y))
+    return tuple(found)
 
 
 def total(call: Call, operands: tuple[Tensor, ...], scale: float | Tensor) -> Tensor:
