@@ -122,6 +122,10 @@ ROWS = [
     Row(l1, of(X, T, mask=M.float()), "try mask.bool()", {"mask": "mask.bool()"}, dict(mask=M)),
     Row(l1, of(X, T, mask=T), "or sample_weight= for weights", {"mask": OUT, "sample_weight": T}, of(X, T, sample_weight=T, mask=OUT)),
     Row(losskit.pairwise_iou, dict(a=BOXES.round().long(), b=OTHERS), "try a.float()", {"a": "a.float()"}, dict(a=BOXES.round(), b=OTHERS)),
+    Row(
+        kl, of(X, T / T.sum(1)[:, None], temperature=torch.tensor(2)), "try temperature.float()", {"temperature": "temperature.float()"},
+        of(X, T / T.sum(1)[:, None], temperature=2.0),
+    ),
     Row(losskit.kl_normal_loss, of(X, T), "try log_var=0.0", {"log_var": 0.0}, of(X, T, log_var=torch.zeros(2, 3))),
     # numbers outside a range
     Row(
@@ -419,7 +423,7 @@ FILES = ("pairwise.py", "sums_of_overlap.py", "binary.py")
 ADVICE = re.compile(r"\b(try|leave|pass|give|exchange|divide|multiply|call|add|use|check that)\b", re.IGNORECASE)
 ELSEWHERE = {  # what no message on a CPU alone can say, and texts that are no advice: where each is tested, or why not
     "{} is on {} but {} is on {}: try {}.to({}.device)": "test_advice_between_devices",
-    "use_engine('triton') cannot run this loss: {}. Leave use_engine out to let losskit choose": "test_advice_about_engines",
+    "use_engine({}) cannot run this loss: {}. Leave use_engine out to let losskit choose": "test_advice_about_engines",
     "process_group must be a torch.distributed.ProcessGroup, got {}: for all ranks, try torch.distributed.group.WORLD": "test_advice_about_ranks",
     "torch.jit.script cannot compile a loss of losskit: try torch.jit.trace, torch.compile or torch.export": "test_configured.py and test_tracing.py",
     'distances to boundaries are computed by SciPy, which is not installed: try pip install "losskit[distance]"': "what pip installs",
