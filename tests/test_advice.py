@@ -429,6 +429,8 @@ ELSEWHERE = {  # what no message on a CPU alone can say, and texts that are no a
     'distances to boundaries are computed by SciPy, which is not installed: try pip install "losskit[distance]"': "what pip installs",
     "sorting has a fused pass on the CPU only": "a reason",
     "from_logits=False reads one number per item and needs no fused pass": "a reason",
+    "{}'s call has {}: beside input and target it takes {}, mask, sample_weight, normalizer": "test_modules.py",
+    "{}'s call has {} twice: by its place and by its name": "test_modules.py",
     "\n\nAs a module: keyword arguments go to the constructor, tensors to the call.": "documentation",
 }
 

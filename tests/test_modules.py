@@ -301,3 +301,13 @@ def test_trains_in_a_sequence_of_modules():
         loss(model(x), y).backward()
         optimizer.step()
     assert loss(model(x), y).item() < first / 100
+
+
+def test_what_a_call_with_predicted_operands_refuses():
+    module, x, v = losskit.GaussianNLLLoss(), torch.zeros(2), torch.ones(2)
+    with pytest.raises(TypeError, match="no argument 'variance': beside input and target it takes var, log_var, std, mask"):
+        module(x, x, variance=v)
+    with pytest.raises(TypeError, match="has 6 tensors, at most 5 are taken"):
+        module(x, x, v, v, v, v)
+    with pytest.raises(TypeError, match="has var twice"):
+        module(x, x, v, var=v)

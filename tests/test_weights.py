@@ -19,13 +19,15 @@ WEIGHTED = [
 NUMBERS = [0.1, 2.0, 0.7]  # 0.1 and 0.7 are no numbers of float32
 
 
-def batch(loss, dtype=torch.float32):
+def batch(loss, dtype=torch.float32, name=None):
     """An input of three classes along axis 1, a target that fits, and the settings that make class weights possible."""
     torch.manual_seed(3)
     x = torch.randn(4, 3, 5, dtype=dtype)
     settings = {"task": "multiclass"} if "task" in loss.settings else {}
+    if loss.name == "kl_normal_loss" and name != "log_var":  # without which there is no distribution
+        settings["log_var"] = 0.5
     x = {"log-probability": lambda x: x.log_softmax(1), "probability": torch.sigmoid}.get(loss.input, lambda x: x)(x)
-    if loss.target == "label" or settings:
+    if loss.target == "label" or "task" in settings:
         return x, torch.randint(0, 3, (4, 5)), settings
     return x, torch.rand(4, 3, 5), settings
 
@@ -33,7 +35,7 @@ def batch(loss, dtype=torch.float32):
 @pytest.mark.parametrize(("loss", "name"), WEIGHTED, ids=[f"{loss.name}-{name}" for loss, name in WEIGHTED])
 def test_every_kind_of_list_is_the_tensor(loss, name):
     for dtype in (torch.float32, torch.float64, torch.bfloat16):
-        x, t, settings = batch(loss, dtype)
+        x, t, settings = batch(loss, dtype, name)
         real = torch.float64 if dtype is torch.float64 else torch.float32
         with (
             losskit.use_engine("torch") if dtype is not torch.float32 else nullcontext()
@@ -42,7 +44,7 @@ def test_every_kind_of_list_is_the_tensor(loss, name):
             for given in (NUMBERS, tuple(NUMBERS), np.array(NUMBERS), UserList(NUMBERS)):
                 assert torch.equal(loss.function(x, t, **settings, **{name: given}), expected), type(given)
     module = getattr(losskit, loss.module)
-    x, t, settings = batch(loss)
+    x, t, settings = batch(loss, name=name)
     for given in (NUMBERS, tuple(NUMBERS), np.array(NUMBERS, np.float32), UserList(NUMBERS)):
         held = module(**settings, **{name: given})
         assert set(held.state_dict()) == {name}
@@ -51,14 +53,19 @@ def test_every_kind_of_list_is_the_tensor(loss, name):
 
 @pytest.mark.parametrize(("loss", "name"), WEIGHTED, ids=[f"{loss.name}-{name}" for loss, name in WEIGHTED])
 def test_what_holds_no_numbers_is_refused(loss, name):
-    x, t, settings = batch(loss)
+    x, t, settings = batch(loss, name=name)
     for given, error in (("abc", TypeError), (["a", "b", "c"], ValueError), ([1.0, None, 2.0], ValueError), (object(), TypeError)):
         with pytest.raises(error, match=rf"{name} must be (a number, )?a tensor or a list of numbers, got {type(given).__name__}"):
             loss.function(x, t, **settings, **{name: given})
     with pytest.raises(ValueError, match=rf"{name} .*\(2,\)|{name} must hold"):
         loss.function(x, t, **settings, **{name: NUMBERS[:2]})
+    given = {name: [1.0, float("nan"), 1.0]}
+    if any(operand.predicted and operand.name == name for operand in loss.operands):  # a prediction that is NaN stays in its items, as one of the input does
+        each = loss.function(x, t, **settings, **given, reduction="none")
+        assert each[:, 1].isnan().all() and each[:, ::2].isfinite().all()
+        return
     with pytest.raises(ValueError, match=f"{name} must be finite, got nan"):
-        loss.function(x, t, **settings, **{name: [1.0, float("nan"), 1.0]})
+        loss.function(x, t, **settings, **given)
 
 
 def test_a_list_lands_beside_the_input_whatever_the_defaults_are():
