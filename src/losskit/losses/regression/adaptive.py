@@ -62,7 +62,8 @@ def member(r, alpha, scale):
     near = minimum(u / root, 1e18)
     square = near * near
     log = log1p(where(far, u * 1e-9 / root - 1.0, square))
-    level = minimum(where(far, 2.0 * log + 41.44653167389282, log), 1e4)  # finite for an infinite u
+    whole_level = where(far, 2.0 * log + 41.44653167389282, log)
+    level = minimum(whole_level, 1e4)  # finite for an infinite u
     power = 0.5 * alpha * level
     exponent = where(steep, -0.5 * rest, 0.25 * alpha)
     root_growth = exp_product(exponent, level)
@@ -75,7 +76,8 @@ def member(r, alpha, scale):
     share = where(steep, u, where(far, b / maximum(u, 1e-30), u * left))
     pull = share * root_growth * root_growth / scale
     energy = where(steep, (u * root_growth) * (u * root_growth), b * lost * growth)  # u^2 exp(-rest level)
-    flat_value = 0.5 * b * level * where(absolute(power) < 1e-30, 1.0, whole / where(absolute(power) < 1e-30, 1.0, power))
+    limit = absolute(power) < 1e-30  # alpha = 0, or no error
+    flat_value = 0.5 * b * where(limit, whole_level, level * whole / where(limit, 1.0, power))
     value = where(u < 1e-9, 0.5 * u * u, where(steep, (energy + b * whole) / from_1, flat_value))
 
     low = minimum(level, 1.0)
