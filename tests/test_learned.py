@@ -163,3 +163,17 @@ def test_temperature_trains_and_compiles():
     again = torch.tensor(2.0, requires_grad=True)
     compiled(again).backward()
     torch.testing.assert_close(again.grad, temperature.grad)
+
+
+@pytest.mark.parametrize("loss", [loss for loss in LOSSES.values() if loss.operands or loss.name in {name for name, *_ in CASES}], ids=lambda loss: loss.name)
+def test_a_module_holds_one_number_in_all(loss):
+    """As a parameter without an axis, which fits every input."""
+    names = [operand.name for operand in loss.operands] or [setting for name, setting, *_ in CASES if name == loss.name]
+    needed = {name: loss.arguments[0][name] for name in loss.required if name in loss.arguments[0]}
+    for name in dict.fromkeys(names):
+        needed |= {"log_var": 0.0} if loss.name == "kl_normal_loss" else {}  # which is always needed
+        module = getattr(losskit, loss.module)(**{key: value for key, value in needed.items() if key != name}, **{name: torch.nn.Parameter(torch.tensor(0.75))})
+        assert [held for held, _ in module.named_parameters()] == [name]
+        module(*batch(torch.float32, loss.name)).backward()
+        (parameter,) = module.parameters()
+        assert parameter.grad.shape == ()

@@ -94,7 +94,7 @@ class LossModule(nn.Module):
         }
         shapes = {name: w.shape for name, w in weights.items() if w.dim()}  # one number in all fits any input
         for name, value in settings.items():  # a number or a list: one for each place of the last axis
-            if name not in shapes and isinstance(value, Sized) and {float, Sequence[float]} <= set(get_args(self._kind(name))):
+            if name not in weights and isinstance(value, Sized) and {float, Sequence[float]} <= set(get_args(self._kind(name))):
                 shapes[name] = torch.Size((len(value),))
         input, target = self._nothing(settings, shapes)
         settings = {**settings, **self._predictions(settings)}
