@@ -113,9 +113,13 @@ def number(
     raise ValueError(f"{name} must be {expected}, got {value!r}")
 
 
-def is_tensor_or_list(value: object) -> bool:
-    """Whether a setting that may be one number is given as a tensor, or as a list of numbers."""
-    return type(value) is not float and (isinstance(value, Tensor) or listed(value))
+def is_tensor_or_list(name: str, value: object) -> bool:
+    """Whether a setting that may be one number is given as a tensor, as a list of numbers or as an array; what is neither raises."""
+    if type(value) is float or isinstance(value, Real):
+        return False
+    if isinstance(value, Tensor) or listed(value) or hasattr(value, "__array__"):
+        return True
+    raise TypeError(f"{name} must be a number, a tensor or a list of numbers, got {type(value).__name__}: {reprlib.repr(value)}")
 
 
 def flag(name: str, value: object) -> None:

@@ -130,8 +130,8 @@ def _checked(operand: Operand, input: Tensor, mask: Tensor | None, differentiabl
         checks.weights(operand.name, x, input, mask)
     else:
         checks.broadcastable(operand.name, x, input)
-        if not x.is_floating_point():
-            raise TypeError(f"{operand.name} must be a floating-point tensor, got {x.dtype}: try {operand.name}.float()")
+    if not x.is_floating_point() and (operand.range != "real" or not operand.weight):
+        raise TypeError(f"{operand.name} must be a floating-point tensor, got {x.dtype}: try {operand.name}.float()")
     if x.dtype is torch.float64 and input.dtype is not torch.float64 and operand.weight:
         _check_range(operand.name, x)
     if not differentiable:

@@ -169,7 +169,7 @@ def barron_loss(
     """
     checks.flag("nll", nll)
     how: dict[str, Any] = dict(mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction)
-    if nll or checks.is_tensor_or_list(alpha) or checks.is_tensor_or_list(scale):
+    if checks.is_tensor_or_list("alpha", alpha) | checks.is_tensor_or_list("scale", scale) | nll:
         return learned(input, target, alpha, scale, nll, how)
     scale = checks.number("scale", scale, above=0.0)  # type: ignore[arg-type]
     alpha = checks.number("alpha", alpha, below=math.inf, infinite=True)  # type: ignore[arg-type]
@@ -181,11 +181,14 @@ def learned(input: Tensor, target: Tensor, alpha: float | Numbers, scale: float 
     """With alpha and scale as operands."""
     checks.pair(input, target)
     low, high = (0.0, 2.0) if nll else (-10.0, 4.0)
-    if not checks.is_tensor_or_list(alpha):
+    if not checks.is_tensor_or_list("alpha", alpha):
         alpha = checks.number("alpha", alpha, low=low, high=high)  # type: ignore[arg-type]
-    if not checks.is_tensor_or_list(scale):
+    if not checks.is_tensor_or_list("scale", scale):
         scale = checks.number("scale", scale, above=0.0)  # type: ignore[arg-type]
-    operands = (Operand("alpha", alpha, "from 0 to 2" if nll else "from -10 to 4"), Operand("scale", scale, "> 0"))
+    operands = (
+        Operand("alpha", alpha, "from 0 to 2" if nll else "from -10 to 4", weight=not isinstance(alpha, float)),
+        Operand("scale", scale, "> 0", weight=not isinstance(scale, float)),
+    )
     if not nll:
         return elementwise(adaptive.formula, input, target, (), operands=operands, **how)
     each = torch.tensor(alpha, dtype=torch.float64, device=input.device) if isinstance(alpha, float) else labels.class_vector("alpha", alpha, input)

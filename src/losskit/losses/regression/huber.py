@@ -91,8 +91,8 @@ def huber_loss(
         >>> huber_loss(torch.tensor([1.0, -2.0]), torch.tensor([0.5, 1.0]), delta=2.0, reduction="none")
         tensor([0.1250, 4.0000])
     """
-    if checks.is_tensor_or_list(delta):
-        operands = (Operand("delta", delta, "> 0"),)
+    if checks.is_tensor_or_list("delta", delta):
+        operands = (Operand("delta", delta, "> 0", weight=True),)
         return elementwise(
             with_tensor, input, target, (), operands=operands, mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction
         )

@@ -90,8 +90,8 @@ def smooth_l1_loss(
         >>> smooth_l1_loss(torch.tensor([1.0, -2.0]), torch.tensor([0.5, 1.0]), reduction="none")
         tensor([0.1250, 2.5000])
     """
-    if checks.is_tensor_or_list(beta):
-        operands = (Operand("beta", beta, ">= 0"),)
+    if checks.is_tensor_or_list("beta", beta):
+        operands = (Operand("beta", beta, ">= 0", weight=True),)
         return elementwise(
             with_tensor, input, target, (), operands=operands, mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction
         )
