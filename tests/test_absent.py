@@ -146,7 +146,7 @@ def test_a_label_to_ignore_beside_distributions_is_refused(loss):
         try:
             expected = loss.function(given, t, **own)
         except ValueError as error:
-            assert "labels" in str(error) or "label for each position" in str(error)
+            assert "labels" in str(error) or "label per position" in str(error)
             continue
         with pytest.raises(
             ValueError, match=r"ignore_index=255 is a label, and the target holds probabilities, .*mask= \(True = counts\), without the class axis"

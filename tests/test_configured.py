@@ -100,8 +100,9 @@ def test_lists_of_lists():
 def weights_of(loss):
     """The settings that may be tensors, with one for the settings they need."""
     kinds = {name: get_args(p.annotation) for name, p in inspect.signature(loss.function).parameters.items() if name in loss.settings}
+    others = {"log_var": 0.0} if loss.name == "kl_normal_loss" else {}  # which it always needs
     for name in (name for name, inside in kinds.items() if Tensor in inside and name != "temperature"):  # no number per class, see `test_learned.py`
-        yield name, {"task": "multiclass"} if "multiclass" in kinds.get("task", ()) else needed(loss)
+        yield name, {"task": "multiclass"} if "multiclass" in kinds.get("task", ()) else needed(loss) | {k: v for k, v in others.items() if k != name}
 
 
 WEIGHTS = [(loss, name, settings) for loss in KINDS for name, settings in weights_of(loss)]

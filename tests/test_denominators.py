@@ -28,7 +28,8 @@ def test_weights_of_either_sign():
             torch.testing.assert_close(context(*tensors, sample_weight=weight, reduction="none"), each * weight, **close)
             torch.testing.assert_close(context(*tensors, sample_weight=weight, reduction="sum"), total, **close)
             torch.testing.assert_close(context(*tensors, sample_weight=weight, normalizer=5.0), total / 5, **close)
-            assert context(*tensors, sample_weight=weight, mask=weight >= 0) == context(*tensors, sample_weight=weight.clamp(min=0)), name
+            if context.loss.pattern != "windows":  # whose mask is of positions, and weights are of pictures
+                assert context(*tensors, sample_weight=weight, mask=weight >= 0) == context(*tensors, sample_weight=weight.clamp(min=0)), name
 
 
 @pytest.mark.parametrize("engine", ["torch", "cpu"])

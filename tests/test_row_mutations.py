@@ -57,7 +57,7 @@ FORMULAS: list[tuple[str, str, str, str, dict[str, Any]]] = [
     ("sign of q", "generalized_cross_entropy", "(-q, 1.0 / q)", "(q, 1.0 / q)", {"q": 0.7}),
     ("reverse term flat", "symmetric_cross_entropy", "(alpha + reverse * hit)", "(alpha + reverse)", {}),
     ("sign of log 0", "symmetric_cross_entropy", "-beta * log_zero)", "beta * log_zero)", {}),
-    ("temperature not squared", "kl_divergence", "(temperature * temperature,)", "(temperature,)", {"temperature": 3.0}),
+    ("temperature not squared", "kl_divergence", "(number * number,)", "(number,)", {"temperature": 3.0}),
     ("slope of the temperature", "kl_divergence", "1.0 / temperature", "1.0", {"temperature": 3.0}),
     ("sign of a term", "entropy", "return part, part - p, 0.0", "return part, -part - p, 0.0", {}),
 ]  # fmt: skip

@@ -33,6 +33,7 @@ def calls() -> dict[Callable[..., Any], Any]:
     from losskit.contract.registry import LOSSES
     from losskit.engines.dispatch import use_engine
     from losskit.engines.torch import elementwise as plain
+    from losskit.testing.inputs import within
 
     seen: dict[Callable[..., Any], Any] = {}
     total = plain.total
@@ -48,7 +49,7 @@ def calls() -> dict[Callable[..., Any], Any]:
             for settings in loss.arguments:
                 tensors = {k: torch.tensor(v) if isinstance(v, list) else v for k, v in settings.items()}
                 with use_engine("torch"):
-                    loss.function(x, x, **tensors)
+                    loss.function(*within(loss, x, x), **tensors)
     finally:
         plain.total = total
     return seen

@@ -145,9 +145,9 @@ def ssim_loss(
         >>> import torch
         >>> target = torch.linspace(0, 1, 144).reshape(1, 1, 12, 12)
         >>> ssim_loss(0.9 * target, target, data_range=1.0)
-        tensor(0.0078)
+        tensor(0.0109)
         >>> ssim_loss(target.flip(3), target, data_range=1.0, window="uniform", window_size=7, reduction="none")
-        tensor([[0.0987]])
+        tensor([[0.0151]])
     """
     data_range = checks.number("data_range", data_range, above=0.0)
     k1, k2 = checks.number("k1", k1, above=0.0), checks.number("k2", k2, above=0.0)
