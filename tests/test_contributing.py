@@ -14,7 +14,7 @@ from losskit.contract.module import make_module
 from losskit.contract.registry import LOSSES
 
 GUIDE = Path(__file__).parent.parent / "CONTRIBUTING.md"
-EXAMPLES = re.findall(r"is `src/losskit/losses/regression/(\w+)\.py`:\n\n```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
+EXAMPLES = re.findall(r"is\s`src/losskit/losses/regression/(\w+)\.py`:\n\n```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
 
 
 @pytest.fixture(params=EXAMPLES, ids=[name for name, _ in EXAMPLES])
