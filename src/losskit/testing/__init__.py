@@ -11,15 +11,14 @@
 'fails'
 """
 
-from losskit.testing import box_laws, laws, overlap_laws, row_laws, shared_laws  # noqa: F401 - they fill the tables
+from losskit.testing import box_laws, laws, operand_laws, overlap_laws, row_laws, shared_laws  # noqa: F401 - they fill the tables
 from losskit.testing.audit import AuditResult, Finding, audit, examine
 from losskit.testing.boxes import BoxSubject
-from losskit.testing.operand_laws import OPERAND_LAWS
 from losskit.testing.operands import OperandSubject
 from losskit.testing.overlap import OverlapSubject
 from losskit.testing.rows import RowSubject
 from losskit.testing.subject import LawBroken, NotOffered, Subject
-from losskit.testing.tables import BOX_LAWS, LAWS, OVERLAP_LAWS, ROW_LAWS
+from losskit.testing.tables import BOX_LAWS, LAWS, OPERAND_LAWS, OVERLAP_LAWS, ROW_LAWS
 
 __all__ = [
     "BOX_LAWS",

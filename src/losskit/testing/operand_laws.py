@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,28 +12,7 @@ from torch import Tensor
 from losskit.testing import oracles
 from losskit.testing.operands import OperandSubject, exact
 from losskit.testing.subject import LawBroken, NotOffered, at, gradient, leaf, refusals, require_close, require_same_bits
-
-OperandLaw = Callable[[OperandSubject], None]
-
-
-class OperandStatement(NamedTuple):
-    """A law and what it says."""
-
-    law: OperandLaw
-    says: str
-
-
-OPERAND_LAWS: dict[str, OperandStatement] = {}
-
-
-def law(says: str) -> Callable[[OperandLaw], OperandLaw]:
-    """Enter a law into the list."""
-
-    def enter(function: OperandLaw) -> OperandLaw:
-        OPERAND_LAWS[function.__name__] = OperandStatement(function, says)
-        return function
-
-    return enter
+from losskit.testing.tables import OPERAND_LAWS, law
 
 
 def against_oracle(s: OperandSubject, numbers: tuple[Tensor, ...]) -> None:
@@ -52,13 +31,13 @@ def against_oracle(s: OperandSubject, numbers: tuple[Tensor, ...]) -> None:
             raise LawBroken(f"{what} {worst.got!r}, exact {worst.expected!r} at {shown} (error {worst.error:.1e}, allowed {allowed:.1e})")
 
 
-@law("value and every gradient are those of the textbook on an ordinary batch")
+@law("value and every gradient are those of the textbook on an ordinary batch", OPERAND_LAWS)
 def textbook(s: OperandSubject) -> None:
     """One number of each operand per element."""
     against_oracle(s, tuple(y.reshape(-1) for y in s.batch((6, 8))))
 
 
-@law("value and every gradient keep their digits over the whole ranges of input, target and operands")
+@law("value and every gradient keep their digits over the whole ranges of input, target and operands", OPERAND_LAWS)
 def error_budget(s: OperandSubject) -> None:
     """Tiny and huge variances beside tiny and huge errors."""
     against_oracle(s, s.extremes())
@@ -83,7 +62,7 @@ def spread(y: Tensor, shape: tuple[int, ...]) -> Tensor:
     return (y[:, None] if len(shape) == 3 and y.dim() == 1 and len(y) == shape[1] else y).expand(shape)
 
 
-@law("an operand of a smaller shape is the same as one expanded, and its gradient is the sum")
+@law("an operand of a smaller shape is the same as one expanded, and its gradient is the sum", OPERAND_LAWS)
 def shapes(s: OperandSubject) -> None:
     """One number in all, per class, per item; under every reduction."""
     for shape, small in SHAPES:
@@ -113,7 +92,7 @@ def summed(each: Tensor, shape: tuple[int, ...], small: torch.Size) -> Tensor:
     return torch.autograd.grad(spread(y, shape), y, each)[0]
 
 
-@law("an operand may be a plain number")
+@law("an operand may be a plain number", OPERAND_LAWS)
 def numbers(s: OperandSubject) -> None:
     """As a tensor of that number, up to the last digits."""
     x, t, *operands = s.batch()
@@ -124,7 +103,7 @@ def numbers(s: OperandSubject) -> None:
     require_close(gradient(got, a)[0], gradient(expected, b)[0], s.tolerance, f"gradient to the input with {values}")
 
 
-@law("half precision: an operand is read as it is, and its gradient is rounded once")
+@law("half precision: an operand is read as it is, and its gradient is rounded once", OPERAND_LAWS)
 def half_precision(s: OperandSubject) -> None:
     """Beside an input of the same dtype and beside one of float32; also where the gradient is a sum of many, and under a loss scale."""
     for dtype, beside in product((torch.bfloat16, torch.float16), (None, torch.float32)):
@@ -145,7 +124,7 @@ def half_precision(s: OperandSubject) -> None:
                     require_close(g[fits].double(), reference[fits].double(), allowed, f"gradient to {name} of {what}, incoming {incoming}")
 
 
-@law("whichever tensors require a gradient, each gets the same")
+@law("whichever tensors require a gradient, each gets the same", OPERAND_LAWS)
 def subsets(s: OperandSubject) -> None:
     """Input, target and operands, any of them."""
     numbers = s.batch()
@@ -171,7 +150,7 @@ def spoil(y: Tensor, keep: Tensor) -> Tensor:
     return torch.where(keep, y, junk)
 
 
-@law("masking an item equals deleting it, for the gradients of operands, too")
+@law("masking an item equals deleting it, for the gradients of operands, too", OPERAND_LAWS)
 def mask_deletes(s: OperandSubject) -> None:
     """By a mask or by a weight of 0; whatever lies there. Then a whole class, whose operand is garbage."""
     values = s.batch()
@@ -195,7 +174,7 @@ def mask_deletes(s: OperandSubject) -> None:
         require_close(g[~classes], torch.zeros(2, dtype=g.dtype), 0.0, f"gradient to {name} of masked classes")
 
 
-@law("nothing left to count: 0, with zero gradients for operands, too")
+@law("nothing left to count: 0, with zero gradients for operands, too", OPERAND_LAWS)
 def nothing_left(s: OperandSubject) -> None:
     """Everything masked, over NaN; operands of every shape; and no items at all."""
     for small in ((5, 7), (7,), ()):
@@ -212,7 +191,7 @@ def nothing_left(s: OperandSubject) -> None:
                 require_close(g, torch.zeros_like(y), 0.0, f"gradient to {name}, {shown}, shape {small}")
 
 
-@law("a NaN in an operand stays in its item")
+@law("a NaN in an operand stays in its item", OPERAND_LAWS)
 def nan_stays(s: OperandSubject) -> None:
     """In value and every gradient."""
     values = s.batch()
@@ -231,7 +210,7 @@ def nan_stays(s: OperandSubject) -> None:
             raise LawBroken(f"the gradient to {name} is not NaN where it is NaN")
 
 
-@law("any incoming gradient is multiplied into the gradients of operands")
+@law("any incoming gradient is multiplied into the gradients of operands", OPERAND_LAWS)
 def incoming_gradient(s: OperandSubject) -> None:
     """Not uniform for "none"; other than 1 for "mean"; a second backward gives the same."""
     for small in ((5, 7), (7,), ()):
@@ -257,7 +236,7 @@ def incoming_gradient(s: OperandSubject) -> None:
                     raise LawBroken(f'gradient of "mean" for an incoming {factor}, operands of shape {small}')
 
 
-@law("the gradients of operands have the same bits for any number of threads")
+@law("the gradients of operands have the same bits for any number of threads", OPERAND_LAWS)
 def deterministic(s: OperandSubject) -> None:
     """An operand per element, per class, one in all; on enough items for every thread to have some."""
     for small in ((70001, 3), (3,), ()):
@@ -279,7 +258,7 @@ def deterministic(s: OperandSubject) -> None:
                 require_same_bits(got, expected, f"{what} with {threads} threads and with 2, operands of shape {small}")
 
 
-@law("second derivatives of operands are right (create_graph=True)")
+@law("second derivatives of operands are right (create_graph=True)", OPERAND_LAWS)
 def second_derivative(s: OperandSubject) -> None:
     """Against finite differences of the gradient, in float64; an operand per element, and one in all."""
     for small in ((6,), ()):
@@ -291,7 +270,7 @@ def second_derivative(s: OperandSubject) -> None:
             raise LawBroken(f"in float64, operands of shape {small}: {str(error).strip().splitlines()[0]}") from None
 
 
-@law("torch.func: grad, vmap and jvp by operands")
+@law("torch.func: grad, vmap and jvp by operands", OPERAND_LAWS)
 def transforms(s: OperandSubject) -> None:
     """Against plain backward."""
     s = s.with_dtype(s.real)
@@ -318,7 +297,7 @@ def transforms(s: OperandSubject) -> None:
         raise LawBroken(f"jvp {slope.item()!r}, expected {sum(x.sum().item() for x in terms)!r}")
 
 
-@law("torch.compile takes it whole, gradients of operands included")
+@law("torch.compile takes it whole, gradients of operands included", OPERAND_LAWS)
 def compiled(s: OperandSubject) -> None:
     """Without graph breaks; operands per element and one in all."""
     for small in ((5, 7), ()):
@@ -347,7 +326,7 @@ def refused(call: Callable[[], object], kind: type[Exception], *told: str) -> No
         raise LawBroken(f"no {kind.__name__} that says {', '.join(told)}")
 
 
-@law("a number out of range is refused by name and place; where nobody may look, it gives NaN in its item alone")
+@law("a number out of range is refused by name and place; where nobody may look, it gives NaN in its item alone", OPERAND_LAWS)
 def out_of_range(s: OperandSubject) -> None:
     """A plain number as well; masked, it does not matter."""
     ranged = [(k, facts) for k, facts in enumerate(s.facts) if facts.range != "real"]
@@ -375,7 +354,7 @@ def out_of_range(s: OperandSubject) -> None:
                 raise LawBroken(f"{facts.name} = {bad} under vmap: NaN in {int(seen.isnan().sum())} items, expected one")
 
 
-@law("bad operands are refused by name, with what came and what was expected")
+@law("bad operands are refused by name, with what came and what was expected", OPERAND_LAWS)
 def messages(s: OperandSubject) -> None:
     """Integers, shapes that do not broadcast, another device, things that are no numbers."""
     values = s.batch()
@@ -393,7 +372,7 @@ def messages(s: OperandSubject) -> None:
         refused(given(True), TypeError, f"{name} must be a number, got bool")
 
 
-@law("every size may be 0 or 1")
+@law("every size may be 0 or 1", OPERAND_LAWS)
 def sizes(s: OperandSubject) -> None:
     """Of input and operands, on every axis."""
     for shape in product((0, 1, 2), repeat=2):

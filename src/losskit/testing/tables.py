@@ -20,6 +20,7 @@ LAWS: dict[str, Statement] = {}
 ROW_LAWS: dict[str, Statement] = {}
 OVERLAP_LAWS: dict[str, Statement] = {}
 BOX_LAWS: dict[str, Statement] = {}
+OPERAND_LAWS: dict[str, Statement] = {}
 
 
 def law(says: str, *tables: dict[str, Statement]) -> Callable[[Law], Law]:
