@@ -1,23 +1,14 @@
 """The kernel of the boxes pattern becomes machine code for NVIDIA and AMD GPUs, on a machine that has none, in the way of test_triton_compile.py."""
 
-import os
 import re
-import subprocess
-import sys
 from typing import Any
 
-import pytest
-from test_triton_compile import TARGETS, caught
+from test_triton_compile import TARGETS, caught, compiled, every_target
 
 
 def test_the_variants_compile():
-    """One process for all targets: half of what each would take is the start."""
-    pytest.importorskip("triton", reason="Triton")
-    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
-    done = subprocess.run([sys.executable, "-W", "error", __file__], env=environment, capture_output=True, text=True, timeout=500)
-    assert done.returncode == 0, done.stdout + done.stderr
-    built = {name: int(kernels) for name, kernels in map(str.split, done.stdout.splitlines())}
-    assert built.keys() == TARGETS.keys() and all(kernels >= (15 if name == "sm_90" else 4) for name, kernels in built.items()), built
+    built = compiled(__file__)
+    assert all(kernels >= (15 if name == "sm_90" else 4) for name, kernels in built.items()), built
 
 
 def calls() -> list[Any]:
@@ -99,5 +90,4 @@ def main(name: str) -> int:
 
 
 if __name__ == "__main__":
-    for name in TARGETS:
-        print(name, main(name), flush=True)
+    every_target(main)

@@ -1,20 +1,11 @@
 """The kernel of rows with distributions becomes machine code for NVIDIA and AMD GPUs, on a machine that has none, in the way of test_triton_compile.py."""
 
-import os
-import subprocess
-import sys
-
-import pytest
-from test_triton_compile import TARGETS, caught
+from test_triton_compile import TARGETS, caught, compiled, every_target
 
 
-@pytest.mark.parametrize("name", TARGETS)
-def test_the_variants_compile(name):
-    pytest.importorskip("triton", reason="Triton")
-    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
-    done = subprocess.run([sys.executable, "-W", "error", __file__, name], env=environment, capture_output=True, text=True, timeout=500)
-    assert done.returncode == 0, done.stderr
-    assert int(done.stdout.split()[-1]) == (13 if name == "sm_90" else 4)
+def test_the_variants_compile():
+    counts = compiled(__file__)
+    assert counts == {name: 13 if name == "sm_90" else 4 for name in TARGETS}
 
 
 def main(name: str) -> int:
@@ -63,4 +54,4 @@ def main(name: str) -> int:
 
 
 if __name__ == "__main__":
-    print(main(sys.argv[1]))
+    every_target(main)
