@@ -96,7 +96,7 @@ BAD = [
     (smooth, (X, T), {"beta": -1.0}, ValueError, "beta must be >= 0, got -1.0"),
     (smooth, (X, T), {"beta": NAN}, ValueError, "beta must not be NaN, got nan"),
     (smooth, (X, T), {"beta": INF}, ValueError, "beta must be finite, got inf"),
-    (smooth, (X, T), {"beta": "1"}, TypeError, "beta must be a number, got str"),
+    (smooth, (X, T), {"beta": "1"}, TypeError, "beta must be a number, a tensor or a list of numbers, got str"),
     (smooth, (X, T), {"beta": torch.tensor(1)}, TypeError, r"beta must be a floating-point tensor, got torch.int64: try beta.float\(\)"),
     (huber, (X, T), {"delta": 0.0}, ValueError, "delta must be > 0, got 0.0"),
     (losskit.charbonnier_loss, (X, T), {"eps": 0.0}, ValueError, "eps must be > 0, got 0.0"),

@@ -1,6 +1,8 @@
 """Parameters of losses as tensors: those of numbers where they hold one, and gradients to them that are right."""
 
+import inspect
 import math
+from typing import get_args
 
 import mpmath
 import pytest
@@ -30,6 +32,18 @@ def batch(dtype=torch.float64, name="huber_loss"):
     x, t = 3 * torch.randn(4, 5, dtype=torch.float64), torch.randn(4, 5, dtype=torch.float64)
     facts = LOSSES[name]
     return (x.sigmoid() if facts.input == "probability" else x).to(dtype), (t.add(0.5).clamp(0, 1) if facts.target == "unit" else t).to(dtype)
+
+
+APART = {"weight": "test_engines.py", "alpha of focal_loss": "refused: test_bad_input.py"}  # tensors whose gradient is examined elsewhere, or that have none
+
+
+def test_every_setting_that_may_be_a_tensor_is_examined():
+    """By the laws of operands (facts of the registry), or here."""
+    known = {(name, setting) for name, setting, *_ in CASES}
+    for loss in LOSSES.of("elementwise").values():
+        for name, parameter in inspect.signature(loss.function).parameters.items():
+            if name in loss.settings and torch.Tensor in get_args(parameter.annotation) and not {name, f"{name} of {loss.name}"} & set(APART):
+                assert (loss.name, name) in known or name in {operand.name for operand in loss.operands}, f"{name} of {loss.name}"
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from losskit.testing import oracles
 from losskit.testing.operands import OperandSubject, exact
-from losskit.testing.subject import LawBroken, NotOffered, at, gradient, leaf, refusals, require_close, require_same_bits
+from losskit.testing.subject import LawBroken, NotOffered, at, gradient, leaf, refusals, refused, require_close, require_same_bits
 from losskit.testing.tables import OPERAND_LAWS, law
 
 
@@ -144,10 +144,10 @@ def subsets(s: OperandSubject) -> None:
 GARBAGE = (math.nan, math.inf, -math.inf, -7.0, 0.0)
 
 
-def spoil(y: Tensor, keep: Tensor) -> Tensor:
+def spoil(y: Tensor, keep: Tensor, finite: bool = False) -> Tensor:
     """Garbage where nothing counts: numbers out of range, too."""
     junk = torch.tensor(GARBAGE).repeat(y.numel() // len(GARBAGE) + 1)[: y.numel()].reshape(y.shape).to(y.dtype)
-    return torch.where(keep, y, junk)
+    return torch.where(keep, y, junk.nan_to_num(-1.0, -1.0, -1.0) if finite else junk)
 
 
 @law("masking an item equals deleting it, for the gradients of operands, too", OPERAND_LAWS)
@@ -156,7 +156,9 @@ def mask_deletes(s: OperandSubject) -> None:
     values = s.batch()
     keep = torch.rand(values[0].shape, generator=torch.Generator().manual_seed(1)) < 0.6
     for reduction, extra in product(("mean", "sum", "none"), ({"mask": keep}, {"sample_weight": keep.to(torch.float32)})):
-        spoilt, kept = [leaf(spoil(y, keep)) for y in values], [leaf(y[keep]) for y in values]
+        settings = [False, False, *(not facts.predicted for facts in s.facts)]  # must be finite unless a mask says that they do not count
+        spoilt = [leaf(spoil(y, keep, setting and "mask" not in extra)) for y, setting in zip(values, settings, strict=True)]
+        kept = [leaf(y[keep]) for y in values]
         got, expected = s(*spoilt, reduction=reduction, **extra), s(*kept, reduction=reduction)
         require_close(got[keep] if reduction == "none" else got, expected, s.tolerance, f"value, {reduction!r}, {next(iter(extra))}")
         for name, g, reference in zip(("input", "target", *s.names), gradient(got, *spoilt), gradient(expected, *kept), strict=True):
@@ -191,14 +193,20 @@ def nothing_left(s: OperandSubject) -> None:
                 require_close(g, torch.zeros_like(y), 0.0, f"gradient to {name}, {shown}, shape {small}")
 
 
-@law("a NaN in an operand stays in its item", OPERAND_LAWS)
+@law("a NaN in what was predicted stays in its item; in a setting it is refused", OPERAND_LAWS)
 def nan_stays(s: OperandSubject) -> None:
     """In value and every gradient."""
     values = s.batch()
+    for k, facts in enumerate(s.facts):
+        if not facts.predicted:
+            some = [y.masked_fill(y == y[2, 3], math.nan) if i == k + 2 else y for i, y in enumerate(values)]
+            refused(partial(s, *some), ValueError, f"{facts.name} must be finite, got nan at index (2, 3)")
     whole = [leaf(y) for y in values]
     each = s(*whole, reduction="none")
     full = gradient(each, *whole)
     for k, name in enumerate(s.names):
+        if not s.facts[k].predicted:
+            continue
         bad = torch.zeros(values[0].shape, dtype=torch.bool)
         bad[2] = True
         some = [leaf(y.masked_fill(bad, math.nan) if i == k + 2 else y) for i, y in enumerate(values)]
@@ -314,18 +322,6 @@ def compiled(s: OperandSubject) -> None:
                 raise LawBroken(f"compiled gradient, operands of shape {small}: {g.flatten()[0].item()!r}, eager {reference.flatten()[0].item()!r}")
 
 
-def refused(call: Callable[[], object], kind: type[Exception], *told: str) -> None:
-    """An error of a kind that says so much."""
-    try:
-        call()
-    except kind as error:
-        missing = [word for word in told if word not in str(error)]
-        if missing:
-            raise LawBroken(f"the message {str(error)!r} does not say {', '.join(missing)}") from None
-    else:
-        raise LawBroken(f"no {kind.__name__} that says {', '.join(told)}")
-
-
 @law("a number out of range is refused by name and place; where nobody may look, it gives NaN in its item alone", OPERAND_LAWS)
 def out_of_range(s: OperandSubject) -> None:
     """A plain number as well; masked, it does not matter."""
@@ -339,9 +335,10 @@ def out_of_range(s: OperandSubject) -> None:
             wrong[1, 3] = bad
             some = [wrong if i == k + 2 else y for i, y in enumerate(values)]
             for reduction in ("mean", "none"):
-                refused(partial(s, *some, reduction=reduction), ValueError, f"{facts.name} must be {facts.range}, got {bad:g}", "at index (1, 3)")
+                told = f"{facts.name} must be {facts.range if facts.predicted or math.isfinite(bad) else 'finite'}, got {bad:g}"
+                refused(partial(s, *some, reduction=reduction), ValueError, told, "at index (1, 3)")
             some[k + 2] = wrong.requires_grad_()
-            refused(partial(s, *some), ValueError, f"{facts.name} must be {facts.range}", "at index (1, 3)")
+            refused(partial(s, *some), ValueError, told, "at index (1, 3)")
             plain: list[Any] = list(values)
             plain[k + 2] = bad
             refused(partial(s, *plain), ValueError, facts.name, "finite" if bad == -math.inf else facts.range)

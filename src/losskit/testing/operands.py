@@ -126,7 +126,7 @@ def _exact(
     def slope(k: str) -> Callable[[Mapping[str, Any]], Number | None]:
         def at(point: Mapping[str, Any]) -> Number | None:
             constants = {n: point[n.removeprefix("held_")] for n in held}  # what a loss does not differentiate through
-            return oracles.derivative(mp, lambda y: f({**point, **constants, k: y}), point[k], power)
+            return oracles.derivative(mp, lambda y: f({**point, **constants, k: y}), point[k], power, point["t"] if k == "x" else point["x"])
 
         return at
 

@@ -46,9 +46,9 @@ def context(dtype: torch.dtype) -> tuple[Any, int]:
     return mp, 60
 
 
-def derivative(mp: Any, f: Any, x: Number, power: int) -> Number | None:
-    """The central difference quotient; None at a kink, where the two one-sided ones differ however small the step."""
-    h = (abs(x) or mp.mpf(1)) * mp.mpf(10) ** -power
+def derivative(mp: Any, f: Any, x: Number, power: int, unit: Number = 1) -> Number | None:
+    """The central difference quotient; None at a kink, where the two one-sided ones differ however small the step. The step is relative to x; at 0, to `unit`."""
+    h = (abs(x) or abs(unit) or mp.mpf(1)) * mp.mpf(10) ** -power
     middle = f(x)
 
     def sides(h: Number) -> tuple[Number, Number]:

@@ -45,6 +45,18 @@ class Result(NamedTuple):
     gradients: Sequence[Tensor]
 
 
+def refused(call: Callable[[], object], kind: type[Exception], *told: str) -> None:
+    """An error of a kind that says so much."""
+    try:
+        call()
+    except kind as error:
+        missing = [word for word in told if word not in str(error)]
+        if missing:
+            raise LawBroken(f"the message {str(error)!r} does not say {', '.join(missing)}") from None
+    else:
+        raise LawBroken(f"no {kind.__name__} that says {', '.join(told)}")
+
+
 @dataclass(frozen=True)
 class Subject:
     """A loss function with some settings, examined in one dtype: of elements here, of rows, overlap and boxes in the classes made from this one.

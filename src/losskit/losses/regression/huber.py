@@ -6,7 +6,7 @@ from losskit.contract import checks
 from losskit.contract.checks import Numbers, Reduction
 from losskit.contract.elementwise import Operand, elementwise
 from losskit.contract.reduce import Normalizer
-from losskit.contract.registry import loss
+from losskit.contract.registry import OperandFacts, loss
 from losskit.engines.language import absolute, positive, sign, where
 
 
@@ -38,6 +38,7 @@ def textbook(mp, x, t, delta):
     formula="(x - t)^2 / 2               where |x - t| < delta\ndelta (|x - t| - delta / 2)  elsewhere",
     torch="huber_loss",
     arguments=({"delta": 1.0}, {"delta": 1.35}, {"delta": 50.0}),
+    operands=(OperandFacts("delta", "> 0"),),
     chinese="""
     Huber 损失：误差小于 delta 时为平方的一半，之外为线性；输入与目标均为实数。
     何时用：大体高斯、夹有少量离群值的目标；delta 取"正常误差"的大小(标准化后常用 1.35)。

@@ -6,7 +6,7 @@ from losskit.contract import checks
 from losskit.contract.checks import Numbers, Reduction
 from losskit.contract.elementwise import Operand, elementwise
 from losskit.contract.reduce import Normalizer
-from losskit.contract.registry import loss
+from losskit.contract.registry import OperandFacts, loss
 from losskit.engines.language import absolute, non_negative, sign, where
 from losskit.losses.regression import l1
 
@@ -39,6 +39,7 @@ def textbook(mp, x, t, beta):
     formula="(x - t)^2 / (2 beta)   where |x - t| < beta\n|x - t| - beta / 2      elsewhere",
     torch="smooth_l1_loss",
     arguments=({"beta": 1.0}, {"beta": 0.11}, {"beta": 0.0}, {"beta": 1e-20}),
+    operands=(OperandFacts("beta", ">= 0"),),
     chinese="""
     平滑 L1：误差小于 beta 时为平方，之外为绝对值；输入与目标均为实数。
     何时用：检测框回归的经典选择(Fast R-CNN)；对离群值像 L1 一样不敏感，在最优点附近像 L2 一样平稳收敛。
