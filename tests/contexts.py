@@ -85,7 +85,9 @@ def kinds(loss: Loss, task: str | None) -> list[str]:
 def contexts() -> Iterator[Context]:
     """All of them."""
     for loss in LOSSES.values():
-        scales = {name: loss.arguments[0][name] for name in loss.required if name != "task"} | (dict(loss.arguments[0]) if any(operand.predicted for operand in loss.operands) else {})
+        scales = {name: loss.arguments[0][name] for name in loss.required if name != "task"} | (
+            dict(loss.arguments[0]) if any(operand.predicted for operand in loss.operands) else {}
+        )
         for task in ("binary", "multilabel", "multiclass") if "task" in loss.settings else (None,):
             given = scales | ({} if task is None else {"task": task})
             for kind in kinds(loss, task):

@@ -33,7 +33,13 @@ def test_gradient_to_sample_weight(s):
             settings = inputs.as_arguments(s.settings) | {"reduction": reduction}
             for shape in (items, (), (1,) * (len(items) - 1) + items[-1:]):
                 weight, mask = weights(items, torch.float64, shape)
-                assert torch.autograd.gradcheck(lambda w, given=(mask, settings): s.function(x, *t, sample_weight=w, mask=given[0], **given[1]), weight)
+
+                def function(w, mask=mask, settings=settings):
+                    return s.function(x, *t, sample_weight=w, mask=mask, **settings)
+
+                assert torch.autograd.gradcheck(function, weight)
+                if reduction == "mean" and shape == items:  # in which the denominator has second derivatives
+                    assert torch.autograd.gradgradcheck(function, weight)
 
 
 @pytest.mark.parametrize("s", WEIGHABLE, ids=named)

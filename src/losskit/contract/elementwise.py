@@ -91,9 +91,12 @@ def elementwise(
     if reduction == "mean":
         scale = _scale(engine, input, target, mask, sample_weight, normalizer, mass)
     learned = scale if isinstance(scale, Tensor) and scale.requires_grad else None  # the weights in the denominator have a gradient, too
-    result, _ = reduce.run("elementwise", engine, call, numbers, scale if learned is None else 1.0)
     if learned is not None:
-        result = result * learned
+        scale = learned.detach() if not ENGINES[engine].on_host else float(learned.detach())
+    result, _ = reduce.run("elementwise", engine, call, numbers, scale)
+    if learned is not None:  # a 1 that carries it: the pass has finished its gradients, and none of them is multiplied again
+        held = learned.detach()
+        result = result * torch.where(held == 0.0, 1.0, learned / torch.where(held == 0.0, 1.0, held))
     if (unit or ranges or operands) and reduce.nan_seen(engine, input, result):
         counts = combined(factors, torch.float64) != 0 if factors else None
         named = {"input": input, "target": target}
@@ -204,6 +207,6 @@ def _denominator(engine: EngineName, input: Tensor, target: Tensor, factors: tup
         each = torch.ones((), dtype=real, device=input.device) if not mass else target.detach().to(real)
         if factors:
             factor = combined(factors, real)
-            each = torch.where(factor != 0, each * factor, 0.0)
+            each = torch.where(factor != 0, each * factor, 0.0) if mass else factor
         total = each.expand(input.shape).sum()
     return total.clamp(min=1.0) if mass else total
