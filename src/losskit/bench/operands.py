@@ -105,11 +105,15 @@ def markdown(results: dict[str, Any]) -> str:
     lines = [
         "# Benchmark of losses with several operands",
         "",
-        f"{about['cpu']}, {about['threads']} threads, {about['python']}, torch {about['torch']}. Command: `{about['command']}`. {MEMORY[results['memory']]}",
+        f"{about['cpu']}, {about['threads']} threads, Python {about['python']}, torch {about['torch']}, {about['system']}.",
+        f"Command: `{about['command']}`.",
+        f"Memory: {MEMORY[results['memory']]}",
         f"{SIZE:,} elements, float32; forward and `.backward()` on leaves: gradients to the input and to every extra operand. The first column is in multiples of the",
         "floor, the others in multiples of ours.",
         "",
         *cases.table(results["cases"], "case", ("torch", "torch.compile")),
+        "",
+        "Bold: missed. torch: its own Gaussian likelihood and binary cross-entropy, else PyTorch operations as the paper writes them.",
         "",
     ]
     s = results["quantiles"]["seconds"]
