@@ -1,0 +1,93 @@
+"""Docstrings as Markdown: sections, arguments, tables, examples, with links to the losses that they name."""
+
+import inspect
+import re
+from collections.abc import Callable
+
+ENTRY = re.compile(r"^(?P<names>\w+(?:, \w+)*): (?P<text>.*(?:\n(?: {4,}.*|(?=\n)))*)", re.M)
+CODE = re.compile(r"(`[^`]*`)")
+
+
+def sections(docs: str) -> dict[str, str]:
+    """The sections by heading; "Summary" is what stands before the first."""
+    found, heading = {"Summary": ""}, "Summary"
+    for line in inspect.cleandoc(docs).splitlines():
+        if match := re.fullmatch(r"([A-Z][\w'/. ]*):", line):
+            heading = match[1]
+            found[heading] = ""
+        else:
+            found[heading] += line + "\n"
+    return {heading: inspect.cleandoc(text).strip() for heading, text in found.items()}
+
+
+def escaped(text: str) -> str:
+    """Text outside of code, in which Markdown shall see nothing of its own."""
+    return re.sub(r"([\\*<\[\]${}])", r"\\\1", text)
+
+
+class Writer:
+    """Writes Markdown; `known` says where a name that stands in backticks has its page, if it has one."""
+
+    def __init__(self, known: Callable[[str], str | None]) -> None:
+        self.known = known
+
+    def inline(self, text: str) -> str:
+        """A sentence or more, in one line, so that translations do not depend on line breaks."""
+        text = re.sub(r"\s*\n\s*", " ", text.strip())
+        return "".join(self.code(part) if part.startswith("`") and len(part) > 1 else escaped(part) for part in CODE.split(text))
+
+    def code(self, part: str) -> str:
+        """What stands in backticks, linked if it is a public name."""
+        name = part.strip("`")
+        bare = re.sub(r"\(.*", "", name).removeprefix("losskit.")
+        target = self.known(bare) if re.fullmatch(r"(losskit\.)?\w+(\(.*\))?", name) else None
+        return f"[{part}](#{target})" if target else part
+
+    def blocks(self, text: str) -> str:
+        """Paragraphs, tables, lists and examples."""
+        made: list[str] = []
+        for block in re.split(r"\n\s*\n", inspect.cleandoc(text)):
+            if block.lstrip().startswith(">>>"):
+                made.append(self.example(block))
+            elif block.lstrip().startswith("|"):
+                made.append(self.table(block))
+            else:
+                made.append(self.paragraph(block))
+        return "\n\n".join(made)
+
+    def paragraph(self, block: str) -> str:
+        """A paragraph, or a list with dashes."""
+        if not block.startswith("- "):
+            return self.inline(block)
+        return "\n".join("- " + self.inline(item) for item in re.split(r"(?:^|\n)- ", block) if item.strip())
+
+    def table(self, block: str) -> str:
+        """A table; its cells are text of ours."""
+        rows = [line.strip().strip("|").split(" | ") for line in block.splitlines()]
+        return "\n".join("| " + " | ".join(cell.strip() if set(cell) <= set("-| ") else self.inline(cell) for cell in row) + " |" for row in rows)
+
+    def example(self, block: str) -> str:
+        """An example as a session: what is typed and what is printed."""
+        return f"```pycon\n{inspect.cleandoc(block)}\n```"
+
+    def arguments(self, text: str, about: Callable[[str], str]) -> str:
+        """A definition list of arguments; `about` gives type and default of each."""
+        made = []
+        for match in ENTRY.finditer(text):
+            names = match["names"].split(", ")
+            types = list(dict.fromkeys(about(name) for name in names))
+            heads = ", ".join(f"`{name}`" for name in names)
+            made.append(f"{heads} {{.types}}`{'; '.join(t for t in types if t)}`\n: " + self.blocks(match["text"]).replace("\n", "\n  "))
+        return "\n\n".join(made).replace("{.types}``", "").replace("{.types}", "")
+
+    def headed(self, text: str, level: int) -> str:
+        """A module's docstring, whose headings are underlined; examples become sessions."""
+        made = []
+        for block in re.split(r"\n\s*\n", inspect.cleandoc(text)):
+            lines = block.splitlines()
+            if len(lines) > 1 and re.fullmatch(r"-{3,}|={3,}", lines[1]):
+                made.append("#" * level + " " + self.inline(lines[0]))
+                block = "\n".join(lines[2:])
+            if block.strip():
+                made.append(self.blocks(block))
+        return "\n\n".join(made)

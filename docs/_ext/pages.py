@@ -1,0 +1,235 @@
+"""A page per loss, from the registry, the docstring and the measured results."""
+
+import inspect
+import re
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import figures
+import formulas
+import results
+import torch
+import worked
+from docstrings import Writer, escaped, sections
+
+import losskit
+from losskit.contract import stubs
+from losskit.contract.registry import LOSSES, Loss
+
+FAMILIES = {
+    "classification": "Classification",
+    "regression": "Regression",
+    "segmentation": "Segmentation",
+    "detection": "Detection",
+    "image": "Images",
+    "embedding": "Embeddings",
+}
+FAMILY_TEXTS = {
+    "classification": "One class of several, yes or no, and distributions.",
+    "regression": "Real values, with or without a predicted uncertainty.",
+    "segmentation": "A class for each pixel: losses of the overlap between a prediction and its target.",
+    "detection": "Boxes, and the scores that go with them.",
+    "image": "Pictures compared window by window.",
+    "embedding": "Vectors that are to be near to or far from each other.",
+}
+
+
+def family(loss: Loss) -> str:
+    """The folder of the loss's file."""
+    return loss.function.__module__.split(".")[-2]
+
+
+def target(name: str) -> str | None:
+    """The label of the page on a public name."""
+    if name in LOSSES:
+        return f"losskit.{name}"
+    for loss in LOSSES.values():
+        if name == loss.module or name in (score.__name__ for score in loss.scores):
+            return f"losskit.{loss.name}"
+    return f"losskit.{name}".lower() if name in HELPERS else None
+
+
+HELPERS = ("overlap_sums", "pairwise_iou", "best_match", "distance_map", "like", "engine_for", "use_engine", "validate", "degenerate_boxes", "WIoUv3Loss")
+WRITER = Writer(target)
+
+
+def about(loss: Loss) -> Any:
+    """Type and default of an argument, as text."""
+    parameters = inspect.signature(loss.function).parameters
+
+    def text(name: str) -> str:
+        parameter = parameters.get(name)
+        if parameter is None:
+            return ""
+        kind = stubs.annotation(parameter.annotation).replace("torch.", "").replace("collections.abc.", "").replace("'", '"')
+        return kind if parameter.default is parameter.empty else f"{kind} = {parameter.default!r}"
+
+    return text
+
+
+def display(loss: Loss) -> str:
+    """The formula, typeset: one paragraph per line of it, clauses side by side where there is room."""
+    made = []
+    for line in formulas.lines(loss.formula):
+        parts = [typeset(c) for c in line]
+        made.append(":::{div} formula\n" + "\n\n".join(parts) + "\n:::")
+    return "\n\n".join(made)
+
+
+def typeset(c: formulas.Clause) -> str:
+    """A clause."""
+    if c.math is None:
+        return WRITER.inline(c.text)
+    body = f"${formulas.latex(c.math)}$"
+    if c.link.endswith(("+", ":")):
+        return f"`{c.link.rstrip(':+ ')}`: {'+ ' if c.link.endswith('+') else ''}{body}"
+    if c.condition is not None:
+        return f"{body} where ${formulas.latex(c.condition)}$"
+    return f"{body} elsewhere" if c.link == "elsewhere" else body
+
+
+def signature(loss: Loss) -> str:
+    """How function and module are called."""
+    lines = [f"losskit.{loss.name}("]
+    for p in inspect.signature(loss.function).parameters.values():
+        if p.kind is p.KEYWORD_ONLY and "    *," not in lines:
+            lines.append("    *,")
+        lines.append(f"    {p.name}," if p.default is p.empty else f"    {p.name}={p.default!r},")
+    lines.append(")")
+    required = ", ".join(f"{name}=..." for name in loss.required)
+    tensors = "input" if loss.target == "none" else "input, target"
+    return "\n".join(lines) + f"\n\nlosskit.{loss.module}({required + ', ' if required else ''}...)({tensors})  # the same as a module"
+
+
+def by_hand(loss: Loss) -> str:
+    """The computation with numbers."""
+    made = worked.worked(loss)
+    if made is None:
+        return ""
+    given = ", ".join(f"${g}$" for g in made.given)
+    lines = "\n\n".join(f"${line}$" for line in made.lines)
+    return f"Given: {given}.\n\n:::{{div}} steps\n{lines}\n:::\n\nIn Python:\n\n```pycon\n>>> import torch, losskit\n>>> {made.call}\n{printed(made.call)}\n```\n"
+
+
+def printed(call: str) -> str:
+    """What Python prints."""
+    with losskit.use_engine("torch"):
+        return repr(eval(call, {"losskit": losskit, "torch": torch}))
+
+
+def errors(loss: Loss) -> str:
+    """The error budget's lines about a loss."""
+    found = [e for e in results.errors() if e.loss == loss.name and e.dtype == "float32"]
+    if not found:
+        return ""
+    rows = "\n".join(f"| {escaped(e.settings) or 'default'} | {e.who or 'losskit, cpu'} | {e.value} | {e.gradient} |" for e in found)
+    return (
+        "Worst relative error in float32 over the whole input range, against arithmetic of 50 digits and more; how it is measured: [error budget](#error-budget).\n\n"
+        f"| settings | who | value | gradient |\n|---|---|---|---|\n{rows}\n"
+    )
+
+
+def speeds(loss: Loss) -> str:
+    """The benchmark's cases about a loss."""
+    found = [s for s in results.speeds() if s.loss == loss.name]
+    if not found:
+        return ""
+    others = [name for name in dict.fromkeys(n for s in found for n in s.seconds) if name not in ("losskit", "floor", "losskit on a leaf")]
+    head = "| case | dtype | time | memory floor |" + "".join(f" {name} |" for name in others)
+    rows = []
+    for s in found:
+        mine = s.seconds["losskit"]
+        cells = [escaped(s.case), s.dtype, duration(mine), f"{mine / s.seconds['floor']:.2f}x"]
+        cells += [f"{s.seconds[name] / mine:.2f}x" if name in s.seconds else "" for name in others]
+        rows.append("| " + " | ".join(cells) + " |")
+    machine = results.machine(results.kind_of(loss.name))
+    where = f"{machine['cpu']}, {machine['threads']} threads, torch {machine['torch']}"
+    return (
+        f"Forward and backward of the mean on {where}. The floor is a bare pass over the same memory, ours in multiples of it; the others in multiples of our time: "
+        "above 1 we are faster. Commands and misses: [benchmark](#benchmark).\n\n" + head + "\n|" + "---|" * (4 + len(others)) + "\n" + "\n".join(rows) + "\n"
+    )
+
+
+def duration(seconds: float) -> str:
+    """A time in a unit that suits it."""
+    return f"{seconds * 1e6:.0f} µs" if seconds < 1e-3 else f"{seconds * 1e3:.2f} ms" if seconds < 1 else f"{seconds:.2f} s"
+
+
+def source(loss: Loss) -> str:
+    """The formula's and the textbook's source."""
+    module = inspect.getmodule(loss.function)
+    assert module is not None
+    parts = [
+        inspect.getsource(f).strip()
+        for name, f in vars(module).items()
+        if inspect.isfunction(f) and f.__module__ == module.__name__ and f is not loss.function and f not in loss.scores and not name.startswith("_")
+    ]
+    path = module.__name__.replace(".", "/") + ".py"
+    return f":::{{dropdown}} View the formula\nThe code that every engine runs, and the textbook's definition that it is judged by, from `src/{path}`.\n\n```python\n" + "\n\n\n".join(parts) + "\n```\n:::\n"
+
+
+def page(loss: Loss, folder: str) -> str:
+    """The whole page."""
+    about_it = sections(loss.function.__doc__ or "")
+    alternative = figures.write(loss, Path(folder) / "figures")
+    made = [f"---\nmyst:\n  html_meta:\n    description: \"{about_it['Summary'].splitlines()[0].replace(chr(34), '')}\"\n---\n", f"(losskit.{loss.name})=", f"# {loss.name}", ""]
+    made += [WRITER.inline(about_it["Summary"]), display(loss), picture(loss, alternative)]
+    for heading, body in (
+        ("When to use it", WRITER.blocks(about_it.get("When to use", ""))),
+        ("How to call it", f"```python\n{signature(loss)}\n```"),
+        ("Arguments", WRITER.arguments(about_it.get("Args", ""), about(loss))),
+        ("What it returns", WRITER.blocks(about_it.get("Returns", ""))),
+        ("By hand", by_hand(loss)),
+        ("Example", WRITER.example(about_it.get("Example", "").replace("    >>>", ">>>"))),
+        ("Formula and derivative", WRITER.blocks(about_it.get("Formula", ""))),
+        ("Edge cases", WRITER.blocks(about_it.get("Edge cases", ""))),
+        *((h, WRITER.blocks(t)) for h, t in about_it.items() if h.startswith("Differs")),
+        ("Errors raised", WRITER.blocks(about_it.get("Raises", ""))),
+        ("How exact it is", errors(loss)),
+        ("How fast it is", speeds(loss)),
+        ("Reference", WRITER.blocks(about_it.get("Reference", ""))),
+    ):
+        if body:
+            made += [f"## {heading}", body]
+    made.append(source(loss))
+    return "\n\n".join(made)
+
+
+def picture(loss: Loss, alternative: str) -> str:
+    """The curves, for both themes."""
+    return "\n\n".join(f"```{{image}} figures/{loss.name}-{theme}.svg\n:alt: {alternative}\n:class: only-{theme} curve\n```" for theme in ("light", "dark"))
+
+
+def index(kind: str, losses: Iterable[Loss]) -> str:
+    """A family's page: its losses with formula and first sentence."""
+    losses = list(losses)
+    made = [f"# {FAMILIES[kind]}", FAMILY_TEXTS[kind], "| loss | formula | what it is |\n|---|---|---|"]
+    rows = []
+    for loss in losses:
+        first = formulas.lines(loss.formula)[0]
+        short = "; ".join(typeset(c) for c in first[:1])
+        rows.append(f"| [`{loss.name}`](#losskit.{loss.name}) | {short} | {WRITER.inline(re.split(r'(?<=[.:]) ', sections(loss.function.__doc__ or '')['Summary'])[0])} |")
+    made[-1] += "\n" + "\n".join(rows)
+    made.append("```{toctree}\n:hidden:\n" + "\n".join(loss.name for loss in losses) + "\n```")
+    return "\n\n".join(made) + "\n"
+
+
+def write(root: Path) -> None:
+    """Every page below a folder, two at a time."""
+    folders: dict[str, list[str]] = {}
+    for loss in LOSSES.values():
+        folders.setdefault(family(loss), []).append(loss.name)
+    for kind, names in folders.items():
+        (root / kind).mkdir(parents=True, exist_ok=True)
+        (root / kind / "index.md").write_text(index(kind, (LOSSES[name] for name in names)), encoding="utf-8")
+    with ProcessPoolExecutor(2, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        list(pool.map(write_page, [(name, str(root / kind)) for kind, names in folders.items() for name in names]))
+
+
+def write_page(job: tuple[str, str]) -> None:
+    """One page."""
+    name, folder = job
+    (Path(folder) / f"{name}.md").write_text(page(LOSSES[name], folder), encoding="utf-8")

@@ -1,0 +1,82 @@
+"""Pages that are made of texts which stand elsewhere: the contract, helpers, architecture, benchmark, error budget, changelog."""
+
+import inspect
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import pages
+from docstrings import sections
+
+import losskit
+import losskit.contract
+
+ROOT = Path(__file__).parent.parent.parent
+DOCUMENTS: Mapping[str, tuple[str, str]] = {  # a page, the file it is, and the label it is linked by
+    "reference/architecture": ("docs/architecture.md", "architecture"),
+    "reference/benchmarks": ("docs/benchmarks.md", "benchmark"),
+    "reference/error-budget": ("docs/error-budget.md", "error-budget"),
+    "reference/changelog": ("CHANGELOG.md", "changelog"),
+    "guides/writing": ("CONTRIBUTING.md", "writing"),
+}
+LINKS = {  # from the files as they stand in the repository to the pages of the site
+    "docs/architecture.md": "#architecture",
+    "docs/benchmarks.md": "#benchmark",
+    "docs/error-budget.md": "#error-budget",
+    "architecture.md": "#architecture",
+    "benchmarks.md": "#benchmark",
+    "error-budget.md": "#error-budget",
+}
+
+
+def document(path: str, label: str) -> str:
+    """A Markdown file of the repository, with its links turned to pages of the site."""
+    text = (ROOT / path).read_text(encoding="utf-8")
+    text = re.sub(r"\]\(([^)#]+\.md)\)", lambda m: f"]({LINKS[m[1].removeprefix('../')]})", text)
+    return f"({label})=\n\n{text}"
+
+
+def contract() -> str:
+    """The text on mask, weights, reduction and the rest."""
+    first, _, rest = inspect.cleandoc(losskit.contract.__doc__ or "").partition("\n")
+    return f"(contract)=\n\n# The contract\n\n{pages.WRITER.inline(first)}\n\n{pages.WRITER.headed(rest, 2)}\n"
+
+
+def helpers() -> str:
+    """Public functions and classes that are no losses."""
+    made = ["# Helpers", "What is public besides the losses, their modules and their scores."]
+    for name in pages.HELPERS:
+        thing = getattr(losskit, name)
+        about = sections(thing.__doc__ or "")
+        made += [f"(losskit.{name})=".lower(), f"## {name}", pages.WRITER.inline(about["Summary"].split("\n\n")[0])]
+        more = "\n\n".join(about["Summary"].split("\n\n")[1:])
+        if more:
+            made.append(pages.WRITER.blocks(more))
+        made.append(f"```python\n{called(name, thing)}\n```")
+        if "Args" in about:
+            made.append(pages.WRITER.arguments(about["Args"], lambda _: ""))
+        for heading, body in about.items():
+            if heading not in ("Summary", "Args"):
+                made += [f"**{heading}**", pages.WRITER.blocks(body)]
+    return "\n\n".join(made) + "\n"
+
+
+def called(name: str, thing: object) -> str:
+    """The signature, names and defaults only."""
+    parameters = inspect.signature(thing).parameters.values()  # type: ignore[arg-type]
+    starred = False
+    parts = []
+    for p in parameters:
+        if p.kind is p.KEYWORD_ONLY and not starred:
+            parts.append("*")
+            starred = True
+        parts.append(p.name if p.default is p.empty else f"{p.name}={p.default!r}")
+    return f"losskit.{name}({', '.join(parts)})"
+
+
+def write(root: Path) -> None:
+    """Every page below a folder."""
+    for page, (path, label) in DOCUMENTS.items():
+        (root / f"{page}.md").write_text(document(path, label), encoding="utf-8")
+    (root / "reference" / "contract.md").write_text(contract(), encoding="utf-8")
+    (root / "reference" / "helpers.md").write_text(helpers(), encoding="utf-8")

@@ -1,0 +1,35 @@
+// Tables of numbers are sorted by a click, or by Enter, on a column's head.
+"use strict";
+document.addEventListener("DOMContentLoaded", () => {
+  const chinese = document.documentElement.lang.startsWith("zh");
+  for (const table of document.querySelectorAll("article table")) {
+    const body = table.tBodies[0];
+    if (!table.tHead || !body || body.rows.length < 6) continue;
+    for (const head of table.tHead.rows[0].cells) {
+      const button = document.createElement("button");
+      button.className = "sort";
+      button.append(...head.childNodes);
+      button.title = chinese ? "按此列排序" : "sort by this column";
+      button.addEventListener("click", () => sort(table, head));
+      head.append(button);
+    }
+  }
+  function sort(table, head) {
+    const down = head.getAttribute("aria-sort") === "ascending";
+    for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
+    head.setAttribute("aria-sort", down ? "descending" : "ascending");
+    const rows = [...table.tBodies[0].rows];
+    rows.sort((a, b) => compare(a.cells[head.cellIndex]?.innerText ?? "", b.cells[head.cellIndex]?.innerText ?? ""));
+    table.tBodies[0].append(...(down ? rows.reverse() : rows));
+  }
+  function compare(a, b) {
+    const [p, q] = [number(a), number(b)];
+    if (Number.isNaN(p) !== Number.isNaN(q)) return Number.isNaN(p) ? 1 : -1;
+    return Number.isNaN(p) ? a.localeCompare(b) : p - q;
+  }
+  function number(text) {
+    const units = { "µs": 1e-6, ms: 1e-3, s: 1, x: 1, "": 1 };
+    const found = text.trim().match(/^(-?[\d.,]+(?:e[-+]?\d+)?|inf)\s*(µs|ms|s|x|)$/);
+    return found ? (found[1] === "inf" ? Infinity : parseFloat(found[1].replaceAll(",", ""))) * units[found[2]] : NaN;
+  }
+});

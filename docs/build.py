@@ -1,0 +1,90 @@
+"""Builds the site: `python docs/build.py` (or `make docs`) writes docs/_build/site, in English and in Chinese, without a network.
+
+`--messages` renews the files that translators work on, docs/locale; `--only en` builds one language.
+"""
+
+import argparse
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).parent
+BUILD = HERE / "_build"
+SOURCE = BUILD / "source"
+SITE = BUILD / "site"
+LANGUAGES = {"en": "en", "zh": "zh_CN"}
+KEPT = {"_build", "_ext", "locale", "touch", "__pycache__"}
+# documents of the repository that `_ext/reference.py` turns into pages
+OTHERWISE = {"architecture.md", "benchmarks.md", "error-budget.md", "build.py", "conf.py"}
+sys.path.insert(0, str(HERE / "_ext"))
+
+
+def stage() -> None:
+    """Everything Sphinx reads: what stands here, and what is made of the registry."""
+    import pages
+    import reference
+
+    shutil.rmtree(SOURCE, ignore_errors=True)
+    shutil.copytree(HERE, SOURCE, ignore=lambda folder, names: (KEPT | OTHERWISE) & set(names) if Path(folder) == HERE else set())
+    pages.write(SOURCE)
+    reference.write(SOURCE)
+
+
+def sphinx(builder: str, target: Path, *options: str) -> subprocess.Popen[bytes]:
+    """A run of Sphinx; warnings are errors."""
+    command = [sys.executable, "-m", "sphinx", "-b", builder, "-c", str(HERE), "-W", "--keep-going", "-q", "-d", str(BUILD / f"doctrees-{target.name}")]
+    return subprocess.Popen([*command, *options, str(SOURCE), str(target)])
+
+
+def messages() -> int:
+    """Renews docs/locale: what is new is untranslated there, what is gone is dropped."""
+    from sphinx_intl import basic
+
+    code = sphinx("gettext", BUILD / "messages").wait()
+    if code == 0:
+        basic.update(str(HERE / "locale"), str(BUILD / "messages"), ["zh_CN"], line_width=160)
+    return code
+
+
+def entrance() -> None:
+    """The first page, which leads to the reader's language."""
+    (SITE / "index.html").write_text(
+        '<!doctype html><html lang="en"><meta charset="utf-8"><title>losskit</title>'
+        '<script>location.replace((navigator.language.startsWith("zh") ? "zh" : "en") + "/index.html")</script>'
+        '<p><a href="en/index.html">English</a> <a href="zh/index.html" lang="zh">中文</a></p></html>\n',
+        encoding="utf-8",
+    )
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--messages", action="store_true", help="renew docs/locale")
+    parser.add_argument("--only", choices=LANGUAGES, help="one language")
+    chosen = parser.parse_args()
+    start = time.perf_counter()
+
+    def say(what: str) -> None:
+        print(f"{time.perf_counter() - start:6.1f} s  {what}", flush=True)
+
+    say("a page per loss: formulas, curves, examples")
+    stage()
+    if chosen.messages:
+        return messages()
+    languages = [chosen.only] if chosen.only else list(LANGUAGES)
+    say(f"Sphinx: {' and '.join(languages)}")
+    shutil.rmtree(SITE, ignore_errors=True)
+    running = [sphinx("html", SITE / name, "-D", f"language={LANGUAGES[name]}") for name in languages]
+    codes = [process.wait() for process in running]
+    entrance()
+    if any(codes):
+        say("failed: the warnings are above")
+        return 1
+    say(f"done: open {(SITE / 'index.html').relative_to(Path.cwd()) if SITE.is_relative_to(Path.cwd()) else SITE / 'index.html'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,33 @@
+"""Sphinx's settings. `make docs` builds the site; `docs/build.py` says how."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
+
+import losskit
+
+project, author = "losskit", "losskit's authors"
+version = release = losskit.__version__
+copyright = "the losskit authors, Apache License 2.0"
+extensions = ["myst_parser", "sphinx_design", "sphinx_copybutton", "mathml"]
+myst_enable_extensions = ["dollarmath", "deflist", "colon_fence", "attrs_inline", "attrs_block"]
+myst_heading_anchors = 3
+source_suffix = {".md": "markdown"}
+exclude_patterns = ["_build", "touch", "locale"]
+html_theme = "furo"
+html_title = "losskit"
+html_static_path = ["_static"]
+html_css_files, html_js_files = ["site.css"], ["site.js"]
+html_copy_source = html_show_sourcelink = False
+html_math_renderer = "mathml"
+html_theme_options = {"navigation_with_keys": True}
+locale_dirs = ["locale"]
+gettext_compact = True
+gettext_uuid = False
+gettext_additional_targets = ["image"]
+figure_language_filename = "{path}{basename}.{language}{ext}"
+copybutton_prompt_text, copybutton_prompt_is_regexp = r">>> |\.\.\. |\$ ", True
+pygments_style, pygments_dark_style = "a11y-light", "a11y-dark"
+nitpicky = True
+suppress_warnings: list[str] = []
