@@ -4,13 +4,16 @@ VENV := .venv
 RUN := OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-.PHONY: tour test lint types bench stubs clean
+.PHONY: tour test docs lint types bench stubs clean
 
 tour: $(STAMP)  ## train small models on real data with every loss; writes report/index.html
 	$(RUN) -m losskit tour
 
 test: $(STAMP)  ## all tests, on two cores
 	$(RUN) -m pytest -n 2 --dist worksteal
+
+docs: $(STAMP)  ## the site: docs/_build/site/index.html
+	$(RUN) docs/build.py
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .

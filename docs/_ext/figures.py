@@ -14,8 +14,18 @@ from losskit import curves
 from losskit.contract.registry import Loss
 
 # colours that people with any colour vision tell apart, on white and on near black (Okabe and Ito, darker or lighter by theme)
-LIGHT: Mapping[str, Any] = {"ink": "#3b4048", "grid": "#e6e8eb", "axis": "#9aa0a8", "lines": ("#0b66b3", "#c14b00", "#00805a", "#9a3f80", "#8a6d00", "#4f5660", "#b0303a")}
-DARK: Mapping[str, Any] = {"ink": "#d5d9de", "grid": "#33383f", "axis": "#7d848d", "lines": ("#5cb3f5", "#f59a57", "#43c59e", "#d993c4", "#d9b93d", "#b4bac2", "#f08088")}
+LIGHT: Mapping[str, Any] = {
+    "ink": "#3b4048",
+    "grid": "#e6e8eb",
+    "axis": "#9aa0a8",
+    "lines": ("#0b66b3", "#c14b00", "#00805a", "#9a3f80", "#8a6d00", "#4f5660", "#b0303a"),
+}
+DARK: Mapping[str, Any] = {
+    "ink": "#d5d9de",
+    "grid": "#33383f",
+    "axis": "#7d848d",
+    "lines": ("#5cb3f5", "#f59a57", "#43c59e", "#d993c4", "#d9b93d", "#b4bac2", "#f08088"),
+}
 STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)))
 
 

@@ -13,13 +13,11 @@ GREEK = {"alpha", "beta", "gamma", "delta", "epsilon", "omega", "theta", "pi", "
 PREFIX = {"log", "exp", "cosh", "sin", "atan", "sqrt", "max", "min", "floor", "mean", "softmax", "sigmoid", "KL", "sum", "lgamma", "softplus", "tanh"}
 LATEX_OF = {"lgamma": r"\log\Gamma", "atan": r"\arctan", "mean": r"\operatorname{mean}", "softmax": r"\operatorname{softmax}", "sigmoid": r"\sigma"}
 WORDS = {"or": r"\cup", "&": r"\cap", "||": r"\parallel"}
-TOKEN = re.compile(
-    r"\s*(?:(?P<number>\d+(?:\.\d+)?)|(?P<name>[A-Za-z][A-Za-z0-9]*(?:_[A-Za-z0-9]+)*\*?)|(?P<mark>\|\||>=|<=|_\(|[-+/^()|,=<>&;]))"
-)
+TOKEN = re.compile(r"\s*(?:(?P<number>\d+(?:\.\d+)?)|(?P<name>[A-Za-z][A-Za-z0-9]*(?:_[A-Za-z0-9]+)*\*?)|(?P<mark>\|\||>=|<=|_\(|[-+/^()|,=<>&;]))")
 RELATIONS = {"=": "=", "<": "<", ">": ">", ">=": r"\ge", "<=": r"\le"}
 
 
-PROSE = {"where", "if", "else", "elsewhere", "the", "of", "both", "held", "and", "in", "between", "about", "their", "of", "by", "is", "with", "for", "each", "as"}
+PROSE = {"where", "if", "else", "elsewhere", "the", "of", "both", "held", "and", "in", "between", "about", "their", "by", "is", "with", "for", "each", "as"}
 
 
 class Unreadable(ValueError):

@@ -8,14 +8,14 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import torch
+
 import figures
 import formulas
+import losskit
 import results
-import torch
 import worked
 from docstrings import Writer, escaped, sections
-
-import losskit
 from losskit.contract import stubs
 from losskit.contract.registry import LOSSES, Loss
 
@@ -111,7 +111,9 @@ def by_hand(loss: Loss) -> str:
         return ""
     given = ", ".join(f"${g}$" for g in made.given)
     lines = "\n\n".join(f"${line}$" for line in made.lines)
-    return f"Given: {given}.\n\n:::{{div}} steps\n{lines}\n:::\n\nIn Python:\n\n```pycon\n>>> import torch, losskit\n>>> {made.call}\n{printed(made.call)}\n```\n"
+    return (
+        f"Given: {given}.\n\n:::{{div}} steps\n{lines}\n:::\n\nIn Python:\n\n```pycon\n>>> import torch, losskit\n>>> {made.call}\n{printed(made.call)}\n```\n"
+    )
 
 
 def printed(call: str) -> str:
@@ -168,14 +170,23 @@ def source(loss: Loss) -> str:
         if inspect.isfunction(f) and f.__module__ == module.__name__ and f is not loss.function and f not in loss.scores and not name.startswith("_")
     ]
     path = module.__name__.replace(".", "/") + ".py"
-    return f":::{{dropdown}} View the formula\nThe code that every engine runs, and the textbook's definition that it is judged by, from `src/{path}`.\n\n```python\n" + "\n\n\n".join(parts) + "\n```\n:::\n"
+    return (
+        f":::{{dropdown}} View the formula\nThe code that every engine runs, and the textbook's definition that it is judged by, from `src/{path}`.\n\n```python\n"
+        + "\n\n\n".join(parts)
+        + "\n```\n:::\n"
+    )
 
 
 def page(loss: Loss, folder: str) -> str:
     """The whole page."""
     about_it = sections(loss.function.__doc__ or "")
     alternative = figures.write(loss, Path(folder) / "figures")
-    made = [f"---\nmyst:\n  html_meta:\n    description: \"{about_it['Summary'].splitlines()[0].replace(chr(34), '')}\"\n---\n", f"(losskit.{loss.name})=", f"# {loss.name}", ""]
+    made = [
+        f'---\nmyst:\n  html_meta:\n    description: "{about_it["Summary"].splitlines()[0].replace(chr(34), "")}"\n---\n',
+        f"(losskit.{loss.name})=",
+        f"# {loss.name}",
+        "",
+    ]
     made += [WRITER.inline(about_it["Summary"]), display(loss), picture(loss, alternative)]
     for heading, body in (
         ("When to use it", WRITER.blocks(about_it.get("When to use", ""))),
@@ -211,7 +222,9 @@ def index(kind: str, losses: Iterable[Loss]) -> str:
     for loss in losses:
         first = formulas.lines(loss.formula)[0]
         short = "; ".join(typeset(c) for c in first[:1])
-        rows.append(f"| [`{loss.name}`](#losskit.{loss.name}) | {short} | {WRITER.inline(re.split(r'(?<=[.:]) ', sections(loss.function.__doc__ or '')['Summary'])[0])} |")
+        rows.append(
+            f"| [`{loss.name}`](#losskit.{loss.name}) | {short} | {WRITER.inline(re.split(r'(?<=[.:]) ', sections(loss.function.__doc__ or '')['Summary'])[0])} |"
+        )
     made[-1] += "\n" + "\n".join(rows)
     made.append("```{toctree}\n:hidden:\n" + "\n".join(loss.name for loss in losses) + "\n```")
     return "\n\n".join(made) + "\n"

@@ -12,7 +12,7 @@ from torch import Tensor
 
 import losskit
 from losskit.contract import overlap as contract
-from losskit.contract.scores import Scoring
+from losskit.contract.scores import Scoring, loss_of_sums
 from losskit.engines.torch import boxes, distributions, elementwise, overlap, rows
 
 PLAIN = {"elementwise": elementwise, "rows": rows, "distributions": distributions, "boxes": boxes}
@@ -49,7 +49,7 @@ def observed() -> Iterator[list[Pass]]:
         seen[-1] = seen[-1]._replace(how=how)
         return scored(how, sums, derive)
 
-    scored = contract.loss_of_sums
+    scored = loss_of_sums
     with losskit.use_engine("torch"):
         patches = [mock.patch.object(module, "losses", noting(name, module.losses)) for name, module in PLAIN.items()]
         patches += [mock.patch.object(overlap, "sums", noting("overlap", overlap.sums)), mock.patch.object(contract, "loss_of_sums", settled)]

@@ -5,11 +5,10 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-import pages
-from docstrings import sections
-
 import losskit
 import losskit.contract
+import pages
+from docstrings import sections
 
 ROOT = Path(__file__).parent.parent.parent
 DOCUMENTS: Mapping[str, tuple[str, str]] = {  # a page, the file it is, and the label it is linked by

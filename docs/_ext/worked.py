@@ -4,11 +4,11 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import formulas
 import torch
-from formulas import Clause, Node, Unreadable
 
+import formulas
 import losskit
+from formulas import Clause, Node, Unreadable
 from losskit.contract.registry import Loss
 
 FUNCTIONS: Mapping[str, Callable[..., Any]] = {
@@ -55,7 +55,7 @@ def put(values: Mapping[str, Any]) -> dict[str, Any]:
 def holds(condition: Node, of: Mapping[str, Any]) -> bool:
     """Whether a condition is met."""
     left, right = (formulas.value(p, of, FUNCTIONS) for p in condition.parts)
-    return {"=": left == right, "<": left < right, ">": left > right, ">=": left >= right, "<=": left <= right}[condition.text]
+    return bool({"=": left == right, "<": left < right, ">": left > right, ">=": left >= right, "<=": left <= right}[condition.text])
 
 
 def follow(loss: Loss, of: dict[str, Any], named: Mapping[str, Node] | None = None) -> tuple[list[str], float]:
@@ -66,7 +66,7 @@ def follow(loss: Loss, of: dict[str, Any], named: Mapping[str, Node] | None = No
     waiting = list(definitions)
     for _ in definitions:  # a definition may use one that stands after it
         for c in list(waiting):
-            if done := define(c, of, lines):
+            if define(c, of, lines):
                 waiting.remove(c)
     main = [c for c in clauses if c.math and c not in definitions]
     chosen = next(c for c in main if matches(c, of, main))
@@ -113,7 +113,9 @@ def define_square(c: Clause, of: dict[str, Any], lines: list[str]) -> bool:
     except Unreadable:
         return False
     of[name] = found
-    lines.append(rf"{formulas.latex(c.math.parts[0])} = {formulas.latex(c.math.parts[1], put(of))} = {number(found**2)},\; {formulas.symbol(name)} = {number(found)}")
+    lines.append(
+        rf"{formulas.latex(c.math.parts[0])} = {formulas.latex(c.math.parts[1], put(of))} = {number(found**2)},\; {formulas.symbol(name)} = {number(found)}"
+    )
     return True
 
 
@@ -216,9 +218,26 @@ def boxes(loss: Loss) -> Worked:
     mx, my = (x1 + x2 - u1 - u2) / 2, (y1 + y2 - v1 - v2) / 2
     settings = settings_of(loss)
     of: dict[str, Any] = {k: v for k, v in settings.items() if isinstance(v, (int, float)) and not isinstance(v, bool)}
-    of |= {"w": w, "h": h, "w*": w_, "h*": h_, "c_w": cw, "c_h": ch, "d": math.hypot(mx, my), "c": math.hypot(cw, ch), "IoU": both / either, "m_x": mx, "m_y": my}
+    of |= {
+        "w": w,
+        "h": h,
+        "w*": w_,
+        "h*": h_,
+        "c_w": cw,
+        "c_h": ch,
+        "d": math.hypot(mx, my),
+        "c": math.hypot(cw, ch),
+        "IoU": both / either,
+        "m_x": mx,
+        "m_y": my,
+    }
     if "image_size" in settings:
-        of |= {"d_1": math.hypot(x1 - u1, y1 - v1), "d_2": math.hypot(x2 - u2, y2 - v2), "H": float(settings["image_size"][0]), "W": float(settings["image_size"][1])}
+        of |= {
+            "d_1": math.hypot(x1 - u1, y1 - v1),
+            "d_2": math.hypot(x2 - u2, y2 - v2),
+            "H": float(settings["image_size"][0]),
+            "W": float(settings["image_size"][1]),
+        }
     given = [f"A = ({', '.join(map(number, BOX))})", f"B = ({', '.join(map(number, TARGET))})"]
     lines = [rf"\mathrm{{IoU}} = \frac{{{number(both)}}}{{{number(w * h)} + {number(w_ * h_)} - {number(both)}}} = {number(both / either)}"]
     names = {name for line in formulas.lines(loss.formula) for c in line if c.math for name in mentioned(c.math)}
