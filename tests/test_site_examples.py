@@ -1,0 +1,33 @@
+"""Every example of the pages written by hand is run: sessions print what stands there, and each block of Python runs by itself."""
+
+import doctest
+import re
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).parent.parent / "docs"
+PAGES = sorted(p for p in DOCS.rglob("*.md") if "_build" not in p.parts and "locale" not in p.parts)
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """The code blocks of a language."""
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "pycon")], ids=lambda p: p.stem)
+def test_sessions_print_what_stands_there(page):
+    """One session per page, from top to bottom."""
+    text = "\n".join(blocks(page, "pycon"))
+    test = doctest.DocTestParser().get_doctest(text, {}, page.stem, str(page), 0)
+    said: list[str] = []
+    doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS).run(test, out=said.append)
+    assert not said, "".join(said)
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python")], ids=lambda p: p.stem)
+def test_blocks_of_python_run_alone(page):
+    """A block that a reader copies needs nothing of the page around it. (Formulas in the architecture are excerpts, and say `...`.)"""
+    for block in blocks(page, "python"):
+        if page.name != "architecture.md":
+            exec(compile(block, str(page), "exec"), {"__name__": "__example__"})
