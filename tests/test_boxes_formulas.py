@@ -2,8 +2,10 @@
 
 import random
 from fractions import Fraction
+from importlib import import_module
 from itertools import product
 
+import box_numbers
 import pytest
 import torch
 from cases import Case
@@ -49,6 +51,12 @@ def test_integer_boxes_in_rational_arithmetic(case, engine):
             value = case.loss.function(a, b, reduction="none", **case.settings)
         for found, wanted, pair in zip(value.tolist(), exact, pairs, strict=True):
             assert abs(Fraction(found) - wanted) <= allowed * wanted, (pair, found, float(wanted))
+
+
+@pytest.mark.parametrize("law", box_numbers.LAWS)
+@pytest.mark.parametrize("loss", box_numbers.FORMULAS)
+def test_formulas_on_numbers(loss, law):
+    box_numbers.require(law, loss, import_module(LOSSES[loss].function.__module__))
 
 
 def formula_of(case):

@@ -69,7 +69,7 @@ def batch(task, shape=(3, 5, 6, 7), from_logits=True, seed=0):
     return x, t
 
 
-def compare(x, t, task, engine, tolerance=1e-6, gradient_tolerance=2e-5, **settings):
+def compare(x, t, task, engine, tolerance=1e-6, gradient_tolerance=2e-5, function=lovasz_loss, **settings):
     """Value and gradient, under an incoming gradient that is not 1, against the authors' in float64."""
     exact = x.detach().double().requires_grad_()
     weight = settings.get("weight")
@@ -78,7 +78,7 @@ def compare(x, t, task, engine, tolerance=1e-6, gradient_tolerance=2e-5, **setti
     (slope,) = torch.autograd.grad(expected, exact, incoming)
     x = x.detach().clone().requires_grad_()
     with use_engine(engine):
-        value = lovasz_loss(x, t, task=task, **settings)
+        value = function(x, t, task=task, **settings)
     (found,) = torch.autograd.grad(value, x, incoming.to(value))
     assert value.shape == expected.shape and value.dtype is (torch.float64 if x.dtype is torch.float64 else torch.float32) and found.dtype is x.dtype
     assert (value - expected).abs().max() <= tolerance * expected.abs().max().clamp(min=1)
