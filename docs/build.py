@@ -14,7 +14,8 @@ HERE = Path(__file__).parent
 BUILD = HERE / "_build"
 SOURCE = BUILD / "source"
 SITE = BUILD / "site"
-LANGUAGES = {"en": "en", "zh": "zh_CN"}
+MESSAGES = BUILD / "messages"
+LANGUAGES = {"en": "en"}
 KEPT = {"_build", "_ext", "locale", "touch", "__pycache__"}
 # documents of the repository that `_ext/reference.py` turns into pages
 OTHERWISE = {"architecture.md", "benchmarks.md", "error-budget.md", "build.py", "conf.py"}
@@ -42,10 +43,18 @@ def messages() -> int:
     """Renews docs/locale: what is new is untranslated there, what is gone is dropped."""
     from sphinx_intl import basic
 
-    code = sphinx("gettext", BUILD / "messages").wait()
+    code = sphinx("gettext", MESSAGES).wait()
     if code == 0:
-        basic.update(str(HERE / "locale"), str(BUILD / "messages"), ["zh_CN"], line_width=160)
+        basic.update(str(HERE / "locale"), str(MESSAGES), ["zh_CN"], line_width=160)
+        print("\n".join(untranslated()))
     return code
+
+
+def untranslated() -> list[str]:
+    """What docs/locale lacks."""
+    import translation
+
+    return translation.check(MESSAGES, HERE / "locale" / "zh_CN" / "LC_MESSAGES")
 
 
 def entrance() -> None:
@@ -77,8 +86,13 @@ def main() -> int:
     say(f"Sphinx: {' and '.join(languages)}")
     shutil.rmtree(SITE, ignore_errors=True)
     running = [sphinx("html", SITE / name, "-D", f"language={LANGUAGES[name]}") for name in languages]
+    if "zh" in languages:
+        running.append(sphinx("gettext", MESSAGES))
     codes = [process.wait() for process in running]
     entrance()
+    if "zh" in languages and (found := untranslated()):
+        print("\n".join(found), file=sys.stderr)
+        codes.append(1)
     if any(codes):
         say("failed: the warnings are above")
         return 1

@@ -22,10 +22,11 @@ html_css_files, html_js_files = ["site.css"], ["site.js"]
 html_copy_source = html_show_sourcelink = False
 html_math_renderer = "mathml"
 html_theme_options = {"navigation_with_keys": True}
-locale_dirs = ["locale"]
+locale_dirs = [str(Path(__file__).parent / "locale")]
 gettext_compact = True
 gettext_uuid = False
 gettext_additional_targets = ["image"]
+gettext_location = False
 figure_language_filename = "{path}{basename}.{language}{ext}"
 copybutton_prompt_text, copybutton_prompt_is_regexp = r">>> |\.\.\. |\$ ", True
 pygments_style, pygments_dark_style = "a11y-light", "a11y-dark"

@@ -29,43 +29,43 @@ DARK: Mapping[str, Any] = {
 STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)))
 
 
-def draw(loss: Loss, sampled: Sequence[curves.Curve]) -> str:
-    """Value and derivative side by side, one line per setting that looks different; for light pages, in English."""
-    style: dict[str, Any] = {
-        "svg.fonttype": "none",
-        "svg.hashsalt": loss.name,  # the same picture has the same bytes
-        "font.family": ["sans-serif"],
-        "font.size": 10,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.edgecolor": LIGHT["axis"],
-        "text.color": LIGHT["ink"],
-        "axes.labelcolor": LIGHT["ink"],
-        "xtick.color": LIGHT["ink"],
-        "ytick.color": LIGHT["ink"],
-        "axes.unicode_minus": False,
-    }
-    axis = curves.domain(loss, loss.arguments[0])
-    with rc_context(style):
-        columns = max(1, min(4, len(sampled), 100 // (9 + max(len(curve.label) for curve in sampled))))
-        below = 0.24 * -(-len(sampled) // columns) if len(sampled) > 1 else 0.0  # inches for the legend
-        height = 3.2 + below
-        figure = Figure(figsize=(8.4, height))
-        figure.subplots_adjust(left=0.06, right=0.985, top=1 - 0.32 / height, bottom=(0.58 + below) / height, wspace=0.14)
+STYLE: Mapping[str, Any] = {
+    "svg.fonttype": "none",
+    "font.family": ["sans-serif"],
+    "font.size": 11,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": LIGHT["axis"],
+    "text.color": LIGHT["ink"],
+    "axes.labelcolor": LIGHT["ink"],
+    "xtick.color": LIGHT["ink"],
+    "ytick.color": LIGHT["ink"],
+    "axes.unicode_minus": False,
+}
+
+
+def draw(loss: Loss, sampled: Sequence[curves.Curve], part: str) -> str:
+    """Value or derivative, one line per setting that looks different; for light pages, in English."""
+    legend = len(sampled) if len(sampled) > 1 and part == "value" else 0
+    columns = 2 if max(len(curve.label) for curve in sampled) < 28 else 1
+    below = 0.24 * -(-legend // columns)  # inches
+    height = 3.2 + below
+    with rc_context({**STYLE, "svg.hashsalt": loss.name}):  # the same picture has the same bytes
+        figure = Figure(figsize=(5.0, height))
         FigureCanvasSVG(figure)
-        for place, part in enumerate(curves.PARTS):
-            axes = figure.add_subplot(1, 2, place + 1)
-            axes.axhline(0, color=LIGHT["axis"], linewidth=0.8)
-            for number, curve in enumerate(sampled):
-                heights = curve.value if part == "value" else curve.slope
-                axes.plot(curve.x, heights, color=LIGHT["lines"][number % 7], linestyle=STYLES[number % 7], linewidth=1.8, label=curve.label or loss.name)
-            axes.set_ylim(*curves.window([c.value if part == "value" else c.slope for c in sampled]))
-            axes.set_title(part, fontsize=10.5, loc="left")
-            axes.set_xlabel(axis.title("en"), fontsize=9.5)
-            axes.grid(True, color=LIGHT["grid"], linewidth=0.8)
-            axes.set_axisbelow(True)
-        if len(sampled) > 1:
-            figure.legend(*axes.get_legend_handles_labels(), loc="lower center", ncols=columns, frameon=False, fontsize=9)
+        figure.subplots_adjust(left=0.12, right=0.98, top=1 - 0.34 / height, bottom=(0.6 + below) / height)
+        axes = figure.add_subplot()
+        axes.axhline(0, color=LIGHT["axis"], linewidth=0.8)
+        for number, curve in enumerate(sampled):
+            heights = curve.value if part == "value" else curve.slope
+            axes.plot(curve.x, heights, color=LIGHT["lines"][number % 7], linestyle=STYLES[number % 7], linewidth=1.8, label=curve.label or loss.name)
+        axes.set_ylim(*curves.window([c.value if part == "value" else c.slope for c in sampled]))
+        axes.set_title(part, fontsize=11.5, loc="left")
+        axes.set_xlabel(curves.domain(loss, loss.arguments[0]).title("en"), fontsize=10)
+        axes.grid(True, color=LIGHT["grid"], linewidth=0.8)
+        axes.set_axisbelow(True)
+        if legend:
+            figure.legend(*axes.get_legend_handles_labels(), loc="lower center", ncols=columns, frameon=False, fontsize=9.5)
         drawn = StringIO()
         figure.savefig(drawn, format="svg", transparent=True, metadata={"Date": None})
     return drawn.getvalue()
@@ -88,22 +88,23 @@ def chinese(loss: Loss, picture: str) -> str:
     return picture
 
 
-def alternative(loss: Loss, sampled: Sequence[curves.Curve]) -> str:
-    """What the picture shows, in words."""
+def alternative(loss: Loss, sampled: Sequence[curves.Curve], part: str) -> str:
+    """What a picture shows, in words."""
     axis = curves.domain(loss, loss.arguments[0]).title("en")
     first = sampled[0]
-    low, high = first.value[0], first.value[-1]
-    middle = first.value[len(first.value) // 2]
+    heights = first.value if part == "value" else first.slope
     settings = f" with {first.label}" if first.label else ""
-    return f"Value and derivative of {loss.name}{settings} against {axis}: {low:.3g} at {first.x[0]:.3g}, {middle:.3g} in the middle, {high:.3g} at {first.x[-1]:.3g}."
+    ends = f"{heights[0]:.3g} at {first.x[0]:.3g}, {heights[len(heights) // 2]:.3g} in the middle, {heights[-1]:.3g} at {first.x[-1]:.3g}"
+    return f"{part.capitalize()} of {loss.name}{settings} against the {axis}: {ends}."
 
 
-def write(loss: Loss, folder: Path) -> str:
-    """All pictures of a loss; what they show."""
+def write(loss: Loss, folder: Path) -> Mapping[str, str]:
+    """The pictures of a loss, value and derivative; what each shows."""
     folder.mkdir(parents=True, exist_ok=True)
     sampled = curves.distinct(loss)
-    light = draw(loss, sampled)
-    for theme, picture in (("light", light), ("dark", dark(light))):
-        (folder / f"{loss.name}-{theme}.svg").write_text(picture, encoding="utf-8")
-        (folder / f"{loss.name}-{theme}.zh_CN.svg").write_text(chinese(loss, picture), encoding="utf-8")
-    return alternative(loss, sampled)
+    for part in curves.PARTS:
+        light = draw(loss, sampled, part)
+        for theme, picture in (("light", light), ("dark", dark(light))):
+            (folder / f"{loss.name}-{part}-{theme}.svg").write_text(picture, encoding="utf-8")
+            (folder / f"{loss.name}-{part}-{theme}.zh_CN.svg").write_text(chinese(loss, picture), encoding="utf-8")
+    return {part: alternative(loss, sampled, part) for part in curves.PARTS}

@@ -356,7 +356,7 @@ def clause(text: str) -> Clause:
         if match := form.match(text):
             try:
                 condition = match.groupdict().get("condition")
-                return Clause(text, read(match["math"]), match["link"], read(condition) if condition else None)
+                return Clause(text, read(match["math"]), match["link"].strip(), read(condition) if condition else None)
             except Unreadable:
                 continue
     return Clause(text)

@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -180,14 +180,14 @@ def source(loss: Loss) -> str:
 def page(loss: Loss, folder: str) -> str:
     """The whole page."""
     about_it = sections(loss.function.__doc__ or "")
-    alternative = figures.write(loss, Path(folder) / "figures")
+    alternatives = figures.write(loss, Path(folder) / "figures")
     made = [
         f'---\nmyst:\n  html_meta:\n    description: "{about_it["Summary"].splitlines()[0].replace(chr(34), "")}"\n---\n',
         f"(losskit.{loss.name})=",
         f"# {loss.name}",
         "",
     ]
-    made += [WRITER.inline(about_it["Summary"]), display(loss), picture(loss, alternative)]
+    made += [WRITER.inline(about_it["Summary"]), display(loss), picture(loss, alternatives)]
     for heading, body in (
         ("When to use it", WRITER.blocks(about_it.get("When to use", ""))),
         ("How to call it", f"```python\n{signature(loss)}\n```"),
@@ -209,9 +209,14 @@ def page(loss: Loss, folder: str) -> str:
     return "\n\n".join(made)
 
 
-def picture(loss: Loss, alternative: str) -> str:
+def picture(loss: Loss, alternatives: Mapping[str, str]) -> str:
     """The curves, for both themes."""
-    return "\n\n".join(f"```{{image}} figures/{loss.name}-{theme}.svg\n:alt: {alternative}\n:class: only-{theme} curve\n```" for theme in ("light", "dark"))
+    images = [
+        f"```{{image}} figures/{loss.name}-{part}-{theme}.svg\n:alt: {text}\n:class: only-{theme} curve\n```"
+        for part, text in alternatives.items()
+        for theme in ("light", "dark")
+    ]
+    return ":::{div} curves\n" + "\n".join(images) + "\n:::"
 
 
 def index(kind: str, losses: Iterable[Loss]) -> str:
