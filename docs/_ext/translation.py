@@ -14,8 +14,11 @@ WORD = re.compile(r"[A-Za-z][A-Za-z]+")
 CITED = re.compile(r"[A-Z].*, (?:arXiv \S+, )?(?:19|20)\d\d\.?$")
 # names, which are the same in every language
 NAMES = set(
-    "losskit torch torchvision MONAI kornia smp segmentation models pytorch PyTorch mmdetection Ultralytics timm Liger nnU Net cpu triton compile float32 float64"
-    " float16 bfloat16 float bfloat ms inf nan Dice CE BCE IoU GIoU DIoU CIoU EIoU SIoU MPDIoU Lovasz CHANGELOG README NumPy Numba Triton CUDA GPU CPU".split()
+    re.findall(
+        r"\w+",
+        "losskit torch torchvision MONAI kornia smp segmentation models pytorch PyTorch mmdetection Ultralytics timm Liger nnU Net cpu triton compile float bfloat"
+        " ms inf nan Dice CE BCE IoU GIoU DIoU CIoU EIoU SIoU MPDIoU Lovasz CHANGELOG README NumPy Numba Triton CUDA GPU CPU",
+    )
 )
 CHINESE = "\u4e00-\u9fff"
 
