@@ -1,5 +1,6 @@
 """The command line: every command answers, and every error is one readable line on stderr with exit code 2."""
 
+import json
 import math
 import os
 import re
@@ -18,6 +19,7 @@ from losskit import tour
 from losskit.cli import main
 from losskit.cli.braille import plot
 from losskit.cli.explain import SHOWN, chinese_sections, find, sections
+from losskit.contract import names
 from losskit.curves import distinct, domain, sample
 from losskit.engines.cpu.core import files
 from losskit.tour import speed
@@ -127,11 +129,51 @@ def test_names_are_found_however_written(spelling):
     assert find(spelling).name == "focal_loss"
 
 
+@pytest.mark.parametrize(("short", "name"), names.ABBREVIATIONS.items())
+def test_abbreviations_are_known(short, name):
+    """To the command line, and to Python, which suggests them."""
+    assert find(short.upper()).name == name
+    assert name in losskit.LOSSES
+    if not hasattr(losskit, short):
+        with pytest.raises(AttributeError, match=f"did you mean {name}"):
+            getattr(losskit, short)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [("dice_los", "dice_loss"), ("CrossEntropy", "CrossEntropyLoss"), ("FocalLos", "FocalLoss"), ("best_macth", "best_match")]
+)
+def test_python_suggests_names(name, meant):
+    with pytest.raises(AttributeError, match=rf"module 'losskit' has no attribute '{name}'; did you mean .*\b{meant}\b"):
+        getattr(losskit, name)
+    with pytest.raises(AttributeError, match=r"^module 'losskit' has no attribute '_x'$"):
+        losskit._x  # noqa: B018
+
+
+def test_programs_read_json(run):
+    found = json.loads(run("list", "--json")[1])
+    assert [x["name"] for x in found] == list(losskit.LOSSES) and all(x["summary"] and x["formula"] and x["module"] for x in found)
+    assert json.loads(run("info", "--json")[1])["losskit"] == losskit.__version__
+
+
+def test_explain_tells_arguments_and_draws_tables(run):
+    """The whole help: each argument with its default, the example; a table keeps its columns."""
+    _, out, _ = run("explain", "dice")
+    assert "smooth=1.0" in out and "0 gives the coefficient as books write it" in out and ">>> logits = " in out
+    assert "|---|" not in out and re.search(r'"skip" +not counted +not counted', out)
+
+
+def test_a_curve_says_for_which_task_it_is_drawn():
+    for loss in losskit.LOSSES.values():
+        for curve in distinct(loss):
+            assert "multiclass" not in curve.label or losskit.curves.DRAWN[loss.pattern].at_once, f"{loss.name}: {curve.label}"
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
         (("explain", "focl_loss"), "did you mean focal_loss"),
         (("explain", "hubr"), "huber_loss"),
+        (("explain", "dice_los"), "did you mean dice_loss"),
         (("explain", "xyzzy"), "losskit list"),
         (("explain",), "Missing argument"),
         (("explain", "l1_loss", "--lang", "fr"), "'en', 'zh'"),

@@ -8,18 +8,6 @@ ENTRY = re.compile(r"^(?P<names>\w+(?:, \w+)*): (?P<text>.*(?:\n(?: {4,}.*|(?=\n
 CODE = re.compile(r"(`[^`]*`)")
 
 
-def sections(docs: str) -> dict[str, str]:
-    """The sections by heading; "Summary" is what stands before the first."""
-    found, heading = {"Summary": ""}, "Summary"
-    for line in inspect.cleandoc(docs).splitlines():
-        if match := re.fullmatch(r"([A-Z][\w'/. ]*):", line):
-            heading = match[1]
-            found[heading] = ""
-        else:
-            found[heading] += line + "\n"
-    return {heading: inspect.cleandoc(text).strip() for heading, text in found.items()}
-
-
 def escaped(text: str) -> str:
     """Text outside of code, in which Markdown shall see nothing of its own."""
     return re.sub(r"([\\*<\[\]${}])", r"\\\1", text)

@@ -15,8 +15,9 @@ import formulas
 import losskit
 import results
 import worked
-from docstrings import Writer, escaped, sections
+from docstrings import Writer, escaped
 from losskit.contract import stubs
+from losskit.contract.arguments import sections
 from losskit.contract.registry import LOSSES, Loss
 
 FAMILIES = {

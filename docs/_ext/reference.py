@@ -8,7 +8,7 @@ from pathlib import Path
 import losskit
 import losskit.contract
 import pages
-from docstrings import sections
+from losskit.contract.arguments import sections
 
 ROOT = Path(__file__).parent.parent.parent
 DOCUMENTS: Mapping[str, tuple[str, str]] = {  # a page, the file it is, and the label it is linked by

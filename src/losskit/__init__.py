@@ -56,7 +56,10 @@ __all__ += sorted([*LOSSES, *_scores, *_modules])
 def __getattr__(name: str) -> type[LossModule]:
     """Module classes are made when first asked for: `import losskit` stays cheap."""
     if name not in _modules:
-        raise AttributeError(f"module 'losskit' has no attribute {name!r}")
+        from losskit.contract.names import near
+
+        meant = [] if name.startswith("_") else near(name, __all__)
+        raise AttributeError(f"module 'losskit' has no attribute {name!r}" + (f"; did you mean {' or '.join(meant)}?" if meant else ""))
     globals()[name] = made = make_module(_modules[name])
     return made
 

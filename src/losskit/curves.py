@@ -104,7 +104,7 @@ def sample(loss: Loss, settings: Mapping[str, Any] | None = None, *, points: int
 
     In plain PyTorch: a picture is no reason to compile a loop.
     """
-    settings = dict(loss.arguments[0] if settings is None else settings)
+    settings = shown = dict(loss.arguments[0] if settings is None else settings)
     axis = domain(loss, settings)
     low, high = span or (axis.low, axis.high)
     x = torch.linspace(low, high, points, dtype=torch.float64, device="cpu").round(decimals=9).requires_grad_()  # 0 is 0, where kinks are
@@ -112,10 +112,11 @@ def sample(loss: Loss, settings: Mapping[str, Any] | None = None, *, points: int
         if DRAWN[loss.pattern].at_once:
             value = module(loss, settings | {"reduction": "none"})(*arguments(loss, settings, x)).reshape(-1)
         else:
-            made = module(loss, {k: v for k, v in settings.items() if k not in ("weight", "background")} | {"task": "binary"})
+            shown = {k: v for k, v in settings.items() if k not in ("weight", "background")} | ({"task": "binary"} if "task" in settings else {})
+            made = module(loss, shown | {"task": "binary"})
             value = torch.stack([made(*arguments(loss, settings, point)) for point in x])
         (slope,) = torch.autograd.grad(value.sum(), x)
-    return Curve(label(settings), x.detach().tolist(), value.detach().tolist(), slope.tolist())
+    return Curve(label(shown), x.detach().tolist(), value.detach().tolist(), slope.tolist())
 
 
 def arguments(loss: Loss, settings: Mapping[str, Any], x: torch.Tensor) -> tuple[torch.Tensor, ...]:

@@ -1,5 +1,6 @@
 """The commands: list, info, explain, bench, tour, simulate-boxes."""
 
+import json
 import platform
 import sys
 import time
@@ -22,7 +23,6 @@ from losskit.cli.explain import find
 
 app = typer.Typer(
     help="The loss functions of deep learning, for PyTorch: explain, measure and try them.",
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
@@ -69,8 +69,14 @@ def start(context: typer.Context, show_version: Annotated[bool, typer.Option("--
 
 
 @app.command("list")
-def list_losses() -> None:
+def list_losses(as_json: Annotated[bool, typer.Option("--json", help="For programs: one JSON array.")] = False) -> None:
     """Every loss: function, module, task, formula."""
+    if as_json:
+        facts = [
+            {"name": x.name, "module": x.module, "task": x.task, "formula": x.formula, "summary": x.summary, "torch": x.torch} for x in losskit.LOSSES.values()
+        ]
+        typer.echo(json.dumps(facts, ensure_ascii=False, indent=1))
+        return
     console = Console()
     narrow = console.width < 110  # then the module stands under the function
     table = Table(title=f"losskit {losskit.__version__}: {len(losskit.LOSSES)} losses", title_justify="left", show_lines=True)
@@ -86,19 +92,24 @@ def list_losses() -> None:
 
 
 @app.command()
-def info() -> None:
+def info(as_json: Annotated[bool, typer.Option("--json", help="For programs: one JSON object.")] = False) -> None:
     """Versions, threads, and which engine would run here, and why."""
+    facts = {
+        "losskit": losskit.__version__,
+        "python": f"{platform.python_version()} ({platform.system()} {platform.machine()})",
+        **{package: installed(package) for package in ("torch", "numba", "triton")},
+        "threads": f"{torch.get_num_threads()} (torch.set_num_threads sets them for losskit too)",
+        **engines(),
+        "compiled loops": cache_state(),
+    }
+    if as_json:
+        typer.echo(json.dumps(facts, ensure_ascii=False, indent=1))
+        return
     table = Table(title="losskit on this machine", title_justify="left", show_header=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    table.add_row("losskit", losskit.__version__)
-    table.add_row("python", f"{platform.python_version()} ({platform.system()} {platform.machine()})")
-    for package in ("torch", "numba", "triton"):
-        table.add_row(package, installed(package))
-    table.add_row("threads", f"{torch.get_num_threads()} (torch.set_num_threads sets them for losskit too)")
-    for place, choice in engines().items():
-        table.add_row(place, choice)
-    table.add_row("compiled loops", cache_state())
+    for what, fact in facts.items():
+        table.add_row(what, fact)
     Console().print(table)
 
 

@@ -1,9 +1,9 @@
 """What `losskit explain` says about a loss: its docstring by sections, or the Chinese text, and its curve."""
 
-import difflib
 import inspect
 import re
 
+from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.constrain import Constrain
 from rich.padding import Padding
@@ -11,48 +11,31 @@ from rich.table import Table
 from rich.text import Text
 
 from losskit.cli.braille import plot
+from losskit.contract import arguments
+from losskit.contract.names import ABBREVIATIONS, near, short
 from losskit.contract.registry import LOSSES, Loss
 from losskit.curves import PARTS, domain, sample
 
-OTHER_NAMES = {
-    "bce": "binary_cross_entropy_with_logits",
-    "mae": "l1_loss",
-    "pinball": "quantile_loss",
-    "pseudo_huber": "charbonnier_loss",
-    "cauchy": "barron_loss",
-    "welsch": "barron_loss",
-    "qfl": "quality_focal_loss",
-    "vfl": "varifocal_loss",
-    "dfl": "distribution_focal_loss",
-}
 CHINESE_TASKS = {"regression": "回归", "binary classification": "二分类", "classification": "多分类", "segmentation": "分割", "detection": "检测"}
 SHOWN = ("When to use", "Edge cases", "Differs from", "Reference")
 OTHERS = {"the paper": "论文", "the paper's code": "论文代码", "the authors' code": "作者代码"}  # whom a loss differs from, where that is no name
 
 
 def find(name: str) -> Loss:
-    """The loss of this function or module name, in any case, with or without `_loss`; `LookupError` with close matches otherwise."""
+    """The loss of this function or module name, in any case, with or without `_loss`, or abbreviated; `LookupError` with close matches otherwise."""
     wanted = name.casefold().removeprefix("losskit.")
     names = {n.casefold(): loss for loss in LOSSES.values() for n in (loss.name, loss.module)}
-    short = {re.sub(r"_?loss$", "", n): loss for n, loss in names.items()}
-    if found := names.get(wanted) or short.get(wanted) or LOSSES.get(OTHER_NAMES.get(wanted, "")):
+    brief = {short(n): loss for n, loss in names.items()}
+    if found := names.get(wanted) or brief.get(short(wanted)) or LOSSES.get(ABBREVIATIONS.get(short(wanted), "")):
         return found
-    near = difflib.get_close_matches(wanted, [*names, *short], n=5, cutoff=0.5)
-    matches = list(dict.fromkeys((names | short)[n].name for n in near))[:3]
+    matches = list(dict.fromkeys(names[n.casefold()].name for n in near(name, names)))
     hint = f"; did you mean {' or '.join(matches)}?" if matches else "; see `losskit list`"
     raise LookupError(f"no loss is called {name!r}{hint}")
 
 
 def sections(loss: Loss) -> dict[str, str]:
     """The docstring's sections by heading; "Summary" is what stands before the first."""
-    found, heading = {"Summary": ""}, "Summary"
-    for line in (inspect.getdoc(loss.function) or "").splitlines():
-        if match := re.fullmatch(r"([A-Z][\w' ]*):", line):
-            heading = match[1]
-            found[heading] = ""
-        else:
-            found[heading] += line + "\n"
-    return {heading: inspect.cleandoc(text).strip() for heading, text in found.items()}
+    return arguments.sections(loss.function.__doc__ or "")
 
 
 def chinese_sections(loss: Loss) -> dict[str, str]:
@@ -93,12 +76,13 @@ def explain(loss: Loss, console: Console, language: str = "en", *, draw: bool = 
         if kind and not (zh and kind in ("When to use", "Edge cases")):
             if zh:
                 heading = "出处" if kind == "Reference" else f"与{OTHERS.get(other := heading.removeprefix('Differs from '), f' {other} ')}的不同(英文)"
-            block(console, heading, Text(rejoin(text)))
-    block(
-        console,
-        "参数(默认值)" if zh else "Arguments (defaults)",
-        Text(", ".join(k if v is inspect.Parameter.empty else f"{k}={v!r}" for k, v in loss.settings.items())),
-    )
+            block(console, heading, body(text))
+    if zh:
+        block(console, "参数(默认值)", Text(", ".join(k if v is inspect.Parameter.empty else f"{k}={v!r}" for k, v in loss.settings.items())))
+    else:
+        block(console, "Arguments", described(loss, english.get("Args", "")))
+    if "Example" in english:
+        block(console, "示例" if zh else "Example", Text(english["Example"], style="green"))
     if draw:
         block(console, "曲线" if zh else "Curve", curves(loss, console.width - 2, language))
 
@@ -108,6 +92,33 @@ def block(console: Console, title: str, body: RenderableType) -> None:
     console.print()
     console.print(Text(title, style="bold"))
     console.print(Padding(body, (0, 0, 0, 2)), highlight=False)
+
+
+def body(text: str) -> RenderableType:
+    """Paragraphs, and tables as tables."""
+    parts: list[RenderableType] = []
+    for number, paragraph in enumerate(re.split(r"\n\s*\n", text)):
+        if number:
+            parts.append(Text())
+        if not paragraph.startswith("|"):
+            parts.append(Text(rejoin(paragraph)))
+            continue
+        head, _, *rows = ([cell.strip() for cell in line.strip().strip("|").split(" | ")] for line in paragraph.splitlines())
+        table = Table(*head, box=box.SIMPLE_HEAD, pad_edge=False)
+        for row in rows:
+            table.add_row(*map(Text, row))
+        parts.append(table)
+    return Group(*parts)
+
+
+def described(loss: Loss, text: str) -> RenderableType:
+    """Every argument with its default, and what it means."""
+    parameters = inspect.signature(loss.function).parameters
+    made: list[RenderableType] = []
+    for names, meaning in arguments.ENTRY.findall("\n".join("    " + line for line in text.splitlines())):
+        shown = [n if n not in parameters or parameters[n].default is inspect.Parameter.empty else f"{n}={parameters[n].default!r}" for n in names.split(", ")]
+        made += [Text(", ".join(shown), style="cyan"), Padding(Text(rejoin(inspect.cleandoc(meaning))), (0, 0, 0, 2))]
+    return Group(*made)
 
 
 def rejoin(text: str) -> str:

@@ -43,6 +43,18 @@ REFERENCE = re.compile(r"^( *)(\w+(?:, \w+)*): as in (?:every loss, see `losskit
 ENTRY = re.compile(r"^    (\w+(?:, \w+)*): (.*(?:\n {5,}.*)*)", re.M)
 
 
+def sections(docs: str) -> dict[str, str]:
+    """The sections of a docstring by heading; "Summary" is what stands before the first."""
+    found, heading = {"Summary": ""}, "Summary"
+    for line in inspect.cleandoc(docs).splitlines():
+        if match := re.fullmatch(r"([A-Z][\w'/. ]*):", line):
+            heading = match[1]
+            found[heading] = ""
+        else:
+            found[heading] += line + "\n"
+    return {heading: inspect.cleandoc(text).strip() for heading, text in found.items()}
+
+
 def entries(docs: str) -> dict[str, str]:
     """What the section "Args" of a docstring says about each argument."""
     section = re.search(r"^Args:\n((?: +.*\n|\n(?= ))*)", inspect.cleandoc(docs) + "\n", re.M)
