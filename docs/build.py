@@ -26,13 +26,11 @@ def stage() -> None:
     """Everything Sphinx reads: what stands here, and what is made of the registry."""
     import pages
     import reference
-    import switching
 
     shutil.rmtree(SOURCE, ignore_errors=True)
     shutil.copytree(HERE, SOURCE, ignore=lambda folder, names: (KEPT | OTHERWISE) & set(names) if Path(folder) == HERE else set())
     pages.write(SOURCE)
     reference.write(SOURCE)
-    switching.write(SOURCE)
 
 
 def sphinx(builder: str, target: Path, *options: str) -> subprocess.Popen[bytes]:

@@ -22,8 +22,24 @@ import pytest
 
 import losskit
 from losskit import LOSSES
-from losskit.testing import BOX_LAWS, LAWS, OPERAND_LAWS, OVERLAP_LAWS, ROW_LAWS, BoxSubject, NotOffered, OperandSubject, OverlapSubject, RowSubject, Subject
+from losskit.testing import (
+    BOX_LAWS,
+    LAWS,
+    OPERAND_LAWS,
+    OVERLAP_LAWS,
+    ROW_LAWS,
+    VECTOR_LAWS,
+    WINDOW_LAWS,
+    BoxSubject,
+    NotOffered,
+    OperandSubject,
+    OverlapSubject,
+    RowSubject,
+    Subject,
+    WindowSubject,
+)
 from losskit.testing.rows import is_rows
+from losskit.testing.vectors import subject_kind
 
 FOLDER = Path(losskit.__file__).parent
 
@@ -78,8 +94,12 @@ class Examined(NamedTuple):
         """What the law asks."""
         module = source(module_of(self.loss))
         function, settings = getattr(module, self.loss), dict(self.settings)
-        facts = LOSSES.losses.get(self.loss)
-        if facts is None or facts.pattern in ("windows", "ranked", "operations") or self.kind == "score":
+        facts = LOSSES.losses[self.loss]
+        if facts.pattern == "windows":
+            return WINDOW_LAWS[law].law(WindowSubject(function, facts, settings))
+        if facts.pattern == "vectors":
+            return VECTOR_LAWS[law].law(subject_kind(facts)(function, facts, settings))
+        if facts.pattern in ("ranked", "operations") or self.kind == "score":
             return outside.require(law, self.loss, module, settings)
         if facts.pattern == "boxes":
             if self.kind == "corners":

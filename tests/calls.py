@@ -10,10 +10,11 @@ from torch import Tensor
 import losskit
 from losskit import LOSSES, Loss
 from losskit.pairwise import Kind
-from losskit.testing import BoxSubject, OverlapSubject, RowSubject, inputs
+from losskit.testing import BoxSubject, OverlapSubject, RowSubject, WindowSubject, inputs
 from losskit.testing.boxes import is_boxes
 from losskit.testing.overlap import is_overlap, variants
 from losskit.testing.rows import is_rows
+from losskit.testing.vectors import subject_kind
 
 
 class Call(NamedTuple):
@@ -45,6 +46,10 @@ def batch(loss: Loss, settings: Mapping[str, Any], soft: bool = False) -> tuple[
     """An ordinary input and target of a loss, in the form that its settings ask for."""
     if is_boxes(loss):
         return BoxSubject(loss.function, loss, settings).batch()
+    if loss.pattern == "windows":
+        return WindowSubject(loss.function, loss, settings).batch()
+    if loss.pattern == "vectors":
+        return subject_kind(loss)(loss.function, loss, settings).batch()
     if is_overlap(loss) or loss.pattern in ("ranked", "operations"):
         x, t = OverlapSubject(loss.function, loss, settings, soft=soft).batch()
         if loss.pattern == "operations":
@@ -84,12 +89,6 @@ def others() -> Iterator[Call]:
         settings = {"task": task, "extra": extra}
         yield Call(f"overlap_sums({task}, {extra})", losskit.overlap_sums, batch(LOSSES["dice_loss"], {"task": task}), settings)
     yield Call("WIoUv3Loss", losskit.WIoUv3Loss(), boxes, {})
-    vectors = tuple(torch.randn(3, 6, 5, generator=torch.Generator().manual_seed(3)))
-    yield Call("triplet_margin_loss", losskit.triplet_margin_loss, vectors, {})
-    yield Call("TripletMarginLoss", losskit.TripletMarginLoss(p=1.0, swap=True), vectors, {})
-    pairs = (*vectors[:2], torch.tensor([1, -1, 1, 1, -1, -1]))
-    yield Call("cosine_embedding_loss", losskit.cosine_embedding_loss, pairs, {})
-    yield Call("CosineEmbeddingLoss", losskit.CosineEmbeddingLoss(margin=-0.5), pairs, {})
     yield Call("degenerate_boxes", losskit.degenerate_boxes, boxes[:1], {})
     logits = batch(LOSSES["binary_cross_entropy_with_logits"], {})
     yield Call("BinaryCrossEntropyLoss", losskit.BinaryCrossEntropyLoss(from_logits=True), logits, {})

@@ -8,6 +8,8 @@ from losskit.testing.boxes import BoxSubject, is_boxes
 from losskit.testing.overlap import OverlapSubject
 from losskit.testing.rows import RowSubject, is_rows
 from losskit.testing.subject import NotOffered, Subject
+from losskit.testing.vectors import subject_kind
+from losskit.testing.windows import WindowSubject
 
 
 class Case(NamedTuple):
@@ -44,6 +46,10 @@ def subjects_of(loss: Loss) -> list[Subject]:
     chosen = [shown, *[a for a in loss.arguments[1:] if a.get("from_logits") is False][:1], *loss.rows[:1]]
     if is_boxes(loss):
         return [BoxSubject(loss.function, loss, shown)]
+    if loss.pattern == "windows":
+        return [WindowSubject(loss.function, loss, shown)]
+    if loss.pattern == "vectors":
+        return [subject_kind(loss)(loss.function, loss, shown)]
     if loss.pattern in ("overlap", "ranked", "operations"):
         tasks = ("binary",) if loss.pattern == "operations" else ("binary", "multiclass")
         return [OverlapSubject(loss.function, loss, {**settings, "task": task}) for settings in chosen for task in tasks]

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from losskit import LOSSES, Loss
 from losskit.testing.inputs import within
+from losskit.testing.vectors import is_mined
 
 SHAPE = (4, 3, 5)  # samples, classes, positions
 SOFT = ("cross_entropy", "dice_loss", "dice_ce_loss", "dice_focal_loss", "jaccard_loss", "tversky_loss", "focal_tversky_loss", "log_cosh_dice_loss")
@@ -29,7 +30,7 @@ class Context(NamedTuple):
     def axis(self) -> int | None:
         """The class axis of what it takes; None if every number stands alone."""
         task = self.settings.get("task")
-        if self.loss.pattern == "boxes" or (self.loss.pattern in ("elementwise", "windows", "operations") and task != "multiclass"):
+        if self.loss.pattern in ("boxes", "vectors") or (self.loss.pattern in ("elementwise", "windows", "operations") and task != "multiclass"):
             return None
         return None if task == "binary" else 1
 
@@ -39,6 +40,12 @@ class Context(NamedTuple):
         if self.loss.pattern == "windows":  # large enough for every option
             x, t = torch.rand((2, 2, 1, 176, 176), generator=draw, dtype=torch.float64).to(dtype)
             return x, t
+        if self.loss.pattern == "vectors":
+            vectors = torch.randn((len(self.loss.tensors), 5, 3), generator=draw, dtype=torch.float64).to(dtype)
+            if self.kind == "none":
+                return tuple(vectors)
+            labels = torch.tensor([1, 0, 1, 1, 0]) if is_mined(self.loss) else torch.tensor([1, -1, 1, -1, 1])
+            return *vectors[:1], *(vectors[:1] + 0.4 * vectors[1:-1]), labels  # nearly of one direction
         if self.loss.pattern == "boxes":
             corner, size = (torch.rand((2, 5, 2), generator=draw, dtype=torch.float64) + 0.5 for _ in range(2))
             return tuple(torch.cat((c, c + s), -1).to(dtype) for c, s in zip(corner, size, strict=True))
@@ -76,6 +83,8 @@ def kinds(loss: Loss, task: str | None) -> list[str]:
         return ["real", "label" if task == "multiclass" else "mask"]
     if task in ("binary", "multilabel"):
         return ["unit"] if loss.pattern == "ranked" else ["unit", "chance"]
+    if loss.pattern == "vectors":
+        return ["none" if loss.target == "none" else "same"]
     first = "label" if task == "multiclass" and loss.target == "unit" else loss.target
     if loss.pattern == "boxes":
         return ["box"]

@@ -1,4 +1,4 @@
-"""Laws of what the audit kit does not draw: losses of embeddings, pictures, sorted errors and distances, and the coefficients that losses of overlap are one minus of."""
+"""Laws of what the audit kit does not draw: losses of sorted errors and distances, and the coefficients that losses of overlap are one minus of."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -6,9 +6,7 @@ from types import ModuleType
 from typing import Any
 
 import mpmath
-import test_embedding
 import test_lovasz
-import test_ssim
 import torch
 from torch import Tensor
 
@@ -17,8 +15,7 @@ from losskit import LOSSES
 
 def require(law: str, loss: str, module: ModuleType, settings: dict[str, Any]) -> None:
     """One of these laws of a loss written in a module; "textbook" is that of the loss's kind."""
-    patterns = {"windows": pictures, "ranked": sorted_errors, "operations": distances}
-    of = patterns[LOSSES[loss].pattern] if loss in LOSSES and law == "textbook" else vectors
+    of = {"ranked": sorted_errors, "operations": distances}.get(LOSSES[loss].pattern, score)
     {"textbook": of, "score": score}[law](loss, module, settings)
 
 
@@ -41,14 +38,6 @@ def close_to_textbook(textbook: Callable[..., Any], given: Sequence[Tensor], bes
                     assert abs(slope[i, k].item() - wanted) <= 1e-9 * (1 + abs(wanted)), f"a gradient of {slope[i, k].item()}, not {float(wanted)}"
 
 
-def vectors(loss: str, module: ModuleType, settings: dict[str, Any]) -> None:
-    """A loss of embeddings is its textbook."""
-    given, labels = test_embedding.batch(loss, 6, 3)
-    found = getattr(module, loss)(*given, *labels, reduction="none", **settings)
-    slopes = torch.autograd.grad(found.sum(), given)
-    close_to_textbook(lambda *item: test_embedding.TEXTBOOKS[loss](*item, **settings), given, labels, found, slopes)
-
-
 def distances(loss: str, module: ModuleType, settings: dict[str, Any]) -> None:
     """A loss of a distance per position is its textbook."""
     draw = torch.Generator().manual_seed(0)
@@ -69,11 +58,6 @@ def sorted_errors(loss: str, module: ModuleType, settings: dict[str, Any]) -> No
     x, t = test_lovasz.batch(settings["task"], (3, 5, 6))
     how = {name: value for name, value in settings.items() if name != "task"}
     test_lovasz.compare(x, t, settings["task"], "torch", function=getattr(module, loss), **how)
-
-
-def pictures(loss: str, module: ModuleType, settings: dict[str, Any]) -> None:
-    """Value, and a derivative, of a small picture are the textbook's."""
-    test_ssim.require_textbook(LOSSES[loss], getattr(module, loss), settings)
 
 
 def score(loss: str, module: ModuleType, settings: dict[str, Any]) -> None:

@@ -36,22 +36,22 @@ def test_same_bits_on_a_gpu(s: Subject) -> None:
 
 def require_same_bits(s: Subject) -> None:
     """Three backwards through one graph."""
-    x, t = s.batch()
+    x, *rest = s.batch()
     leaves = [x.requires_grad_()]
-    if s.loss.pattern in ("elementwise", "boxes") and t.is_floating_point():
-        leaves.append(t.requires_grad_())
-    incoming = torch.ones_like(s(x, t))
+    if s.loss.pattern in ("elementwise", "boxes", "windows", "vectors"):
+        leaves += [t.requires_grad_() for t in rest if t.is_floating_point()]
+    incoming = torch.ones_like(s(x, *rest))
     for size in INCOMING:
-        graph = s(x, t)
+        graph = s(x, *rest)
         first, *others = [torch.autograd.grad(graph, leaves, incoming * size, retain_graph=True) for _ in range(3)]
         for other in others:
-            for name, a, b in zip(("input", "target"), first, other, strict=False):
+            for name, a, b in zip(s.loss.tensors, first, other, strict=False):
                 assert torch.equal(a, b), f"incoming {size}, gradient to {name}: {int((a != b).sum())} of {a.numel()} numbers differ"
 
 
 @pytest.mark.parametrize("s", [s for s in SUBJECTS if s.settings is s.loss.arguments[0] and s.loss.name not in HELD], ids=named)
 def test_gradcheck_of_a_weighted_loss(s: Subject) -> None:
     """PyTorch's own check runs each backward twice and compares bits. (Not of losses that hold a factor constant, which differ from their derivative on purpose.)"""
-    x, t = s.with_dtype(torch.float64).batch()
+    x, *rest = s.with_dtype(torch.float64).batch()
     x.requires_grad_()
-    assert torch.autograd.gradcheck(lambda x: 0.7 * s(x, t), x, fast_mode=True)
+    assert torch.autograd.gradcheck(lambda x: 0.7 * s(x, *rest), x, fast_mode=True)

@@ -15,6 +15,8 @@ from losskit import LOSSES
 from losskit.testing import inputs
 from losskit.testing.boxes import is_boxes, ordinary
 from losskit.testing.rows import is_rows
+from losskit.testing.vectors import extreme, subject_kind
+from losskit.testing.windows import WindowSubject
 
 for file in Path(__file__).parent.glob("test_*.py"):
     if "from claims import" in file.read_text(encoding="utf-8") and file.stem != Path(__file__).stem:
@@ -60,8 +62,12 @@ def batches(loss, settings):
         yield from ((a, b), (a, flat), (flat, b), (b, b), (a + 1e3, b))
         return
     if loss.pattern == "windows":
-        x, t = inputs.batch(loss, settings)
+        x, t = WindowSubject(loss.function, loss, settings).batch()
         yield from ((x, t), (x, x), (x, -x), (x * 100, t), (x.round(), t.round()), (x * 0, t * 0 + 1), (x + 1e3, x))
+        return
+    if loss.pattern == "vectors":
+        s = subject_kind(loss)(loss.function, loss, settings)
+        yield from (s.batch((40, 7)), s.batch((9,)), extreme(s))
         return
     wide = loss.pattern in ("overlap", "ranked", "operations") or is_rows(loss, settings)
     if not wide:
@@ -135,6 +141,7 @@ SHAPES = {  # what "none" gives: of the input, the target and the settings
     "the input's shape without the class axis (summed over the classes)": lambda x, t, s: x[:, 0].shape,
     "the input's shape (multi-class: without the class axis)": lambda x, t, s: x[:, 0].shape if s.get("task") == "multiclass" else x.shape,
     "the target's shape": lambda x, t, s: t.shape,
+    "the shape without the last axis": lambda x, t, s: x.shape[:-1],
     "the shape (...)": lambda x, t, s: x.shape[:-1],
     "shape (N, C): a value per sample and channel": lambda x, t, s: x.shape[:2],
     "(N, C), or (C,) over the batch": lambda x, t, s: (() if s.get("over") == "batch" else (4,)) + (1 if s["task"] == "binary" else x.shape[1],),
@@ -156,7 +163,7 @@ def test_returns(loss):
                 if isinstance(value, tuple):
                     value = value[0]
                 if shape:
-                    assert value.shape == SHAPES[shape[1]](x, target[0] if target else None, full), (settings, shape[1])
+                    assert value.shape == SHAPES[shape[1]](x, target[-1] if target else None, full), (settings, shape[1])
                 else:
                     assert value.shape == ()
                 if not span or ("epsilon >= -1" in said and full["epsilon"] < -1) or ("class's weight" in said and full["weight"] is not None):

@@ -87,7 +87,7 @@ def test_explain_every_loss(run, name, language):
         assert heading in out, heading
     assert any("\u2801" <= letter <= "\u28ff" for letter in out), "no curve"
     assert "…" not in out, "cut off"
-    assert language == "en" or re.match(r"\s*losskit\.\w+   模块: \w+   (回归|二分类|多分类|分割|检测)\n", out)
+    assert language == "en" or re.match(r"\s*losskit\.\w+   模块: \w+   (回归|二分类|多分类|分割|检测|度量学习)\n", out)
 
 
 @pytest.mark.parametrize("name", list(losskit.LOSSES))

@@ -25,12 +25,11 @@ SCALES = {
     "l1_ssim_loss": ("data_range",),
 }  # in the units of the boxes, or of the pictures, which nobody but the user knows
 SHARED = {"plane.py", "space.py", "adaptive.py", "wiou_v3.py"}  # of several boxes; of a learned alpha; and a module with state, which is no function
-OUTSIDE = ("embedding",)  # losses of other operands than input and target: test_embedding.py
 every_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
 
 
 def test_every_file_of_losses_enters_one_loss():
-    files = [p for p in (SOURCE / "losses").rglob("*.py") if p.name not in {"__init__.py", *SHARED} and p.parent.name not in OUTSIDE]
+    files = [p for p in (SOURCE / "losses").rglob("*.py") if p.name not in {"__init__.py", *SHARED}]
     assert len(files) == len(LOSSES) == len({loss.module for loss in LOSSES.values()})
     assert {Path(inspect.getfile(loss.function)) for loss in LOSSES.values()} == set(files)
 
@@ -64,7 +63,8 @@ def test_chinese(loss):
 @every_loss
 def test_signature(loss):
     parameters = inspect.signature(loss.function).parameters
-    tensors = ["input"] if loss.target == "none" else ["input", "target"]
+    tensors = list(loss.tensors)
+    assert loss.pattern == "vectors" or tensors == (["input"] if loss.target == "none" else ["input", "target"])
     last = ["mask", "normalizer"] if loss.facts.summed else [*TENSOR_ARGUMENTS, "reduction"]
     assert list(parameters)[: len(tensors)] == tensors and list(parameters)[-len(last) :] == last
     predicted = [operand.name for operand in loss.operands if operand.predicted]  # torch's own may come third, as there
@@ -96,7 +96,8 @@ def test_textbook_takes_every_setting_and_nothing_of_the_loss(loss):
         handling = loss.facts.handling
         held = [n for n in names if n.startswith("held_")]  # operands that are constants where they weigh the loss
         assert {n.removeprefix("held_") for n in held} <= {operand.name for operand in loss.operands}
-        assert [n for n in names if n not in held] == ["mp", "x", "t", *(s for s in loss.settings if s != "reduction" and (s not in handling or s == "task"))]
+        taken = loss.tensors if loss.pattern == "vectors" else ("x", "t")
+        assert [n for n in names if n not in held] == ["mp", *taken, *(s for s in loss.settings if s != "reduction" and (s not in handling or s == "task"))]
     read = {i.argval for i in dis.get_instructions(loss.textbook) if i.opname == "LOAD_GLOBAL"}
     assert read <= set(dir(builtins)), "arithmetic and the mp context only"
 

@@ -92,7 +92,7 @@ def tensors_of(loss):
         t = x + 0.1
     elif loss.pattern == "windows":
         x, t = torch.rand(4, 3, 11, 12), torch.rand(4, 3, 11, 12)
-    elif loss.pattern != "elementwise":
+    elif loss.pattern not in ("elementwise", "vectors"):
         items = (4, 3) if settings.get("task") == "binary" else (4,)
         t = {"label": torch.tensor([0, 2, 1, 0]), "position": 2 * torch.rand(4)}.get(loss.target, t.softmax(1))
     if loss.input == "probability":
@@ -101,13 +101,17 @@ def tensors_of(loss):
         x = x.log_softmax(1)
     if loss.target == "real" and settings.get("task") == "multiclass" and loss.pattern == "operations":
         t = torch.randn(4, 3)
+    if loss.pattern == "vectors":
+        items = (4,)
+        t = torch.tensor([1.0, -1.0, 1.0, -1.0]) if loss.ranges else torch.tensor([0, 1, 0, 1])
     if loss.pattern == "elementwise":
         x, t = within(loss, x, t)
-    given = {"input": x, "mask": torch.tensor([True, True, False, True]).reshape(-1, *(1,) * (len(items) - 1)).expand(items).clone()}
+    given = {loss.tensors[0]: x, "mask": torch.tensor([True, True, False, True]).reshape(-1, *(1,) * (len(items) - 1)).expand(items).clone()}
     if loss.pattern == "windows":  # per picture
         given["mask"] = given["mask"][..., None, None]
+    given |= {name: torch.randn(4, 3) for name in loss.tensors[1:]}
     if loss.target != "none":
-        given["target"] = t
+        given[loss.tensors[-1]] = t
     parameters = inspect.signature(loss.function).parameters
     if "sample_weight" in parameters:
         given["sample_weight"] = torch.rand(items) + 0.5
@@ -117,12 +121,12 @@ def tensors_of(loss):
 
 
 def called(loss, given, settings):
-    """The loss and its gradient by the input."""
+    """The loss and its gradient by the first tensor."""
     given = dict(given)
-    x = given.pop("input")
+    x = given.pop(loss.tensors[0])
     if isinstance(x, Tensor) and x.is_floating_point() and not (x.is_inference() or type(x) is torch.nn.Buffer) and x.is_leaf:
         x.requires_grad_()
-    positional = (x,) if loss.target == "none" else (x, given.pop("target"))
+    positional = (x, *(given.pop(name) for name in loss.tensors[1:]))
     value = loss.function(*positional, **settings, **given)
     gradient = torch.autograd.grad(value, x)[0] if isinstance(x, Tensor) and x.requires_grad else None
     return value, gradient
@@ -161,7 +165,7 @@ def refused(loss, given, settings, name):
     for state, change in REFUSED.items():
         if name in ("weight", "pos_weight", *(operand.name for operand in loss.operands)) and state in ("a list", "an array", "None"):
             continue  # these are taken
-        if state == "None" and (name not in ("input", "target") or inspect.signature(loss.function).parameters[name].default is None):
+        if state == "None" and (name not in loss.tensors or inspect.signature(loss.function).parameters[name].default is None):
             continue  # so is this
         try:
             other = change(given[name].clone())

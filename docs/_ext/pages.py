@@ -101,7 +101,7 @@ def signature(loss: Loss) -> str:
         lines.append(f"    {p.name}," if p.default is p.empty else f"    {p.name}={p.default!r},")
     lines.append(")")
     required = ", ".join(f"{name}=..." for name in loss.required)
-    tensors = "input" if loss.target == "none" else "input, target"
+    tensors = ", ".join(loss.tensors)
     return "\n".join(lines) + f"\n\nlosskit.{loss.module}({required + ', ' if required else ''}...)({tensors})  # the same as a module"
 
 

@@ -17,8 +17,6 @@ from losskit.contract.module import LossModule, make_module
 from losskit.contract.registry import LOSSES, Loss
 from losskit.engines.dispatch import EngineError, use_engine
 from losskit.losses.detection.wiou_v3 import WIoUv3Loss
-from losskit.losses.embedding.cosine_embedding import CosineEmbeddingLoss, cosine_embedding_loss
-from losskit.losses.embedding.triplet_margin import TripletMarginLoss, triplet_margin_loss
 from losskit.pairwise import BoxMatch, best_match, pairwise_iou
 from losskit.sums_of_overlap import OverlapSums, overlap_sums
 
@@ -27,22 +25,18 @@ __version__ = "0.1.0"
 __all__ = [
     "LOSSES",
     "BoxMatch",
-    "CosineEmbeddingLoss",
     "EngineError",
     "Loss",
     "LossModule",
     "OverlapSums",
-    "TripletMarginLoss",
     "WIoUv3Loss",
     "best_match",
-    "cosine_embedding_loss",
     "degenerate_boxes",
     "distance_map",
     "engine_for",
     "like",
     "overlap_sums",
     "pairwise_iou",
-    "triplet_margin_loss",
     "use_engine",
     "validate",
 ]

@@ -21,10 +21,6 @@ from losskit.compat import like as like
 from losskit.sums_of_overlap import OverlapSums as OverlapSums
 from losskit.sums_of_overlap import overlap_sums as overlap_sums
 from losskit.losses.detection.wiou_v3 import WIoUv3Loss as WIoUv3Loss
-from losskit.losses.embedding.cosine_embedding import CosineEmbeddingLoss as CosineEmbeddingLoss
-from losskit.losses.embedding.cosine_embedding import cosine_embedding_loss as cosine_embedding_loss
-from losskit.losses.embedding.triplet_margin import TripletMarginLoss as TripletMarginLoss
-from losskit.losses.embedding.triplet_margin import triplet_margin_loss as triplet_margin_loss
 from losskit.losses.classification.binary_cross_entropy import binary_cross_entropy as binary_cross_entropy
 from losskit.losses.classification.binary_cross_entropy_with_logits import binary_cross_entropy_with_logits as binary_cross_entropy_with_logits
 from losskit.losses.classification.cross_entropy import cross_entropy as cross_entropy
@@ -59,6 +55,8 @@ from losskit.losses.detection.quality_focal import quality_focal_loss as quality
 from losskit.losses.detection.siou import siou_loss as siou_loss
 from losskit.losses.detection.varifocal import varifocal_loss as varifocal_loss
 from losskit.losses.detection.wiou import wiou_loss as wiou_loss
+from losskit.losses.embedding.cosine_embedding import cosine_embedding_loss as cosine_embedding_loss
+from losskit.losses.embedding.triplet_margin import triplet_margin_loss as triplet_margin_loss
 from losskit.losses.image.l1_ssim import l1_ssim_loss as l1_ssim_loss
 from losskit.losses.image.ssim import ssim_loss as ssim_loss
 from losskit.losses.regression.balanced_l1 import balanced_l1_loss as balanced_l1_loss
@@ -211,6 +209,15 @@ class CharbonnierLoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, eps: float = 0.001, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+
+class CosineEmbeddingLoss(LossModule):
+    """Cosine embedding loss of pairs of vectors (real values) against labels -1 and 1: one direction for pairs that belong together, another for the others."""
+
+    margin: float
+    reduction: Literal["none", "mean", "sum"]
+
+    def __init__(self, *, margin: float = 0.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input1: torch.Tensor, input2: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class CrossEntropyLoss(LossModule):
     """Cross-entropy of class logits (default) or, with from_logits=False, of class probabilities, against class labels or probabilities."""
@@ -743,6 +750,18 @@ class SymmetricCrossEntropyLoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, alpha: float = 0.1, beta: float = 1.0, log_zero: float = -4.0, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+
+class TripletMarginLoss(LossModule):
+    """Triplet margin loss of embeddings (real values): the anchor is to be nearer to the positive than to the negative, by `margin`."""
+
+    margin: float
+    p: float
+    eps: float
+    swap: bool
+    reduction: Literal["none", "mean", "sum"]
+
+    def __init__(self, *, margin: float = 1.0, p: float = 2.0, eps: float = 1e-06, swap: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, anchor: torch.Tensor, positive: torch.Tensor, negative: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class TverskyLoss(LossModule):
     """Tversky loss of logits (default) or, with from_logits=False, of probabilities: overlap with separate weights for false positives and false negatives."""

@@ -110,7 +110,7 @@ def sample(loss: Loss, settings: Mapping[str, Any] | None = None, *, points: int
     x = torch.linspace(low, high, points, dtype=torch.float64, device="cpu").round(decimals=9).requires_grad_()  # 0 is 0, where kinks are
     with losskit.use_engine("torch"):
         if DRAWN[loss.pattern].at_once:
-            value = module(loss, settings | {"reduction": "none"})(*arguments(loss, settings, x)).reshape(-1)
+            value = module(loss, settings | {"reduction": "none"})(*arguments(loss, settings, x)).reshape(points, -1).sum(-1)
         else:
             shown = {k: v for k, v in settings.items() if k not in ("weight", "background")} | ({"task": "binary"} if "task" in settings else {})
             made = module(loss, shown | {"task": "binary"})
@@ -143,6 +143,19 @@ def boxes_at(loss: Loss, settings: Mapping[str, Any], x: torch.Tensor) -> tuple[
     """Boxes that pass one of unit size."""
     zero, one = torch.zeros_like(x), torch.ones_like(x)
     return torch.stack((x, zero, x + 1.5, one), -1), torch.stack((zero, zero, one, one), -1).detach()
+
+
+def axis_of_vectors(loss: Loss, settings: Mapping[str, Any]) -> Axis:
+    """The way that one of two vectors points, or where a third lies on a line with them."""
+    return Axis("angle", -math.pi, math.pi) if loss.target == "real" else Axis("negative's place", -4.0, 4.0)
+
+
+def vectors_at(loss: Loss, settings: Mapping[str, Any], x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Two vectors in a plane that do not belong together; or an anchor, a positive and a negative on a line."""
+    zero, one = torch.zeros_like(x), torch.ones_like(x)
+    if loss.target == "real":
+        return torch.stack((x.cos(), x.sin()), -1), torch.stack((one, zero), -1).detach(), -one.detach()
+    return zero[:, None], one[:, None], x[:, None]
 
 
 def masks_at(loss: Loss, settings: Mapping[str, Any], x: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -186,6 +199,7 @@ DRAWN: Mapping[str, Drawn] = {
     "rows": Drawn(axis_of_rows, rows_at),
     "boxes": Drawn(lambda loss, settings: Axis("box's offset", -3.0, 3.0), boxes_at),
     "windows": Drawn(lambda loss, settings: Axis("columns' error", -1.0, 1.0), pictures_at),
+    "vectors": Drawn(axis_of_vectors, vectors_at),
     "overlap": _masks,
     "ranked": _masks,
     "operations": _masks,
@@ -241,6 +255,8 @@ AXES = {
     "row's right logit": ("logit of the right class, the other {others} at 0", "正确类别的 logit(其余 {others} 类为 0)"),
     "row's probability": ("probability of the right class, the other {others} equal", "正确类别的概率(其余 {others} 类相等)"),
     "columns' error": ("error x of every other column of a picture", "图中每隔一列的误差 x"),
+    "angle": ("angle x between two vectors, label -1", "两个向量的夹角 x(标签为 -1)"),
+    "negative's place": ("place x of the negative on a line, anchor at 0, positive at 1", "负样本在直线上的位置 x(锚点在 0，正样本在 1)"),
     "box's offset": ("left edge x of a box 1.5 wide and 1 high, target from 0 to 1", "宽 1.5、高 1 的框的左边 x(目标从 0 到 1)"),
     "mask's logit": ("logit x on 3 pixels of a target, -x on {others} others", "目标 3 个像素的 logit 为 x，其余 {others} 个为 -x"),
     "mask's probability": ("probability p on 3 pixels of a target, 1 - p on {others} others", "目标 3 个像素的概率为 p，其余 {others} 个为 1 - p"),

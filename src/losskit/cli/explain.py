@@ -16,7 +16,14 @@ from losskit.contract.names import ABBREVIATIONS, near, short
 from losskit.contract.registry import LOSSES, Loss
 from losskit.curves import PARTS, domain, sample
 
-CHINESE_TASKS = {"regression": "回归", "binary classification": "二分类", "classification": "多分类", "segmentation": "分割", "detection": "检测"}
+CHINESE_TASKS = {
+    "regression": "回归",
+    "binary classification": "二分类",
+    "classification": "多分类",
+    "segmentation": "分割",
+    "detection": "检测",
+    "embedding": "度量学习",
+}
 SHOWN = ("When to use", "Edge cases", "Differs from", "Reference")
 OTHERS = {"the paper": "论文", "the paper's code": "论文代码", "the authors' code": "作者代码"}  # whom a loss differs from, where that is no name
 

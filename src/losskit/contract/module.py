@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.distributed import ProcessGroup
 
 from losskit.contract import checks, tensors
-from losskit.contract.registry import TENSOR_ARGUMENTS, Loss, refuse_script
+from losskit.contract.registry import TENSOR_ARGUMENTS, USUAL, Loss, refuse_script
 from losskit.engines.dispatch import use_engine
 
 SHOWN = 8  # weights of which `repr` shows every one; of more, the first three
@@ -18,6 +18,7 @@ SHOWN = 8  # weights of which `repr` shows every one; of more, the first three
 
 class LossModule(nn.Module):
     """A loss as a module. Calls are `module(input, target, *, mask=None, sample_weight=None, normalizer=None)`; losses of overlap take no `sample_weight`.
+    Losses of embeddings take other tensors in place of input and target, by place or by name, as their functions do.
 
     The settings are attributes, as in torch.nn: `module.reduction = "none"` holds from the next call on, and a bad value raises as in the constructor.
     Weights are buffers, and saved with the model; an `nn.Parameter` is a parameter, where the loss has a gradient for it.
@@ -96,13 +97,13 @@ class LossModule(nn.Module):
         for name, value in settings.items():  # a number or a list: one for each place of the last axis
             if name not in weights and isinstance(value, Sized) and {float, Sequence[float]} <= set(get_args(self._kind(name))):
                 shapes[name] = torch.Size((len(value),))
-        input, target = self._nothing(settings, shapes)
+        nothing = self._nothing(settings, shapes)
         settings = {**settings, **self._predictions(settings)}
         here: dict[str, Any] = {"inplace": False} if "inplace" in settings else {}  # there is no memory to reuse
         if isinstance(settings.get("process_group"), ProcessGroup):
             here["process_group"] = None  # and nothing to send
         with use_engine("torch"), torch.enable_grad():
-            self.loss.function(*((input,) if self.loss.target == "none" else (input, target)), **{**settings, **weights, **here})
+            self.loss.function(*nothing, **{**settings, **weights, **here})
 
     def _predictions(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Numbers in place of the operands that only a call will bring."""
@@ -110,8 +111,9 @@ class LossModule(nn.Module):
         examples = [{operand.name: each[operand.name] for operand in self.loss.operands_of(each)} for each in self.loss.arguments]
         return next(({name: x for name, x in each.items() if name not in given} for each in examples if given <= set(each)), {})
 
-    def _nothing(self, settings: Mapping[str, Any], shapes: Mapping[str, torch.Size]) -> tuple[Tensor, Tensor]:
-        """An input and a target of no items. Of shapes, vectors are numbers per class, the others end where the input's does."""
+    def _nothing(self, settings: Mapping[str, Any], shapes: Mapping[str, torch.Size]) -> tuple[Tensor, ...]:
+        """The tensors of a call, of no items. Of shapes, vectors are numbers per class, the others end where the input's does."""
+        count = len(self.loss.tensors)
         try:
             vector, wide = (torch.broadcast_shapes((1,), *(shape for shape in shapes.values() if (len(shape) < 2) is flat)) for flat in (True, False))
         except RuntimeError:
@@ -119,10 +121,11 @@ class LossModule(nn.Module):
             raise ValueError(f"{told}: both must broadcast to the shape of one input") from None
         if self.loss.facts.empty is not None:
             empty = torch.empty(self.loss.facts.empty, dtype=torch.float32, device="meta")
-            return empty, empty
+            labelled = self.loss.pattern == "vectors" and self.loss.target != "none"  # one number per vector
+            return (*(empty,) * (count - 1), empty.select(-1, 0) if labelled else empty)
         if self.loss.target in ("real", "unit") and settings.get("task") != "multiclass":
             empty = torch.empty((0, *vector, *(wide[1:] if wide[0] in (1, *vector) else wide)), dtype=torch.float32, device="meta")
-            return empty, empty
+            return (empty,) * count
         dim = settings.get("dim", 1)
         single = [name for name, shape in shapes.items() if shape == (1,)]
         if single and settings.get("task") not in ("binary", "multilabel"):
@@ -136,7 +139,7 @@ class LossModule(nn.Module):
             shape[dim] = classes
         input = torch.empty(shape, dtype=torch.float32, device="meta")
         if self.loss.target in ("distribution", "none", "real") or settings.get("task") in ("binary", "multilabel"):
-            return input, input
+            return (input,) * count
         return input, torch.empty([0] * (axes - 1), dtype=torch.long, device="meta")
 
     def forward(
@@ -226,10 +229,25 @@ def constructor(loss: Loss) -> Callable[..., None]:
     return __init__
 
 
+def forward_of(loss: Loss) -> Callable[..., Any]:
+    """`forward` with the tensors of a loss's call, where they are not input and target."""
+
+    def forward(self: LossModule, *tensors: Tensor, **named: Any) -> Any:
+        return loss.function(*tensors, **named, **self.settings)
+
+    own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    taken = [p for p in inspect.signature(loss.function).parameters.values() if p.name not in loss.settings]
+    forward.__signature__ = inspect.Signature([own, *taken], return_annotation=Any)  # type: ignore[attr-defined]
+    forward.__qualname__, forward.__module__ = f"{loss.module}.forward", "losskit"
+    return forward
+
+
 def make_module(loss: Loss) -> type[LossModule]:
     """The module class of a loss."""
     docs = (inspect.getdoc(loss.function) or "") + "\n\nAs a module: keyword arguments go to the constructor, tensors to the call."
     body = {"__doc__": docs, "__module__": "losskit", "loss": loss, "names": tuple(loss.settings), "__init__": constructor(loss)}
     if any(operand.predicted for operand in loss.operands):
         body["forward"] = LossModule.forward_predicted
+    elif loss.tensors not in USUAL:
+        body["forward"] = forward_of(loss)
     return type(loss.module, (LossModule,), body)

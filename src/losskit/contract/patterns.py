@@ -35,7 +35,7 @@ class Pattern(NamedTuple):
     summed: bool = False  # items are summed up before there is a loss, so none of them can be weighed, and "none" has no meaning
     handling: tuple[str, ...] = HANDLING
     empty: tuple[int, ...] | None = None  # a batch of no items, where its shape depends on no setting
-    audit: str = "Subject"  # the class of `losskit.testing` that draws its batches; "": the laws do not draw any yet
+    audit: str = "Subject"  # the class of `losskit.testing` that draws its batches
 
 
 PATTERNS: dict[str, Pattern] = {
@@ -44,7 +44,8 @@ PATTERNS: dict[str, Pattern] = {
     "overlap": Pattern(("overlap",), summed=True, handling=OVERLAP_HANDLING, audit="OverlapSubject"),
     "ranked": Pattern(("ranked",), summed=True, handling=OVERLAP_HANDLING, audit="OverlapSubject"),
     "boxes": Pattern(("boxes", "pairs"), "the shape (...), one value per pair of boxes", "pair of boxes", "pairs", empty=(0, 4), audit="BoxSubject"),
-    "windows": Pattern((), "the shape (N, C)", "picture", "pictures", empty=(0, 1, WIDE, WIDE), audit=""),
+    "windows": Pattern((), "the shape (N, C)", "picture", "pictures", empty=(0, 1, WIDE, WIDE), audit="WindowSubject"),
+    "vectors": Pattern((), empty=(0, 1), audit="VectorSubject"),
     "operations": Pattern((), audit="OverlapSubject"),
 }
-PatternOfLosses = Literal["elementwise", "rows", "overlap", "ranked", "boxes", "windows", "operations"]
+PatternOfLosses = Literal["elementwise", "rows", "overlap", "ranked", "boxes", "windows", "vectors", "operations"]

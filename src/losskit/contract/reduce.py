@@ -140,10 +140,26 @@ def items(
     items hold: put a harmless number there first (`present`), for 0 times an infinite derivative is NaN.
     """
     check(reduction, normalizer)
+    if absent is not None and mask is None and sample_weight is not None:  # whose numbers need be finite only where they count
+        mask, absent = absent, None
     factor = item_factor(each, mask, sample_weight, each.dtype, reduction == "mean" and normalizer is None, to)
     if absent is not None:
         factor = absent if factor is None else torch.where(absent, factor, torch.zeros((), dtype=factor.dtype, device=factor.device))
     return reduced(each, factor, weight_of(factor, each.numel(), each.dtype), input, normalizer=normalizer, reduction=reduction)
+
+
+def counting(factor: Tensor | None, normalizer: Normalizer | None, input: Tensor, shape: torch.Size) -> Tensor | None:
+    """The factor of items, 0 where a normalizer of 0 says that nothing counts: then every item is absent, and made harmless before a loss is computed."""
+    if normalizer is None:
+        return factor
+    divisor = checks.normalizer(normalizer, input)
+    if not isinstance(divisor, Tensor):
+        if divisor:
+            return factor
+        some = torch.zeros(shape, dtype=torch.bool, device=input.device)
+    else:
+        some = (divisor != 0).expand(shape)
+    return some if factor is None else torch.where(some, factor, torch.zeros((), dtype=factor.dtype, device=factor.device))
 
 
 def reduced(

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any, Literal, NamedTuple, NoReturn, TypeVar
@@ -12,11 +13,12 @@ from torch import Tensor
 from losskit.contract import arguments as shared
 from losskit.contract.patterns import PATTERNS, Pattern, PatternOfLosses
 
-Task = Literal["regression", "binary classification", "classification", "segmentation", "detection"]
+Task = Literal["regression", "binary classification", "classification", "segmentation", "detection", "embedding"]
 LossFunction = TypeVar("LossFunction", bound=Callable[..., Any])
 
 Range = Literal["real", "> 0", ">= 0", "from -10 to 4", "from 0 to 2"]
-TENSOR_ARGUMENTS = ("mask", "sample_weight", "normalizer")  # what `forward` takes besides input and target
+TENSOR_ARGUMENTS = ("mask", "sample_weight", "normalizer")  # what `forward` takes besides the tensors of a call
+USUAL = (("input", "target"), ("input",))  # the tensors of a call, for nearly all losses
 
 
 class OperandFacts(NamedTuple):
@@ -69,6 +71,13 @@ class Loss:
     def summary(self) -> str:
         """The docstring's first line."""
         return (inspect.getdoc(self.function) or "").partition("\n")[0]
+
+    @cached_property
+    def tensors(self) -> tuple[str, ...]:
+        """The tensors of a call, in order: what the function takes by place, predictions apart. "input" and "target" for nearly all, see `USUAL`."""
+        predicted = [operand.name for operand in self.operands if operand.predicted]
+        parameters = inspect.signature(self.function).parameters.values()
+        return tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD and p.name not in predicted)
 
     @property
     def required(self) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from typing import Any, get_args
 from torch import Tensor
 
 from losskit.binary import EITHER
-from losskit.contract.registry import LOSSES, Loss
+from losskit.contract.registry import LOSSES, USUAL, Loss
 
 PATH = Path(__file__).parent.parent / "__init__.pyi"
 HEAD = '''"""Written by `python -m losskit.contract.stubs` from the registry; not to be edited."""
@@ -39,10 +39,6 @@ from losskit.compat import like as like
 from losskit.sums_of_overlap import OverlapSums as OverlapSums
 from losskit.sums_of_overlap import overlap_sums as overlap_sums
 from losskit.losses.detection.wiou_v3 import WIoUv3Loss as WIoUv3Loss
-from losskit.losses.embedding.cosine_embedding import CosineEmbeddingLoss as CosineEmbeddingLoss
-from losskit.losses.embedding.cosine_embedding import cosine_embedding_loss as cosine_embedding_loss
-from losskit.losses.embedding.triplet_margin import TripletMarginLoss as TripletMarginLoss
-from losskit.losses.embedding.triplet_margin import triplet_margin_loss as triplet_margin_loss
 '''
 
 
@@ -57,7 +53,18 @@ def body(loss: Loss) -> str:
             attributes.append(f"    {p.name}: {annotation(held)}\n")
             default = "" if p.default is p.empty else f" = {p.default!r}"
             parameters.append(f"{p.name}: {annotation(p.annotation)}{default}".replace("'", '"'))
-    return "".join(attributes) + f"\n    def __init__(self, *, {', '.join(parameters)}) -> None: ...\n"
+    made = f"\n    def __init__(self, *, {', '.join(parameters)}) -> None: ...\n"
+    return "".join(attributes) + made + ("" if loss.tensors in USUAL else call(loss))
+
+
+def call(loss: Loss) -> str:
+    """The module's call, where its tensors are not input and target."""
+    told = inspect.signature(loss.function).parameters.values()
+    given = [p for p in told if p.name not in loss.settings]
+    tensors, rest = ([p for p in given if (p.name in loss.tensors) is by_place] for by_place in (True, False))
+    shown = [f"{p.name}: {annotation(p.annotation)}" for p in tensors]
+    shown += ["*", *(f"{p.name}: {annotation(p.annotation)} = {p.default!r}" for p in rest)]
+    return f"    def __call__(self, {', '.join(shown)}) -> torch.Tensor: ...  # type: ignore[override]\n"
 
 
 def annotation(kind: Any) -> str:

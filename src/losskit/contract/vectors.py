@@ -1,22 +1,18 @@
-"""The contract for losses of embeddings: vectors along the last axis, one loss per pair or triplet. They run in PyTorch operations, and lie outside the registry."""
+"""The contract for losses of embeddings: vectors along the last axis, one loss per pair or triplet. They run in PyTorch operations."""
 
-import inspect
 import math
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from losskit.contract import arguments, checks, reduce, tensors
+from losskit.contract import checks, reduce, tensors
 from losskit.contract.checks import Reduction
-from losskit.contract.patterns import Pattern
 from losskit.contract.reduce import Normalizer
-from losskit.contract.registry import no_script, refuse_script
 from losskit.engines import dispatch
 from losskit.engines.call import real_dtype
 
-Function = TypeVar("Function", bound=Callable[..., Any])
 SHAPES = "(D,), (N, D) or (..., D)"
 
 
@@ -31,13 +27,6 @@ class Vectors(NamedTuple):
         """none / sum / mean of one loss per item."""
         denominator = reduce.weight_of(self.factor, each.numel(), each.dtype)
         return reduce.reduced(each, self.factor, denominator, self.vectors[0], normalizer=normalizer, reduction=reduction)
-
-
-def vector_loss(function: Function) -> Function:
-    """A public function of vectors: what its docstring refers to is filled in, and `torch.jit.script` is told what to use instead."""
-    if function.__doc__:
-        function.__doc__ = arguments.described(function.__doc__, Pattern(()), False, str)
-    return no_script(function)
 
 
 def seen(
@@ -66,6 +55,7 @@ def seen(
     real = torch.float64 if any(real_dtype(y.dtype) is torch.float64 for y in vectors) else real_dtype(x.dtype)
     vectors = tuple(y.to(real) for y in vectors)
     factor = reduce.item_factor(vectors[0].select(-1, 0), mask, sample_weight, real, reduction == "mean" and normalizer is None, "unreduced loss")
+    factor = reduce.counting(factor, normalizer, x, x.shape[:-1])
     counts = None if factor is None else factor != 0
     harmless = None if counts is None else counts.unsqueeze(-1)
     return Vectors(tuple(reduce.present(y, harmless, 0.0) for y in vectors), factor, counts)
@@ -93,47 +83,3 @@ def directions(x: Tensor) -> tuple[Tensor, Tensor]:
     """Vectors of length 1, and which have no direction: they are 0 and get no gradient."""
     numbers, _, zero = scaled(x)
     return torch.where(zero, 0.0, numbers / torch.linalg.vector_norm(numbers, 2, -1, keepdim=True)), zero.squeeze(-1)
-
-
-class VectorModule(nn.Module):
-    """A loss of vectors as a module: settings go to the constructor and are attributes, tensors go to the call."""
-
-    function: Callable[..., Tensor]
-    __prepare_scriptable__ = refuse_script
-
-    def __init__(self, **settings: Any) -> None:
-        super().__init__()
-        self.names = tuple(settings)
-        for name, value in settings.items():
-            object.__setattr__(self, name, value)
-        self._check()
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        """A setting that is bad raises at once, and the old one stays."""
-        if name not in self.__dict__.get("names", ()):
-            super().__setattr__(name, value)
-            return
-        before = getattr(self, name)
-        object.__setattr__(self, name, value)
-        try:
-            self._check()
-        except (TypeError, ValueError):
-            object.__setattr__(self, name, before)
-            raise
-
-    def _check(self) -> None:
-        """A call on no items raises what is wrong with the settings."""
-        parameters = inspect.signature(type(self).function).parameters.values()
-        count = sum(p.kind is p.POSITIONAL_OR_KEYWORD and p.name != "target" for p in parameters)
-        nothing = torch.empty((0, 1), dtype=torch.float32, device="meta")
-        label = (nothing.select(-1, 0),) if "target" in {p.name for p in parameters} else ()
-        type(self).function(*(nothing,) * count, *label, **self.settings)
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Every setting as the function takes it."""
-        return {name: getattr(self, name) for name in self.names}
-
-    def extra_repr(self) -> str:
-        """The settings."""
-        return ", ".join(f"{name}={value!r}" for name, value in self.settings.items())

@@ -7,8 +7,9 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from losskit.contract import checks, tensors
+from losskit.contract import checks, reduce, tensors
 from losskit.contract.elementwise import elementwise
+from losskit.contract.reduce import Normalizer
 from losskit.engines import dispatch
 from losskit.engines.call import real_dtype
 from losskit.engines.torch import windows
@@ -52,8 +53,10 @@ def taps_of(window: Window, window_size: int, sigma: float) -> tuple[float, ...]
     return tuple(w / total for w in weights)
 
 
-def seen(input: Tensor, target: Tensor, mask: Tensor | None, sample_weight: Tensor | None, window_size: int, multi_scale: bool) -> Seen:
-    """The checked pictures; the mask with as many axes, and without the pictures whose weight is 0."""
+def seen(
+    input: Tensor, target: Tensor, mask: Tensor | None, sample_weight: Tensor | None, normalizer: Normalizer | None, window_size: int, multi_scale: bool
+) -> Seen:
+    """The checked pictures; the mask with as many axes, and without the pictures whose weight is 0, or any of them if the normalizer is."""
     checks.pair(input, target)
     if input.dim() not in PICTURES:
         fix = "input.unsqueeze(0), and the same of target" if input.dim() == 3 else "input.reshape(N, C, H, W), and the same of target"
@@ -70,14 +73,21 @@ def seen(input: Tensor, target: Tensor, mask: Tensor | None, sample_weight: Tens
         checks.mask(mask, input)
     if sample_weight is not None:
         checks.broadcastable("sample_weight", sample_weight, input.new_empty(()).expand(input.shape[:2]), "unreduced loss")
-        counts = (sample_weight.detach() != 0).reshape(*(1,) * (2 - sample_weight.dim()), *sample_weight.shape, *(1,) * axes)
-        mask = counts if mask is None else mask & counts
+        mask = both(mask, (sample_weight.detach() != 0).reshape(*(1,) * (2 - sample_weight.dim()), *sample_weight.shape, *(1,) * axes))
+    counts = reduce.counting(None, normalizer, input, input.shape[:2])
+    if counts is not None:
+        mask = both(mask, counts.reshape(*counts.shape, *(1,) * axes))
     if mask is not None:
         mask = mask.reshape(*(1,) * (input.dim() - mask.dim()), *mask.shape)
         mask = tensors.lasting(mask.expand(*mask.shape[:2], *input.shape[2:]))
     input, target = tensors.lasting(input), tensors.lasting(target)
     dispatch.choice((input, target), plain="losses of windows run in PyTorch operations")
     return Seen(input, target, mask)
+
+
+def both(mask: Tensor | None, other: Tensor) -> Tensor:
+    """What two masks leave."""
+    return other if mask is None else mask & other
 
 
 def of_pictures(
@@ -94,10 +104,12 @@ def of_pictures(
     mask, found = given.mask, []
     for place in range(len(SCALES)):
         if place:
+            if not call.apart:  # halved apart from each other, pictures that are nearly equal would lose what they differ by
+                x, t, call = x + t, x - t, call._replace(apart=True)
             x, t, mask = windows.halved(x, axes), windows.halved(t, axes), None if mask is None else windows.halved_mask(mask, axes)
         loss, present = windows.each_picture(call if place == len(SCALES) - 1 else call._replace(formula=contrast), x, t, mask, axes)
         found.append(loss if present is None else torch.where(present, loss, 0.0))
-    alike = torch.stack([each.detach() < 1.0 for each in found]).all(0)
+    alike = ~torch.stack([each.detach() >= 1.0 for each in found]).any(0)  # a NaN stays one
     total = sum(weight * torch.log1p(-torch.where(alike, each, 0.0)) for weight, each in zip(SCALES, found, strict=True))
     assert isinstance(total, Tensor)
     return torch.where(alike, -torch.expm1(total), 1.0), present

@@ -11,14 +11,16 @@
 'fails'
 """
 
-from losskit.testing import box_laws, laws, operand_laws, overlap_laws, row_laws, shared_laws  # noqa: F401 - they fill the tables
+from losskit.testing import box_laws, laws, operand_laws, overlap_laws, row_laws, shared_laws, vector_laws, window_laws  # noqa: F401 - they fill the tables
 from losskit.testing.audit import AuditResult, Finding, audit, examine
 from losskit.testing.boxes import BoxSubject
 from losskit.testing.operands import OperandSubject
 from losskit.testing.overlap import OverlapSubject
 from losskit.testing.rows import RowSubject
 from losskit.testing.subject import LawBroken, NotOffered, Subject
-from losskit.testing.tables import BOX_LAWS, LAWS, OPERAND_LAWS, OVERLAP_LAWS, ROW_LAWS
+from losskit.testing.tables import BOX_LAWS, LAWS, OPERAND_LAWS, OVERLAP_LAWS, ROW_LAWS, VECTOR_LAWS, WINDOW_LAWS
+from losskit.testing.vectors import VectorSubject
+from losskit.testing.windows import WindowSubject
 
 __all__ = [
     "BOX_LAWS",
@@ -26,6 +28,8 @@ __all__ = [
     "OPERAND_LAWS",
     "OVERLAP_LAWS",
     "ROW_LAWS",
+    "VECTOR_LAWS",
+    "WINDOW_LAWS",
     "AuditResult",
     "BoxSubject",
     "Finding",
@@ -35,6 +39,8 @@ __all__ = [
     "OverlapSubject",
     "RowSubject",
     "Subject",
+    "VectorSubject",
+    "WindowSubject",
     "audit",
     "examine",
 ]

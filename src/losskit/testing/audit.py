@@ -13,12 +13,16 @@ from losskit.testing.boxes import BoxSubject
 from losskit.testing.overlap import OverlapSubject
 from losskit.testing.rows import RowSubject, is_rows
 from losskit.testing.subject import LawBroken, NotOffered, Subject
-from losskit.testing.tables import BOX_LAWS, LAWS, OVERLAP_LAWS, ROW_LAWS
+from losskit.testing.tables import BOX_LAWS, LAWS, OVERLAP_LAWS, ROW_LAWS, VECTOR_LAWS, WINDOW_LAWS
+from losskit.testing.vectors import VectorSubject, subject_kind
+from losskit.testing.windows import WindowSubject
 
 KINDS: tuple[tuple[type[Subject], Mapping[str, Any]], ...] = (
     (BoxSubject, BOX_LAWS),
     (OverlapSubject, OVERLAP_LAWS),
     (RowSubject, ROW_LAWS),
+    (VectorSubject, VECTOR_LAWS),
+    (WindowSubject, WINDOW_LAWS),
     (Subject, LAWS),
 )
 
@@ -95,27 +99,26 @@ def examine(subject: Subject, laws: Iterable[str] | None = None) -> tuple[Findin
 def audit(
     function: Callable[..., Tensor], like: str, *, dtype: torch.dtype = torch.float32, laws: Iterable[str] | None = None, show: bool = True, **arguments: Any
 ) -> AuditResult:
-    """Check any callable `function(input, target, **arguments)` as if it were the loss named `like`.
+    """Check any callable `function(input, target, **arguments)` as if it were the loss named `like` (of vectors: `function(anchor, positive, negative)`, ...).
 
     Arguments are settings of that loss (`alpha=0.25`, `from_logits=False`, ...): they choose the textbook's formula, and those that the callable takes are
     handed to it. What it does not take (mask, sample_weight, normalizer, reduction, ...) is reported as "not offered", not as a failure. The laws are those of
     the loss's kind: of elements (`LAWS`), of rows of class scores (`ROW_LAWS`: `cross_entropy`, `focal_loss` with task="multiclass", ...), of the overlap of
-    samples and classes (`OVERLAP_LAWS`: `dice_loss`, ...; they need `task=`, and a `function` that has no such argument is asked as if that were its task), or
-    of boxes (`BOX_LAWS`: `giou_loss`, ...; input and target are corners, (N, 4)).
+    samples and classes (`OVERLAP_LAWS`: `dice_loss`, ...; they need `task=`, and a `function` that has no such argument is asked as if that were its task), of
+    boxes (`BOX_LAWS`: `giou_loss`, ...; input and target are corners, (N, 4)), of vectors (`VECTOR_LAWS`: `triplet_margin_loss`, ...; the tensors are those of
+    that loss, in its order) or of windows (`WINDOW_LAWS`: `ssim_loss`, ...; input and target are pictures, (N, C, H, W)).
 
     Args:
-        function: a function or a module; input and target come by position.
+        function: a function or a module; its tensors come by position.
         like: a name in `losskit.LOSSES`.
         dtype: the dtype of inputs for laws that do not bring their own.
-        laws: names out of `losskit.testing.LAWS`, `ROW_LAWS`, `OVERLAP_LAWS` or `BOX_LAWS`; all by default.
+        laws: names out of the table of the loss's kind; all by default.
         show: print the table.
         arguments: settings, as the loss `like` names them.
     """
     if like not in LOSSES:
         raise ValueError(f"like must be one of {', '.join(LOSSES)}; got {like!r}")
     loss = LOSSES[like]
-    if not loss.facts.audit:
-        raise ValueError(f"{like} is a loss of pictures, which the laws do not draw yet: audit losses of elements, rows, sums and boxes")
     unknown = set(arguments) - set(loss.settings)
     if unknown:
         raise TypeError(f"{like} has no setting {', '.join(map(repr, sorted(unknown)))}; it has: {', '.join(loss.settings)}")
@@ -129,8 +132,8 @@ def audit(
     if missing:
         raise TypeError(f"{like} needs {missing[0]}=: audit(..., like={like!r}, {missing[0]}=...)")
     named = {kind.__name__: kind for kind, _ in KINDS}
-    kind = RowSubject if is_rows(loss, arguments) else named[loss.facts.audit]
-    table = dict(KINDS)[kind]
+    base = RowSubject if is_rows(loss, arguments) else named[loss.facts.audit]
+    table, kind = dict(KINDS)[base], subject_kind(loss) if base is VectorSubject else base
     if isinstance(laws, str) or not set(laws or ()) <= set(table):
         raise ValueError(f"laws must be a list out of {', '.join(table)}; got {laws!r}")
     name = getattr(function, "__name__", type(function).__name__)

@@ -210,7 +210,7 @@ def is_boxes(loss: Loss) -> bool:
 class BoxSubject(Subject):
     """A loss of boxes, examined: input and target are corners, (..., 4), if no box_format says otherwise."""
 
-    def each(self, x: Tensor, t: Tensor, **extra: Any) -> Tensor:
+    def each(self, x: Tensor, t: Tensor, /, **extra: Any) -> Tensor:
         """One loss per pair."""
         if self.offers("reduction"):
             return self(x, t, reduction="none", **extra)

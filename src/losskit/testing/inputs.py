@@ -105,9 +105,7 @@ def pairs(loss: Loss, settings: Mapping[str, Any], dtype: torch.dtype = torch.fl
 
 
 def batch(loss: Loss, settings: Mapping[str, Any], shape: tuple[int, ...] = (5, 7), dtype: torch.dtype = torch.float32, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """An ordinary batch: inputs and targets as training has them, away from kinks. Losses of windows get pictures, whatever the shape."""
-    if loss.pattern == "windows":
-        shape = (2, 1, 33, 32) if settings.get("multi_scale") else (3, 2, 7, 6)
+    """An ordinary batch: inputs and targets as training has them, away from kinks."""
     draw = torch.Generator().manual_seed(seed)
     where = domain(loss, settings)
     x = torch.randn(shape, generator=draw, dtype=torch.float64) * 2

@@ -122,6 +122,16 @@ class Traced:
     def __bool__(self) -> bool:
         return bool(self.value)
 
+    def __abs__(self) -> "Traced":
+        """With the derivative 0 at 0."""
+        return Traced(self.tape, abs(self.value), (self, self.tape.mp.sign(self.value)))
+
+    def __lt__(self, b: Any) -> bool:
+        return bool(self.value < (b.value if isinstance(b, Traced) else b))
+
+    def __gt__(self, b: Any) -> bool:
+        return bool(self.value > (b.value if isinstance(b, Traced) else b))
+
     __radd__, __rmul__ = __add__, __mul__
 
 

@@ -97,7 +97,7 @@ class OverlapSubject(Subject):
         """The same with further settings."""
         return replace(self, settings={**self.settings, **extra})
 
-    def __call__(self, x: Tensor, t: Tensor, **extra: Any) -> Tensor:
+    def __call__(self, x: Tensor, t: Tensor, /, **extra: Any) -> Tensor:
         """The loss of a batch; raises `NotOffered` where an argument is unknown."""
         for name in extra:
             if not self.offers(name):
@@ -105,7 +105,7 @@ class OverlapSubject(Subject):
         settings = {k: v for k, v in self.settings.items() if self.offers(k)}
         return self.function(x, t, **inputs.as_arguments(settings | extra, real_dtype(x.dtype)))
 
-    def each(self, x: Tensor, t: Tensor, **extra: Any) -> Tensor:
+    def each(self, x: Tensor, t: Tensor, /, **extra: Any) -> Tensor:
         """One loss for every sample, and for every class too if there is one."""
         if self.per_class:
             return self(x, t, average="none", over="sample", **extra)
@@ -125,7 +125,7 @@ class OverlapSubject(Subject):
         t = soft.softmax(1) if self.task == "multiclass" else torch.sigmoid(soft) if self.soft else (soft > 0.3).double()
         return x.to(dtype), t.to(dtype)
 
-    def mean(self, x: Tensor, t: Tensor, **extra: Any) -> Tensor:
+    def mean(self, x: Tensor, t: Tensor, /, **extra: Any) -> Tensor:
         """There is no reduction."""
         return self(x, t, **extra)
 
@@ -164,7 +164,7 @@ class OverlapSubject(Subject):
         x, t = self.batch(self.items)
         yield "no items", (x[..., :0], t[..., :0]), {}
         if self.offers("ignore_index") and (self.task != "multiclass" or self.kind == "label"):
-            bad, _ = self.spoil(x, t, torch.zeros(self.items, dtype=torch.bool))
+            bad, _ = self.spoil((x, t), torch.zeros(self.items, dtype=torch.bool))
             yield "everything ignored, over NaN", (bad, torch.full_like(t, -100)), {}
         if self.offers("weight") and not self.compound:
             yield "class weights all 0", (x, t), {"weight": [0.0] * self.classes}

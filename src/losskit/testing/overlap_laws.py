@@ -13,7 +13,7 @@ from losskit.engines.dispatch import use_engine
 from losskit.testing import overlap
 from losskit.testing.overlap import OverlapSubject, require_near
 from losskit.testing.overlap_oracle import exact_overlap
-from losskit.testing.subject import LawBroken, gradient, leaf, require_close, require_message
+from losskit.testing.subject import LawBroken, Pair, gradient, leaf, require_close, require_message
 from losskit.testing.tables import OVERLAP_LAWS, law
 
 
@@ -75,8 +75,9 @@ def _same_count(shape: tuple[int, ...], count: int, seed: int) -> Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed)).argsort(-1) < count
 
 
-def _require_deleted(s: OverlapSubject, x: Tensor, t: Tensor, bad_x: Tensor, bad_t: Tensor, keep: Tensor, extra: Mapping[str, Any], what: str) -> None:
+def _require_deleted(s: OverlapSubject, batch: Pair, bad: Pair, keep: Tensor, extra: Mapping[str, Any], what: str) -> None:
     """What is not kept is as good as deleted, for every way to sum and to average."""
+    (x, t), (bad_x, bad_t) = batch, bad
     numbers = s.spread(keep, x)
     left = x[numbers].reshape(*x.shape[:2], -1)
     targets = t[keep].reshape(len(t), -1) if s.kind == "label" else t[numbers].reshape(left.shape)
@@ -94,14 +95,14 @@ def mask_deletes(s: OverlapSubject) -> None:
     """Inputs and targets under the mask are NaN, infinite or no class at all. A sample of which nothing is left is deleted itself."""
     x, t = s.batch((3, 7))
     for keep, mask in ((_same_count((3, 7), 4, 0), None), (_same_count((1, 7), 5, 1).expand(3, 7), _same_count((1, 7), 5, 1)[0])):
-        _require_deleted(s, x, t, *s.spoil(x, t, keep), keep, {"mask": s.mask(keep) if mask is None else mask}, "a mask")
+        _require_deleted(s, (x, t), s.spoil((x, t), keep), keep, {"mask": s.mask(keep) if mask is None else mask}, "a mask")
     if s.kind == "number" and s.task == "multilabel":
         keep = _same_count(tuple(x.shape), 4, 2)
-        _require_deleted(s, x, t, *s.spoil(x, t, keep), keep, {"mask": keep}, "a mask of the input's shape")
+        _require_deleted(s, (x, t), s.spoil((x, t), keep), keep, {"mask": keep}, "a mask of the input's shape")
     keep = torch.tensor([[True], [False], [True]]).expand(3, 7)
-    a, b = leaf(s.spoil(x, t, keep)[0]), leaf(x[::2])
+    a, b = leaf(s.spoil((x, t), keep)[0]), leaf(x[::2])
     expected = s(b, t[::2])
-    got = s(a, s.spoil(x, t, keep)[1], mask=s.mask(keep[:, :1]))
+    got = s(a, s.spoil((x, t), keep)[1], mask=s.mask(keep[:, :1]))
     (left,) = gradient(expected, b)
     require_pass(s, got, a, expected, torch.stack((left[0], torch.zeros_like(left[0]), left[1])), "with a sample masked")
 
@@ -113,19 +114,19 @@ def ignore_deletes(s: OverlapSubject) -> None:
     s.needs(s.task != "multiclass" or s.kind == "label", "distributions have no label to ignore")
     x, t = s.batch((3, 7))
     keep = _same_count(tuple(t.shape), 4, 3)
-    bad_x, _ = s.spoil(x, t, keep)
+    bad_x, _ = s.spoil((x, t), keep)
     if s.kind == "number":
         bad_x, t = torch.where(keep, x, math.nan), t.round()
     for index, dtype in ((-100, t.dtype), (-1, t.dtype), (255, torch.uint8)):
         extra = {} if index == -100 else {"ignore_index": index}
-        _require_deleted(s, x, t, bad_x, torch.where(keep, t, index).to(dtype), keep, extra, f"ignore_index={index}")
+        _require_deleted(s, (x, t), (bad_x, torch.where(keep, t, index).to(dtype)), keep, extra, f"ignore_index={index}")
     if s.offers("mask"):
         mask = keep | (torch.arange(7) % 2 == 0)
         items = mask if s.kind == "label" or s.task == "multilabel" else mask[:, :1]
-        _require_deleted(s, x, t, bad_x, torch.where(keep, t, torch.where(mask, -100, 99)), keep, {"mask": items}, "ignore_index and a mask")
+        _require_deleted(s, (x, t), (bad_x, torch.where(keep, t, torch.where(mask, -100, 99))), keep, {"mask": items}, "ignore_index and a mask")
     if s.kind == "label":
         t = torch.tensor([[0, 1, 2, 0, 1, 2, 0], [2, 1, 0, 0, 1, 2, 0], [1, 1, 2, 0, 0, 2, 0]])
-        _require_deleted(s, x, t, x, t, t != 1, {"ignore_index": 1}, "ignore_index=1, which is a class")
+        _require_deleted(s, (x, t), (x, t), t != 1, {"ignore_index": 1}, "ignore_index=1, which is a class")
 
 
 POLICIES = ("smooth", "skip", "zero", "mass")

@@ -136,7 +136,7 @@ def ignore_deletes(s: RowSubject) -> None:
     x, t = s.batch((4, 3))
     draw = torch.Generator().manual_seed(2)
     keep = torch.rand(4, 3, generator=draw) < 0.6
-    bad_x, _ = s.spoil(x, t, keep)
+    bad_x, _ = s.spoil((x, t), keep)
     for index, dtype in ((-100, torch.int64), (-1, torch.int32), (255, torch.uint8)):
         if not s.offers("ignore_index"):
             raise NotOffered("no argument ignore_index")
@@ -145,7 +145,7 @@ def ignore_deletes(s: RowSubject) -> None:
     s.require_deleted((x, t), (x, t), t != 1, {"ignore_index": 1}, "ignore_index=1, which is a class")
     if s.offers("mask"):
         mask = torch.rand(4, 3, generator=draw) < 0.7
-        bad_x, _ = s.spoil(x, t, keep & mask)
+        bad_x, _ = s.spoil((x, t), keep & mask)
         s.require_deleted((x, t), (bad_x, torch.where(keep, t, -100)), keep & mask, {"mask": mask}, "ignore_index and a mask")
 
 
@@ -245,7 +245,7 @@ def by_products(s: RowSubject) -> None:
         t[0, 1], t[1, 1] = 0, int(x[1, :, 1].argmax())
     each = torch.where(keep, s.each(x, t), 0.0)
     a = leaf(x)
-    bad_x, bad_t = s.spoil(x, t, keep)
+    bad_x, bad_t = s.spoil((x, t), keep)
     result: Any = s(bad_x.requires_grad_(), bad_t, mask=keep, return_parts=True)
     value, parts = result
     require_close(value, s(a, t, mask=keep), s.tolerance, "value beside the by-products")

@@ -78,7 +78,7 @@ class RowSubject(Subject):
         if self.kind not in kinds:
             raise NotOffered(f"the target is {'no ' if self.kind == 'none' else 'a '}{'target' if self.kind == 'none' else self.kind}")
 
-    def __call__(self, x: Tensor, t: Tensor, **extra: Any) -> Tensor:
+    def __call__(self, x: Tensor, t: Tensor, /, **extra: Any) -> Tensor:
         """The loss of a batch; raises `NotOffered` where an argument is unknown."""
         for name in extra:
             if not self.offers(name):
@@ -86,7 +86,7 @@ class RowSubject(Subject):
         given = inputs.as_arguments({k: v for k, v in self.settings.items() if self.offers(k)}, real_dtype(x.dtype))
         return self.function(x, **given, **extra) if self.kind == "none" else self.function(x, t, **given, **extra)
 
-    def each(self, x: Tensor, t: Tensor, **extra: Any) -> Tensor:
+    def each(self, x: Tensor, t: Tensor, /, **extra: Any) -> Tensor:
         """One loss per item."""
         if self.offers("reduction"):
             return self(x, t, reduction="none", **extra)
@@ -141,7 +141,7 @@ class RowSubject(Subject):
             x, t = self.batch(self.items)
             none = torch.full_like(t, -100)
             yield "all labels ignored", (x, none), {}
-            yield "all labels ignored, over NaN", (self.spoil(x, t, torch.zeros_like(t, dtype=torch.bool))[0], none), {}
+            yield "all labels ignored, over NaN", (self.spoil((x, t), torch.zeros_like(t, dtype=torch.bool))[0], none), {}
 
     def layouts(self) -> tuple[Pair, dict[str, Change]]:
         """A slice of the classes, no batch."""

@@ -25,22 +25,27 @@ from losskit.testing.subject import (
     require_same_bits,
     result,
 )
-from losskit.testing.tables import BOX_LAWS, LAWS, OVERLAP_LAWS, ROW_LAWS, law
+from losskit.testing.tables import BOX_LAWS, LAWS, OVERLAP_LAWS, ROW_LAWS, VECTOR_LAWS, WINDOW_LAWS, law
 
-ITEMS = (LAWS, ROW_LAWS, BOX_LAWS)  # losses with a value of each item: of overlap there is none, and what they say of masks and reductions is another claim
+ITEMS = (
+    LAWS,
+    ROW_LAWS,
+    BOX_LAWS,
+    VECTOR_LAWS,
+    WINDOW_LAWS,
+)  # losses with a value of each item: of overlap there is none, and what they say of masks and reductions is another claim
 EVERY = (*ITEMS, OVERLAP_LAWS)
 
 
 @law('"none", "sum" and "mean" agree', *ITEMS)
 def reductions_agree(s: Subject) -> None:
     """The sum is that of the items, the mean divides it by their number (by the class weights of their labels: torch's rule), and so are the gradients."""
-    x, t = s.batch(s.items)
-    pair = s.fresh(x, t)
+    pair = s.fresh(*s.batch(s.items))
     each = s.each(*pair)
     if each.shape != s.items:
-        raise LawBroken(f'reduction="none" has shape {tuple(each.shape)} for an input of {tuple(x.shape)}')
+        raise LawBroken(f'reduction="none" has shape {tuple(each.shape)} for an input of {tuple(pair[0].shape)}')
     own = result(each, pair).gradients
-    for reduction, denominator in (("sum", 1.0), ("mean", s.denominator(t))):
+    for reduction, denominator in (("sum", 1.0), ("mean", s.denominator(pair[-1]))):
         value = s(*pair, reduction=reduction)
         if value.shape != ():
             raise LawBroken(f'reduction="{reduction}" has shape {tuple(value.shape)}')
@@ -62,7 +67,7 @@ def mask_deletes(s: Subject) -> None:
     pair = s.batch(s.items)
     for mask in masks(s):
         keep = mask.expand(s.items)
-        s.require_deleted(pair, s.spoil(*pair, keep), keep, {"mask": mask}, f"a mask of shape {tuple(mask.shape)}")
+        s.require_deleted(pair, s.spoil(pair, keep), keep, {"mask": s.mask(mask)}, f"a mask of shape {tuple(mask.shape)}")
 
 
 @law("weights under the mask do not matter either, and a mask works beside weights", *ITEMS)
@@ -71,24 +76,24 @@ def mask_beside_weights(s: Subject) -> None:
     pair = s.batch(s.items)
     keep = next(masks(s))
     weight = torch.rand(s.items, generator=torch.Generator().manual_seed(2)) + 0.1
-    extra = {"mask": keep, "sample_weight": torch.where(keep, weight, math.nan)}
-    s.require_deleted(pair, s.spoil(*pair, keep), keep, extra, "a mask over NaN weights", {"sample_weight": weight[keep]})
+    extra = {"mask": s.mask(keep), "sample_weight": torch.where(keep, weight, math.nan)}
+    s.require_deleted(pair, s.spoil(pair, keep), keep, extra, "a mask over NaN weights", {"sample_weight": s.chosen(weight, keep)})
 
 
 @law("the weighted mean is sum(w l) / sum(w), class weights multiplied in, and an item of weight 0 is absent", *ITEMS)
 def weighted_mean(s: Subject) -> None:
     """Weights of the items' shape, a row's, a column's, one for all; 0 hides garbage."""
-    x, t = s.batch(s.items)
-    pair = s.fresh(x, t)
+    batch = s.batch(s.items)
+    pair = s.fresh(*batch)
     each = s.each(*pair)
     draw = torch.Generator().manual_seed(3)
     for shape in (s.items, s.items[1:], (s.items[0], 1), ()):
         weight = torch.rand(shape, generator=draw) + 0.1
         if shape == s.items:
-            weight[1, :] = 0
+            weight[1:2] = 0
         full = weight.double().expand(s.items)
-        for reduction, denominator in (("mean", s.masses(t, full).sum()), ("sum", 1.0), ("none", 1.0)):
-            other = s.fresh(*s.spoil(x, t, full != 0))
+        for reduction, denominator in (("mean", s.masses(batch[-1], full).sum()), ("sum", 1.0), ("none", 1.0)):
+            other = s.fresh(*s.spoil(batch, full != 0))
             got = s(*other, sample_weight=weight, reduction=reduction)
             share = full / denominator
             expected = share * each.detach().double()
@@ -111,15 +116,15 @@ def weights_finite(s: Subject) -> None:
 @law("a big batch equals accumulated small ones (normalizer)", *EVERY)
 def accumulation(s: Subject) -> None:
     """With a number and with a 0-d tensor; the gradients add up as well."""
-    x, t = s.batch(s.long)
-    count = s.denominator(t)
-    pair = s.fresh(x, t)
+    batch = s.batch(s.long)
+    count = s.denominator(batch[-1])
+    pair = s.fresh(*batch)
     expected = result(s.mean(*pair), pair)
     whole = (int(count), torch.tensor(int(count))) if count.is_integer() else ()
     for normalizer in (*whole, count, torch.tensor(count), torch.tensor(count, dtype=torch.float64)):
-        other = s.fresh(x, t)
-        parts = zip(*(z.split(-(-len(x) // 3)) for z in other), strict=True)
-        total = torch.stack([s.mean(p, q, normalizer=normalizer) for p, q in parts]).double().sum()
+        other = s.fresh(*batch)
+        parts = zip(*(z.split(-(-len(z) // 3)) for z in other), strict=True)
+        total = torch.stack([s.mean(*part, normalizer=normalizer) for part in parts]).double().sum()
         s.require(result(total, other), expected, f"accumulated with normalizer={normalizer!r}")
 
 
@@ -142,19 +147,19 @@ def nothing_left(s: Subject) -> None:
 @law("any incoming gradient is multiplied in", *ITEMS)
 def incoming_gradient(s: Subject) -> None:
     """Not uniform for "none", and 0 for some; other than 1 for "mean"; and a second backward gives the same."""
-    x, t = s.batch(s.items)
-    pair = s.fresh(x, t)
+    pair = s.fresh(*s.batch(s.items))
     leaves = attached(pair)
     each = s.each(*pair)
     plain = [g.double() for g in gradient(each, *leaves, keep=True)]
     incoming = torch.randn(s.items, generator=torch.Generator().manual_seed(4)).to(each.dtype)
-    incoming[1, :2] = 0
+    incoming[1:2, :2] = 0
+    expected = s.superposed(each, leaves, incoming)
     for _ in range(2):
         got = gradient(each, *leaves, incoming=incoming, keep=True)
-        s.require_gradients(got, [g * s.spread(incoming, g) for g in plain], "for a non-uniform incoming one")
+        s.require_gradients(got, expected, "for a non-uniform incoming one")
     if not s.offers("reduction"):
         return
-    value, count = s(*pair, reduction="mean"), s.denominator(t)
+    value, count = s(*pair, reduction="mean"), s.denominator(pair[-1])
     for factor in (0.5, -3.0, 1.0, 1.0, 0.0):
         got = gradient(value, *leaves, incoming=torch.tensor(factor, dtype=value.dtype), keep=True)
         s.require_gradients(got, [g * (factor / count) for g in plain], f'of "mean" for an incoming {factor}')
@@ -163,17 +168,17 @@ def incoming_gradient(s: Subject) -> None:
 @law("inputs are never changed", *EVERY)
 def inputs_unchanged(s: Subject) -> None:
     """Values and version counters of every tensor handed in, backward included."""
-    x, t = s.fresh(*s.batch(s.items))
+    pair = s.fresh(*s.batch(s.items))
     keep = torch.arange(s.items[-1]) % 3 > 0
     handed = {"mask": s.mask(keep.expand(s.items)).clone(), "sample_weight": torch.linspace(0, 1, s.items[-1])}
     extra: dict[str, Any] = {k: v for k, v in handed.items() if s.offers(k)}
-    tensors = {"input": x, "target": t, **extra}
+    tensors = {**dict(zip(("input", "target") if len(pair) == 2 else s.loss.tensors, pair, strict=True)), **extra}
     before = {k: (v.detach().clone(), v._version) for k, v in tensors.items()}
     if s.offers("box_format"):  # to be converted
         extra["box_format"] = "cxcywh"
-    result(s(x, t, **extra), (x, t))
+    result(s(*pair, **extra), pair)
     if s.offers("reduction"):
-        result(s.each(x, t, **extra), (x, t))
+        result(s.each(*pair, **extra), pair)
     for name, tensor in tensors.items():
         old, version = before[name]
         require_same_bits(tensor, old, f"{name} was changed")
@@ -181,14 +186,14 @@ def inputs_unchanged(s: Subject) -> None:
             raise LawBroken(f"{name} was written to")
 
 
-@law("half precision: computed in float32, value in float32, gradients in the dtypes of the inputs", LAWS, BOX_LAWS)
+@law("half precision: computed in float32, value in float32, gradients in the dtypes of the inputs", LAWS, BOX_LAWS, VECTOR_LAWS, WINDOW_LAWS)
 def half_precision(s: Subject) -> None:
     """And a loss scale of 65536 keeps tiny gradients: they do not underflow on the way."""
     for dtype in (torch.bfloat16, torch.float16):
         half = s.batch(s.items, seed=5, dtype=dtype)
         for reduction in ("none", "mean") if s.offers("reduction") else (None,):
             how: dict[str, Any] = {} if reduction is None else {"reduction": reduction}
-            pair, wide = s.fresh(*half), s.fresh(*(z.float() for z in half))
+            pair, wide = s.fresh(*half), s.fresh(*(z.float() if z.is_floating_point() else z for z in half))
             value, expected = (s(*z, **how) if how else s.each(*z) for z in (pair, wide))
             if value.dtype is not torch.float32:
                 raise LawBroken(f"{dtype}: the value is {value.dtype}")
@@ -204,14 +209,15 @@ def half_precision(s: Subject) -> None:
 @law("any memory layout and any number of axes give the same", *EVERY)
 def layouts(s: Subject) -> None:
     """Transposed, strided, expanded, channels-last, part of longer memory; one item alone: as the same items in a list in plain memory."""
-    (x, t), changes = s.layouts()
+    (x, *rest), changes = s.layouts()
     for name, change in changes.items():
-        p, q = change(x), s.relaid(change, t)
-        plain = s.fresh(p.contiguous(), q.contiguous())
+        p, others = change(x), [s.relaid(change, z) for z in rest]
+        near = [z.contiguous() for z in others]
+        plain = s.fresh(p.contiguous(), *near)
         each = s.each(*s.flat(*plain))
         expected = result(each, plain)
-        for u, v in ((p, q), (p, q.contiguous()), (p.contiguous(), q)):
-            pair = s.fresh(u, v)
+        for laid in ((p, *others), (p, *near), (p.contiguous(), *others)):
+            pair = s.fresh(*laid)
             value = s.each(*pair)
             found = result(value, pair)
             s.require(found._replace(value=value.reshape(each.shape)), expected, f"of inputs or targets that are {name}")
@@ -248,10 +254,10 @@ def engines_agree(s: Subject) -> None:
     if s.function is not s.loss.function:
         raise NotOffered("no engines of losskit")
     for shape in s.blocks:
-        x, t = s.batch(shape)
-        handed = {"mask": torch.arange(shape[-1]) % 5 > 0, "sample_weight": torch.linspace(0, 2, shape[-1])}
+        batch = s.batch(shape)
+        handed = {"mask": s.mask((torch.arange(shape[-1]) % 5 > 0).expand(shape)), "sample_weight": torch.linspace(0, 2, shape[-1])}
         extra = {k: v for k, v in handed.items() if s.offers(k)}
-        one, other = s.fresh(x, t), s.fresh(x, t)
+        one, other = s.fresh(*batch), s.fresh(*batch)
         with use_engine("torch"):
             expected = result(s(*one, **extra), one)
         s.require(result(s(*other, **extra), other), expected, "of the engine that losskit chooses, beside the torch engine")
@@ -261,12 +267,14 @@ def engines_agree(s: Subject) -> None:
 def second_derivative(s: Subject) -> None:
     """Against finite differences of the gradient, in float64; those by the incoming gradient, too."""
     s = s.with_dtype(torch.float64)
-    (x, t), both = s.smooth()
+    batch, both = s.smooth()
+    varied = [k for k, z in enumerate(batch) if not k or (both and z.is_floating_point())]
+
+    def each(*leaves: Tensor) -> Tensor:
+        return s.each(*(leaves[varied.index(k)] if k in varied else z for k, z in enumerate(batch)))
+
     try:
-        if both:
-            torch.autograd.gradgradcheck(lambda a, b: s.each(a, b), (leaf(x), leaf(t)), atol=1e-5, rtol=1e-4)
-        else:
-            torch.autograd.gradgradcheck(lambda a: s.each(a, t), (leaf(x),), atol=1e-5, rtol=1e-4)
+        torch.autograd.gradgradcheck(each, tuple(leaf(batch[k]) for k in varied), atol=1e-5, rtol=1e-4)
     except RuntimeError as error:  # GradcheckError is one
         raise LawBroken(f"in float64: {str(error).strip().splitlines()[0]}") from None
 
@@ -275,32 +283,32 @@ def second_derivative(s: Subject) -> None:
 def transforms(s: Subject) -> None:
     """Against plain backward; in float32 if the dtype is narrower, whose gradients are rounded before they could be compared."""
     s = s.with_dtype(s.real)
-    x, t = s.batch(s.slices)
+    x, *rest = s.batch(s.slices)
     a = leaf(x)
-    each = torch.stack([s.one(p, q) for p, q in zip(a, t, strict=True)])
+    each = torch.stack([s.one(*slices) for slices in zip(a, *rest, strict=True)])
     (grad,) = gradient(each, a, keep=True)
-    row, own = x[0], t[0]
+    row, own = x[0], [z[0] for z in rest]
     tangent = torch.linspace(-1, 1, row.numel(), dtype=s.dtype).reshape(row.shape)
     incoming = torch.eye(len(x), dtype=each.dtype)[:3] * 2 - 0.5
 
-    def total(z: Tensor, u: Tensor) -> Tensor:
-        return s.one(z, u).sum()
+    def total(*tensors: Tensor) -> Tensor:
+        return s.one(*tensors).sum()
 
     with refusals():
-        s.require_value(torch.func.vmap(s.one)(x, t), each, "under vmap")
-        beside = torch.stack([s.one(p, own) for p in x])
-        s.require_value(torch.func.vmap(s.one, (0, None))(x, own), beside, "under vmap over one side")
-        s.require_gradients([torch.func.vmap(torch.func.grad(total))(x, t)], [grad], "by vmap(grad)")
-        slope = torch.func.jvp(lambda z: total(z, own), (row,), (tangent,))[1]
+        s.require_value(torch.func.vmap(s.one)(x, *rest), each, "under vmap")
+        beside = torch.stack([s.one(p, *own) for p in x])
+        s.require_value(torch.func.vmap(s.one, (0, *(None for _ in own)))(x, *own), beside, "under vmap over one side")
+        s.require_gradients([torch.func.vmap(torch.func.grad(total))(x, *rest)], [grad], "by vmap(grad)")
+        slope = torch.func.jvp(lambda z: total(z, *own), (row,), (tangent,))[1]
         terms = (grad[0] * tangent).double()
         if not abs(slope.double() - terms.sum()) <= 1e-5 * terms.abs().sum():  # the sum may be a small difference
             raise LawBroken(f"jvp: {slope.item()}, expected {terms.sum().item()}")
-        hessian = torch.func.hessian(lambda z: total(z, own))(row).reshape(row.numel(), -1)
+        hessian = torch.func.hessian(lambda z: total(z, *own))(row).reshape(row.numel(), -1)
         weights = incoming.reshape(3, len(x), *[1] * (each.dim() - 1)).expand(3, *each.shape)
         batched = torch.autograd.grad(each, a, weights, is_grads_batched=True)[0]
     s.require_gradients([batched], [incoming.reshape(3, len(x), *[1] * (x.dim() - 1)) * grad], "of a batch of incoming ones")
     b = leaf(row)
-    (first,) = torch.autograd.grad(total(b, own), b, create_graph=True)
+    (first,) = torch.autograd.grad(total(b, *own), b, create_graph=True)
     second = [torch.autograd.grad(g, b, retain_graph=True)[0].flatten() if g.requires_grad else torch.zeros(row.numel()) for g in first.flatten()]
     wanted = torch.stack(second)
     off = ~((hessian - wanted).abs() <= 1e-5 * wanted.abs().max() + 1e-4 * wanted.abs() + torch.finfo(s.dtype).tiny)

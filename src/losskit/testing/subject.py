@@ -17,7 +17,7 @@ from losskit.testing import inputs
 
 GARBAGE = (math.nan, math.inf, -math.inf, 1e38, -7.0)
 WRONG_LABELS = (99, -7, 1 << 20, -100)
-Pair = tuple[Tensor, Tensor]
+Pair = tuple[Tensor, ...]  # the tensors of a call: input and target, as a rule
 Change = Callable[[Tensor], Tensor]
 
 
@@ -59,7 +59,7 @@ def refused(call: Callable[[], object], kind: type[Exception], *told: str) -> No
 
 @dataclass(frozen=True)
 class Subject:
-    """A loss function with some settings, examined in one dtype: of elements here, of rows, overlap and boxes in the classes made from this one.
+    """A loss function with some settings, examined in one dtype: of elements here, of other kinds in the classes made from this one.
 
     `engine` is the one the call runs under, if it was forced (a few laws do not apply to every engine). What the shared laws ask of a subject: to make batches
     (`batch`), to spoil and to pick items (`spoil`, `pick`), what an item is (`spread`, `masses`, `flat`), and how close is close (`require`).
@@ -92,15 +92,19 @@ class Subject:
         """Whether the callable takes an argument of this name."""
         return self.parameters is None or name in self.parameters
 
-    def __call__(self, x: Tensor, t: Tensor, **extra: Any) -> Tensor:
-        """The loss of a batch; raises `NotOffered` where an argument is unknown."""
+    def called(self, tensors: Pair, extra: Mapping[str, Any]) -> Tensor:
+        """The loss of the tensors of a call; raises `NotOffered` where an argument is unknown."""
         for name in extra:
             if not self.offers(name):
                 raise NotOffered(f"no argument {name}")
         given = {k: v for k, v in self.settings.items() if self.offers(k)}
-        return self.function(x, t, **inputs.as_arguments(given), **extra)
+        return self.function(*tensors, **inputs.as_arguments(given), **extra)
 
-    def each(self, x: Tensor, t: Tensor, **extra: Any) -> Tensor:
+    def __call__(self, x: Tensor, t: Tensor, /, **extra: Any) -> Tensor:
+        """The loss of a batch; raises `NotOffered` where an argument is unknown."""
+        return self.called((x, t), extra)
+
+    def each(self, x: Tensor, t: Tensor, /, **extra: Any) -> Tensor:
         """One loss per item."""
         if self.offers("reduction"):
             return self(x, t, reduction="none", **extra)
@@ -112,11 +116,11 @@ class Subject:
         items = [self(a.reshape(1), b.reshape(1)) for a, b in zip(x.reshape(-1), t.reshape(-1), strict=True)]  # it only reduces: of one item, that is its loss
         return torch.stack(items).reshape(x.shape) if items else result.expand(x.shape)
 
-    def mean(self, x: Tensor, t: Tensor, **extra: Any) -> Tensor:
+    def mean(self, x: Tensor, t: Tensor, /, **extra: Any) -> Tensor:
         """What training calls."""
         return self(x, t, **({"reduction": "mean"} if self.offers("reduction") else {}) | extra)
 
-    def one(self, x: Tensor, t: Tensor) -> Tensor:
+    def one(self, x: Tensor, t: Tensor, /) -> Tensor:
         """The losses of a slice, without the first axis."""
         return self.each(x, t)
 
@@ -124,7 +128,7 @@ class Subject:
         """Every way to reduce that the callable has."""
         return [{"reduction": r} for r in ("mean", "sum", "none")] if self.offers("reduction") else [{}]
 
-    def batch(self, shape: tuple[int, ...] = (5, 7), seed: int = 0, dtype: torch.dtype | None = None) -> tuple[Tensor, Tensor]:
+    def batch(self, shape: tuple[int, ...] = (5, 7), seed: int = 0, dtype: torch.dtype | None = None) -> Pair:
         """An ordinary batch from the loss's domain."""
         return inputs.batch(self.loss, self.settings, shape, dtype or self.dtype, seed)
 
@@ -134,7 +138,7 @@ class Subject:
         labels = self.loss.ranges.get("target", ("", ""))[0] == "-1 or 1"  # which have no neighbours
         return (x, t.clamp(0.1, 0.9) if self.loss.target == "unit" else t), not labels
 
-    def fresh(self, x: Tensor, t: Tensor) -> Pair:
+    def fresh(self, x: Tensor, t: Tensor, /) -> Pair:
         """The pair on the same memory, attached where laws look at the gradient."""
         return x.detach().requires_grad_(), t
 
@@ -154,13 +158,19 @@ class Subject:
         """The items of an input, target or gradient where `keep` says so, as a list."""
         return z[keep]
 
-    def pick(self, x: Tensor, t: Tensor, keep: Tensor) -> Pair:
+    def pick(self, tensors: Pair, keep: Tensor) -> Pair:
         """The items of a batch where `keep` says so."""
-        return self.chosen(x, keep), self.chosen(t, keep)
+        return tuple(self.chosen(z, keep) for z in tensors)
 
-    def spoil(self, x: Tensor, t: Tensor, keep: Tensor) -> Pair:
+    def spoil(self, tensors: Pair, keep: Tensor) -> Pair:
         """Garbage where nothing counts: numbers that are NaN, infinite or out of domain, labels that are no class."""
-        return torch.where(self.spread(keep, x), x, _junk(x)), torch.where(self.spread(keep, t), t, _junk(t))
+        return tuple(torch.where(self.spread(keep, z), z, self.junk(z)) for z in tensors)
+
+    @staticmethod
+    def junk(z: Tensor) -> Tensor:
+        """Numbers that are NaN, infinite or out of domain; labels that are none."""
+        values = torch.tensor(GARBAGE if z.is_floating_point() else WRONG_LABELS)
+        return values.repeat(z.numel() // len(values) + 1)[: z.numel()].reshape(z.shape).to(z.dtype)
 
     def mask(self, keep: Tensor) -> Tensor:
         """A mask of items as the callable takes it."""
@@ -170,16 +180,20 @@ class Subject:
         """What each item adds to the denominator of "mean": its weight."""
         return torch.ones(self.shape_of(t), dtype=torch.float64) if factor is None else factor
 
+    def superposed(self, each: Tensor, leaves: Pair, incoming: Tensor) -> list[Tensor]:
+        """The gradients for an incoming one per item, out of those of single items: where an item's loss depends on no other, those of the sum, times it."""
+        return [g.double() * self.spread(incoming, g) for g in gradient(each, *leaves, keep=True)]
+
     def denominator(self, t: Tensor) -> float:
-        """That of a whole batch."""
+        """That of a whole batch, of its last tensor."""
         return float(self.masses(t).sum())
 
     def nothing(self) -> Iterator[tuple[str, Pair, dict[str, Any]]]:
         """Batches in which nothing is left to count."""
-        x, t = self.batch(self.items)
+        batch = self.batch(self.items)
         none = torch.zeros(self.items, dtype=torch.bool)
-        bad = self.spoil(x, t, none)
-        yield "an empty batch", (x[:0], t[:0]), {}
+        bad = self.spoil(batch, none)
+        yield "an empty batch", tuple(z[:0] for z in batch), {}
         if self.offers("mask"):
             yield "everything masked, over NaN", bad, {"mask": self.mask(none)}
         if self.offers("sample_weight"):
@@ -203,7 +217,7 @@ class Subject:
         """A target laid out as the input is."""
         return change(t)
 
-    def flat(self, x: Tensor, t: Tensor) -> Pair:
+    def flat(self, x: Tensor, t: Tensor, /) -> Pair:
         """The same items as one list in plain memory."""
         return x.reshape(-1).contiguous(), t.reshape(-1).contiguous()
 
@@ -235,14 +249,16 @@ class Subject:
     def require_deleted(self, pair: Pair, bad: Pair, keep: Tensor, extra: Mapping[str, Any], what: str, extra_kept: Mapping[str, Any] | None = None) -> None:
         """What is not kept is as good as deleted: value, denominator, gradients."""
         for reduction in ("mean", "sum", "none"):
-            whole, left = self.fresh(*bad), self.fresh(*self.pick(*pair, keep))
+            whole, left = self.fresh(*bad), self.fresh(*self.pick(pair, keep))
             got, expected = self(*whole, reduction=reduction, **extra), self(*left, reduction=reduction, **(extra_kept or {}))
             grads = gradient(got, *attached(whole))
             shown = f'with reduction="{reduction}" and {what}'
             if reduction == "none":
                 require_close(got[~keep], torch.zeros_like(got[~keep]), 0.0, f"loss of what is left out {shown}")
                 got = got[keep]
-            self.require(Result(got, [self.chosen(g, keep) for g in grads]), result(expected, left), shown)
+            kept, wanted = [self.chosen(g, keep) for g in grads], result(expected, left)
+            wanted = Result(wanted.value.reshape(got.shape), [g.reshape(k.shape) for g, k in zip(wanted.gradients, kept, strict=True)])
+            self.require(Result(got, kept), wanted, shown)
             for g in grads:
                 out = self.chosen(g, ~keep)
                 require_close(out, torch.zeros_like(out), 0.0, f"gradient of what is left out {shown}")
@@ -261,11 +277,6 @@ class Subject:
         if self.real is torch.float32:
             return self.loss.tolerance
         return self.loss.tolerance * 2.0**-29 * (8 if self.loss.tolerance > 1e-6 else 1)
-
-
-def _junk(z: Tensor) -> Tensor:
-    values = torch.tensor(GARBAGE if z.is_floating_point() else WRONG_LABELS)
-    return values.repeat(z.numel() // len(values) + 1)[: z.numel()].reshape(z.shape).to(z.dtype)
 
 
 def attached(tensors: Iterable[Tensor]) -> tuple[Tensor, ...]:

@@ -20,6 +20,8 @@ LAWS: dict[str, Statement] = {}
 ROW_LAWS: dict[str, Statement] = {}
 OVERLAP_LAWS: dict[str, Statement] = {}
 BOX_LAWS: dict[str, Statement] = {}
+VECTOR_LAWS: dict[str, Statement] = {}
+WINDOW_LAWS: dict[str, Statement] = {}
 OPERAND_LAWS: dict[str, Statement] = {}
 
 

@@ -28,13 +28,15 @@ BLOCK = 1 << 18  # numbers of a picture worked on at a time on a CPU, so that wh
 class Windows(NamedTuple):
     """A loss of windows: a formula, its parameters, the weights of a window along an axis, and what both pictures are multiplied by.
 
-    The formula takes the means of sum and difference, and their variances, and returns its value and the derivatives by the four.
+    The formula takes the means of sum and difference, and their variances, and returns its value and the derivatives by the four. `apart`: what is given in place
+    of two pictures is their sum and their difference already.
     """
 
     formula: Callable[..., Any]
     params: tuple[float, ...]
     taps: tuple[float, ...]
     scale: float
+    apart: bool = False
 
 
 def means(x: Tensor, taps: tuple[float, ...], axes: int) -> Tensor:
@@ -162,7 +164,8 @@ def sides(call: Windows, x: Tensor, t: Tensor, mask: Tensor | None, axes: int, a
     """The sum and the difference of two pictures, scaled."""
     real = real_dtype(x.dtype)
     x, t = x.to(real), t.to(real)
-    return side((x + t) * call.scale, call, mask, axes, average), side((x - t) * call.scale, call, mask, axes, average)
+    both, between = (x, t) if call.apart else (x + t, x - t)
+    return side(both * call.scale, call, mask, axes, average), side(between * call.scale, call, mask, axes, average)
 
 
 def of_pictures(value: Tensor, left: Kept, axes: int) -> Tensor:
@@ -192,9 +195,11 @@ def derived(
         double = 2.0 * by_variance
         once.append(by_mean - double * each.above)
         twice.append(each.x * back(double, call.taps, axes))
-    if not wants[1]:
+    if not wants[1] and not call.apart:
         return result, twice[0] + twice[1] + back(once[0] + once[1], call.taps, axes), None
     of_sum, of_difference = (more + back(y, call.taps, axes) for more, y in zip(twice, once, strict=True))
+    if call.apart:
+        return result, of_sum, of_difference
     return result, of_sum + of_difference if wants[0] else None, of_sum - of_difference
 
 
@@ -248,9 +253,11 @@ def each_picture(call: Windows, x: Tensor, t: Tensor, mask: Tensor | None, axes:
 
 
 def halved(x: Tensor, axes: int) -> Tensor:
-    """Pictures of half the size: means of two positions along every axis; the last of an odd number is left out."""
-    pool = torch.nn.functional.avg_pool2d if axes == 2 else torch.nn.functional.avg_pool3d
-    return pool(x, 2)
+    """Pictures of half the size: means of two positions along every axis; the last of an odd number is left out. Pooling would keep its input for the backward."""
+    for axis in range(-axes, 0):
+        even = x.narrow(axis, 0, x.shape[axis] // 2 * 2).unflatten(axis, (-1, 2))
+        x = 0.5 * (even.select(axis, 0) + even.select(axis, 1))
+    return x
 
 
 def halved_mask(mask: Tensor, axes: int) -> Tensor:

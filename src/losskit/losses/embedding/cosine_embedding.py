@@ -6,13 +6,37 @@ from torch import Tensor
 from losskit.contract import checks, reduce, tensors
 from losskit.contract.checks import Reduction
 from losskit.contract.reduce import Normalizer
-from losskit.contract.vectors import VectorModule, directions, seen, vector_loss
+from losskit.contract.registry import loss
+from losskit.contract.vectors import directions, seen
 from losskit.losses.classification import hinge
 
 RANGE, HINT = hinge.RANGES["target"]
 
 
-@vector_loss
+def textbook(mp, input1, input2, target, margin):
+    """Of one pair and its label."""
+    dot, square, other = (mp.fsum(u * v for u, v in zip(a, b, strict=True)) for a, b in ((input1, input2), (input1, input1), (input2, input2)))
+    cos = dot / mp.sqrt(square * other)
+    return 1 - cos if target == 1 else max(cos - margin, mp.mpf(0))
+
+
+@loss(
+    textbook=textbook,
+    module="CosineEmbeddingLoss",
+    task="embedding",
+    pattern="vectors",
+    formula="1 - cos  if t = 1,  max(cos - margin, 0)  if t = -1,  cos = x1 . x2 / (|x1| |x2|)",
+    torch="cosine_embedding_loss",
+    arguments=({}, {"margin": 0.3}, {"margin": -0.5}),
+    ranges=hinge.RANGES,
+    tolerance=2e-6,
+    cancels="input",
+    chinese="""
+    余弦嵌入损失：输入是两组嵌入向量(实数)和标签 1(同类)或 -1(异类)；同类要求方向一致，异类要求余弦不超过 margin。
+    何时用：文本、图像、句子配对等只比较方向、长度无意义的任务。
+    边界：零向量没有方向，余弦按 0 算，这一对没有梯度；1 - cos 按方向差计算，夹角很小时也不丢位数；标签为其他数(如 0)会报错，0/1 标签用 target * 2 - 1 转换。
+    """,
+)
 def cosine_embedding_loss(
     input1: Tensor,
     input2: Tensor,
@@ -82,33 +106,3 @@ def cosine_embedding_loss(
     if reduce.nan_seen("torch", x, result):
         checks.in_range("target", labels, RANGE, labels, given.counts, HINT)
     return result
-
-
-class CosineEmbeddingLoss(VectorModule):
-    """`cosine_embedding_loss` as a module: its settings go to the constructor, tensors to the call.
-
-    Example:
-        >>> import torch, losskit
-        >>> losskit.CosineEmbeddingLoss()(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 2.0]]), torch.tensor([1]))
-        tensor(1.)
-    """
-
-    function = staticmethod(cosine_embedding_loss)
-    margin: float
-    reduction: Reduction
-
-    def __init__(self, *, margin: float = 0.0, reduction: Reduction = "mean") -> None:
-        super().__init__(margin=margin, reduction=reduction)
-
-    def forward(
-        self,
-        input1: Tensor,
-        input2: Tensor,
-        target: Tensor,
-        *,
-        mask: Tensor | None = None,
-        sample_weight: Tensor | None = None,
-        normalizer: Normalizer | None = None,
-    ) -> Tensor:
-        """The loss of the pairs."""
-        return cosine_embedding_loss(input1, input2, target, mask=mask, sample_weight=sample_weight, normalizer=normalizer, **self.settings)

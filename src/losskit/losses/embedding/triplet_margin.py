@@ -1,15 +1,51 @@
 """Triplet margin loss: an anchor nearer to what belongs to it than to what does not."""
 
+import math
+
 import torch
 from torch import Tensor
 
 from losskit.contract import checks
 from losskit.contract.checks import Reduction
 from losskit.contract.reduce import Normalizer
-from losskit.contract.vectors import VectorModule, distance, seen, vector_loss
+from losskit.contract.registry import loss
+from losskit.contract.vectors import distance, seen
 
 
-@vector_loss
+def textbook(mp, anchor, positive, negative, margin, p, eps, swap):
+    """Of one triplet."""
+
+    def far(x, y):
+        sizes = [abs(u - v + eps) for u, v in zip(x, y, strict=True)]
+        return max(sizes) if p == mp.inf else mp.fsum(s**p for s in sizes) ** (1 / p)
+
+    apart = far(anchor, negative)
+    return max(far(anchor, positive) - (min(apart, far(positive, negative)) if swap else apart) + margin, mp.mpf(0))
+
+
+@loss(
+    textbook=textbook,
+    module="TripletMarginLoss",
+    task="embedding",
+    pattern="vectors",
+    formula="max(d_pos - d_neg + margin, 0),  d_pos = ||anchor - positive + eps||_p,  d_neg = ||anchor - negative + eps||_p",
+    target="none",
+    torch="triplet_margin_loss",
+    arguments=(
+        {},
+        {"margin": 0.3, "p": 1.0, "eps": 0.0},
+        {"margin": 2.5, "p": 3.0, "swap": True},
+        {"margin": 0.7, "p": math.inf, "eps": 0.01, "swap": True},
+        {"margin": 1.5, "p": 1.5},
+    ),
+    tolerance=2e-6,
+    cancels="residual",
+    chinese="""
+    三元组损失：输入是锚点、正样本、负样本三组嵌入向量(实数)，要求锚点到正样本的距离比到负样本的距离至少小 margin。
+    何时用：检索、人脸识别、行人重识别等只关心谁更近的任务；容易的三元组损失为 0，不产生梯度，所以三元组的选取决定效果(批内最难样本见 batch hard)。
+    边界：距离为 0 时梯度为 0，不会出现 NaN；恰好在 margin 上时损失与梯度均为 0；swap=True 时若正样本离负样本更近，以正样本代替锚点。
+    """,
+)
 def triplet_margin_loss(
     anchor: Tensor,
     positive: Tensor,
@@ -79,36 +115,3 @@ def triplet_margin_loss(
     if swap:
         apart = torch.minimum(apart, distance(b, c, p, eps))
     return given.reduced(torch.relu(distance(a, b, p, eps) - apart + margin), normalizer, reduction)
-
-
-class TripletMarginLoss(VectorModule):
-    """`triplet_margin_loss` as a module: its settings go to the constructor, tensors to the call.
-
-    Example:
-        >>> import torch, losskit
-        >>> losskit.TripletMarginLoss(margin=0.5)(torch.zeros(1, 2), torch.ones(1, 2), torch.ones(1, 2))
-        tensor(0.5000)
-    """
-
-    function = staticmethod(triplet_margin_loss)
-    margin: float
-    p: float
-    eps: float
-    swap: bool
-    reduction: Reduction
-
-    def __init__(self, *, margin: float = 1.0, p: float = 2.0, eps: float = 1e-6, swap: bool = False, reduction: Reduction = "mean") -> None:
-        super().__init__(margin=margin, p=p, eps=eps, swap=swap, reduction=reduction)
-
-    def forward(
-        self,
-        anchor: Tensor,
-        positive: Tensor,
-        negative: Tensor,
-        *,
-        mask: Tensor | None = None,
-        sample_weight: Tensor | None = None,
-        normalizer: Normalizer | None = None,
-    ) -> Tensor:
-        """The loss of the triplets."""
-        return triplet_margin_loss(anchor, positive, negative, mask=mask, sample_weight=sample_weight, normalizer=normalizer, **self.settings)

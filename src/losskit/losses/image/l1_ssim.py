@@ -109,7 +109,7 @@ def l1_ssim_loss(
     taps = taps_of(window, window_size, sigma)
     reduce.check(reduction, normalizer)
     checks.both(input, target)
-    given = seen(tensors.widened(input), tensors.widened(target), mask, sample_weight, window_size, multi_scale)
+    given = seen(tensors.widened(input), tensors.widened(target), mask, sample_weight, normalizer, window_size, multi_scale)
     structure, present = of_pictures(ssim.formula, ssim.contrast, (2.0 * k1 * k1, 2.0 * k2 * k2), taps, 1.0 / data_range, given, multi_scale)
     each = 0.5 * ssim_weight * structure + (1.0 - ssim_weight) / data_range * mean_of_positions(l1.formula, given)
     return reduce.items(each, input, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction, absent=present, to="unreduced loss")

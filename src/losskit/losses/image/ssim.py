@@ -154,6 +154,6 @@ def ssim_loss(
     checks.flag("multi_scale", multi_scale)
     taps = taps_of(window, window_size, sigma)
     reduce.check(reduction, normalizer)
-    given = seen(input, target, mask, sample_weight, window_size, multi_scale)
+    given = seen(input, target, mask, sample_weight, normalizer, window_size, multi_scale)
     each, present = of_pictures(formula, contrast, (2.0 * k1 * k1, 2.0 * k2 * k2), taps, 1.0 / data_range, given, multi_scale)
     return reduce.items(each, input, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction, absent=present, to="unreduced loss")
