@@ -4,6 +4,7 @@
 """
 
 import argparse
+import hashlib
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,9 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 BUILD = HERE / "_build"
+ROOT = HERE.parent
 SOURCE = BUILD / "source"
+GENERATED = BUILD / "generated"
 SITE = BUILD / "site"
 MESSAGES = BUILD / "messages"
 LANGUAGES = {"en": "en"}
@@ -23,14 +26,40 @@ sys.path.insert(0, str(HERE / "_ext"))
 
 
 def stage() -> None:
-    """Everything Sphinx reads: what stands here, and what is made of the registry."""
+    """Everything Sphinx reads: what stands here, and what is made of the registry, made anew only if something it is made of has changed."""
     import pages
     import reference
 
+    stamp = BUILD / "made-of"
+    made_of = digest()
+    if not (GENERATED.is_dir() and stamp.exists() and stamp.read_text() == made_of):
+        shutil.rmtree(GENERATED, ignore_errors=True)
+        pages.write(GENERATED)
+        stamp.write_text(made_of)
+    before = names()
     shutil.rmtree(SOURCE, ignore_errors=True)
-    shutil.copytree(HERE, SOURCE, ignore=lambda folder, names: (KEPT | OTHERWISE) & set(names) if Path(folder) == HERE else set())
-    pages.write(SOURCE)
+    shutil.copytree(HERE, SOURCE, ignore=lambda folder, found: (KEPT | OTHERWISE) & set(found) if Path(folder) == HERE else set())
+    shutil.copytree(GENERATED, SOURCE, dirs_exist_ok=True)
     reference.write(SOURCE)
+    if names() != before:  # no page stays that is gone
+        clear()
+
+
+def digest() -> str:
+    """What the pages of losses are made of: the package, what writes the pages, what was measured."""
+    files = [*(ROOT / "src").rglob("*.py"), *(HERE / "_ext").rglob("*.py"), *(ROOT / "benchmarks" / "results").glob("*.json"), HERE / "error-budget.md"]
+    return hashlib.sha256(b"".join(str(f).encode() + f.read_bytes() for f in sorted(files))).hexdigest()
+
+
+def names() -> set[str]:
+    """The pages there are."""
+    return {str(f.relative_to(SOURCE)) for f in SOURCE.rglob("*.md")}
+
+
+def clear() -> None:
+    """Forget what Sphinx knows and wrote."""
+    for folder in (SITE, *BUILD.glob("doctrees-*")):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def sphinx(builder: str, target: Path, *options: str) -> subprocess.Popen[bytes]:
@@ -84,7 +113,6 @@ def main() -> int:
         return messages()
     languages = [chosen.only] if chosen.only else list(LANGUAGES)
     say(f"Sphinx: {' and '.join(languages)}")
-    shutil.rmtree(SITE, ignore_errors=True)
     running = [sphinx("html", SITE / name, "-D", f"language={LANGUAGES[name]}") for name in languages]
     if "zh" in languages:
         running.append(sphinx("gettext", MESSAGES))
@@ -94,6 +122,7 @@ def main() -> int:
         print("\n".join(found), file=sys.stderr)
         codes.append(1)
     if any(codes):
+        clear()  # a page that is not read again would not warn again
         say("failed: the warnings are above")
         return 1
     say(f"done: open {(SITE / 'index.html').relative_to(Path.cwd()) if SITE.is_relative_to(Path.cwd()) else SITE / 'index.html'}")
