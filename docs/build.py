@@ -29,6 +29,7 @@ def stage() -> None:
     """Everything Sphinx reads: what stands here, and what is made of the registry, made anew only if something it is made of has changed."""
     import pages
     import reference
+    import switching
 
     stamp = BUILD / "made-of"
     made_of = digest()
@@ -41,6 +42,7 @@ def stage() -> None:
     shutil.copytree(HERE, SOURCE, ignore=lambda folder, found: (KEPT | OTHERWISE) & set(found) if Path(folder) == HERE else set())
     shutil.copytree(GENERATED, SOURCE, dirs_exist_ok=True)
     reference.write(SOURCE)
+    switching.write(SOURCE)
     if names() != before:  # no page stays that is gone
         clear()
 
