@@ -438,7 +438,7 @@ def test_calibration_is_at_the_minimum(opened: Any, gamma: str) -> None:
     assert abs(slope.item()) < 1e-6
     assert p == pytest.approx(0.7, abs=1e-5) if gamma == "0.0" else 0.5 < p < 0.7
     page.press("#q", "ArrowRight")
-    assert "71 %" in page.text(".stage .status")
+    assert "71%" in page.text(".stage .status")
 
 
 # ---- links, languages, themes, sizes

@@ -126,7 +126,7 @@ root.losskit.strings.en = {
   calibration_axis: "true share of positives q",
   calibration_curve: "What a trained model says",
   calibration_expected: "Expected loss at this q",
-  calibration_status: "Where {q} % are positive, the model says {p} %. Over all q it is off by {error} points on average.",
+  calibration_status: "Where {q}% are positive, the model says {p}%. Over all q it is off by {error} points on average.",
   calibration_alt: "Probability that minimises the expected focal loss over the true share. At {q} it is {p}.",
   calibration_said: "At its minimum, x = {x}. A target between 0 and 1 makes the loss the expected one.",
   calibration_why: "Why",

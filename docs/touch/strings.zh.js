@@ -27,7 +27,7 @@ IoU of both boxes scaled by ratio about their centres=>IoU(两框各绕中心缩
 d_1, d_2 between the corners, W and H of the picture=>d_1、d_2 为对应角点的距离，W、H 为图像的宽和高
 d the signed distance to the target's boundary=>d 为到目标边界的有符号距离
 (square: 1 - IoU^2, log: -log IoU)=>(square：1 - IoU^2，log：-log IoU)
- where t = 1, else =>（t = 1 时），否则为 
+ where t = 1, else =>(t = 1 时)，否则为 
  where =>，当 
  elsewhere=>，其余情形
  if =>，若 
@@ -140,7 +140,7 @@ mean(=>平均(`,
   calibration_axis: "正例的真实比例 q",
   calibration_curve: "训练好的模型会怎么说",
   calibration_expected: "此 q 下的期望损失",
-  calibration_status: "正例占 {q} % 的地方，模型说 {p} %。对所有 q 平均，相差 {error} 个百分点。",
+  calibration_status: "正例占 {q}% 的地方，模型说 {p}%。对所有 q 平均，相差 {error} 个百分点。",
   calibration_alt: "使 Focal 损失的期望最小的概率随真实比例的变化。在 {q} 处为 {p}。",
   calibration_said: "最小值在 x = {x} 处。目标取 0 到 1 之间的数时，损失就是期望损失。",
   calibration_why: "原因",
