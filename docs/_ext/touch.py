@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import javascript
-import passes
 import torch
 from torch import Tensor
 
+import javascript
+import passes
 from losskit import LOSSES
 
 HERE = Path(__file__).parent.parent / "touch"
