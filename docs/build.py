@@ -113,6 +113,8 @@ def main() -> int:
     stage()
     if chosen.messages:
         return messages()
+    import touch
+
     languages = [chosen.only] if chosen.only else list(LANGUAGES)
     say(f"Sphinx: {' and '.join(languages)}")
     running = [sphinx("html", SITE / name, "-D", f"language={LANGUAGES[name]}") for name in languages]
@@ -120,6 +122,7 @@ def main() -> int:
         running.append(sphinx("gettext", MESSAGES))
     codes = [process.wait() for process in running]
     entrance()
+    touch.build(SITE / "touch", languages)
     if "zh" in languages and (found := untranslated()):
         print("\n".join(found), file=sys.stderr)
         codes.append(1)

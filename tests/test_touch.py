@@ -143,6 +143,23 @@ def test_every_loss_of_boxes_and_of_regression_is_there() -> None:
     assert set(touch.regression()) == {n for n, loss in LOSSES.of("elementwise").items() if loss.task == "regression"} >= set(touch.REGRESSION)
 
 
+def test_beside_a_site_it_leads_there(browser: Any, tmp_path: Path) -> None:
+    touch.build(tmp_path, ("en", "zh"))
+    for query, language in (("", "en"), ("?lang=zh", "zh")):
+        page = Page(browser, tmp_path, query=query).open("#view=masks&loss=boundary_loss")
+        assert page.page.get_attribute(".readout h2 a", "href") == f"../{language}/segmentation/boundary_loss.html"
+        assert page.page.get_attribute("#site", "href") == f"../{language}/index.html"
+        assert page.said == []
+        page.context.close()
+
+
+def test_the_pages_it_leads_to_are_those_of_the_site() -> None:
+    import pages
+
+    for name in {name for _, name in LISTED}:
+        assert touch.page_of(name) == f"{pages.family(LOSSES[name])}/{name}.html"
+
+
 def strings(language: str) -> dict[str, str]:
     """One table of words, as Node reads it."""
     if shutil.which("node") is None:

@@ -155,18 +155,25 @@ class Catalogue:
         return [self.shapes.index(shape), params, of_sums, [float(o) for o in one.operands[2:]]]
 
 
-def formulas() -> str:
-    """formulas.js: the formulas, and the catalogue of the page's losses."""
+def page_of(name: str) -> str:
+    """The loss's own page, within a language's folder of the site."""
+    return f"{LOSSES[name].function.__module__.split('.')[-2]}/{name}.html"
+
+
+def formulas(languages: Sequence[str] = ()) -> str:
+    """formulas.js: the formulas, and the catalogue of the page's losses; where it stands beside a site, in which languages that is, and its pages."""
     catalogue = Catalogue()
     views = {view: {name: catalogue.entry(name, stops, tensors) for name, stops in losses().items()} for view, (losses, tensors) in VIEWS.items()}
     shapes = ",\n".join(catalogue.shapes)
-    more = f"root.losskit.shapes = [\n{shapes},\n];\n\nroot.losskit.catalogue = {json.dumps(views)};"
+    more = f"root.losskit.shapes = [\n{shapes},\n];\n\nroot.losskit.catalogue = {json.dumps(views)};\n\n"
+    listed = sorted({name for losses in views.values() for name in losses})
+    more += f"root.losskit.site = {json.dumps({'languages': list(languages), 'pages': {name: page_of(name) for name in listed}})};"
     return javascript.script({name: f for f, name in catalogue.made.names.items()}, more)
 
 
-def build(folder: Path) -> None:
-    """The page in a folder, ready to be opened from disk."""
+def build(folder: Path, languages: Sequence[str] = ()) -> None:
+    """The page in a folder, ready to be opened from disk; in a site, beside the folders of these languages, to whose pages it then leads."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in FILES:
         shutil.copyfile(HERE / name, folder / name)
-    (folder / "formulas.js").write_text(formulas(), "utf-8")
+    (folder / "formulas.js").write_text(formulas(languages), "utf-8")

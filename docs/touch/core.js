@@ -51,6 +51,13 @@ page.t = (key, given = {}) => {
   return text.replace(/\{(\w+)\}/g, (_, name) => given[name]);
 };
 
+/** Where the site's page on a loss is, or its first page; nothing where this page stands alone. */
+page.siteOf = (loss) => {
+  const { languages, pages } = L.site;
+  const language = languages.includes(page.language) ? page.language : languages[0];
+  return language ? `../${language}/${loss ? pages[loss] : "index.html"}` : null;
+};
+
 // ---- state: one flat record for each view, and its place in the address. A field says how it is written: {first, write, read}
 
 const kept = (text) => text;

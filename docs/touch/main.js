@@ -38,7 +38,7 @@ function top() {
   label();
   const link = page.button(t("link"), () => page.copy(location.href.split("#")[0] + page.address(), link, t("link")), { id: "link", class: "tool" });
   document.getElementById("top").replaceChildren(
-    h("div", { class: "bar" }, h("a", { class: "brand", href: "#view=boxes", onclick: (e) => { e.preventDefault(); go("boxes"); } }, h("b", { text: "losskit" }), h("span", { text: t("brand") })), h("div", { class: "tools" }, language, theme, link)),
+    h("div", { class: "bar" }, h("a", { class: "brand", href: "#view=boxes", onclick: (e) => { e.preventDefault(); go("boxes"); } }, h("b", { text: "losskit" }), h("span", { text: t("brand") })), h("div", { class: "tools" }, page.siteOf() ? h("a", { class: "tool", id: "site", href: page.siteOf(), text: t("site") }) : null, language, theme, link)),
     h("nav", { "aria-label": t("views") }, ...links),
   );
   document.getElementById("foot").replaceChildren(h("p", { text: t("foot") }));

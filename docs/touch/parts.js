@@ -50,7 +50,10 @@ page.readout = (id) => {
   const node = h("section", { class: "panel readout" }, h("div", { class: "headline" }, name, number), formula, worked, note, code.node);
   let before = "";
   const update = ({ loss, value, text, workedText, lines, said = "" }) => {
-    put(name, loss);
+    if (name.textContent !== loss) {
+      const place = page.siteOf(loss);
+      name.replaceChildren(place ? h("a", { href: place, text: loss }) : loss);
+    }
     put(number, g(value));
     if (before !== text) formula.replaceChildren(...page.typeset(text));
     before = text;

@@ -9,6 +9,7 @@ root.losskit.strings.en = {
   to_dark: "Dark",
   to_light: "Light",
   link: "Copy link",
+  site: "Docs",
   copy: "Copy",
   copied: "Copied",
   code_label: "Python that prints this number",

@@ -9,6 +9,7 @@ root.losskit.strings.zh = {
   to_dark: "深色",
   to_light: "浅色",
   link: "复制链接",
+  site: "文档",
   copy: "复制",
   copied: "已复制",
   code_label: "打印这个数的 Python 代码",
