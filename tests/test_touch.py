@@ -149,6 +149,8 @@ def test_beside_a_site_it_leads_there(browser: Any, tmp_path: Path) -> None:
         page = Page(browser, tmp_path, query=query).open("#view=masks&loss=boundary_loss")
         assert page.page.get_attribute(".readout h2 a", "href") == f"../{language}/segmentation/boundary_loss.html"
         assert page.page.get_attribute("#site", "href") == f"../{language}/index.html"
+        page.page.set_viewport_size({"width": 390, "height": 844})
+        assert page.page.evaluate("document.documentElement.scrollWidth") <= 390
         assert page.said == []
         page.context.close()
 
@@ -509,11 +511,18 @@ def test_languages_themes_and_a_phone(opened: Any, view: str, query: str, scheme
     page.settle()
     assert bool(re.search("[\u4e00-\u9fff]", page.text("h1"))) != bool(query)
     assert ("lang=zh" in page.page.url) != bool(query)
-    if query == "?lang=zh":
-        return
-    page.page.locator("#language").focus()
-    words = " ".join(page.page.locator(".formula").all_text_contents()) if view != "boxes" else ""
-    assert not re.search(r"\b(where|held|otherwise|elsewhere|between|the)\b", words)
+
+
+def test_formulas_speak_the_language(opened: Any) -> None:
+    words = r"\b(where|held|otherwise|elsewhere|between|the|of|if|else|both|constant|mean)\b(?!\()"
+    for query in ("", "?lang=zh"):
+        page = opened(query=query)
+        found = page.page.evaluate(
+            """() => Object.entries(losskit.catalogue).flatMap(([view, losses]) => Object.entries(losses).map(([loss, { formula }]) =>
+                { const p = document.createElement('p'); p.append(...losskit.page.typeset(formula)); return [loss, p.textContent]; }))"""
+        )
+        english = {loss: text for loss, text in found if re.search(words, text.replace("/ constant)", ""))}
+        assert bool(english) != bool(query), english
 
 
 def luminance(colour: str) -> float:
