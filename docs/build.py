@@ -28,6 +28,7 @@ sys.path.insert(0, str(HERE / "_ext"))
 def stage() -> None:
     """Everything Sphinx reads: what stands here, and what is made of the registry, made anew only if something it is made of has changed."""
     import pages
+    import pictures
     import reference
     import switching
 
@@ -36,6 +37,7 @@ def stage() -> None:
     if not (GENERATED.is_dir() and stamp.exists() and stamp.read_text() == made_of):
         shutil.rmtree(GENERATED, ignore_errors=True)
         pages.write(GENERATED)
+        pictures.write(GENERATED)
         stamp.write_text(made_of)
     before = names()
     shutil.rmtree(SOURCE, ignore_errors=True)

@@ -1,0 +1,329 @@
+"""The pictures of the guides as SVG, for light and dark pages, in both languages. A page shows one by its name; what it shows stands there, as alternative text."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from io import StringIO
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import escape, unescape
+
+import torch
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from torch import Tensor
+
+import losskit
+from figures import LIGHT, STYLE, STYLES, dark
+from losskit.tour.boxes_simulation import trace
+from losskit.tour.segmentation_hand import FOUND, SOFT, TRUTH, sums
+
+INK, GRID, AXIS, LINES = LIGHT["ink"], LIGHT["grid"], LIGHT["axis"], LIGHT["lines"]
+WORDS = {
+    "loss": "损失",
+    "derivative": "导数",
+    "cat": "猫",
+    "dog": "狗",
+    "sheep": "羊",
+    "pig": "猪",
+    "loss -log q": "损失 -log q",
+    "probability q of the label": "标签的概率 q",
+    "derivative by the logits": "对 logits 的导数",
+    "residual x - t": "残差 x - t",
+    "half the square": "平方的一半",
+    "square": "平方",
+    "loss of a positive": "正例的损失",
+    "size of the derivative": "导数的大小",
+    "logit": "logit",
+    "target": "目标",
+    "prediction": "预测",
+    "distance to the target": "到目标的距离",
+    "distance of two unit squares": "两个单位正方形的距离",
+    "step": "步",
+    "reported probability": "给出的概率",
+    "true share of positives": "正例的真实占比",
+    "share of the pull of 1 positive, 999 negatives": "1 个正例对 999 个负例时所占的拉力",
+    "logit of the negatives": "负例的 logit",
+    "60 points, 9 of them wrong": "60 个点，其中 9 个有错",
+    "x": "x",
+}
+BOXES = ("iou", "giou", "diou", "ciou")
+TITLES = ("IoU", "GIoU", "DIoU", "CIoU")
+
+
+def curves(axes: Axes, x: Sequence[float] | Tensor, lines: Mapping[str, Any], **how: Any) -> None:
+    """Lines with a legend, told apart by colour and by dashes."""
+    for number, (name, y) in enumerate(lines.items()):
+        axes.plot(x, y, color=LINES[number], linestyle=STYLES[number], linewidth=1.8, label=name)
+    axes.grid(True, color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.legend(frameon=False, fontsize=9.5, **how)
+
+
+def named(axes: Axes, title: str, below: str) -> None:
+    """Title and axis."""
+    axes.set_title(title, fontsize=11.5, loc="left")
+    axes.set_xlabel(below, fontsize=10)
+
+
+def each(loss: Callable[..., Tensor], x: Tensor, t: Tensor, **settings: Any) -> tuple[Tensor, Tensor]:
+    """Values and derivatives of a loss."""
+    x = x.clone().requires_grad_()
+    values = loss(x, t, reduction="none", **settings)
+    (slopes,) = torch.autograd.grad(values.sum(), x)
+    return values.detach(), slopes
+
+
+def cross_entropy(axes: Axes) -> None:
+    """Minus the logarithm."""
+    q = torch.linspace(0.01, 1.0, 200)
+    axes.plot(q, -q.log(), color=LINES[0], linewidth=1.8)
+    axes.plot([0.6, 0.6, 0.0], [0.0, 0.5108, 0.5108], color=AXIS, linewidth=0.9, linestyle=":")
+    axes.plot([0.6], [0.5108], "o", color=LINES[1])
+    axes.annotate("-log 0.6 = 0.511", (0.6, 0.5108), (0.62, 0.75), color=INK)
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 4.4)
+    axes.grid(True, color=GRID, linewidth=0.8)
+    named(axes, "loss -log q", "probability q of the label")
+
+
+def cross_entropy_pull(axes: Axes) -> None:
+    """Where each logit is pushed."""
+    x = torch.tensor([[0.6, 0.2, 0.1, 0.1]]).log().requires_grad_()
+    (slope,) = torch.autograd.grad(losskit.cross_entropy(x, torch.tensor([0])), x)
+    heights = slope[0].tolist()
+    axes.bar(range(4), heights, 0.6, color=[LINES[1] if h < 0 else LINES[0] for h in heights])
+    for place, h in enumerate(heights):
+        axes.annotate(f"{h:.1f}", (place, h), (0, 3 if h > 0 else -14), textcoords="offset points", ha="center", color=INK)
+    axes.axhline(0, color=AXIS, linewidth=0.8)
+    axes.set_ylim(-0.5, 0.3)
+    axes.set_xticks(range(4), ["cat", "dog", "sheep", "pig"])
+    named(axes, "derivative by the logits", "")
+
+
+def residual(part: int) -> Callable[[Axes], None]:
+    """The losses of a residual, or their derivatives."""
+
+    def draw(axes: Axes) -> None:
+        r = torch.linspace(-3, 3, 241)
+        losses = {"L1": losskit.l1_loss, "half the square": losskit.l2_loss, "square": losskit.mse_loss, "smooth L1": losskit.smooth_l1_loss}
+        lines = {name: each(loss, r, torch.zeros_like(r))[part] for name, loss in losses.items()}
+        axes.axhline(0, color=AXIS, linewidth=0.8)
+        curves(axes, r, lines, loc="upper center" if part == 0 else "upper left")
+        axes.set_ylim(*((-0.2, 9.2) if part == 0 else (-6.2, 6.2)))
+        named(axes, "derivative" if part else "loss", "residual x - t")
+
+    return draw
+
+
+def masks(found: Sequence[Sequence[float]]) -> Callable[[Axes], None]:
+    """The example of the tour: products in the pixels, sums below."""
+
+    def draw(axes: Axes) -> None:
+        for row, (true, there) in enumerate(zip(TRUTH, found, strict=True)):
+            for column, (t, p) in enumerate(zip(true, there, strict=True)):
+                axes.add_patch(Rectangle((column, row), 1, 1, facecolor="none", edgecolor=GRID))
+                axes.add_patch(Rectangle((column, row), 1, 1, facecolor=LINES[1], alpha=0.5 * p, linewidth=0))
+                if t or p:
+                    axes.text(column + 0.5, row + 0.55, f"{t * p:g}", ha="center", va="center", color=INK)
+        axes.add_patch(Rectangle((0, 0), 3, 3, facecolor="none", edgecolor=LINES[0], linewidth=2.4))
+        i, a, b = sums(found)
+        for row, (line, colour) in enumerate(
+            ((f"A∩B = {i:g}", INK), (f"|A| = {a:g}", LINES[0]), (f"|B| = {b:g}", LINES[1]), (f"2 · {i:g} / ({a:g} + {b:g}) = {2 * i / (a + b):.4f}", INK))
+        ):
+            axes.text((0.0, 2.2, 4.0, 0.0)[row], 4.55 if row < 3 else 5.15, line, color=colour, fontsize=11.5)
+        axes.text(0.08, 0.32, "A", color=LINES[0], weight="bold")
+        axes.text(3.72, 2.9, "B", color=LINES[1], weight="bold")
+        axes.set(xlim=(-0.1, 5.6), ylim=(5.3, -0.1), aspect="equal")
+        axes.set_axis_off()
+
+    return draw
+
+
+def focal(part: int) -> Callable[[Axes], None]:
+    """Value or derivative for a positive."""
+
+    def draw(axes: Axes) -> None:
+        x = torch.linspace(-4, 6, 201)
+        lines = {f"gamma={g:g}": each(losskit.focal_loss, x, torch.ones_like(x), gamma=g)[part].abs() for g in (0.0, 0.5, 2.0, 5.0)}
+        curves(axes, x, lines, loc="lower left" if part == 0 else "upper right")
+        if part == 0:
+            axes.set_yscale("log")
+            axes.set_ylim(1e-8, 10)
+        named(axes, "size of the derivative" if part else "loss of a positive", "logit")
+
+    return draw
+
+
+def pair(box: Sequence[float]) -> Callable[[Axes], None]:
+    """A box and the unit square, with the scores."""
+
+    def draw(axes: Axes) -> None:
+        for corners, colour, style in (((0.0, 0.0, 1.0, 1.0), LINES[0], "-"), (box, LINES[1], "--")):
+            x0, y0, x1, y1 = corners
+            axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, facecolor=colour, alpha=0.18, linewidth=0))
+            axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, facecolor="none", edgecolor=colour, linestyle=style, linewidth=2))
+        axes.text(0.04, 1.06, "target", color=LINES[0])
+        axes.text(box[0] + 0.04, -0.18, "prediction", color=LINES[1])
+        scores = [getattr(losskit, name)(torch.tensor([box]), torch.tensor([[0.0, 0.0, 1.0, 1.0]])).item() for name in BOXES]
+        for place, (name, score) in enumerate(zip(TITLES, scores, strict=True)):
+            axes.text(-0.1 + 0.84 * place, -0.5, f"{name} {score:.2f}", color=INK)
+        axes.set(xlim=(-0.12, 3.2), ylim=(-0.6, 1.3), aspect="equal")
+        axes.set_axis_off()
+
+    return draw
+
+
+def sliding(axes: Axes) -> None:
+    """A unit square that moves away from its target."""
+    x = torch.linspace(0, 5, 251)
+    target = torch.tensor([0.0, 0.0, 1.0, 1.0]).expand(len(x), 4)
+    moved = target + x[:, None] * torch.tensor([1.0, 0.0, 1.0, 0.0])
+    lines = {title: getattr(losskit, f"{name}_loss")(moved, target, reduction="none") for name, title in zip(BOXES, TITLES, strict=True)}
+    curves(axes, x, lines, loc="lower right")
+    axes.set_ylim(0, 1.8)
+    named(axes, "loss", "distance of two unit squares")
+
+
+START, GOAL = (12.5, 10.0, 1.4, 0.7), (10.0, 10.0, 0.7, 1.4)
+
+
+def descent(axes: Axes) -> None:
+    """A box on its way to its target, with the paper's steps."""
+    lines = {title: abs(trace(f"{name}_loss", START, GOAL) - torch.tensor(GOAL).numpy()).sum(1) for name, title in zip(BOXES, TITLES, strict=True)}
+    curves(axes, range(201), lines, loc="lower left")
+    axes.set_yscale("log")
+    named(axes, "distance to the target", "step")
+
+
+def believed(axes: Axes) -> None:
+    """The logit of least expected loss for each share of positives."""
+    share = torch.linspace(0, 1, 51, dtype=torch.float64)
+    x = torch.linspace(-9, 9, 1801, dtype=torch.float64)
+    losses = {
+        "BCE": losskit.BCEWithLogitsLoss(reduction="none"),
+        "BCE, pos_weight=19": losskit.BCEWithLogitsLoss(pos_weight=torch.tensor(19.0), reduction="none"),
+        "focal, gamma=2": losskit.FocalLoss(gamma=2.0, reduction="none"),
+        "focal, gamma=5": losskit.FocalLoss(gamma=5.0, reduction="none"),
+        "focal, gamma=2, alpha=0.25": losskit.FocalLoss(gamma=2.0, alpha=0.25, reduction="none"),
+    }
+    expected = {name: loss(x.expand(51, -1).contiguous(), share[:, None].expand(-1, 1801).contiguous()) for name, loss in losses.items()}
+    curves(axes, share, {name: x[e.argmin(1)].sigmoid() for name, e in expected.items()}, loc="lower right")
+    axes.set(xlim=(0, 1), ylim=(0, 1))
+    named(axes, "reported probability", "true share of positives")
+
+
+def share(axes: Axes) -> None:
+    """What one positive pulls among many negatives."""
+    x = -torch.linspace(0, 8, 81, dtype=torch.float64)
+    lines = {}
+    for gamma in (0.0, 0.5, 2.0, 5.0):
+        mine = each(losskit.focal_loss, torch.tensor([-1.0], dtype=torch.float64), torch.ones(1, dtype=torch.float64), gamma=gamma)[1].abs()
+        other = each(losskit.focal_loss, x, torch.zeros_like(x), gamma=gamma)[1].abs()
+        lines[f"gamma={gamma:g}"] = mine / (mine + 999 * other)
+    curves(axes, x, lines, loc="lower right")
+    axes.invert_xaxis()
+    named(axes, "share of the pull of 1 positive, 999 negatives", "logit of the negatives")
+
+
+def points() -> tuple[Tensor, Tensor]:
+    """Those of the page on outliers."""
+    x = torch.linspace(0, 4, 60)
+    y = 2 * x + 0.3 * torch.randn(60, generator=torch.Generator().manual_seed(0))
+    y[51:] -= 20
+    return x, y
+
+
+def lines(axes: Axes) -> None:
+    """The lines that losses find."""
+    x, y = points()
+    axes.plot(x, y, "o", color=AXIS, markersize=3.5)
+    found = {}
+    for name, loss in (("MSE", losskit.mse_loss), ("L1", losskit.l1_loss), ("Welsch", losskit.welsch_loss)):
+        line = torch.zeros(2, requires_grad=True)
+        search = torch.optim.Adam([line], lr=0.1)
+        for step in range(600):
+            search.param_groups[0]["lr"] = 0.1 * (1 - step / 600)
+            search.zero_grad()
+            loss(line[0] + line[1] * x, y).backward()
+            search.step()
+        found[name] = (line[0] + line[1] * x).detach()
+    curves(axes, x, found, loc="lower left")
+    named(axes, "60 points, 9 of them wrong", "x")
+
+
+def influence(axes: Axes) -> None:
+    """How hard a residual pulls."""
+    r = torch.linspace(0, 8, 161)
+    losses = {"MSE": losskit.mse_loss, "L1": losskit.l1_loss, "Huber": losskit.huber_loss, "Cauchy": losskit.cauchy_loss, "Welsch": losskit.welsch_loss}
+    curves(axes, r, {name: each(loss, r, torch.zeros_like(r))[1] for name, loss in losses.items()}, loc="upper right")
+    axes.set_ylim(-0.05, 3)
+    named(axes, "derivative", "residual x - t")
+
+
+# name: drawing, and height in inches of a width of 5
+PICTURES: Mapping[str, tuple[Callable[[Axes], None], float]] = {
+    "cross-entropy": (cross_entropy, 3.2),
+    "cross-entropy-pull": (cross_entropy_pull, 3.2),
+    "residual-value": (residual(0), 3.2),
+    "residual-slope": (residual(1), 3.2),
+    "masks-hard": (masks(FOUND), 4.2),
+    "masks-soft": (masks(SOFT), 4.2),
+    "focal-value": (focal(0), 3.2),
+    "focal-pull": (focal(1), 3.2),
+    "pair-overlap": (pair((0.5, 0.0, 1.5, 1.0)), 2.7),
+    "pair-apart": (pair((2.0, 0.0, 3.0, 1.0)), 2.7),
+    "pair-inside": (pair((0.0, 0.0, 0.5, 0.5)), 2.7),
+    "pair-shape": (pair((0.0, 0.375, 1.0, 0.625)), 2.7),
+    "descent": (descent, 3.2),
+    "sliding": (sliding, 3.2),
+    "believed": (believed, 3.6),
+    "share": (share, 3.6),
+    "lines": (lines, 3.2),
+    "influence": (influence, 3.2),
+}
+
+
+def drawn(name: str) -> str:
+    """A picture for light pages, in English."""
+    draw, height = PICTURES[name]
+    with rc_context({**STYLE, "svg.hashsalt": name}):  # the same picture has the same bytes
+        figure = Figure(figsize=(5.0, height))
+        FigureCanvasSVG(figure)
+        axes = figure.add_subplot()
+        draw(axes)
+        if axes.axison:
+            figure.subplots_adjust(left=0.12, right=0.98, top=1 - 0.34 / height, bottom=0.6 / height)
+        else:
+            figure.subplots_adjust(left=0.01, right=0.99, top=0.99, bottom=0.01)
+        made = StringIO()
+        figure.savefig(made, format="svg", transparent=True, metadata={"Date": None})
+    return made.getvalue()
+
+
+def chinese(picture: str) -> str:
+    """The picture with Chinese words; an English one without is an error."""
+
+    def word(match: re.Match[str]) -> str:
+        text = unescape(match[1])
+        if text in WORDS:
+            return f">{escape(WORDS[text])}</text>"
+        if re.search(r"[a-z]{3}", re.sub(r"\w+=|\w*_\w+|smooth L1|focal|Huber|Cauchy|Welsch", "", text)) and not re.match(r"-?log \d", text):
+            raise ValueError(f"no Chinese for {text!r}: add it to WORDS in {__file__}")
+        return match[0]
+
+    return re.sub(r">([^<>]+)</text>", word, picture)
+
+
+def write(root: Path) -> None:
+    """All of them, below guides/figures."""
+    folder = root / "guides" / "figures"
+    folder.mkdir(parents=True, exist_ok=True)
+    with losskit.use_engine("torch"):
+        for name in PICTURES:
+            light = drawn(name)
+            for theme, picture in (("light", light), ("dark", dark(light))):
+                (folder / f"{name}-{theme}.svg").write_text(picture, encoding="utf-8")
+                (folder / f"{name}-{theme}.zh_CN.svg").write_text(chinese(picture), encoding="utf-8")

@@ -1,0 +1,94 @@
+"""The guides: their lines of code run, their pictures exist, are shown, and have Chinese words."""
+
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_site_examples import blocks
+
+from losskit.tour import imbalance_run, regression_run
+from losskit.tour.chapter import FULL
+
+DOCS = Path(__file__).parent.parent / "docs"
+sys.path.insert(0, str(DOCS / "_ext"))
+pictures = pytest.importorskip("pictures", reason="the site's drawings need matplotlib")
+GUIDES = sorted((DOCS / "guides").glob("*.md"))
+
+
+def test_every_line_of_code_in_the_text_runs(capsys):
+    """The page that says which loss to take says how to write it, in the names of the session beside it."""
+    page = DOCS / "guides" / "choosing.md"
+    names: dict[str, object] = {}
+    for session in blocks(page, "pycon"):
+        code = "\n".join(line[4:] for line in session.splitlines() if line.startswith((">>> ", "... ")))
+        exec(code, names)
+    lines = re.findall(r"`(losskit\.\w+\([^`]*\))`", page.read_text(encoding="utf-8"))
+    assert len(lines) > 30
+    for line in lines:
+        assert eval(line, names).isfinite().all(), line
+
+
+def test_pictures_are_those_of_the_pages():
+    """Every picture drawn is shown, in both themes with the same words, and no page shows another."""
+    shown: dict[str, dict[str, str]] = {}
+    for page in GUIDES:
+        for name, theme, alt in re.findall(r"\{image\} figures/([\w-]+)-(light|dark)\.svg\n:alt: (.+)\n", page.read_text(encoding="utf-8")):
+            shown.setdefault(name, {})[theme] = alt
+    assert set(shown) == set(pictures.PICTURES)
+    for name, alts in shown.items():
+        assert set(alts) == {"light", "dark"}, name
+        assert alts["light"] == alts["dark"], name
+
+
+@pytest.mark.parametrize("name", pictures.PICTURES)
+def test_pictures_have_chinese_words(name):
+    """Each word in it is translated: `chinese` raises where one is missing."""
+    english = pictures.drawn(name)
+    assert english.startswith("<?xml")
+    assert pictures.chinese(english).count("<text") == english.count("<text")
+
+
+def test_a_word_without_chinese_is_told():
+    with pytest.raises(ValueError, match=r"no Chinese for 'unheard of': add it to WORDS"):
+        pictures.chinese("<svg><text>unheard of</text></svg>")
+
+
+def rows(page: str, first: str) -> dict[str, list[float]]:
+    """The numbers of the table whose head begins with a word, by the first cell."""
+    table = re.search(rf"^\| {first} \|.*\n((?:\|.*\n)+)", (DOCS / "guides" / page).read_text(encoding="utf-8"), re.MULTILINE)
+    assert table
+    lines = [[cell.strip().strip("`") for cell in line.strip().strip("|").split("|")] for line in table[1].splitlines()[1:]]
+    return {line[0].replace("`", ""): [float(cell.split(" ")[0]) for cell in line[1:]] for line in lines}
+
+
+def test_the_numbers_on_rare_classes_are_those_of_the_tour():
+    """What the page quotes is computed again, all of it."""
+    names = {
+        "cross-entropy": "BCE",
+        "cross-entropy, pos_weight=19": "BCE(pos_weight=19)",
+        "focal, gamma=2": "focal(gamma=2)",
+        "focal, gamma=5": "focal(gamma=5)",
+        "focal, gamma=2, alpha=0.25": "focal(gamma=2, alpha=0.25)",
+    }
+    scores = imbalance_run.run(0, FULL, lambda done: None).scores
+    quoted = rows("imbalance.md", "loss")
+    assert set(quoted) == set(names)
+    for name, (recall, precision, ap, ece) in quoted.items():
+        mean = {measure: float(np.mean(values)) for measure, values in scores[names[name]].items()}
+        assert [100 * mean["recall"], mean["precision"], mean["ap"], mean["ece"]] == [
+            pytest.approx(recall, abs=1.0),
+            pytest.approx(precision, abs=0.01),
+            pytest.approx(ap, abs=0.006),
+            pytest.approx(ece, abs=0.003),
+        ], name
+
+
+def test_the_numbers_on_wrong_targets_are_those_of_the_tour():
+    """The same for regression."""
+    found = regression_run.run(0, FULL, lambda done: None)
+    names = {e.name.replace("(scale=1)", ""): e.name for e in found.order}
+    for name, (pull, dirty, clean) in rows("outliers.md", "loss").items():
+        measured = [100 * found.pulls[names[name]], float(np.mean(found.dirty[names[name]].mae)), float(np.mean(found.clean[names[name]].mae))]
+        assert measured == [pytest.approx(pull, abs=0.1), pytest.approx(dirty, abs=0.3, rel=0.01), pytest.approx(clean, abs=0.3)], name
