@@ -219,14 +219,27 @@ def test_python_dash_m():
     assert max(map(len, ended.stdout.splitlines())) <= 70
 
 
+ONE_AFTER_THE_OTHER = """
+import sys
+from losskit.cli import main
+for words in sys.argv[1:]:
+    try:
+        main(words.split())
+    except SystemExit as ended:
+        assert not ended.code
+    print(end=chr(0))
+"""
+
+
 def test_an_output_without_unicode_is_plain():
+    commands = (("explain", "focal"), ("explain", "focal", "--lang", "zh"), ("list",), ("info",))
     environment = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii", "COLUMNS": "100"}
-    for words in (("explain", "focal"), ("explain", "focal", "--lang", "zh"), ("list",), ("info",)):
-        ended = subprocess.run([sys.executable, "-m", "losskit", *words], capture_output=True, env=environment)
-        assert ended.returncode == 0 and not ended.stderr
-        text = ended.stdout.decode("ascii")
-        assert words[0] != "explain" or ("+****" in text and "-6 " in text), "no curve"
-    assert "??" not in subprocess.run([sys.executable, "-m", "losskit", "explain", "focal"], capture_output=True, env=environment, text=True).stdout
+    ended = subprocess.run([sys.executable, "-c", ONE_AFTER_THE_OTHER, *map(" ".join, commands)], capture_output=True, env=environment)
+    assert ended.returncode == 0 and not ended.stderr
+    texts = ended.stdout.decode("ascii").split("\0")[:-1]
+    for words, text in zip(commands, texts, strict=True):
+        assert text and (words[0] != "explain" or ("+****" in text and "-6 " in text)), "no curve"
+    assert "??" not in texts[0]
 
 
 @pytest.mark.parametrize("words", [("list",), ("explain", "focal"), ("--help",)])

@@ -1,11 +1,8 @@
 """What the fused engine for rows does besides the mathematics: what it stores, gives along, takes in place, and how far it can count."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 import torch
+from processes import require_stored
 
 import losskit
 
@@ -19,11 +16,9 @@ print("numba" in sys.modules)
 """
 
 
-def test_every_loop_is_stored(tmp_path):
-    """Tiles of rows, tiles of planes and long rows: a second process compiles nothing."""
-    environment = os.environ | {"LOSSKIT_CACHE_DIR": str(tmp_path)}
-    printed = [subprocess.run([sys.executable, "-c", SECOND_PROCESS], env=environment, capture_output=True, text=True, check=True).stdout for _ in range(2)]
-    assert printed == ["True\n", "False\n"]
+def test_every_loop_is_stored():
+    """Tiles of rows, tiles of planes and long rows: what one process compiles, where no test before it has, the next one loads."""
+    require_stored(SECOND_PROCESS)
 
 
 @pytest.mark.parametrize("engine", ["cpu", "torch"])
