@@ -24,7 +24,13 @@ SCALES = {
     "ssim_loss": ("data_range",),
     "l1_ssim_loss": ("data_range",),
 }  # in the units of the boxes, or of the pictures, which nobody but the user knows
-SHARED = {"plane.py", "space.py", "adaptive.py", "wiou_v3.py"}  # of several boxes; of a learned alpha; and a module with state, which is no function
+SHARED = {  # of several boxes; of a learned alpha, of log-gamma; and a module with state, which is no function
+    "plane.py",
+    "space.py",
+    "adaptive.py",
+    "stirling.py",
+    "wiou_v3.py",
+}
 every_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
 
 

@@ -77,6 +77,7 @@ from losskit.losses.regression.mse import mse_loss as mse_loss
 from losskit.losses.regression.msle import msle_loss as msle_loss
 from losskit.losses.regression.quantile import quantile_loss as quantile_loss
 from losskit.losses.regression.smooth_l1 import smooth_l1_loss as smooth_l1_loss
+from losskit.losses.regression.student_t_nll import student_t_nll_loss as student_t_nll_loss
 from losskit.losses.regression.welsch import welsch_loss as welsch_loss
 from losskit.losses.regression.wing import wing_loss as wing_loss
 from losskit.losses.segmentation.boundary import boundary_loss as boundary_loss
@@ -736,6 +737,17 @@ class SquaredHingeLoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+
+class StudentTNLLLoss(LossModule):
+    """Student's t negative log-likelihood of real values `target` under locations `input`, with a scale and degrees of freedom that can be predicted or learned."""
+
+    scale: torch.Tensor | float | None
+    log_scale: torch.Tensor | float | None
+    df: torch.Tensor | float
+    full: bool
+    reduction: Literal["none", "mean", "sum"]
+
+    def __init__(self, *, scale: torch.Tensor | collections.abc.Sequence[float] | float | None = None, log_scale: torch.Tensor | collections.abc.Sequence[float] | float | None = None, df: torch.Tensor | collections.abc.Sequence[float] | float = 4.0, full: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class SymmetricCrossEntropyLoss(LossModule):
     """Symmetric cross-entropy of class logits against class labels: alpha H(t, p) + beta H(p, t)."""

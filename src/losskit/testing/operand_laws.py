@@ -138,7 +138,8 @@ def subsets(s: OperandSubject) -> None:
             some = [leaf(y) if w else y for y, w in zip(held, wanted, strict=True)]
             found = gradient(s(*some, reduction=reduction), *(y for y, w in zip(some, wanted, strict=True) if w))
             for g, expected in zip(found, (g for g, w in zip(full, wanted, strict=True) if w), strict=True):
-                require_close(g, expected, 1e-6 if s.real is torch.float32 else 1e-14, f"gradient with requires_grad {wanted}, {reduction!r}")
+                allowed = max(s.tolerance, 1e-6 if s.real is torch.float32 else 1e-14)  # loops that write other gradients round other steps
+                require_close(g, expected, allowed, f"gradient with requires_grad {wanted}, {reduction!r}")
 
 
 GARBAGE = (math.nan, math.inf, -math.inf, -7.0, 0.0)

@@ -132,6 +132,7 @@ def _exact(
 
     found = []
     for row in rows:
+        mp.dps = DIGITS[real][0] * (2 if any(0 < abs(y) < 1e-150 for y in row) else 1)  # a slope there is as small, beside the value that it changes
         point = {**fixed, **dict(zip(("x", "t", *names), map(mp.mpf, row), strict=True))}
         slopes = [slope(k) for k in ("x", "t", *names)]
         by = tuple(g(point) for g in slopes)
