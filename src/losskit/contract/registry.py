@@ -91,6 +91,11 @@ class Loss:
         names = [operand.name for operand in self.operands]
         return {p.name: p.default for p in parameters if (p.kind is p.KEYWORD_ONLY or p.name in names) and p.name not in TENSOR_ARGUMENTS}
 
+    def ranges_of(self, settings: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+        """The ranges under some settings: a logarithm may be any number."""
+        logarithm = settings.get("log_input", self.settings.get("log_input", False))
+        return {name: range for name, range in self.ranges.items() if name != "input" or not logarithm}
+
     def operands_of(self, settings: Mapping[str, Any]) -> tuple[OperandFacts, ...]:
         """The operands that some settings give, in the order of the loss."""
         return tuple(operand for operand in self.operands if settings.get(operand.name) is not None)

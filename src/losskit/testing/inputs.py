@@ -9,11 +9,13 @@ from torch import Tensor
 
 from losskit.contract.registry import TENSOR_ARGUMENTS, Loss
 
-ENDS = {"real": 1e30, "logit": 1e4}  # the error budget covers sizes up to here in float32
+ENDS = {"real": 1e30, "logit": 1e4, "log-mean": 80.0}  # the error budget covers sizes up to here in float32
 
 
 def domain(loss: Loss, settings: Mapping[str, Any]) -> str:
-    """Where the input lives under these settings: "real", "logit" or "probability"."""
+    """Where the input lives under these settings: "real", "logit", "log-mean" or "probability"."""
+    if loss.input == "real" and settings.get("log_input", loss.settings.get("log_input", False)):
+        return "log-mean"
     return "probability" if not settings.get("from_logits", True) else loss.input
 
 
@@ -57,24 +59,34 @@ def spread(where: str, count: int, dtype: torch.dtype = torch.float32, seed: int
         return rounded(values, dtype).clamp(info.tiny, 1 - info.eps / 2)
     if where == "unit":
         return rounded(np.where(draw.uniform(size=count) < 0.6, draw.integers(0, 2, count), draw.uniform(size=count)), dtype)
-    end = min(ENDS[where] if dtype is not torch.float64 or where == "logit" else 1e150, info.max / 4)
+    end = min(ENDS[where] if dtype is not torch.float64 or where != "real" else 1e150, info.max / 4)
     start = max(1 / end, info.tiny) if where == "real" else 1e-6
     sizes = 10.0 ** draw.uniform(np.log10(start), np.log10(end), half)
     ordinary = draw.normal(size=count - half) * (3.0 if where == "real" else 30.0)
     return rounded(np.concatenate([sizes * draw.choice([-1, 1], half), ordinary]), dtype)
 
 
-def within(loss: Loss, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-    """Inputs and targets moved into the ranges that the registry names, where they lie outside."""
-    return tuple(INTO[loss.ranges[name][0]](z) if name in loss.ranges else z for name, z in (("input", x), ("target", t)))  # type: ignore[return-value]
+def within(loss: Loss, x: Tensor, t: Tensor, settings: Mapping[str, Any] | None = None) -> tuple[Tensor, Tensor]:
+    """Inputs and targets moved into the ranges that the registry names, where they lie outside; without settings, into the ranges under any."""
+    ranges = loss.ranges if settings is None else loss.ranges_of(settings)
+    inside = {name: INTO[range if name == "target" else range.replace(">=", ">")] for name, (range, _) in ranges.items()}  # an input has neighbours
+    return tuple(inside[name](z) if name in inside else z for name, z in (("input", x), ("target", t)))  # type: ignore[return-value]
 
 
 INTO: Mapping[str, Callable[[Tensor], Tensor]] = {
     "> -1": lambda x: torch.where(x <= -1, (x / (1 - x)).clamp(min=-1 + torch.finfo(x.dtype).eps / 2), x) if x.is_floating_point() else x.clamp(min=0),
     "!= 0": lambda x: torch.where(x == 0, torch.ones_like(x), x),
+    ">= 0": torch.abs,
+    "> 0": lambda x: torch.where(x == 0, torch.ones_like(x), x.abs()),
     "-1 or 1": lambda x: torch.where(x < 0, -torch.ones_like(x), torch.ones_like(x)),
 }
-BESIDE = {"> -1": (-1.0, -7.0), "!= 0": (0.0, -0.0), "-1 or 1": (0.0, 2.0, -0.5)}  # numbers just outside, and further
+BESIDE = {
+    "> -1": (-1.0, -7.0),
+    "!= 0": (0.0, -0.0),
+    ">= 0": (-1e-6, -7.0),
+    "> 0": (0.0, -7.0),
+    "-1 or 1": (0.0, 2.0, -0.5),
+}  # numbers just outside, and further
 
 
 def infinities(where: str, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -97,11 +109,12 @@ def pairs(loss: Loss, settings: Mapping[str, Any], dtype: torch.dtype = torch.fl
         some = soft[torch.arange(2 * len(edge)) % len(soft)]
         return torch.cat([x, edge, edge, edge, edge]), torch.cat([spread("unit", count, dtype, seed + 1), torch.zeros_like(edge), torch.ones_like(edge), some])
     # real targets: 0 (the residual is the input), close by (the residual is small beside both), and anywhere
-    near = x * rounded(1 + 10.0 ** np.random.default_rng(seed).uniform(-6, -1, count), dtype)
-    far = spread(where, count, dtype, seed + 1)
+    beside = x.exp() if where == "log-mean" else x
+    near = beside * rounded(1 + 10.0 ** np.random.default_rng(seed).uniform(-6, -1, count), dtype)
+    far = spread("real" if where == "log-mean" else where, count, dtype, seed + 1)
     place = torch.arange(count) % 3
     t = torch.where(place == 0, 0.0, torch.where(place == 1, near, far)).to(dtype)
-    return within(loss, torch.cat([x, edge, edge, edge]), torch.cat([t, torch.zeros_like(edge), edge.flip(0), edge]))
+    return within(loss, torch.cat([x, edge, edge, edge]), torch.cat([t, torch.zeros_like(edge), edge.flip(0), edge]), settings)
 
 
 def batch(loss: Loss, settings: Mapping[str, Any], shape: tuple[int, ...] = (5, 7), dtype: torch.dtype = torch.float32, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -116,4 +129,4 @@ def batch(loss: Loss, settings: Mapping[str, Any], shape: tuple[int, ...] = (5, 
         t = torch.where(torch.rand(shape, generator=draw) < 0.7, hard.double(), torch.rand(shape, generator=draw, dtype=torch.float64))
     else:
         t = torch.randn(shape, generator=draw, dtype=torch.float64) * 2
-    return within(loss, x.to(dtype), t.to(dtype))
+    return within(loss, x.to(dtype), t.to(dtype), settings)

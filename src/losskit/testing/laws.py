@@ -82,7 +82,8 @@ def infinite_inputs(s: Subject) -> None:
         raise NotOffered("probabilities are never infinite")
     for x in ends.tolist():
         for t in (0.0, 1.0):
-            if any(bool(checks.OUTSIDE[s.loss.ranges[name][0]](torch.tensor(z))) for name, z in (("input", x), ("target", t)) if name in s.loss.ranges):
+            ranges = s.loss.ranges_of(s.settings)
+            if any(bool(checks.OUTSIDE[ranges[name][0]](torch.tensor(z))) for name, z in (("input", x), ("target", t)) if name in ranges):
                 continue
             a = torch.tensor([x], dtype=s.dtype, requires_grad=True)
             b = torch.tensor([t], dtype=s.dtype, requires_grad=True)
@@ -134,7 +135,7 @@ def integer_targets(s: Subject) -> None:
 @law("values outside the domain are refused", LAWS)
 def domain_checked(s: Subject) -> None:
     """Targets (and probabilities) outside [0, 1], of which rounding just outside is accepted; what lies outside the registry's ranges."""
-    for name, (span, _) in s.loss.ranges.items():
+    for name, (span, _) in s.loss.ranges_of(s.settings).items():
         for value in inputs.BESIDE[span]:
             x, t = s.batch()
             (x if name == "input" else t)[2, 3] = value

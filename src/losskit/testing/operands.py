@@ -79,7 +79,7 @@ class OperandSubject:
             numbers = torch.tensor(facts.numbers or NUMBERS["real" if facts.range == "real" else "positive"], dtype=self.dtype)
             order = torch.randint(len(numbers), x.shape, generator=torch.Generator().manual_seed(k))
             found.append(numbers[order])
-        return x, t, *found
+        return *inputs.within(self.loss, x, t, self.settings), *found
 
 
 def subjects(chosen: Callable[[Loss], bool] = lambda loss: True) -> Iterator[OperandSubject]:
@@ -126,7 +126,8 @@ def _exact(
     def slope(k: str) -> Callable[[Mapping[str, Any]], Number | None]:
         def at(point: Mapping[str, Any]) -> Number | None:
             constants = {n: point[n.removeprefix("held_")] for n in held}  # what a loss does not differentiate through
-            return oracles.derivative(mp, lambda y: f({**point, **constants, k: y}), point[k], power, point["t"] if k == "x" else point["x"])
+            unit = point["t"] if k == "x" else 1 if "target" in loss.ranges else point["x"]
+            return oracles.derivative(mp, lambda y: f({**point, **constants, k: y}), point[k], power, unit)
 
         return at
 

@@ -229,7 +229,8 @@ def felt(f: Callable[[Number], Number], t: Number, shaken: Number) -> Number:
 def shifts(mp: Any, loss: Loss, point: Mapping[str, Any], step: Number) -> list[dict[str, Any]]:
     """The arguments with one of them, or with the residual, off by a relative step; that of an operand of either sign is absolute, as if for its exponential."""
     x, t = point["x"], point["t"]
-    found = [dict(point) | ({"t": x - (x - t) * (1 + step)} if loss.cancels == "residual" else {"x": x + step * max(abs(x), mp.mpf(1))})]
+    least = mp.mpf(1 if point.get("log_input", True) else 0)  # a mean is off by a share of it
+    found = [dict(point) | ({"t": x - (x - t) * (1 + step)} if loss.cancels == "residual" else {"x": x + step * max(abs(x), least)})]
     for operand in loss.operands_of(point):
         y = point[operand.name]
         found.append(dict(point) | {operand.name: y + step if operand.range == "real" else y * (1 + step)})

@@ -30,7 +30,8 @@ def member(r, first, second, level, df):
     near = minimum(u, 1e18)
     square = near * near
     b = where(far, a * root, 1.0)
-    log = where(far, 2.0 * (log_of(b, 1.0 / b) - level), log1p(square))
+    distance = where(b - b == 0.0, log_of(b, 1.0 / b) - level, b)  # infinite, if the error is
+    log = where(far, 2.0 * distance, log1p(square))
     still = u < 1e-9
     small = where(still, z, 0.0)
     limit = (1.0 + 1.0 / df) * small * small
