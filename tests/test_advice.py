@@ -87,6 +87,14 @@ ROWS = [
         losskit.cosine_embedding_loss, dict(input1=X, input2=T, target=torch.tensor([1, 0])), "try target * 2 - 1", {"target": "target * 2 - 1"},
         dict(target=torch.tensor([1, -1])),
     ),
+    Row(
+        losskit.batch_hard_triplet_loss, dict(embeddings=X[0], labels=torch.tensor([1])), "try embeddings.unsqueeze(0)", {"embeddings": "embeddings.unsqueeze(0)"},
+        dict(embeddings=X[:1]),
+    ),
+    Row(
+        losskit.batch_hard_triplet_loss, dict(embeddings=X, labels=torch.tensor([[1], [1]])), "try labels.reshape(2,)", {"labels": "labels.reshape(2,)"},
+        dict(labels=torch.tensor([1, 1])),
+    ),
     Row(losskit.triplet_margin_loss, dict(anchor=X.long(), positive=X, negative=T), "try anchor.float()", {"anchor": "anchor.float()"}, dict(anchor=X.long().float())),
     Row(
         losskit.triplet_margin_loss, dict(anchor=X, positive=X, negative=T[0]), "Try negative.expand(2, 3)", {"negative": "negative.expand(2, 3)"},

@@ -141,6 +141,7 @@ SHAPES = {  # what "none" gives: of the input, the target and the settings
     "the input's shape without the class axis (summed over the classes)": lambda x, t, s: x[:, 0].shape,
     "the input's shape (multi-class: without the class axis)": lambda x, t, s: x[:, 0].shape if s.get("task") == "multiclass" else x.shape,
     "the target's shape": lambda x, t, s: t.shape,
+    "the labels' shape": lambda x, t, s: t.shape,
     "the shape without the last axis": lambda x, t, s: x.shape[:-1],
     "the shape (...)": lambda x, t, s: x.shape[:-1],
     "shape (N, C): a value per sample and channel": lambda x, t, s: x.shape[:2],

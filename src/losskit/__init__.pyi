@@ -55,6 +55,7 @@ from losskit.losses.detection.quality_focal import quality_focal_loss as quality
 from losskit.losses.detection.siou import siou_loss as siou_loss
 from losskit.losses.detection.varifocal import varifocal_loss as varifocal_loss
 from losskit.losses.detection.wiou import wiou_loss as wiou_loss
+from losskit.losses.embedding.batch_hard_triplet import batch_hard_triplet_loss as batch_hard_triplet_loss
 from losskit.losses.embedding.cosine_embedding import cosine_embedding_loss as cosine_embedding_loss
 from losskit.losses.embedding.triplet_margin import triplet_margin_loss as triplet_margin_loss
 from losskit.losses.image.l1_ssim import l1_ssim_loss as l1_ssim_loss
@@ -148,6 +149,16 @@ class BarronLoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, alpha: float | torch.Tensor | collections.abc.Sequence[float] = 1.0, scale: float | torch.Tensor | collections.abc.Sequence[float] = 1.0, nll: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+
+class BatchHardTripletLoss(LossModule):
+    """Batch-hard triplet loss of embeddings (real values) and their labels: the farthest of the same label is to be nearer than the nearest of another."""
+
+    margin: float | Literal["soft"]
+    p: float
+    reduction: Literal["none", "mean", "sum"]
+
+    def __init__(self, *, margin: float | Literal["soft"] = "soft", p: float = 2.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, embeddings: torch.Tensor, labels: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class BetaNLLLoss(LossModule):
     """Gaussian negative log-likelihood of real values `target`, each item times its variance to the power `beta`, so that uncertain items still teach the mean."""

@@ -155,6 +155,8 @@ def vectors_at(loss: Loss, settings: Mapping[str, Any], x: torch.Tensor) -> tupl
     zero, one = torch.zeros_like(x), torch.ones_like(x)
     if loss.target == "real":
         return torch.stack((x.cos(), x.sin()), -1), torch.stack((one, zero), -1).detach(), -one.detach()
+    if loss.target == "label":  # batches of three
+        return torch.stack((zero, one, x), -1).unsqueeze(-1), torch.tensor([0, 0, 1], dtype=torch.long, device=x.device).expand(len(x), 3)
     return zero[:, None], one[:, None], x[:, None]
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import reduce
 from operator import or_
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Union, get_args, get_origin
 
 from torch import Tensor
 
@@ -69,6 +69,8 @@ def call(loss: Loss) -> str:
 
 def annotation(kind: Any) -> str:
     """A type as source text."""
+    if get_origin(kind) is Union:
+        return " | ".join(annotation(each) for each in get_args(kind)).replace("NoneType", "None")
     return inspect.formatannotation(kind).replace("'", '"')
 
 

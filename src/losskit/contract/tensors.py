@@ -9,7 +9,7 @@ from torch.masked import MaskedTensor
 from losskit.engines.call import real_dtype
 from losskit.engines.dispatch import FUSED, PLAIN
 
-FIRST = ("input", "a", "boxes", "labels", "anchor", "input1")  # arguments that all else is made beside
+FIRST = ("input", "a", "boxes", "labels", "anchor", "input1", "embeddings")  # arguments that all else is made beside
 WITHOUT_MASK = ("mask", "normalizer", "a", "b", "boxes", "labels")  # arguments of functions that have no mask, and those that are no items
 
 
@@ -40,7 +40,7 @@ def _made(name: str, x: object, beside: str) -> str:
         torch.as_tensor(x, dtype=torch.float64, device="cpu")
     except (TypeError, ValueError, RuntimeError):
         return ""
-    there = "" if name in FIRST else f", device={beside or ('a' if name == 'b' else 'input')}.device"
+    there = "" if name in FIRST and beside in ("", name) else f", device={beside or ('a' if name == 'b' else 'input')}.device"
     return f": try torch.as_tensor({name}{there})"
 
 

@@ -13,6 +13,7 @@ from losskit.contract.reduce import Normalizer
 from losskit.engines import dispatch
 from losskit.engines.call import real_dtype
 
+CELLS = 1 << 22  # distances held at a time
 SHAPES = "(D,), (N, D) or (..., D)"
 
 
@@ -22,6 +23,11 @@ class Vectors(NamedTuple):
     vectors: tuple[Tensor, ...]
     factor: Tensor | None
     counts: Tensor | None
+
+    def without(self, absent: Tensor) -> "Vectors":
+        """The same with more items absent."""
+        factor = torch.ones((), dtype=torch.bool, device=absent.device) if self.factor is None else self.factor
+        return self._replace(factor=torch.where(absent, torch.zeros((), dtype=factor.dtype, device=absent.device), factor))
 
     def reduced(self, each: Tensor, normalizer: Normalizer | None, reduction: Reduction) -> Tensor:
         """none / sum / mean of one loss per item."""
@@ -83,3 +89,43 @@ def directions(x: Tensor) -> tuple[Tensor, Tensor]:
     """Vectors of length 1, and which have no direction: they are 0 and get no gradient."""
     numbers, _, zero = scaled(x)
     return torch.where(zero, 0.0, numbers / torch.linalg.vector_norm(numbers, 2, -1, keepdim=True)), zero.squeeze(-1)
+
+
+def hardest(x: Tensor, labels: Tensor, counts: Tensor | None, p: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Of each vector of (..., N, D): the place of the farthest other of its label, that of the nearest of other labels, and whether it counts and has both.
+
+    Without both, it is its own. Distances are of differences, not made of products, so none is lost far from the origin; some rows of them are held at a time.
+    """
+    finite = x.isfinite().all(-1)
+    x = torch.where(finite.unsqueeze(-1), x, 0.0)
+    size = x.abs().amax((-2, -1), keepdim=True) if x.shape[-2] else torch.ones((), dtype=x.dtype, device=x.device)
+    x = x * torch.where(size == 0.0, 1.0, torch.frexp(size).mantissa / size)  # by a power of 2, which rounds nothing
+    count = x.shape[-2]
+    places = torch.arange(count, dtype=torch.long, device=x.device)
+    if not count:
+        none = places.expand(labels.shape)
+        return none, none, none != none
+    rows = max(1, CELLS // max(labels.numel(), 1))
+    parts = [_hardest(x, finite, labels, counts, p, begin, min(rows, count - begin)) for begin in range(0, count, rows)]
+    far, near, found = (torch.cat(part, -1) for part in zip(*parts, strict=True))
+    return torch.where(found, far, places), torch.where(found, near, places), found
+
+
+def _hardest(x: Tensor, finite: Tensor, labels: Tensor, counts: Tensor | None, p: float, begin: int, rows: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The same for some of the anchors."""
+    places = torch.arange(x.shape[-2], dtype=torch.long, device=x.device)
+    apart = torch.cdist(x.narrow(-2, begin, rows), x, p, "donot_use_mm_for_euclid_dist")
+    apart = torch.where(finite.unsqueeze(-2), apart, torch.nan)  # which is farthest and nearest at once
+    alike = labels.narrow(-1, begin, rows).unsqueeze(-1) == labels.unsqueeze(-2)
+    positive, negative = alike & (places != places.narrow(0, begin, rows).unsqueeze(-1)), ~alike
+    if counts is not None:
+        positive, negative = positive & counts.unsqueeze(-2), negative & counts.unsqueeze(-2)
+    found = positive.any(-1) & negative.any(-1)
+    if counts is not None:
+        found = found & counts.narrow(-1, begin, rows)
+    return torch.where(positive, apart, -torch.inf).argmax(-1), torch.where(negative, apart, torch.inf).argmin(-1), found
+
+
+def picked(x: Tensor, places: Tensor) -> Tensor:
+    """The vectors of (..., N, D) at places (..., N)."""
+    return x.gather(-2, places.unsqueeze(-1).expand(x.shape))
