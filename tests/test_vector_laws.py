@@ -32,7 +32,7 @@ WALK = (
     "deterministic",
 )
 CASES = [Case(loss, settings) for loss in LOSSES.of("vectors").values() for settings in loss.arguments]
-CANNOT_APPLY = ("no labels", "every label is in range", "items know one another")
+CANNOT_APPLY = ("no labels", "every label is in range", "what another item holds counts, too")
 cases = pytest.mark.parametrize("case", CASES, ids=str)
 
 

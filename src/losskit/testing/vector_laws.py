@@ -45,7 +45,7 @@ def same_vectors(s: VectorSubject) -> None:
 def nan_stays(s: VectorSubject) -> None:
     """NaN in gives NaN out, there and nowhere else, in value and gradient."""
     if is_mined(s.loss):
-        raise NotOffered("items know one another")
+        raise NotOffered("what another item holds counts, too")
     batch = s.batch(s.items)
     whole = s.fresh(*batch)
     each = s.each(*whole)
