@@ -1,17 +1,11 @@
-"""The kernels of the overlap pattern become machine code for NVIDIA and AMD GPUs, on a machine that has none, in the way of test_triton_compile.py."""
+"""The kernels of the overlap pattern, in their variants."""
 
-from test_triton_compile import TARGETS, caught, compiled, every_target
-
-
-def test_the_variants_compile():
-    counts = compiled(__file__)
-    assert counts == {name: 22 if name == "sm_90" else 7 for name in TARGETS}
+from kernels import caught
 
 
-def main(name: str) -> int:
+def variants(name: str) -> int:
     """Compiles the variants for one target; the number of kernels built."""
     import torch
-    from triton.backends.compiler import GPUTarget
 
     from losskit.engines.call import Overlap
     from losskit.engines.triton import overlap as engine
@@ -28,7 +22,7 @@ def main(name: str) -> int:
 
     softmax, fading = Overlap("softmax", "label", cross_entropy.formula), Overlap("sigmoid", "number", focal.from_logits_formula, (1.0, 1.0, 2.0), squared=True)
     labels = torch.zeros(2, 32, 32, dtype=torch.int64)
-    with caught((kernels.levels, kernels.totals, kernels.softmax_gradients, kernels.point_gradients), GPUTarget(*TARGETS[name])) as built:
+    with caught((kernels.levels, kernels.totals, kernels.softmax_gradients, kernels.point_gradients), name) as built:
         both(softmax, numbers(2, 4, 32, 32), labels)
         both(softmax._replace(formula=focal.multiclass, params=(1.5,), squared=True), numbers(2, 300, 32, 32, dtype=torch.bfloat16), labels)
         both(fading, numbers(2, 1, 32, 32, dtype=torch.float16), numbers(2, 1, 32, 32))
@@ -42,10 +36,4 @@ def main(name: str) -> int:
             both(Overlap("identity", "label", squared=True), last, labels)
             both(Overlap("softmax", "number"), *(numbers(2, 300, 32, dtype=torch.float64),) * 2)
             both(softmax, numbers(1, 1), labels[0, 0, :1])  # Triton treats sizes of 1 apart
-    code = "cubin" if TARGETS[name][0] == "cuda" else "hsaco"
-    assert all(len(kernel.asm[code]) > 1000 for kernel in built)
     return len(built)
-
-
-if __name__ == "__main__":
-    every_target(main)
