@@ -48,6 +48,11 @@ WORDS = {
     "logit of the negatives": "负例的 logit",
     "60 points, 9 of them wrong": "60 个点，其中 9 个有错",
     "x": "x",
+    "side of the box": "框的边长",
+    "pull of a missed pixel over that of a false one": "漏报像素与误报像素的拉力之比",
+    "pixels of the target": "目标的像素数",
+    "pull at a false pixel, no target": "没有目标时误报像素所受的拉力",
+    "false pixels": "误报像素数",
 }
 BOXES = ("iou", "giou", "diou", "ciou")
 TITLES = ("IoU", "GIoU", "DIoU", "CIoU")
@@ -210,8 +215,8 @@ def believed(axes: Axes) -> None:
         "focal, gamma=2, alpha=0.25": losskit.FocalLoss(gamma=2.0, alpha=0.25, reduction="none"),
     }
     expected = {name: loss(x.expand(51, -1).contiguous(), share[:, None].expand(-1, 1801).contiguous()) for name, loss in losses.items()}
-    curves(axes, share, {name: x[e.argmin(1)].sigmoid() for name, e in expected.items()}, loc="lower right")
-    axes.set(xlim=(0, 1), ylim=(0, 1))
+    curves(axes, share, {name: x[e.argmin(1)].sigmoid() for name, e in expected.items()}, loc="upper left")
+    axes.set(xlim=(0, 1), ylim=(0, 1.8), yticks=(0, 0.2, 0.4, 0.6, 0.8, 1.0))
     named(axes, "reported probability", "true share of positives")
 
 
@@ -223,7 +228,8 @@ def share(axes: Axes) -> None:
         mine = each(losskit.focal_loss, torch.tensor([-1.0], dtype=torch.float64), torch.ones(1, dtype=torch.float64), gamma=gamma)[1].abs()
         other = each(losskit.focal_loss, x, torch.zeros_like(x), gamma=gamma)[1].abs()
         lines[f"gamma={gamma:g}"] = mine / (mine + 999 * other)
-    curves(axes, x, lines, loc="lower right")
+    curves(axes, x, lines, loc="upper left", ncols=2)
+    axes.set(ylim=(0, 1.4), yticks=(0, 0.2, 0.4, 0.6, 0.8, 1.0))
     axes.invert_xaxis()
     named(axes, "share of the pull of 1 positive, 999 negatives", "logit of the negatives")
 
@@ -263,6 +269,66 @@ def influence(axes: Axes) -> None:
     named(axes, "derivative", "residual x - t")
 
 
+def growing(axes: Axes) -> None:
+    """A box that grows around its centre, 18 and 18 from that of a target of side 16."""
+    side = torch.logspace(2, 10, 241, base=2.0)
+    box = torch.stack((torch.zeros(241), torch.zeros(241), side, side), 1)
+    goal = torch.tensor([18.0, 18.0, 16.0, 16.0]).expand(241, 4)
+    names = ("iou", "giou", "diou", "eiou")
+    curves(axes, side, {name[:-3].upper() + "IoU": getattr(losskit, f"{name}_loss")(box, goal, box_format="cxcywh", reduction="none") for name in names})
+    axes.set_xscale("log", base=2)
+    axes.set_xticks([4, 16, 64, 256, 1024], ["4", "16", "64", "256", "1024"])
+    named(axes, "loss", "side of the box")
+
+
+def shift(axes: Axes) -> None:
+    """A box one pixel off along both axes."""
+    side = torch.linspace(2, 64, 249)
+    box = torch.stack((torch.zeros(249), torch.zeros(249), side, side), 1)
+    lines = {"IoU": losskit.iou_loss(box + 1, box, reduction="none"), "NWD": losskit.nwd_loss(box + 1, box, constant=12.8, reduction="none")}
+    curves(axes, side, lines)
+    axes.set_ylim(0, 1)
+    named(axes, "loss", "side of the box")
+
+
+def pixels(axes: Axes) -> None:
+    """How much harder a missed pixel pulls than a false one."""
+    sizes = (3, 5, 10, 20, 50, 100, 200, 500, 1000)
+    losses = {
+        "BCE": losskit.BCEWithLogitsLoss(),
+        "Dice": losskit.DiceLoss(task="binary"),
+        "Tversky, alpha=0.3, beta=0.7": losskit.TverskyLoss(task="binary", alpha=0.3, beta=0.7),
+    }
+    lines: dict[str, list[float]] = {name: [] for name in losses}
+    for name, loss in losses.items():
+        for size in sizes:
+            t = (torch.arange(4096) < size).float()[None]
+            x = torch.where(t == 1, 3.0, -6.0)
+            x[0, 0], x[0, -1] = -2.0, 2.0
+            (slope,) = torch.autograd.grad(loss(x.requires_grad_(), t), x)
+            lines[name].append(float((slope[0, 0] / slope[0, -1]).abs()))
+    curves(axes, sizes, lines)
+    axes.set_xscale("log")
+    axes.set_ylim(bottom=0)
+    named(axes, "pull of a missed pixel over that of a false one", "pixels of the target")
+
+
+def nothing(axes: Axes) -> None:
+    """The pull at a false pixel where there is no target."""
+    counts = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+    settings: dict[str, dict[str, Any]] = {"smooth=1": {"smooth": 1.0}, "smooth=1e-5": {"smooth": 1e-5}, 'empty="mass"': {"empty": "mass"}}
+    lines: dict[str, list[float]] = {name: [] for name in settings}
+    for name, how in settings.items():
+        for count in counts:
+            x = torch.where(torch.arange(4096) < count, 2.0, -20.0)[None].requires_grad_()
+            (slope,) = torch.autograd.grad(losskit.dice_loss(x, torch.zeros(1, 4096), task="binary", **how), x)
+            lines[name].append(float(slope[0, 0]))
+    curves(axes, counts, lines, loc="lower left")
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    named(axes, "pull at a false pixel, no target", "false pixels")
+
+
 # name: drawing, and height in inches of a width of 5
 PICTURES: Mapping[str, tuple[Callable[[Axes], None], float]] = {
     "cross-entropy": (cross_entropy, 3.2),
@@ -279,10 +345,14 @@ PICTURES: Mapping[str, tuple[Callable[[Axes], None], float]] = {
     "pair-shape": (pair((0.0, 0.375, 1.0, 0.625)), 2.7),
     "descent": (descent, 3.2),
     "sliding": (sliding, 3.2),
-    "believed": (believed, 3.6),
-    "share": (share, 3.6),
+    "believed": (believed, 4.0),
+    "share": (share, 4.0),
     "lines": (lines, 3.2),
     "influence": (influence, 3.2),
+    "growing": (growing, 3.2),
+    "shift": (shift, 3.2),
+    "pixels": (pixels, 3.2),
+    "nothing": (nothing, 3.2),
 }
 
 
@@ -310,7 +380,9 @@ def chinese(picture: str) -> str:
         text = unescape(match[1])
         if text in WORDS:
             return f">{escape(WORDS[text])}</text>"
-        if re.search(r"[a-z]{3}", re.sub(r"\w+=|\w*_\w+|smooth L1|focal|Huber|Cauchy|Welsch", "", text)) and not re.match(r"-?log \d", text):
+        if re.search(r"[a-z]{3}", re.sub(r"\w+=|\w*_\w+|\"\w+\"|smooth L1|focal|Huber|Cauchy|Welsch|Dice|Tversky", "", text)) and not re.match(
+            r"-?log \d", text
+        ):
             raise ValueError(f"no Chinese for {text!r}: add it to WORDS in {__file__}")
         return match[0]
 
