@@ -54,6 +54,7 @@ WORDS = {
     "pull at a false pixel, no target": "没有目标时误报像素所受的拉力",
     "false pixels": "误报像素数",
 }
+START, GOAL = (12.5, 10.0, 1.4, 0.7), (10.0, 10.0, 0.7, 1.4)  # of the descent, centre and size
 BOXES = ("iou", "giou", "diou", "ciou")
 TITLES = ("IoU", "GIoU", "DIoU", "CIoU")
 
@@ -190,9 +191,6 @@ def sliding(axes: Axes) -> None:
     curves(axes, x, lines, loc="lower right")
     axes.set_ylim(0, 1.8)
     named(axes, "loss", "distance of two unit squares")
-
-
-START, GOAL = (12.5, 10.0, 1.4, 0.7), (10.0, 10.0, 0.7, 1.4)
 
 
 def descent(axes: Axes) -> None:
