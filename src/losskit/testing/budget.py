@@ -2,7 +2,7 @@
 
 `python -m losskit.testing.budget` prints it as a Markdown table. An error is relative to the exact result wherever that is a normal number of the dtype;
 for soft targets that of the gradient is relative to the summed sizes of its two terms, for the gradient itself passes through 0 (`oracles.Exact`; of rows of
-class scores, `rows.ExactRow`; of overlap, `overlap_oracle.ExactOverlap`, whose losses and gradients are differences of sums; of boxes, `boxes.judged`). A second table shows what confident rows are left with.
+class scores, `rows.ExactRow`; of overlap, `overlap_oracle.ExactOverlap`, whose losses and gradients are differences of sums; of boxes, `boxes.judged`; of vectors and pictures, the functions `errors` of their modules). A second table shows what confident rows are left with.
 `inf` stands for an infinity, a NaN or a wrong 0.
 """
 
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from losskit.contract.registry import LOSSES, Loss
 from losskit.engines.dispatch import EngineError, EngineName, use_engine
-from losskit.testing import boxes, inputs, oracles, overlap
+from losskit.testing import boxes, inputs, oracles, overlap, vectors, windows
 from losskit.testing import rows as class_rows
 from losskit.testing.boxes import BoxSubject
 from losskit.testing.row_oracle import exact_rows
@@ -192,6 +192,30 @@ def of_boxes(
                 yield Row(loss.name, shown, str(dtype).removeprefix("torch."), who, *errors, allowed, value.row, grad.row)
 
 
+def of_vectors_and_windows(dtypes: tuple[torch.dtype, ...] = (torch.float32,), losses: tuple[str, ...] = ()) -> Iterator[Row]:
+    """The budget of losses of embeddings and of pictures, which run in PyTorch operations; the gradient is that to all of their tensors."""
+    for name, loss in (LOSSES.of("vectors") | LOSSES.of("windows")).items():
+        if losses and name not in losses:
+            continue
+        runs: list[tuple[str, EngineName | None, Callable[..., Tensor]]] = [("losskit, torch", "torch", loss.function)]
+        if loss.torch:
+            runs.append(("torch", None, getattr(torch.nn.functional, loss.torch)))
+        for settings in loss.arguments:
+            for dtype in dtypes:
+                for who, engine, function in runs:
+                    with use_engine("torch"):
+                        if loss.pattern == "vectors":
+                            s = vectors.subject_kind(loss)(function, loss, settings, dtype)
+                            value, *grads = vectors.errors(s, vectors.extreme(s))
+                        else:
+                            pictures = windows.WindowSubject(function, loss, settings, dtype)
+                            value, *grads = windows.errors(pictures, *windows.extreme(pictures))
+                    grad = max(grads, key=lambda e: e.worst.error)
+                    shown = ", ".join(f"{k}={v}" for k, v in settings.items())
+                    errors, allowed = (value.worst.error, grad.worst.error), loss.tolerance if engine else None
+                    yield Row(name, shown, str(dtype).removeprefix("torch."), who, *errors, allowed, value.row, grad.row)
+
+
 GAPS = (5.0, 10.0, 15.0, 20.0, 40.0, 80.0)
 
 
@@ -251,12 +275,13 @@ def main() -> None:
     engines, losses = tuple(options.engine or ("cpu", "torch")), tuple(options.losses)
     dtypes = tuple(getattr(torch, name) for name in options.dtype or ["float32"])
     chosen = engines, tuple(dtype for dtype in dtypes if dtype.itemsize > 2), losses
-    if not losses or any(LOSSES[name].pattern != "boxes" for name in losses):
+    if not losses or any(LOSSES[name].pattern not in ("boxes", "vectors", "windows") for name in losses):
         for line in markdown(chain(rows(*chosen), of_rows(*chosen), of_overlap(*chosen))):
             print(line, flush=True)
-    pairs = list(of_boxes(engines, dtypes, losses))
-    if pairs:
-        print(*by_dtype(pairs), sep="\n")
+    tables = [list(of_boxes(engines, dtypes, losses)), list(of_vectors_and_windows(chosen[1], losses))]
+    for table in tables:
+        if table:
+            print(*by_dtype(table), sep="\n")
     if not options.losses or "cross_entropy" in options.losses:
         print()
         for line in confident():

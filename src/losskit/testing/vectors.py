@@ -23,7 +23,7 @@ DIGITS = 120
 
 
 def is_mined(loss: Loss) -> bool:
-    """Whether a loss of vectors looks for its triplets in the batch: then vectors along the last axis but one know one another."""
+    """Whether a loss of vectors looks for its triplets in the batch: then vectors along the last axis but one are compared with one another."""
     return loss.pattern == "vectors" and loss.target == "label"
 
 
