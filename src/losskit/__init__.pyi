@@ -65,6 +65,7 @@ from losskit.losses.regression.barron import barron_loss as barron_loss
 from losskit.losses.regression.beta_nll import beta_nll_loss as beta_nll_loss
 from losskit.losses.regression.cauchy import cauchy_loss as cauchy_loss
 from losskit.losses.regression.charbonnier import charbonnier_loss as charbonnier_loss
+from losskit.losses.regression.gamma_nll import gamma_nll_loss as gamma_nll_loss
 from losskit.losses.regression.gaussian_nll import gaussian_nll_loss as gaussian_nll_loss
 from losskit.losses.regression.geman_mcclure import geman_mcclure_loss as geman_mcclure_loss
 from losskit.losses.regression.huber import huber_loss as huber_loss
@@ -76,9 +77,12 @@ from losskit.losses.regression.log_cosh import log_cosh_loss as log_cosh_loss
 from losskit.losses.regression.mape import mape_loss as mape_loss
 from losskit.losses.regression.mse import mse_loss as mse_loss
 from losskit.losses.regression.msle import msle_loss as msle_loss
+from losskit.losses.regression.negative_binomial_nll import negative_binomial_nll_loss as negative_binomial_nll_loss
+from losskit.losses.regression.poisson_nll import poisson_nll_loss as poisson_nll_loss
 from losskit.losses.regression.quantile import quantile_loss as quantile_loss
 from losskit.losses.regression.smooth_l1 import smooth_l1_loss as smooth_l1_loss
 from losskit.losses.regression.student_t_nll import student_t_nll_loss as student_t_nll_loss
+from losskit.losses.regression.tweedie import tweedie_loss as tweedie_loss
 from losskit.losses.regression.welsch import welsch_loss as welsch_loss
 from losskit.losses.regression.wing import wing_loss as wing_loss
 from losskit.losses.segmentation.boundary import boundary_loss as boundary_loss
@@ -395,6 +399,15 @@ class GIoULoss(LossModule):
 
     def __init__(self, *, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
+class GammaNLLLoss(LossModule):
+    """Gamma negative log-likelihood of positive values `target` under log-means `input`, real values, and a concentration that can be learned."""
+
+    concentration: torch.Tensor | float
+    log_input: bool
+    reduction: Literal["none", "mean", "sum"]
+
+    def __init__(self, *, concentration: torch.Tensor | collections.abc.Sequence[float] | float = 1.0, log_input: bool = True, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+
 class GaussianNLLLoss(LossModule):
     """Gaussian negative log-likelihood of real values `target` under means `input` and a variance that is predicted, too, by its logarithm at best."""
 
@@ -674,6 +687,26 @@ class NWDLoss(LossModule):
 
     def __init__(self, *, constant: float, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
+class NegativeBinomialNLLLoss(LossModule):
+    """Negative binomial negative log-likelihood of counts `target` under log-means `input`, real values: Poisson's, with a variance that can be learned."""
+
+    total_count: torch.Tensor | float | None
+    dispersion: torch.Tensor | float | None
+    log_input: bool
+    full: bool
+    reduction: Literal["none", "mean", "sum"]
+
+    def __init__(self, *, total_count: torch.Tensor | collections.abc.Sequence[float] | float | None = None, dispersion: torch.Tensor | collections.abc.Sequence[float] | float | None = None, log_input: bool = True, full: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+
+class PoissonNLLLoss(LossModule):
+    """Poisson negative log-likelihood of counts `target` under means whose logarithms are `input`, real values (log_input=False: under means `input`)."""
+
+    log_input: bool
+    full: bool
+    reduction: Literal["none", "mean", "sum"]
+
+    def __init__(self, *, log_input: bool = True, full: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+
 class PolyLoss(LossModule):
     """Poly loss (Poly-1) of class logits against class labels: cross-entropy plus epsilon (1 - p_y)."""
 
@@ -805,6 +838,15 @@ class TverskyLoss(LossModule):
     process_group: torch.distributed.distributed_c10d.ProcessGroup | None
 
     def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], alpha: float = 0.5, beta: float = 0.5, smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | None = None) -> None: ...
+
+class TweedieLoss(LossModule):
+    """Tweedie loss, a negative quasi-likelihood of amounts `target`, many of them 0, under means whose logarithms are `input`, real values."""
+
+    power: float
+    log_input: bool
+    reduction: Literal["none", "mean", "sum"]
+
+    def __init__(self, *, power: float = 1.5, log_input: bool = True, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class VarifocalLoss(LossModule):
     """Varifocal loss (VFL) of logits against qualities in [0, 1]: cross-entropy weighted by the quality for objects, focal loss for the background."""
