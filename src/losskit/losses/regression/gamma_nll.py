@@ -10,7 +10,7 @@ from losskit.contract.checks import Numbers, Reduction
 from losskit.contract.elementwise import Operand, elementwise
 from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import OperandFacts, loss
-from losskit.engines.language import absolute, exp, log1p, maximum, positive, where
+from losskit.engines.language import absolute, exp, log1p, maximum, positive, reciprocal, where
 from losskit.losses.regression.poisson_nll import known
 from losskit.losses.regression.stirling import above_share, below_line, lag, log_to_infinity, rest
 
@@ -43,8 +43,9 @@ def of_log(x, t, k, constant):
 
 def of_mean(m, t, k, constant):
     m = positive(m)
-    value, gap, by_t, by_k = parts(m, t, log_to_infinity(m), 1.0 / m, 1.0, k, constant)
-    return value, -k * gap / m, by_t, by_k
+    inverse = reciprocal(m)
+    value, gap, by_t, by_k = parts(m, t, log_to_infinity(m), inverse, 1.0, k, constant)
+    return value, -k * gap * inverse, by_t, by_k
 
 
 def textbook(mp, x, t, concentration, log_input):

@@ -26,7 +26,8 @@ def parts(m, t, r, log):
     up = m > 8.0 * whole
     over = where(up, 0.0, m)
     r_to_m = where(up, r / where(up, m, 1.0), 0.0)
-    a = where(up, r_to_m, absolute(over - t) / (r + where(over < t, over, t)))
+    least = r + where(over < t, over, t)
+    a = where(up, r_to_m, absolute(over - t) / least)
     level = log1p(a)
     reach = t * share
     inside = over > 0.125 * reach
@@ -40,7 +41,8 @@ def parts(m, t, r, log):
     power = where(inside, near, where(up, near, other - log))
     of_count = where(t == 0.0, 0.0, t * power)
     lift, by_rise = rise(t, r)
-    value = r * log_q + of_count + 0.5 * log1p(t / r) - lift
+    of_rest = where(a < 1e-18, (over - t) * (r / least), r * log_q)  # the ratio may underflow before the total count makes up for it
+    value = where(up, r * log_q, of_rest) + of_count + 0.5 * log1p(t / r) - lift
     by_log = where(up, r * (1.0 - t / where(up, m, 1.0)) / (1.0 + r_to_m), (over - t) * (r / (r + over)))
     far_gap = log_q - 1.0 + where(up, whole / where(up, m, 1.0), 0.0) / (1.0 + r_to_m)
     bend = where(up, far_gap, where(over < t, below_line(a, level), above_share(a, level)))

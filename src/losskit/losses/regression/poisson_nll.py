@@ -39,7 +39,8 @@ def by_mean(m, t):
 
 
 def of_mean(m, t):
-    level = log_of(m, reciprocal(non_negative(m)))
+    m = non_negative(m)
+    level = log_of(m, reciprocal(m))
     return m - non_negative(t) * level, by_mean(m, t), -level
 
 
