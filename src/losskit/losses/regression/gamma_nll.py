@@ -28,7 +28,7 @@ def parts(m, t, log, first, second, k, constant):
     a = where(near, absolute(t - m), 0.0) / where(near, low, 1.0)
     level = log1p(a)
     of_target = log_to_infinity(t)
-    gap = where(near, (t - m) / where(near, m, 1.0), t * first * second - 1.0)
+    gap = where(near, where(m < t, a, -a / (1.0 + a)), t * first * second - 1.0)
     distance = where(near, where(m < t, below_line(a, level), above_share(a, level)), gap - of_target + log)
     value = rest(k) - 0.5 * log_to_infinity(k) + constant + of_target + k * distance
     by_t = where(near, (k * where(near, gap, 0.0) + 1.0) / t, k * first * second + (1.0 - k) / t)
