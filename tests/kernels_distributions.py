@@ -18,7 +18,7 @@ def variants(name: str) -> int:
     def scores(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
         return torch.zeros(shape, dtype=dtype)
 
-    distilled = Distributions(kl_divergence.formula, (4.0,), None, kl_divergence.scaled, 2.0, shift=True)
+    distilled = Distributions(kl_divergence.formula, (4.0,), None, cross_entropy.soft_cap, 2.0, shift=True)
     jensen, alone = Distributions(js_divergence.formula), Distributions(entropy.formula, kind="none")
     focused = Distributions(focal.multiclass_soft, (2.0, 0.9, 0.1), kind="label")
     beside = Distributions(cross_entropy.soft, (1.0, 0.0), kind="position")

@@ -137,7 +137,6 @@ MUTATIONS = [
     M("symmetric_cross_entropy", "reverse term flat", "(alpha + reverse * hit)", "(alpha + reverse)"),
     M("symmetric_cross_entropy", "sign of log 0", "-beta * log_zero)", "beta * log_zero)"),
     M("kl_divergence", "temperature not squared", "(number * number,)", "(number,)", settings={"temperature": 3.0}),
-    M("kl_divergence", "slope of the temperature", "1.0 / temperature", "1.0", settings={"temperature": 3.0}),
     M("kl_divergence", "target's gradient", "square * (log_t + 1.0 - logp)\n", "square * (log_t - logp)\n", "target_gradient"),
     M("entropy", "sign of a term", "return part, part - p, 0.0", "return part, -part - p, 0.0"),
     M("entropy", "0 log 0", "where(p == 0.0, 0.0, -p * logp)", "-p * logp", "error_budget"),

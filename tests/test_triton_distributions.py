@@ -72,11 +72,16 @@ def focused(logp, t, weight, lse):
     return -weight * (0.8 * t + 0.2 / t.shape[-1]) * (1 - logp.exp()) ** 1.5 * logp
 
 
+def scaled(x, temperature):
+    """A link."""
+    return x / temperature, 1.0 / temperature
+
+
 def every(classes):
     """The cases for so many classes."""
     weight = torch.linspace(0.5, 2, classes, dtype=torch.float64)
     weight[1 : classes // 2 : 4] = 0.0
-    temperature: dict[str, Any] = {"link": kl_divergence.scaled, "shift": True}
+    temperature: dict[str, Any] = {"link": scaled, "shift": True}
     cap: dict[str, Any] = {"link": cross_entropy.soft_cap, "link_parameter": 15.0}
     labels = Distributions(focal.multiclass_soft, (1.5, 0.8, 0.2 / classes), weight, kind="label")
     return {

@@ -80,6 +80,8 @@ def described(one: Pass, name: Callable[[Callable[..., Any]], str]) -> dict[str,
     found: dict[str, Any] = {"pattern": one.pattern, "formula": None if call.formula is None else name(call.formula), "params": list(call.params)}
     if one.pattern in ("rows", "distributions"):
         found |= {"weight": numbers(call.weight), "link": None if call.link is None else name(call.link), "linkParameter": call.link_parameter}
+        if call.tempered:
+            found |= {"temperature": numbers(one.operands[2])}
     if one.pattern == "rows":
         found |= {"shares": numbers(call.shares)}
     if one.pattern == "distributions":

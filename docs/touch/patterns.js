@@ -20,9 +20,9 @@ function elementwise(call, operands, factor = 1) {
 }
 
 function linked(call, x) {
-  if (!call.link) return { scores: x.map((v) => Math.min(v, BIG)), bends: x.map(() => 1) };
-  const found = x.map((v) => formula(call.link)(v, call.linkParameter));
-  return { scores: found.map(([s]) => Math.min(s, BIG)), bends: found.map(([, bend]) => bend) };
+  const t = call.temperature || 1;
+  const found = call.link ? x.map((v) => formula(call.link)(v, call.linkParameter)) : x.map((v) => [v, 1]);
+  return { scores: found.map(([s]) => Math.min(Math.min(s, BIG) / t, BIG)), bends: found.map(([, bend]) => bend / t) };
 }
 
 /** A row of class scores and a label. */

@@ -330,10 +330,15 @@ OUTSIDE: Mapping[str, Callable[[Tensor], Tensor]] = {  # of each range, which nu
     "!= 0": lambda x: x == 0,
     "-1 or 1": lambda x: (x.abs() != 1) & (x == x),
     "from -10 to 4": lambda x: (x < -10) | (x > 4),
+    "from 0 to 1": lambda x: (x < 0) | (x > 1),
     "from 0 to 2": lambda x: (x < 0) | (x > 2),
 }
-FREE = "for a free parameter, try torch.nn.functional.softplus({name})"
-FREE_WITHIN = "for a free parameter between 0 and 2, try 2 * torch.sigmoid({name})"
+FREE = {
+    "from 0 to 1": "for a free parameter, try torch.sigmoid({name})",
+    "from -10 to 4": "for a free parameter between 0 and 2, try 2 * torch.sigmoid({name})",
+    "from 0 to 2": "for a free parameter between 0 and 2, try 2 * torch.sigmoid({name})",
+}
+FREE_POSITIVE = "for a free parameter, try torch.nn.functional.softplus({name})"
 
 
 def in_range(name: str, x: Tensor, range: str, input: Tensor, counts: Tensor | None, fix: str = "") -> None:
@@ -345,7 +350,7 @@ def in_range(name: str, x: Tensor, range: str, input: Tensor, counts: Tensor | N
     if bool(bad.any()):
         place = tuple(bad.nonzero()[0].tolist())
         where = f" at index {place}" if x.dim() else ""
-        fix = fix or (FREE_WITHIN if range.startswith("from") else FREE)
+        fix = fix or FREE.get(range, FREE_POSITIVE)
         raise ValueError(f"{name} must be {range}, got {numbers[place].item():g}{where}: {fix.format(name=name)}")
 
 

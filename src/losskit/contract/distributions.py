@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 
 from losskit.contract import checks, labels, reduce, tensors
+from losskit.contract import items as row_items
 from losskit.contract.checks import Numbers, Reduction
+from losskit.contract.elementwise import Operand
 from losskit.contract.reduce import Normalizer
 from losskit.contract.rows import census, reduced
 from losskit.engines import dispatch
@@ -91,11 +93,14 @@ def distributions(
     target_is: TargetIs = "probabilities",
     ignore_index: int = -100,
     return_parts: bool = False,
+    operands: tuple[Operand, ...] = (),
+    temperature: tuple[Operand, ...] = (),
 ) -> Any:
     """A loss of scores against a distribution each (labels: all mass on one class; positions: on the two beside it), or of scores alone (no target).
 
     `square` multiplies the squared log-sum-exp, weighted like the item, which is added. `shift` takes the largest input from all of them before the link: no
-    digits are lost to a large common part, and no loss depends on it.
+    digits are lost to a large common part, and no loss depends on it. `operands` have one number per item, which the formula reads; `temperature` is one that divides
+    the scores, or none.
     """
     reduce.check(reduction, normalizer)
     if target_is == "nothing":
@@ -115,11 +120,14 @@ def distributions(
     to = "input" if kind == "none" else "target"
     factor = reduce.item_factor(one_class, mask, sample_weight, real_dtype(input.dtype), reduction == "mean" and normalizer is None, to)
     function, parameter = link or (None, 0.0)
-    call = Distributions(formula, params, own, function, parameter, shift, square, kind, ignore_index, axis, factor)
+    operands = (*temperature, *operands)
+    numbers = row_items.checked(operands, input, axis)
+    call = Distributions(formula, params, own, function, parameter, shift, square, kind, ignore_index, axis, factor, bool(temperature))
     apart = not return_parts and reduce.learned(sample_weight)
     if apart:
         call = call._replace(factor=None if mask is None else mask.expand(one_class.shape))
-    engine, _ = dispatch.choice((input, target), call.tensors())
+    given = (input, target, *numbers)
+    engine, _ = dispatch.choice(given, call.tensors())
     mass: float | Tensor
     items: int | Tensor
     if kind == "label":
@@ -132,12 +140,15 @@ def distributions(
             items = factor.count_nonzero()  # (a sum of bools would first widen them to int64)
             mass = items if factor.dtype is torch.bool else reduce.weight_of(factor, items, real_dtype(input.dtype))
     if apart:
-        each = reduced("distributions", engine, call, input, target, mass, items, None, "none", False, False)
+        each = reduced("distributions", engine, call, given, mass, items, None, "none", False, False)
         result = reduce.reduced(each, factor, mass, input, normalizer=normalizer, reduction=reduction)
     else:
-        result = reduced("distributions", engine, call, input, target, mass, items, normalizer, reduction, False, return_parts)
+        result = reduced("distributions", engine, call, given, mass, items, normalizer, reduction, False, return_parts)
     if kind == "position" and reduce.nan_seen(engine, input, result[0] if return_parts else result):
         labels.refuse_positions(target, input.shape[axis], factor)  # looked for when a NaN has been seen, as what is outside an elementwise loss's domain
+    if operands:
+        counts = row_items.counting(target, ignore_index, factor) if kind == "label" else None if factor is None else factor != 0
+        row_items.refuse(operands, numbers, engine, one_class, counts, result[0] if return_parts else result)
     return result
 
 
@@ -151,7 +162,7 @@ def from_distributions(
     dim: int,
     weight: Numbers | None,
     ignore_index: int,
-    label_smoothing: float,
+    label_smoothing: float | tuple[Operand],
     mask: Tensor | None,
     sample_weight: Tensor | None,
     normalizer: Normalizer | None,
@@ -185,8 +196,16 @@ def from_distributions(
         mass = (torch.arange(classes, dtype=torch.int64, device=input.device) == place).to(real)
     counts = counts.expand(mass.shape[:-1])
     check_distribution("input", input, axis, counts, logs)
-    mass = (mass * (1.0 - label_smoothing) + label_smoothing / classes) * own
     alive = (counts != 0)[..., None]
+    smooth: float | Tensor
+    if isinstance(label_smoothing, tuple):
+        (given,) = row_items.checked(label_smoothing, input, axis)
+        if checks.readable(given):
+            checks.in_range("label_smoothing", given, label_smoothing[0].range, counts, counts != 0)
+        smooth = torch.where(alive, given.to(real).expand(counts.shape)[..., None], 0.0)
+    else:
+        smooth = label_smoothing
+    mass = (mass * (1.0 - smooth) + smooth / classes) * own
     x = torch.where(alive, input.movedim(axis, -1).to(real), 0.0 if logs else 1.0)
     each = elementwise.losses(Call(formula, params), x, torch.where(alive, mass, 0.0)).sum(-1)
     weighed = counts if soft or not mean_by_weight else counts * labels.of_labels(own, place[..., 0])

@@ -6,8 +6,9 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from losskit.contract import checks, labels, reduce, tensors
+from losskit.contract import checks, items, labels, reduce, tensors
 from losskit.contract.checks import Numbers, Reduction
+from losskit.contract.elementwise import Operand
 from losskit.contract.reduce import Normalizer
 from losskit.engines import dispatch
 from losskit.engines.call import Distributions, Rows, real_dtype
@@ -32,6 +33,8 @@ class Labelled(NamedTuple):
     share: float = 0.0  # of every class in the formula's `spread`, times the class's weight
     link: tuple[Callable[..., Any], float] | None = None  # stands between input and scores
     mean_by_weight: bool = True  # whether "mean" divides by the class weights of the items that count
+    operands: tuple[Operand, ...] = ()  # that the formula reads, one number per item
+    temperature: tuple[Operand, ...] = ()  # that divides the scores, or none
 
 
 def rows(
@@ -63,9 +66,11 @@ def rows(
     if loss.share:
         shares = torch.full((classes,), loss.share, dtype=real, device=input.device) if own is None else own.detach().to(real) * loss.share
     function, parameter = loss.link or (None, 0.0)
-    call = Rows(loss.formula, loss.params, own, shares, function, parameter, ignore_index, axis, factor)
+    operands = (*loss.temperature, *loss.operands)
+    numbers = items.checked(operands, input, axis)
+    call = Rows(loss.formula, loss.params, own, shares, function, parameter, ignore_index, axis, factor, bool(loss.temperature))
     apart = sample_weight is not None and not (inplace or return_parts) and reduce.learned(sample_weight)
-    engine, _ = dispatch.choice((input, target), call._replace(factor=None).tensors() if apart else call.tensors())
+    engine, _ = dispatch.choice((input, target, *numbers), call._replace(factor=None).tensors() if apart else call.tensors())
     if apart:
         each = rows(loss, input, target, dim=dim, ignore_index=ignore_index, weight=weight, mask=mask, sample_weight=None, normalizer=None, reduction="none")
         total, _ = census("torch", call, input, target, loss.mean_by_weight)
@@ -73,15 +78,17 @@ def rows(
     if inplace:
         _check_inplace(engine, input, target, axis, reduction)
     total, counted = census(engine, call, input, target, loss.mean_by_weight)
-    return reduced("rows", engine, call, input, target, total, counted, normalizer, reduction, inplace, return_parts)
+    result = reduced("rows", engine, call, (input, target, *numbers), total, counted, normalizer, reduction, inplace, return_parts)
+    if operands:
+        items.refuse(operands, numbers, engine, target, items.counting(target, ignore_index, factor), result[0] if return_parts else result)
+    return result
 
 
 def reduced(
     pattern: Literal["rows", "distributions"],
     engine: EngineName,
     call: Rows | Distributions,
-    input: Tensor,
-    target: Tensor,
+    operands: tuple[Tensor, ...],
     total: float | Tensor,
     counted: int | Tensor,
     normalizer: Normalizer | None,
@@ -90,7 +97,8 @@ def reduced(
     return_parts: bool,
 ) -> Any:
     """The pass over rows: none / sum / mean, where "mean" divides by `total`; the by-products if asked for, among them how many items `counted`."""
-    operands, call = tensors.all_lasting((input, target), call)
+    input = operands[0]
+    operands, call = tensors.all_lasting(operands, call)
     scale: float | Tensor | None = None if reduction == "none" else 1.0
     if reduction == "mean":
         scale = reduce.scale_of(engine, input, total if normalizer is None else checks.normalizer(normalizer, input))
@@ -102,9 +110,9 @@ def reduced(
     if not return_parts:
         return result
     assert found is not None and found.value is not None and found.lse is not None
-    items = torch.as_tensor(counted, dtype=torch.int64, device=input.device)
-    accuracy = None if found.right is None else found.right.sum().to(found.lse.dtype) / items.clamp(min=1)
-    return result, ByProducts(found.value.detach(), found.lse, accuracy, items)
+    count = torch.as_tensor(counted, dtype=torch.int64, device=input.device)
+    accuracy = None if found.right is None else found.right.sum().to(found.lse.dtype) / count.clamp(min=1)
+    return result, ByProducts(found.value.detach(), found.lse, accuracy, count)
 
 
 def _check_inplace(engine: EngineName, input: Tensor, target: Tensor, axis: int, reduction: Reduction) -> None:
@@ -137,8 +145,8 @@ def census(engine: EngineName, call: Rows | Distributions, input: Tensor, target
         labels.refuse(target, classes, call.ignore, call.factor)
     counts = labels.kept(target, call.ignore)
     if call.factor is None and call.weight is None:
-        items = counts.sum()
-        return items, items
+        count = counts.sum()
+        return count, count
     real = real_dtype(input.dtype)
     each = torch.ones((), dtype=real, device=input.device) if call.factor is None else call.factor.to(real)
     counts = counts & (each != 0)

@@ -34,6 +34,9 @@ class Rows(NamedTuple):
     `formula` takes a row's (nll, hit, miss, spread, lse, weight, *params): -log p_y, p_y, 1 - p_y, the sum over j of shares_j (-log p_j), log sum exp,
     weight_y. It returns the value and its derivatives by nll, spread and lse. `link` (score, slope) stands between input and scores.
     An item is absent if its label is `ignore` or its factor is 0.
+
+    Further operands hold one number per item: their shape broadcasts to the target's. If the call is `tempered`, the first divides the item's scores, and is NaN
+    where it is not > 0. The others are read by the formula, before `params`, which returns a derivative by each after its own.
     """
 
     formula: Callable[..., Any]
@@ -45,6 +48,7 @@ class Rows(NamedTuple):
     ignore: int = -100
     dim: int = 1
     factor: Tensor | None = None  # the target's shape
+    tempered: bool = False
 
     def tensors(self) -> tuple[Tensor, ...]:
         """As of `Call`."""
@@ -66,7 +70,8 @@ class Distributions(NamedTuple):
     reads t = 0; the tensor handed over is empty and never read).
 
     `formula` takes a class's (log p, p, 1 - p, t, weight, *params) and returns the value and its derivatives by log p and by t. `link` (score, slope) stands
-    between input and scores. An item is absent if its label is `ignore` or its factor is 0.
+    between input and scores. An item is absent if its label is `ignore` or its factor is 0. Further operands are those of `Rows`; derivatives by them are added up
+    over the classes.
     """
 
     formula: Callable[..., Any]
@@ -80,6 +85,7 @@ class Distributions(NamedTuple):
     ignore: int = -100
     dim: int = 1
     factor: Tensor | None = None  # the shape without the classes
+    tempered: bool = False
 
     def tensors(self) -> tuple[Tensor, ...]:
         """As of `Call`."""

@@ -79,7 +79,7 @@ class Total(torch.autograd.Function):
         if options.get("inplace"):
             if given is None or watched:
                 raise RuntimeError("inplace=True has given the input's memory to its gradient: one backward, no second derivatives. Leave inplace out for more")
-            return None, given[0].mul_(incoming), None
+            return None, *(None if g is None else g.mul_(incoming) for g in given)
         call, operands, wants = kept(ctx)
         if watched:
             return None, *plain.gradients(plain.with_scale(call, operands[0], scale), operands, incoming * scale, wants)

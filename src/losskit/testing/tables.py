@@ -23,6 +23,7 @@ BOX_LAWS: dict[str, Statement] = {}
 VECTOR_LAWS: dict[str, Statement] = {}
 WINDOW_LAWS: dict[str, Statement] = {}
 OPERAND_LAWS: dict[str, Statement] = {}
+ROW_OPERAND_LAWS: dict[str, Statement] = {}
 
 
 def law(says: str, *tables: dict[str, Statement]) -> Callable[[Law], Law]:

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from losskit.engines.call import Distributions, Results, real_dtype
+from losskit.engines.call import Distributions, Results, real_dtype, sum_to
 from losskit.engines.language import ROUNDING, identity
 from losskit.engines.torch.elementwise import bound, scaled_sum
-from losskit.engines.torch.rows import with_scale
+from losskit.engines.torch.rows import cooled, level_of, of_items, with_scale
 
 __all__ = ["by_products", "gradients", "losses", "total", "with_scale"]
 
@@ -29,6 +29,7 @@ class Settings(NamedTuple):
     link_parameter: float
     shift: bool
     square: float
+    tempered: bool
 
 
 class Parts(NamedTuple):
@@ -38,15 +39,20 @@ class Parts(NamedTuple):
     lse: Tensor
     by_input: Tensor
     by_target: Tensor
+    by_operands: tuple[Tensor, ...] = ()
 
 
-def parts(x: Tensor, t: Tensor, weight: Tensor, settings: Settings) -> Parts:
+def parts(x: Tensor, t: Tensor, weight: Tensor, settings: Settings, *operands: Tensor) -> Parts:
     """The pattern itself; every step is differentiable, the largest score counts as a constant (nothing depends on it)."""
     if settings.shift:
         x = x.clamp(max=torch.finfo(x.dtype).max)
         x = x - x.detach().amax(-1, keepdim=True)
     s, bend = settings.link(x, settings.link_parameter)
     s = s.clamp(max=torch.finfo(x.dtype).max)
+    operands = tuple(y[..., None] for y in operands)
+    if settings.tempered:
+        s, inverse = cooled(s, operands[0])
+        s, bend = s.clamp(max=torch.finfo(x.dtype).max), bend * inverse
     m, place = s.detach().max(-1, keepdim=True)
     top = torch.arange(x.shape[-1], dtype=torch.int64, device=x.device) == place
     e = torch.exp(s - m)
@@ -56,19 +62,28 @@ def parts(x: Tensor, t: Tensor, weight: Tensor, settings: Settings) -> Parts:
     level = torch.log1p(others + torch.expm1(below))
     p = e / z
     q = torch.where(top, others / z, 1.0 - p)
-    value, by_log, by_target = settings.formula(s - m - level, p, q, t, weight, *settings.params)
+    classes = (s - m - level, p, q, t, weight, *operands[int(settings.tempered) :])
+    value, by_log, by_target, *by_operands = settings.formula(*classes, *settings.params)
+    by_operands = [y.expand(p.shape).sum(-1) for y in by_operands]
     lse = m + level
     rest = torch.where(top, 0.0, by_log).sum(-1, keepdim=True)
     whole = rest + torch.where(top, by_log, 0.0).sum(-1, keepdim=True)
     by_input = torch.where(top, by_log * q - p * rest, by_log - p * whole)
     total = value.sum(-1)
+    if settings.tempered:  # the sum over j of s_j times the derivative by s_j: by differences of scores, so that a sure item keeps its digits
+        mean = level_of(e, s, m) / z  # of how far scores lie below the largest, under p
+        by_scores = whole * mean - torch.where(by_log == 0.0, 0.0, by_log * torch.where(by_log == 0.0, 0.0, m - s)).sum(-1, keepdim=True)
     by_target = by_target + torch.zeros_like(t)
     if settings.square:
         weighted = settings.square * (t * weight).sum(-1, keepdim=True) * lse
         by_input = by_input + 2.0 * weighted * p
         by_target = by_target + settings.square * weight * lse * lse
         total = total + (weighted * lse)[..., 0]
-    return Parts(total, lse[..., 0], by_input * bend, by_target)
+        if settings.tempered:
+            by_scores = by_scores + 2.0 * weighted * (m - mean)
+    if settings.tempered:
+        by_operands = [(-by_scores * inverse)[..., 0], *by_operands]
+    return Parts(total, lse[..., 0], by_input * bend, by_target, tuple(by_operands))
 
 
 class Rowwise(torch.autograd.Function):
@@ -77,35 +92,39 @@ class Rowwise(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x: Tensor, t: Tensor, weight: Tensor, settings: Settings) -> Tensor:
-        return parts(x, t, weight, settings).value
+    def forward(x: Tensor, t: Tensor, weight: Tensor, settings: Settings, *operands: Tensor) -> Tensor:
+        return parts(x, t, weight, settings, *operands).value
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        *tensors, ctx.settings = inputs
-        ctx.save_for_backward(*tensors)
-        ctx.save_for_forward(*tensors)
+        *tensors, ctx.settings = inputs[:4]
+        ctx.save_for_backward(*tensors, *inputs[4:])
+        ctx.save_for_forward(*tensors, *inputs[4:])
 
     @staticmethod
     def backward(ctx: Any, incoming: Tensor) -> tuple[Tensor | None, ...]:
-        x, t, weight = ctx.saved_tensors
-        found = parts(x, t, weight, ctx.settings)
-        outer = incoming[..., None]
-        return outer * found.by_input if ctx.needs_input_grad[0] else None, outer * found.by_target if ctx.needs_input_grad[1] else None, None, None
+        x, t, weight, *operands = ctx.saved_tensors
+        found = parts(x, t, weight, ctx.settings, *operands)
+        outer, wants = incoming[..., None], ctx.needs_input_grad
+        by_operands = [incoming * y if wanted else None for y, wanted in zip(found.by_operands, wants[4:], strict=True)]
+        return outer * found.by_input if wants[0] else None, outer * found.by_target if wants[1] else None, None, None, *by_operands
 
 
 class RowwiseForwardMode(Rowwise):
     """With forward-mode derivatives: apart, because `torch.compile` refuses a Function that has them."""
 
     @staticmethod
-    def jvp(ctx: Any, x_tangent: Tensor | None, t_tangent: Tensor | None, *_: Any) -> Tensor:
-        x, t, weight = ctx.saved_tensors
-        found = parts(x, t, weight, ctx.settings)
+    def jvp(ctx: Any, x_tangent: Tensor | None, t_tangent: Tensor | None, *others: Any) -> Tensor:
+        x, t, weight, *operands = ctx.saved_tensors
+        found = parts(x, t, weight, ctx.settings, *operands)
         total = torch.zeros_like(found.value)
         if x_tangent is not None:
             total = total + (found.by_input * x_tangent).sum(-1)
         if t_tangent is not None:
             total = total + (found.by_target * t_tangent).sum(-1)
+        for by, tangent in zip(found.by_operands, others[2:], strict=True):
+            if tangent is not None:
+                total = total + by * tangent
         return total
 
 
@@ -124,9 +143,10 @@ class Prepared(NamedTuple):
     settings: Settings
     factor: Tensor | None
     wrong: Tensor | None
+    operands: tuple[Tensor, ...]
 
 
-def prepared(call: Distributions, x: Tensor, t: Tensor) -> Prepared:
+def prepared(call: Distributions, x: Tensor, t: Tensor, *operands: Tensor) -> Prepared:
     """The call on tensors of the dtype computed in."""
     real = real_dtype(x.dtype)
     classes = x.shape[call.dim]
@@ -151,8 +171,8 @@ def prepared(call: Distributions, x: Tensor, t: Tensor) -> Prepared:
         alive = (factor != 0)[..., None]
         x, t = torch.where(alive, x, 0.0), torch.where(alive, t, 1.0 / classes)
     weight = torch.ones(classes, dtype=real, device=x.device) if call.weight is None else call.weight.to(real)
-    settings = Settings(bound(call.formula), call.params, bound(call.link or identity), call.link_parameter, call.shift, call.square)
-    return Prepared(x, t, weight, settings, factor, wrong)
+    settings = Settings(bound(call.formula), call.params, bound(call.link or identity), call.link_parameter, call.shift, call.square, call.tempered)
+    return Prepared(x, t, weight, settings, factor, wrong, of_items(operands, x.shape[:-1], None if factor is None else factor != 0, real))
 
 
 def weighed(row: Prepared, value: Tensor) -> Tensor:
@@ -162,38 +182,43 @@ def weighed(row: Prepared, value: Tensor) -> Tensor:
     return value if row.factor is None else torch.where(row.factor != 0, value * row.factor, 0.0)
 
 
-def losses(call: Distributions, x: Tensor, t: Tensor) -> Tensor:
+def losses(call: Distributions, x: Tensor, t: Tensor, *operands: Tensor) -> Tensor:
     """One loss per item, factors multiplied in, in the dtype computed in."""
-    row = prepared(call, x, t)
-    arguments = (row.x, row.t, row.weight, row.settings)
+    row = prepared(call, x, t, *operands)
+    arguments: tuple[Any, ...] = (row.x, row.t, row.weight, row.settings, *row.operands)
     if torch.compiler.is_dynamo_compiling():
-        differentiable = torch.is_grad_enabled() and (x.requires_grad or t.requires_grad)  # without, it does not trace a Function
+        differentiable = torch.is_grad_enabled() and any(y.requires_grad for y in (x, t, *operands))  # without, it does not trace a Function
         value: Tensor = Rowwise.apply(*arguments) if differentiable else parts(*arguments).value  # type: ignore[no-untyped-call]
     else:
         value = RowwiseForwardMode.apply(*arguments)  # type: ignore[no-untyped-call]
     return weighed(row, value)
 
 
-def by_products(call: Distributions, x: Tensor, t: Tensor) -> Results:
+def by_products(call: Distributions, x: Tensor, t: Tensor, *operands: Tensor) -> Results:
     """Losses and log-sum-exp of each item."""
     with torch.no_grad():
-        row = prepared(call, x, t)
-        found = parts(row.x, row.t, row.weight, row.settings)
+        row = prepared(call, x, t, *operands)
+        found = parts(row.x, row.t, row.weight, row.settings, *row.operands)
         return Results(None, weighed(row, found.value), (), found.lse if row.factor is None else torch.where(row.factor != 0, found.lse, 0.0))
 
 
 def gradients(call: Distributions, operands: tuple[Tensor, ...], incoming: Tensor, wants: tuple[bool, ...]) -> tuple[Tensor | None, ...]:
-    """The gradients of `losses` times `incoming`, differentiable again in all three."""
-    (x, t), (wants_x, wants_t) = operands, wants
-    row = prepared(call, x, t)
-    found = parts(row.x, row.t, row.weight, row.settings)
-    outer = weighed(row, incoming.expand(found.value.shape))[..., None]
+    """The gradients of `losses` times `incoming`, differentiable again in all of them."""
+    x, t, *others = operands
+    row = prepared(call, *operands)
+    found = parts(row.x, row.t, row.weight, row.settings, *row.operands)
+    each = weighed(row, incoming.expand(found.value.shape))
+    outer = each[..., None]
 
     def handed(by: Tensor, like: Tensor) -> Tensor:
         by = outer * by if row.factor is None else torch.where(row.factor[..., None] != 0, outer * by, 0.0)
         return by.to(like.dtype).movedim(-1, call.dim)
 
-    return handed(found.by_input, x) if wants_x else None, handed(found.by_target, t) if wants_t else None
+    def summed(by: Tensor, like: Tensor) -> Tensor:
+        return sum_to(each * by if row.factor is None else torch.where(row.factor != 0, each * by, 0.0), like)
+
+    by_operands = [summed(by, y) if wanted else None for by, y, wanted in zip(found.by_operands, others, wants[2:], strict=True)]
+    return handed(found.by_input, x) if wants[0] else None, handed(found.by_target, t) if wants[1] else None, *by_operands
 
 
 def total(call: Distributions, operands: tuple[Tensor, ...], scale: float | Tensor) -> Tensor:

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from losskit.engines.call import Distributions, Results, Rows, real_dtype
+from losskit.engines.call import Distributions, Results, Rows, real_dtype, sum_to
 from losskit.engines.language import identity
-from losskit.engines.torch.elementwise import bound, scaled_sum
+from losskit.engines.torch.elementwise import SAFE, bound, scaled_sum
 
 AnyRows = TypeVar("AnyRows", Rows, Distributions)
 
@@ -25,22 +25,39 @@ class Settings(NamedTuple):
     params: tuple[float, ...]
     link: Callable[..., Any]
     link_parameter: float
+    tempered: bool
 
 
 class Parts(NamedTuple):
-    """Of rows with the class axis last: value, log-sum-exp, and gradient by the input."""
+    """Of rows with the class axis last: value, log-sum-exp, and gradients by the input and by numbers of items."""
 
     value: Tensor
     lse: Tensor
     gradient: Tensor
+    by_operands: tuple[Tensor, ...] = ()
 
 
-def parts(x: Tensor, labels: Tensor, weight: Tensor, shares: Tensor, settings: Settings) -> Parts:
+def cooled(s: Tensor, temperature: Tensor) -> tuple[Tensor, Tensor]:
+    """Scores divided by temperatures, of which those that are not > 0 are read as NaN; and what the gradient by the scores is multiplied by."""
+    temperature = torch.where(temperature > 0.0, temperature, math.nan)
+    return s / temperature, 1.0 / temperature
+
+
+def level_of(e: Tensor, s: Tensor, m: Tensor) -> Tensor:
+    """The sum of exponentials times how far their scores lie below the largest."""
+    return (e * torch.where(e == 0.0, 0.0, m - s)).sum(-1, keepdim=True)
+
+
+def parts(x: Tensor, labels: Tensor, weight: Tensor, shares: Tensor, settings: Settings, *operands: Tensor) -> Parts:
     """The pattern itself; every step is differentiable, the largest score counts as a constant (nothing depends on it)."""
     total_share = shares.sum()
     s, bend = settings.link(x, settings.link_parameter)
     big = torch.finfo(x.dtype).max
     s = s.clamp(max=big)
+    operands = tuple(y[..., None] for y in operands)
+    if settings.tempered:
+        s, inverse = cooled(s, operands[0])
+        s, bend = s.clamp(max=big), bend * inverse
     at_label = torch.arange(x.shape[-1], dtype=torch.int64, device=x.device) == labels[..., None]
     own = torch.where(at_label, s, 0.0).sum(-1, keepdim=True)
     m = s.detach().amax(-1, keepdim=True)
@@ -50,13 +67,21 @@ def parts(x: Tensor, labels: Tensor, weight: Tensor, shares: Tensor, settings: S
     z = others + torch.exp(-d)
     hit, miss = torch.exp(-d) / z, others / z
     level = torch.log1p(others + torch.expm1(-d))  # exactly `others` where the label has the largest score
-    spread = torch.where(shares == 0, 0.0, shares * (m - s)).sum(-1, keepdim=True) + total_share * level
+    below = torch.where(shares == 0, 0.0, shares * (m - s)).sum(-1, keepdim=True)
+    spread = below + total_share * level
     own_weight, own_share = (torch.where(at_label, w, 0.0).sum(-1, keepdim=True) for w in (weight, shares))
     far = torch.where(own_weight == 0.0, 0.0, d + level)  # a class of weight 0 may be ruled out
-    value, by_nll, by_spread, by_lse = settings.formula(far, hit, miss, spread, m + level, own_weight, *settings.params)
+    item = (far, hit, miss, spread, m + level, own_weight, *operands[int(settings.tempered) :])
+    value, by_nll, by_spread, by_lse, *by_operands = settings.formula(*item, *settings.params)
     common = total_share * by_spread + by_lse
     gradient = torch.where(at_label, common * hit - by_nll * miss - own_share * by_spread, (by_nll + common) * (e / z) - shares * by_spread)
-    return Parts(value[..., 0], (m + level)[..., 0], gradient * bend)
+    if settings.tempered:  # minus the sum over j of s_j times the derivative by s_j: by differences of scores, so that a sure item keeps its digits
+        gap = torch.where(hit == 0.0, 0.0, d)
+        apart = level_of(torch.where(at_label, 0.0, e), s, m) / z
+        mean = hit * gap + apart  # of how far scores lie below the largest, under p
+        by_scores = torch.where(by_nll == 0.0, 0.0, by_nll * (d * miss - apart)) + by_spread * (below - total_share * mean) + by_lse * (m - mean)
+        by_operands = [-by_scores * inverse, *by_operands]
+    return Parts(value[..., 0], (m + level)[..., 0], gradient * bend, tuple([y.expand(value.shape)[..., 0] for y in by_operands]))
 
 
 class Rowwise(torch.autograd.Function):
@@ -65,29 +90,35 @@ class Rowwise(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x: Tensor, labels: Tensor, weight: Tensor, shares: Tensor, settings: Settings) -> Tensor:
-        return parts(x, labels, weight, shares, settings).value
+    def forward(x: Tensor, labels: Tensor, weight: Tensor, shares: Tensor, settings: Settings, *operands: Tensor) -> Tensor:
+        return parts(x, labels, weight, shares, settings, *operands).value
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        *tensors, ctx.settings = inputs
-        ctx.save_for_backward(*tensors)
-        ctx.save_for_forward(*tensors)
+        *tensors, ctx.settings = inputs[:5]
+        ctx.save_for_backward(*tensors, *inputs[5:])
+        ctx.save_for_forward(*tensors, *inputs[5:])
 
     @staticmethod
     def backward(ctx: Any, incoming: Tensor) -> tuple[Tensor | None, ...]:
-        x, labels, weight, shares = ctx.saved_tensors
-        return incoming[..., None] * parts(x, labels, weight, shares, ctx.settings).gradient, None, None, None, None
+        *tensors, shares = ctx.saved_tensors[:4]
+        found = parts(*tensors, shares, ctx.settings, *ctx.saved_tensors[4:])
+        wanted = zip(found.by_operands, ctx.needs_input_grad[5:], strict=True)
+        return incoming[..., None] * found.gradient, None, None, None, None, *(incoming * y if wants else None for y, wants in wanted)
 
 
 class RowwiseForwardMode(Rowwise):
     """With forward-mode derivatives: apart, because `torch.compile` refuses a Function that has them."""
 
     @staticmethod
-    def jvp(ctx: Any, tangent: Tensor | None, *_: Any) -> Tensor:
-        x, labels, weight, shares = ctx.saved_tensors
-        found = parts(x, labels, weight, shares, ctx.settings)
-        return torch.zeros_like(found.value) if tangent is None else (found.gradient * tangent).sum(-1)
+    def jvp(ctx: Any, tangent: Tensor | None, *others: Any) -> Tensor:
+        *tensors, shares = ctx.saved_tensors[:4]
+        found = parts(*tensors, shares, ctx.settings, *ctx.saved_tensors[4:])
+        total = torch.zeros_like(found.value) if tangent is None else (found.gradient * tangent).sum(-1)
+        for by, change in zip(found.by_operands, others[4:], strict=True):
+            if change is not None:
+                total = total + by * change
+        return total
 
 
 class Prepared(NamedTuple):
@@ -101,9 +132,16 @@ class Prepared(NamedTuple):
     factor: Tensor | None
     counts: Tensor
     wrong: Tensor
+    operands: tuple[Tensor, ...]
 
 
-def prepared(call: Rows, x: Tensor, t: Tensor) -> Prepared:
+def of_items(operands: tuple[Tensor, ...], shape: tuple[int, ...], counts: Tensor | None, real: torch.dtype) -> tuple[Tensor, ...]:
+    """Numbers of items in the dtype computed in, harmless where absent."""
+    wide = tuple(y.to(real).expand(shape) for y in operands)
+    return wide if counts is None else tuple(torch.where(counts, y, SAFE) for y in wide)
+
+
+def prepared(call: Rows, x: Tensor, t: Tensor, *operands: Tensor) -> Prepared:
     """The call on tensors of the dtype computed in."""
     real = real_dtype(x.dtype)
     classes = x.shape[call.dim]
@@ -119,8 +157,8 @@ def prepared(call: Rows, x: Tensor, t: Tensor) -> Prepared:
     x = torch.where(counts[..., None], x, 0.0)
     weight = torch.ones(classes, dtype=real, device=x.device) if call.weight is None else call.weight.to(real)
     shares = torch.zeros(classes, dtype=real, device=x.device) if call.shares is None else call.shares.to(real)
-    settings = Settings(bound(call.formula), call.params, bound(call.link or identity), call.link_parameter)
-    return Prepared(x, labels, weight, shares, settings, factor, counts, wrong)
+    settings = Settings(bound(call.formula), call.params, bound(call.link or identity), call.link_parameter, call.tempered)
+    return Prepared(x, labels, weight, shares, settings, factor, counts, wrong, of_items(operands, t.shape, counts, real))
 
 
 def weighed(row: Prepared, value: Tensor) -> Tensor:
@@ -129,35 +167,39 @@ def weighed(row: Prepared, value: Tensor) -> Tensor:
     return torch.where(row.counts, value if row.factor is None else value * row.factor, 0.0)
 
 
-def losses(call: Rows, x: Tensor, t: Tensor) -> Tensor:
+def losses(call: Rows, x: Tensor, t: Tensor, *operands: Tensor) -> Tensor:
     """One loss per item, factors multiplied in, in the dtype computed in."""
-    row = prepared(call, x, t)
-    arguments = (row.x, row.labels, row.weight, row.shares, row.settings)
+    row = prepared(call, x, t, *operands)
+    arguments: tuple[Any, ...] = (row.x, row.labels, row.weight, row.shares, row.settings, *row.operands)
     if torch.compiler.is_dynamo_compiling():
-        differentiable = torch.is_grad_enabled() and x.requires_grad  # without, it does not trace a Function
+        differentiable = torch.is_grad_enabled() and any(y.requires_grad for y in (x, *operands))  # without, it does not trace a Function
         value: Tensor = Rowwise.apply(*arguments) if differentiable else parts(*arguments).value  # type: ignore[no-untyped-call]
     else:
         value = RowwiseForwardMode.apply(*arguments)  # type: ignore[no-untyped-call]
     return weighed(row, value)
 
 
-def by_products(call: Rows, x: Tensor, t: Tensor) -> Results:
+def by_products(call: Rows, x: Tensor, t: Tensor, *operands: Tensor) -> Results:
     """Losses and log-sum-exp of each item, and whether its label is the first class with the largest score."""
     with torch.no_grad():
-        row = prepared(call, x, t)
-        found = parts(row.x, row.labels, row.weight, row.shares, row.settings)
+        row = prepared(call, x, t, *operands)
+        found = parts(row.x, row.labels, row.weight, row.shares, row.settings, *row.operands)
         scores = row.settings.link(row.x, row.settings.link_parameter)[0]
+        if call.tempered:
+            scores, _ = cooled(scores, row.operands[0][..., None])
         right = row.counts & (scores.argmax(-1) == row.labels) & ~row.wrong
         return Results(None, weighed(row, found.value), (), torch.where(row.counts, found.lse, 0.0), right)
 
 
 def gradients(call: Rows, operands: tuple[Tensor, ...], incoming: Tensor, wants: tuple[bool, ...]) -> tuple[Tensor | None, ...]:
     """The gradient of `losses` times `incoming`, differentiable again in both."""
-    (x, t), wants_x = operands, any(wants)
-    row = prepared(call, x, t)
-    gradient = parts(row.x, row.labels, row.weight, row.shares, row.settings).gradient
-    outer = weighed(row, incoming.expand(row.counts.shape))[..., None]
-    return torch.where(row.counts[..., None], outer * gradient, 0.0).to(x.dtype).movedim(-1, call.dim) if wants_x else None, None
+    x, _, *others = operands
+    row = prepared(call, *operands)
+    found = parts(row.x, row.labels, row.weight, row.shares, row.settings, *row.operands)
+    outer = weighed(row, incoming.expand(row.counts.shape))
+    by_x = torch.where(row.counts[..., None], outer[..., None] * found.gradient, 0.0).to(x.dtype).movedim(-1, call.dim) if wants[0] else None
+    each = zip(found.by_operands, others, wants[2:], strict=True)
+    return by_x, None, *(sum_to(torch.where(row.counts, outer * by, 0.0), y) if wanted else None for by, y, wanted in each)
 
 
 def total(call: Rows, operands: tuple[Tensor, ...], scale: float | Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from losskit.engines.call import Boxes, Results, real_dtype
 from losskit.engines.protocol import Gradients
 from losskit.engines.triton import gradients
 from losskit.engines.triton.elementwise import OPTIONS, REAL, add, add_up, at_home, bound, scaling
-from losskit.engines.triton.rows import multiplied, readable
+from losskit.engines.triton.layout import multiplied, readable
 
 BLOCK = 256  # boxes per program: two per thread, for a formula holds some forty numbers at once. Not yet measured on a GPU
 FINISH_BLOCK = 1024

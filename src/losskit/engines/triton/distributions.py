@@ -13,14 +13,15 @@ import triton.language as tl
 from torch import Tensor
 
 from losskit.engines.call import Distributions, Results, real_dtype
-from losskit.engines.language import ROUNDING
 from losskit.engines.protocol import Gradients
 from losskit.engines.triton import elementwise, gradients
+from losskit.engines.triton import items as numbers_of_items
 from losskit.engines.triton.elementwise import BLOCK, MAX_PARAMS, OPTIONS, REAL, add, add_up, at_home, bound, scaling
+from losskit.engines.triton.items import gap, mass_of_position, operands_of, placed, store_by, temperature_of
+from losskit.engines.triton.layout import Layout, laid_out, multiplied, readable
 from losskit.engines.triton.math import INF, exp_neg, log1p
-from losskit.engines.triton.rows import Layout, below, block, clipped, counted, items, laid_out, multiplied, origins, readable, scores
+from losskit.engines.triton.rows import below, block, clipped, cooled, counted, items, origins, scores
 
-ROOM = tl.constexpr(ROUNDING)
 WARP = 256  # scores per warp: 8 per thread; 16, as in `rows.py`, take up to 190 of its registers, for masses and derivatives too. Not yet measured on a GPU
 
 
@@ -45,6 +46,15 @@ def summit(s, j):
 
 
 @triton.jit
+def joined_gaps(gaps, others, m, m_next, new):
+    """Of `joined`, the sum of gaps of a stretch whose maximum is m; the smaller of the two maxima becomes one of the others."""
+    lift = tl.where(m == new, 0.0, new - m)
+    e = exp_neg(tl.where(m == -INF, INF, lift))
+    gaps = tl.where(others == 0.0, gaps, gaps + lift * others) * exp_neg(lift)
+    return gaps + tl.where(m_next > m, gap(e, lift), 0.0)
+
+
+@triton.jit
 def joined(m, others, m_next, others_next):
     """The largest score and the sum over the others of two stretches of a row: the smaller of the two maxima becomes one of the others."""
     new = tl.where(m_next > m, m_next, m)
@@ -55,35 +65,15 @@ def joined(m, others, m_next, others_next):
 
 
 @triton.jit
-def placed(POSITIONS, item, live, classes, REAL: tl.constexpr):  # type: ignore[no-untyped-def]
-    """The items' positions, put back if outside by rounding, and which of them lie further out."""
-    y = tl.load(POSITIONS + item, live, other=0).to(REAL)
-    room = tl.full((), classes, REAL) * ROOM
-    last = tl.full((), classes, REAL) - 1.0
-    wrong = ~((y >= -room) & (y <= last + room))
-    y = tl.where(y > last, last, y)
-    return tl.where(y > 0.0, y, 0.0), wrong
-
-
-@triton.jit
-def mass_of_position(y, j, REAL: tl.constexpr):  # type: ignore[no-untyped-def]
-    """max(0, 1 - |j - y|): the upper class's share is y - (j - 1), so that a small one keeps its digits."""
-    place = j[None, :].to(REAL)
-    below = y[:, None] - (place - 1.0)
-    here = 1.0 - (y[:, None] - place)
-    least = tl.where(below < here, below, here)
-    return tl.where(least > 0.0, least, 0.0)
-
-
-@triton.jit
 def evaluated(  # type: ignore[no-untyped-def]
-    x, present, T, LABELS, POSITIONS, WEIGHT, first, step, j, y, classes, row, parameter, p, FORMULA: tl.constexpr, LINK: tl.constexpr, REAL: tl.constexpr
+    x, present, T, LABELS, POSITIONS, WEIGHT, first, step, j, y, classes, row, parameter, temperature, p,
+    FORMULA: tl.constexpr, LINK: tl.constexpr, REAL: tl.constexpr, COUNT: tl.constexpr,
 ):  # fmt: skip
     """Of a block of classes: which is the row's largest, p, 1 - p, weight, mass, and what the formula returns; 0 for what is not present."""
     m, top, others, level, inverse = row
     at_top = j[None, :] == top[:, None]
-    gap = below(scores(x, present, parameter, LINK), m)
-    hit = exp_neg(gap) * inverse[:, None]
+    distance = below(cooled(scores(x, present, parameter, LINK), present, temperature), m)
+    hit = exp_neg(distance) * inverse[:, None]
     miss = tl.where(at_top, (others * inverse)[:, None], 1.0 - hit)
     t = tl.zeros_like(hit)
     if T is not None:
@@ -95,24 +85,28 @@ def evaluated(  # type: ignore[no-untyped-def]
     weight = tl.full((1, 1), 1.0, REAL)
     if WEIGHT is not None:
         weight = tl.load(WEIGHT + j, j < classes, other=0).to(REAL)[None, :]
-    value, by_log, by_target = FORMULA(-gap - level[:, None], hit, miss, t, weight, *p)
-    by_target = tl.where(present, by_target, 0.0)
-    return at_top, hit, miss, weight, t * weight, tl.where(present, value, 0.0), tl.where(present, by_log, 0.0), by_target
+    found = FORMULA(-distance - level[:, None], hit, miss, t, weight, *p)
+    by_log = tl.where(present, found[1], 0.0)
+    by_target = tl.where(present, found[2], 0.0)
+    by = (tl.sum(gap(by_log, distance), 1),)
+    for k in tl.static_range(COUNT):
+        by = by + (tl.sum(tl.where(present, found[3 + k], 0.0), 1),)  # type: ignore[assignment]  # noqa: RUF005
+    return at_top, hit, miss, weight, t * weight, tl.where(present, found[0], 0.0), by_log, by_target, by
 
 
 @triton.jit
 def summed(here):
     """Of a block of each row: value, derivatives by log p of the largest score and of all others, weighted mass."""
-    at_top, _, _, _, mass, value, by_log, _ = here
+    at_top, _, _, _, mass, value, by_log, _, _ = here
     return tl.sum(value, 1), tl.sum(tl.where(at_top, by_log, 0.0), 1), tl.sum(tl.where(at_top, 0.0, by_log), 1), tl.sum(mass, 1)
 
 
 @triton.jit
 def store_gradients(  # type: ignore[no-untyped-def]
-    GRAD_X, GRAD_T, x, here, own, rest, pull, push, w, counts, live, first, step, j, classes, parameter, LINK: tl.constexpr, SQUARE: tl.constexpr
+    GRAD_X, GRAD_T, x, here, own, rest, pull, push, w, temperature, counts, live, first, step, j, classes, parameter, LINK: tl.constexpr, SQUARE: tl.constexpr
 ):  # fmt: skip
     """A block of the gradients: exact zeros for what does not count, whatever it holds."""
-    at_top, hit, miss, weight, _, _, by_log, by_target = here
+    at_top, hit, miss, weight, _, _, by_log, by_target, _ = here
     places = first[:, None] + (j * step)[None, :]
     there = live[:, None] & (j < classes)[None, :]
     if GRAD_X is not None:
@@ -122,7 +116,10 @@ def store_gradients(  # type: ignore[no-untyped-def]
         if LINK is not None:
             _, bend = LINK(x, parameter)
             g *= bend
-        tl.store(GRAD_X + places, tl.where(counts[:, None], g * w[:, None], 0.0), there)
+        warm = w
+        if temperature is not None:
+            warm = w / temperature
+        tl.store(GRAD_X + places, tl.where(counts[:, None], g * warm[:, None], 0.0), there)
     if GRAD_T is not None:
         if SQUARE:
             by_target += weight * push[:, None]
@@ -131,11 +128,11 @@ def store_gradients(  # type: ignore[no-untyped-def]
 
 @triton.jit
 def classwise(  # type: ignore[no-untyped-def]  # typed by Triton
-    X, T, LABELS, POSITIONS, FACTOR, WEIGHT, SCALE, INCOMING, VALUE, LSE, GRAD_X, GRAD_T, PARTS, TOTAL,
+    X, T, LABELS, POSITIONS, FACTOR, WEIGHT, SCALE, INCOMING, VALUE, LSE, GRAD_X, GRAD_T, PARTS, TOTAL, OPERANDS, BY,
     classes: tl.int64, inner: tl.int64, ignore: tl.int64, scale: tl.float64, link: tl.float64, square: tl.float64,
     p0: tl.float64, p1: tl.float64, p2: tl.float64, p3: tl.float64, p4: tl.float64,
     FORMULA: tl.constexpr, LINK: tl.constexpr, PARAMS: tl.constexpr, SHIFT: tl.constexpr, SQUARE: tl.constexpr, REAL: tl.constexpr, PLANES: tl.constexpr,
-    WHOLE: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+    WHOLE: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, COUNT: tl.constexpr, TEMPERED: tl.constexpr,
 ):  # fmt: skip
     """ROWS items, COLUMNS of their classes at a time: all of them if WHOLE. None pointers, INCOMING and PLANES as in `rowwise`. No T, LABELS, POSITIONS: t = 0."""
     weight = scaling(scale, SCALE)
@@ -153,6 +150,12 @@ def classwise(  # type: ignore[no-untyped-def]  # typed by Triton
     length = classes * tl.max(counts.to(tl.int64), 0)
     parameter = tl.full((), link, REAL)
     p = (tl.full((), p0, REAL), tl.full((), p1, REAL), tl.full((), p2, REAL), tl.full((), p3, REAL), tl.full((), p4, REAL))
+    numbers = operands_of(OPERANDS, item, live, COUNT, REAL, ROWS)
+    temperature = temperature_of(numbers, TEMPERED)
+    given = ()
+    for k in tl.static_range(COUNT - TEMPERED):
+        given = given + (numbers[TEMPERED + k][:, None],)  # type: ignore[assignment]  # noqa: RUF005
+    arguments = given + p[:PARAMS]
 
     peak = tl.full((ROWS,), -INF, REAL)
     if WHOLE:
@@ -160,7 +163,11 @@ def classwise(  # type: ignore[no-untyped-def]  # typed by Triton
         if SHIFT:
             peak = highest(x, present)
         x = shifted(x, peak, SHIFT)
-        m, top, others = summit(scores(x, present, parameter, LINK), columns)
+        s = cooled(scores(x, present, parameter, LINK), present, temperature)
+        m, top, others = summit(s, columns)
+        if TEMPERED:
+            distance = below(s, m)
+            gaps = tl.sum(gap(exp_neg(distance), distance), 1)
     else:
         if SHIFT:
             for start in range(0, length, COLUMNS):
@@ -170,32 +177,89 @@ def classwise(  # type: ignore[no-untyped-def]  # typed by Triton
         m = tl.full((ROWS,), -INF, REAL)
         top = tl.zeros((ROWS,), tl.int32)
         sums = tl.zeros((ROWS,), tl.float64)
+        apart = tl.zeros((ROWS,), tl.float64)
         for start in range(0, length, COLUMNS):
             j = (start + columns).to(tl.int32)
             x, present = block(X, first, wanted, j, step, classes, REAL)
-            m_here, top_here, others = summit(scores(shifted(x, peak, SHIFT), present, parameter, LINK), j)
+            s = cooled(scores(shifted(x, peak, SHIFT), present, parameter, LINK), present, temperature)
+            m_here, top_here, others = summit(s, j)
+            if TEMPERED:
+                distance = below(s, m_here)
+                new = tl.where(m_here > m, m_here, m)
+                more = tl.sum(gap(exp_neg(distance), distance), 1)
+                apart = joined_gaps(apart, sums, m, m_here, new) + joined_gaps(more, others, m_here, m, new)
             top = tl.where(m_here > m, top_here, top)
             m, sums = joined(m, sums, m_here, others)
         others = sums.to(REAL)
+        gaps = apart.to(REAL)
     others = tl.where(m == -INF, float("nan"), others)  # all classes ruled out: no distribution
     level = log1p(others)
     row = (m, top, others, level, 1.0 / (1.0 + others))
     lse = m + level
 
     if WHOLE:
-        here = evaluated(x, present, T, LABELS, POSITIONS, WEIGHT, first, step, columns, y, classes, row, parameter, p[:PARAMS], FORMULA, LINK, REAL)
+        here = evaluated(
+            x,
+            present,
+            T,
+            LABELS,
+            POSITIONS,
+            WEIGHT,
+            first,
+            step,
+            columns,
+            y,
+            classes,
+            row,
+            parameter,
+            temperature,
+            arguments,
+            FORMULA,
+            LINK,
+            REAL,
+            COUNT - TEMPERED,
+        )
+        by = here[8]
         value, own, rest, mass = summed(here)
     else:
         values = tl.zeros((ROWS,), tl.float64)
         owns = tl.zeros((ROWS,), tl.float64)
         rests = tl.zeros((ROWS,), tl.float64)
         masses = tl.zeros((ROWS,), tl.float64)
+        falls = tl.zeros((ROWS,), tl.float64)
+        firsts = tl.zeros((ROWS,), tl.float64)
+        seconds = tl.zeros((ROWS,), tl.float64)
         for start in range(0, length, COLUMNS):
             j = (start + columns).to(tl.int32)
             x, present = block(X, first, wanted, j, step, classes, REAL)
             x = shifted(x, peak, SHIFT)
-            here = evaluated(x, present, T, LABELS, POSITIONS, WEIGHT, first, step, j, y, classes, row, parameter, p[:PARAMS], FORMULA, LINK, REAL)
+            here = evaluated(
+                x,
+                present,
+                T,
+                LABELS,
+                POSITIONS,
+                WEIGHT,
+                first,
+                step,
+                j,
+                y,
+                classes,
+                row,
+                parameter,
+                temperature,
+                arguments,
+                FORMULA,
+                LINK,
+                REAL,
+                COUNT - TEMPERED,
+            )
             value, own, rest, mass = summed(here)
+            falls += here[8][0]
+            if COUNT - TEMPERED > 0:
+                firsts += here[8][1]
+            if COUNT - TEMPERED > 1:
+                seconds += here[8][2]
             values += value
             owns += own
             rests += rest
@@ -204,6 +268,7 @@ def classwise(  # type: ignore[no-untyped-def]  # typed by Triton
         own = owns.to(REAL)
         rest = rests.to(REAL)
         mass = masses.to(REAL)
+        by = (falls.to(REAL), firsts.to(REAL), seconds.to(REAL))
     pull = tl.zeros((ROWS,), REAL)
     push = tl.zeros((ROWS,), REAL)
     if SQUARE:
@@ -220,19 +285,31 @@ def classwise(  # type: ignore[no-untyped-def]  # typed by Triton
     if PARTS is not None:
         add(value, weight, PARTS, TOTAL)
 
-    if GRAD_X is not None or GRAD_T is not None:
+    if GRAD_X is not None or GRAD_T is not None or COUNT > 0:
         w = f * weight.to(REAL)
         counts = counts & (w != 0.0)
         w = tl.where(wrong, float("nan"), w)
+        for k in tl.static_range(COUNT):
+            if TEMPERED and k == 0:
+                mean = gaps * row[4]  # of how far scores lie below the largest, under p
+                store_by(BY[k], item, live, by[0] - (own + rest) * mean - pull * (m - mean), w / temperature, counts)
+            else:
+                store_by(BY[k], item, live, by[1 + k - TEMPERED], w, counts)
+    if GRAD_X is not None or GRAD_T is not None:
         if WHOLE:
-            store_gradients(GRAD_X, GRAD_T, x, here, own, rest, pull, push, w, counts, live, first, step, columns, classes, parameter, LINK, SQUARE)
+            store_gradients(
+                GRAD_X, GRAD_T, x, here, own, rest, pull, push, w, temperature, counts, live, first, step, columns, classes, parameter, LINK, SQUARE
+            )
         else:
             for start in range(0, classes, COLUMNS):
                 j = (start + columns).to(tl.int32)
                 x, present = block(X, first, wanted, j, step, classes, REAL)
                 x = shifted(x, peak, SHIFT)
-                here = evaluated(x, present, T, LABELS, POSITIONS, WEIGHT, first, step, j, y, classes, row, parameter, p[:PARAMS], FORMULA, LINK, REAL)
-                store_gradients(GRAD_X, GRAD_T, x, here, own, rest, pull, push, w, counts, live, first, step, j, classes, parameter, LINK, SQUARE)
+                here = evaluated(
+                    x, present, T, LABELS, POSITIONS, WEIGHT, first, step, j, y, classes, row, parameter, temperature, arguments, FORMULA, LINK, REAL,
+                    COUNT - TEMPERED,
+                )  # fmt: skip
+                store_gradients(GRAD_X, GRAD_T, x, here, own, rest, pull, push, w, temperature, counts, live, first, step, j, classes, parameter, LINK, SQUARE)
 
 
 def launch(
@@ -248,6 +325,8 @@ def launch(
     grad_x: Tensor | None = None,
     grad_t: Tensor | None = None,
     total: Tensor | None = None,
+    operands: tuple[Tensor, ...] = (),
+    by: tuple[Tensor | None, ...] = (),
 ) -> None:
     """Runs the kernel for the outputs given; the gradients lie like the scores, the others in the order of the items."""
     if x.numel() == 0:
@@ -263,10 +342,11 @@ def launch(
         classwise[(programs,)](
             x, elementwise.laid_out(t, x) if call.kind == "distribution" else None, readable(t) if call.kind == "label" else None,
             readable(t) if call.kind == "position" else None, readable(call.factor), readable(call.weight), pointer, incoming, value, lse, grad_x, grad_t, parts, total,
+            operands, by or (None,) * len(operands),
             where.classes, where.inner, call.ignore, number, call.link_parameter, call.square, *call.params, *(0.0,) * (MAX_PARAMS - len(call.params)),
             FORMULA=bound(call.formula), LINK=None if call.link is None else bound(call.link), PARAMS=len(call.params), SHIFT=call.shift,
             SQUARE=call.square != 0.0, REAL=REAL[real_dtype(x.dtype)], PLANES=where.planes, WHOLE=columns >= where.classes, ROWS=rows, COLUMNS=columns,
-            **options,
+            COUNT=len(operands), TEMPERED=int(call.tempered), **options,
         )  # fmt: skip
         if total is not None and programs > 1:
             add_up[(1,)](parts, pointer, total, programs, number, BLOCK=BLOCK, **OPTIONS)
@@ -283,7 +363,7 @@ def run(
     by_products: bool = False,
 ) -> Results:
     """One pass: the sum of the losses times `scale`, or the loss of `each` item; and the gradients (times `incoming` if given: then no values)."""
-    (x, t), (grad_input, grad_target) = operands, wants or (False, False)
+    (x, t, *others), (grad_input, grad_target) = operands, wants[:2] or (False, False)
     real = real_dtype(x.dtype)
     factor, scale = multiplied(call.factor, scale, incoming)
     call = call._replace(factor=factor)
@@ -294,14 +374,19 @@ def run(
     grad_x = torch.empty_like(x, requires_grad=False) if grad_input else None
     grad_t = torch.empty_like(x, dtype=t.dtype, requires_grad=False) if grad_target else None
     total = torch.empty((), dtype=real, device=x.device) if incoming is None and not each else None
-    launch(call, x, where, t, scale, value=value, lse=lse, grad_x=grad_x, grad_t=grad_t, total=total)
-    return Results(total, value, (grad_x, grad_t), lse)
+    by, read = numbers_of_items.room(others, shape, real, wants), numbers_of_items.read(others, shape, real)
+    launch(call, x, where, t, scale, value=value, lse=lse, grad_x=grad_x, grad_t=grad_t, total=total, operands=read, by=by)
+    return Results(total, value, (grad_x, grad_t, *numbers_of_items.summed(by, others)), lse)
 
 
 def write_again(call: Distributions, operands: tuple[Tensor, ...], scale: float | Tensor, incoming: Tensor, given: Gradients) -> None:
     """Writes the gradients anew, times the incoming one, unless the device finds it to be 1."""
     x, where = laid_out(operands[0], call.dim)
-    launch(call, x, where, operands[1], scale, incoming=incoming, grad_x=given[0], grad_t=given[1])
+    if given[0] is not None or given[1] is not None:
+        shape = (*x.shape[: call.dim], *x.shape[call.dim + 1 :])
+        read = numbers_of_items.read(operands[2:], shape, real_dtype(x.dtype))
+        launch(call, x, where, operands[1], scale, incoming=incoming, grad_x=given[0], grad_t=given[1], operands=read)
+    numbers_of_items.write_again(run, call, operands, scale, incoming, given)
 
 
 rescaled = partial(gradients.rescaled, run, write_again)

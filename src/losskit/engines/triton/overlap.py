@@ -12,10 +12,10 @@ import triton
 from torch import Tensor
 
 from losskit.engines.call import SUM_NAMES, Overlap, real_dtype
-from losskit.engines.triton import elementwise, rows
+from losskit.engines.triton import elementwise
 from losskit.engines.triton.elementwise import MAX_PARAMS, OPTIONS, REAL, at_home, bound
+from losskit.engines.triton.layout import Layout, laid_out, readable
 from losskit.engines.triton.overlap_kernels import levels, point_gradients, softmax_gradients, totals
-from losskit.engines.triton.rows import Layout, readable
 
 PROGRAMS = 2048  # more of them leave more to add up, fewer leave a GPU idle. Not yet measured on a GPU
 STRETCH = 64  # blocks of items per program at most: float32 adds that many numbers one after the other. Not yet measured on a GPU
@@ -41,7 +41,7 @@ class Walk(NamedTuple):
 
 def walk(call: Overlap, x: Tensor, t: Tensor) -> Walk:
     """Of numbers that are there."""
-    x, where = rows.laid_out(x, call.dim)
+    x, where = laid_out(x, call.dim)
     if not where.planes:
         where = where._replace(outer=x.shape[0], inner=where.inner // x.shape[0])
     numbers = call.kind == "number"

@@ -65,7 +65,7 @@ def settled(m, own, rest, p, FORMULA: tl.constexpr):  # type: ignore[no-untyped-
         inverse, value, slope, own_slope = 1.0 / rest, none, none, none
     else:
         inverse = 1.0 / (rest + exp_neg(m - own))
-        value, _, slope, _, own_slope = point(m, own, rest, none, 0.0, none, none + 1.0, p, FORMULA)
+        value, _, slope, _, own_slope, _, _ = point(m, own, rest, none, none, 0.0, none, none + 1.0, p, FORMULA)
     return inverse, value, slope, own_slope
 
 

@@ -5,9 +5,7 @@ into the block, the program walks over it twice: once for its sums, which it car
 whose exponentials it computes again. As in the elementwise pattern: sums in float64 in a fixed order, and no step waits for the device.
 """
 
-import math
 from functools import partial
-from typing import NamedTuple
 
 import torch
 import triton
@@ -17,11 +15,12 @@ from torch import Tensor
 from losskit.engines.call import Results, Rows, real_dtype
 from losskit.engines.protocol import Gradients
 from losskit.engines.triton import gradients
+from losskit.engines.triton import items as numbers_of_items
 from losskit.engines.triton.elementwise import BLOCK, MAX_PARAMS, OPTIONS, REAL, add, add_up, at_home, bound, scaling
+from losskit.engines.triton.items import gap, operands_of, store_by, temperature_of
+from losskit.engines.triton.layout import Layout, laid_out, multiplied, readable
 from losskit.engines.triton.math import INF, LARGEST, LARGEST_64, exp_neg, log1p
 
-TILE = 4096  # scores per program: a row of as many classes is read once. Not yet measured on a GPU
-LINE = 16  # items side by side in an image at least: 64 bytes of float32, whole sectors of memory for every dtype. Not yet measured on a GPU
 WARP = 512  # scores per warp: 16 per thread in registers. Not yet measured on a GPU
 
 
@@ -100,6 +99,14 @@ def scores(x, present, parameter, LINK: tl.constexpr):  # type: ignore[no-untype
 
 
 @triton.jit
+def cooled(s, present, temperature):
+    """The scores of a block, each row divided by its temperature."""
+    if temperature is not None:
+        s = tl.where(present, clipped(s / temperature[:, None]), -INF)
+    return s
+
+
+@triton.jit
 def below(s, top):
     """How far scores lie below the largest; a score of minus infinity lies infinitely far, even where there is no other."""
     return tl.where(s == -INF, INF, top[:, None] - s)
@@ -132,6 +139,22 @@ def sums(s, j, y, SHARES, classes, REAL: tl.constexpr, FIRST: tl.constexpr):  # 
 
 
 @triton.jit
+def gaps_of(s, j, y, top, TEMPERED: tl.constexpr):  # type: ignore[no-untyped-def]
+    """How far scores of the other classes lie below the largest, times their exponentials, added up; only of use to temperatures."""
+    if TEMPERED:
+        distance = below(s, top)
+        return tl.sum(tl.where(j[None, :] == y[:, None], 0.0, gap(exp_neg(distance), distance)), 1)
+    return tl.zeros_like(top)
+
+
+@triton.jit
+def raised_gaps(gaps, rest, m, new):
+    """Their sum, taken against the maximum m, against a larger one."""
+    lift = tl.where(m == new, 0.0, new - m)
+    return tl.where(rest == 0.0, gaps, gaps + lift * rest) * exp_neg(lift)
+
+
+@triton.jit
 def raised(rest, spread, shared, m, new):
     """Sums taken against the maximum m, against a larger one."""
     gap = tl.where(m == new, 0.0, new - m)
@@ -139,8 +162,8 @@ def raised(rest, spread, shared, m, new):
 
 
 @triton.jit
-def point(m, own, rest, spread, shared, own_share, weight, p, FORMULA: tl.constexpr):  # type: ignore[no-untyped-def]
-    """From a row's sums to: value, log-sum-exp, the factors of the exponentials and of the shares in the gradient, and the label's gradient."""
+def point(m, own, rest, gaps, spread, shared, own_share, weight, p, FORMULA: tl.constexpr):  # type: ignore[no-untyped-def]
+    """From a row's sums to: value, log-sum-exp, the factors of the exponentials and of the shares in the gradient, the label's gradient, and what operands need."""
     d = tl.where((m == largest(m)) & (own < m), INF, m - own)
     hit = exp_neg(d)
     level = log1p(tl.where(d == 0.0, rest, rest + hit - 1.0))
@@ -148,17 +171,28 @@ def point(m, own, rest, spread, shared, own_share, weight, p, FORMULA: tl.conste
     hit = hit * inverse
     miss = rest * inverse
     far = tl.where(weight == 0.0, 0.0, d + level)  # a class of weight 0 may be ruled out
-    value, by_nll, by_spread, by_lse = FORMULA(far, hit, miss, spread + shared * level, m + level, weight, *p)
+    found = FORMULA(far, hit, miss, spread + shared * level, m + level, weight, *p)
+    value = found[0]
+    by_nll = found[1]
+    by_spread = found[2]
+    by_lse = found[3]
     common = shared * by_spread + by_lse
-    return value, m + level, (by_nll + common) * inverse, by_spread, common * hit - by_nll * miss - own_share * by_spread
+    apart = gaps * inverse
+    mean = tl.where(hit == 0.0, apart, hit * d + apart)  # of how far scores lie below the largest, under p
+    pull = by_nll + tl.zeros_like(rest)
+    pull = tl.where(pull == 0.0, 0.0, pull * (d * miss - apart))
+    part = by_spread + tl.zeros_like(rest)
+    heat = -(pull + tl.where(part == 0.0, 0.0, part * (spread - shared * mean)) + by_lse * (m - mean))  # minus the sum of scores times derivatives by them
+    return value, m + level, (by_nll + common) * inverse, by_spread, common * hit - by_nll * miss - own_share * by_spread, heat, found
 
 
 @triton.jit
 def store_gradient(  # type: ignore[no-untyped-def]
-    GRAD, x, present, counts, first, live, j, step, y, m, slope, by_share, own_slope, SHARES, classes, parameter, LINK: tl.constexpr, REAL: tl.constexpr
+    GRAD, x, present, counts, first, live, j, step, y, m, slope, by_share, own_slope, SHARES, classes, parameter, temperature,
+    LINK: tl.constexpr, REAL: tl.constexpr,
 ):  # fmt: skip
     """A block of the gradient: exact zeros for what does not count, whatever it holds."""
-    g = exp_neg(below(scores(x, present, parameter, LINK), m)) * slope[:, None]
+    g = exp_neg(below(cooled(scores(x, present, parameter, LINK), present, temperature), m)) * slope[:, None]
     if SHARES is not None:
         g -= share(SHARES, j, classes, REAL)[None, :] * by_share[:, None]
     g = tl.where(j[None, :] == y[:, None], own_slope[:, None], g)
@@ -170,11 +204,11 @@ def store_gradient(  # type: ignore[no-untyped-def]
 
 @triton.jit
 def rowwise(  # type: ignore[no-untyped-def]  # typed by Triton
-    X, LABELS, FACTOR, WEIGHT, SHARES, SCALE, INCOMING, VALUE, LSE, RIGHT, GRAD, PARTS, TOTAL,
+    X, LABELS, FACTOR, WEIGHT, SHARES, SCALE, INCOMING, VALUE, LSE, RIGHT, GRAD, PARTS, TOTAL, OPERANDS, BY,
     classes: tl.int64, inner: tl.int64, ignore: tl.int64, scale: tl.float64, link: tl.float64,
     p0: tl.float64, p1: tl.float64, p2: tl.float64, p3: tl.float64, p4: tl.float64,
     FORMULA: tl.constexpr, LINK: tl.constexpr, PARAMS: tl.constexpr, REAL: tl.constexpr, PLANES: tl.constexpr, WHOLE: tl.constexpr,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, COUNT: tl.constexpr, TEMPERED: tl.constexpr,
 ):  # fmt: skip
     """ROWS items, COLUMNS of their classes at a time: all of them if WHOLE. None pointers and INCOMING as in `pointwise`.
 
@@ -191,23 +225,31 @@ def rowwise(  # type: ignore[no-untyped-def]  # typed by Triton
     first, step, wanted = origins(outer, i, item, live, counts, classes, inner, PLANES)
     columns = tl.arange(0, COLUMNS)
     parameter = tl.full((), link, REAL)
+    numbers = operands_of(OPERANDS, item, live, COUNT, REAL, ROWS)
+    temperature = temperature_of(numbers, TEMPERED)
     if WHOLE:
         x, present = block(X, first, wanted, columns, step, classes, REAL)
-        m, own, rest, spread, shared, winner = sums(scores(x, present, parameter, LINK), columns, y, SHARES, classes, REAL, RIGHT is not None)
+        s = cooled(scores(x, present, parameter, LINK), present, temperature)
+        m, own, rest, spread, shared, winner = sums(s, columns, y, SHARES, classes, REAL, RIGHT is not None)
+        gaps = gaps_of(s, columns, y, m, TEMPERED)
     else:
         m = tl.full((ROWS,), -INF, REAL)
         own = tl.zeros((ROWS,), REAL)
         rests = tl.zeros((ROWS,), tl.float64)
         spreads = tl.zeros((ROWS,), tl.float64)
+        apart = tl.zeros((ROWS,), tl.float64)
         shares = tl.zeros((), tl.float64)
         winner = tl.zeros((ROWS,), tl.int32)
         for start in range(0, classes * tl.max(counts.to(tl.int64), 0), COLUMNS):
             j = (start + columns).to(tl.int32)
             x, present = block(X, first, wanted, j, step, classes, REAL)
-            top, own_here, rest, spread, shared, winner_here = sums(scores(x, present, parameter, LINK), j, y, SHARES, classes, REAL, RIGHT is not None)
+            s = cooled(scores(x, present, parameter, LINK), present, temperature)
+            top, own_here, rest, spread, shared, winner_here = sums(s, j, y, SHARES, classes, REAL, RIGHT is not None)
             if RIGHT is not None:
                 winner = tl.where(top > m, winner_here, winner)
             new = tl.where(top > m, top, m)
+            if TEMPERED:
+                apart = raised_gaps(apart, rests, m, new) + raised_gaps(gaps_of(s, j, y, top, TEMPERED), rest, top, new)
             rests, spreads = raised(rests, spreads, shares, m, new)
             rest, spread = raised(rest, spread, shared, top, new)
             rests += rest
@@ -216,6 +258,7 @@ def rowwise(  # type: ignore[no-untyped-def]  # typed by Triton
             own += own_here
             m = new
         rest = rests.to(REAL)
+        gaps = apart.to(REAL)
         spread = spreads.to(REAL)
         shared = shares.to(REAL)
 
@@ -226,7 +269,9 @@ def rowwise(  # type: ignore[no-untyped-def]  # typed by Triton
     if SHARES is not None:
         own_share = tl.load(SHARES + y).to(REAL)
     p = (tl.full((), p0, REAL), tl.full((), p1, REAL), tl.full((), p2, REAL), tl.full((), p3, REAL), tl.full((), p4, REAL))
-    value, lse, slope, by_share, own_slope = point(m, own, rest, spread, shared, own_share, own_weight, p[:PARAMS], FORMULA)
+    value, lse, slope, by_share, own_slope, heat, found = point(
+        m, own, rest, gaps, spread, shared, own_share, own_weight, numbers[TEMPERED:] + p[:PARAMS], FORMULA
+    )
 
     value = tl.where(counts, tl.where(wrong, float("nan"), value * f), 0.0)
     if VALUE is not None:
@@ -238,64 +283,32 @@ def rowwise(  # type: ignore[no-untyped-def]  # typed by Triton
     if PARTS is not None:
         add(value, weight, PARTS, TOTAL)
 
-    if GRAD is not None:
+    if GRAD is not None or COUNT > 0:
         w = f * weight.to(REAL)
         counts = counts & (w != 0.0)
         w = tl.where(wrong, float("nan"), w)
+        for k in tl.static_range(COUNT):
+            if TEMPERED and k == 0:
+                store_by(BY[k], item, live, heat, w / temperature, counts)
+            else:
+                store_by(BY[k], item, live, found[4 + k - TEMPERED], w, counts)
+    if GRAD is not None:
+        if TEMPERED:
+            w = w / temperature
         slope *= w
         own_slope *= w
         by_share *= w
         if WHOLE:
-            store_gradient(GRAD, x, present, counts, first, live, columns, step, y, m, slope, by_share, own_slope, SHARES, classes, parameter, LINK, REAL)
+            store_gradient(
+                GRAD, x, present, counts, first, live, columns, step, y, m, slope, by_share, own_slope, SHARES, classes, parameter, temperature, LINK, REAL
+            )
         else:
             for start in range(0, classes, COLUMNS):
                 j = (start + columns).to(tl.int32)
                 x, present = block(X, first, wanted, j, step, classes, REAL)
-                store_gradient(GRAD, x, present, counts, first, live, j, step, y, m, slope, by_share, own_slope, SHARES, classes, parameter, LINK, REAL)
-
-
-class Layout(NamedTuple):
-    """Where the scores lie: `outer` times planes of `inner` items, one per class, or `inner` rows."""
-
-    planes: bool
-    classes: int
-    outer: int
-    inner: int
-
-    def block(self) -> tuple[int, int]:
-        """Items and classes of a program."""
-        padded = triton.next_power_of_2(self.classes)
-        rows = min(max(TILE // padded, LINE if self.planes else 1), triton.next_power_of_2(self.inner))
-        return rows, min(padded, TILE // rows)
-
-
-def laid_out(x: Tensor, dim: int) -> tuple[Tensor, Layout]:
-    """The scores, copied if they lie neither in planes nor in rows, and how they lie."""
-    classes = x.shape[dim]
-    inner = math.prod(x.shape[dim + 1 :])
-    if inner > 1 and x.is_contiguous():
-        return x, Layout(True, classes, math.prod(x.shape[:dim]), inner)
-    if not x.movedim(dim, -1).is_contiguous():
-        x = x.movedim(dim, -1).contiguous().movedim(-1, dim)
-    return x, Layout(False, classes, 1, x.numel() // classes)
-
-
-def readable(operand: Tensor | None) -> Tensor | None:
-    """An operand of items or classes in their order, as Triton reads it."""
-    if operand is None:
-        return None
-    operand = operand.contiguous()
-    return operand.view(torch.uint8) if operand.dtype is torch.bool else operand
-
-
-def multiplied(factor: Tensor | None, scale: float | Tensor, incoming: Tensor | None) -> tuple[Tensor | None, float | Tensor]:
-    """Factor and scale with the incoming gradient in one of them."""
-    if incoming is None or not incoming.numel():
-        return factor, scale
-    if any(incoming.stride()):
-        return incoming if factor is None else torch.where(factor != 0, factor * incoming, 0.0), scale
-    number = incoming[(0,) * incoming.dim()]  # one for all, as from a sum or mean taken outside
-    return factor, number if not isinstance(scale, Tensor) and scale == 1.0 else number * scale
+                store_gradient(
+                    GRAD, x, present, counts, first, live, j, step, y, m, slope, by_share, own_slope, SHARES, classes, parameter, temperature, LINK, REAL
+                )
 
 
 def launch(
@@ -311,6 +324,8 @@ def launch(
     right: Tensor | None = None,
     grad: Tensor | None = None,
     total: Tensor | None = None,
+    operands: tuple[Tensor, ...] = (),
+    by: tuple[Tensor | None, ...] = (),
 ) -> None:
     """Runs the kernel for the outputs given; the gradient lies like the scores, the others in the order of the items."""
     if t.numel() == 0:
@@ -325,9 +340,10 @@ def launch(
     with at_home(x):
         rowwise[(programs,)](
             x, readable(t), readable(call.factor), readable(call.weight), readable(call.shares), pointer, incoming, value, lse, readable(right), grad, parts, total,
+            operands, by or (None,) * len(operands),
             where.classes, where.inner, call.ignore, number, call.link_parameter, *call.params, *(0.0,) * (MAX_PARAMS - len(call.params)),
             FORMULA=bound(call.formula), LINK=None if call.link is None else bound(call.link), PARAMS=len(call.params), REAL=REAL[real_dtype(x.dtype)],
-            PLANES=where.planes, WHOLE=columns >= where.classes, ROWS=rows, COLUMNS=columns, **options,
+            PLANES=where.planes, WHOLE=columns >= where.classes, ROWS=rows, COLUMNS=columns, COUNT=len(operands), TEMPERED=int(call.tempered), **options,
         )  # fmt: skip
         if total is not None and programs > 1:
             add_up[(1,)](parts, pointer, total, programs, number, BLOCK=BLOCK, **OPTIONS)
@@ -345,7 +361,7 @@ def run(
     inplace: bool = False,
 ) -> Results:
     """One pass: the sum of the losses times `scale`, or the loss of `each` item; and the gradient (times `incoming` if given: then no values)."""
-    (x, t), grad_input = operands, any(wants)
+    (x, t, *others), grad_input = operands, bool(wants) and wants[0]
     real = real_dtype(x.dtype)
     factor, scale = multiplied(call.factor, scale, incoming)
     call = call._replace(factor=factor)
@@ -357,14 +373,19 @@ def run(
     value, lse, right = of_items(each or by_products, real), of_items(by_products, real), of_items(by_products, torch.bool)
     grad = (x if inplace else torch.empty_like(x, requires_grad=False)) if grad_input else None
     total = torch.empty((), dtype=real, device=x.device) if incoming is None and not each else None
-    launch(call, x, where, t, scale, value=value, lse=lse, right=right, grad=grad, total=total)
-    return Results(total, value, (grad, None), lse, right)
+    by = numbers_of_items.room(others, t.shape, real, wants)
+    read = numbers_of_items.read(others, t.shape, real)
+    launch(call, x, where, t, scale, value=value, lse=lse, right=right, grad=grad, total=total, operands=read, by=by)
+    return Results(total, value, (grad, None, *numbers_of_items.summed(by, others)), lse, right)
 
 
 def write_again(call: Rows, operands: tuple[Tensor, ...], scale: float | Tensor, incoming: Tensor, given: Gradients) -> None:
     """Writes the gradients anew, times the incoming one, unless the device finds it to be 1."""
     x, where = laid_out(operands[0], call.dim)
-    launch(call, x, where, operands[1], scale, incoming=incoming, grad=given[0])
+    if given[0] is not None:
+        read = numbers_of_items.read(operands[2:], operands[1].shape, real_dtype(x.dtype))
+        launch(call, x, where, operands[1], scale, incoming=incoming, grad=given[0], operands=read)
+    numbers_of_items.write_again(run, call, operands, scale, incoming, given)
 
 
 rescaled = partial(gradients.rescaled, run, write_again)

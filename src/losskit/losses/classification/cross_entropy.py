@@ -5,9 +5,10 @@ from typing import Any
 
 from torch import Tensor
 
-from losskit.contract import checks, labels
+from losskit.contract import checks, items, labels
 from losskit.contract.checks import Numbers, Reduction
 from losskit.contract.distributions import distributions, from_distributions
+from losskit.contract.elementwise import Operand
 from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
 from losskit.contract.rows import Labelled, rows
@@ -23,9 +24,26 @@ def smoothed(nll, hit, miss, spread, lse, weight, keep, square):
     return keep * weight * nll + spread + square * weight * lse * lse, keep * weight, 1.0, 2.0 * square * weight * lse
 
 
+def smoothed_by_item(nll, hit, miss, spread, lse, weight, s, square):
+    """Each item with a smoothing of its own; the share of a class in `spread` is 1 / C times its weight."""
+    s = unit(s)
+    keep = 1.0 - s
+    value = where(keep == 0.0, 0.0, keep * weight * nll) + where(s == 0.0, 0.0, s * spread)
+    return value + square * weight * lse * lse, keep * weight, s, 2.0 * square * weight * lse, spread - weight * nll
+
+
 def soft(logp, p, q, t, weight, keep, smooth):
     mass = weight * (t * keep + smooth)
     return where(mass == 0.0, 0.0, -mass * logp), -mass, where(weight == 0.0, 0.0, -weight * keep * logp)
+
+
+def soft_by_item(logp, p, q, t, weight, s, each):
+    """Each item with a smoothing of its own, of which a class gets `each`."""
+    s = unit(s)
+    keep = 1.0 - s
+    mass = weight * (t * keep + s * each)
+    value = where(mass == 0.0, 0.0, -mass * logp)
+    return value, -mass, where(weight == 0.0, 0.0, -weight * keep * logp), where(weight == 0.0, 0.0, weight * (t - each) * logp)
 
 
 def soft_cap(x, cap):
@@ -49,11 +67,12 @@ def of_log_probability(x, t):
     return where(t == 0.0, 0.0, -t * x), -t, -x
 
 
-def textbook(mp, x, t, weight, label_smoothing, z_loss, softcap, from_logits, log_input):
+def textbook(mp, x, t, weight, label_smoothing, z_loss, softcap, temperature, from_logits, log_input):
     if not from_logits:
         x = x if log_input else [mp.log(v) for v in x]
     elif softcap is not None:
         x = [softcap * mp.tanh(v / softcap) for v in x]
+    x = [v / temperature for v in x]
     lse = mp.log(mp.fsum(mp.exp(v) for v in x)) if from_logits else 0
     own = [1] * len(x) if weight is None else weight
     smooth = label_smoothing / len(x)
@@ -79,6 +98,7 @@ def textbook(mp, x, t, weight, label_smoothing, z_loss, softcap, from_logits, lo
         {"from_logits": False},
         {"from_logits": False, "log_input": True, "label_smoothing": 0.1},
         {"label_smoothing": 0.2, "z_loss": 1e-2, "softcap": 30.0, "weight": [1.0, 0.5, 3.0, 1.0]},
+        {"temperature": 2.5},
     ),
     tolerance=4e-6,
     chinese="""
@@ -93,9 +113,10 @@ def cross_entropy(
     *,
     weight: Numbers | None = None,
     ignore_index: int = -100,
-    label_smoothing: float = 0.0,
+    label_smoothing: float | Tensor = 0.0,
     z_loss: float = 0.0,
     softcap: float | None = None,
+    temperature: float | Tensor = 1.0,
     dim: int = 1,
     from_logits: bool = True,
     log_input: bool = False,
@@ -110,16 +131,19 @@ def cross_entropy(
 
     Formula:
         -w_y log p_y for a label y, -sum_j w_j t_j log p_j for probabilities t; p = softmax(x). Smoothing s replaces the target t by t (1 - s) + s / C.
-        z_loss adds z w_y lse^2 with lse = log sum_j exp(x_j); softcap replaces x by c tanh(x / c). Derivative by x_j: w_y (p_j - [j = y]).
+        z_loss adds z w_y lse^2 with lse = log sum_j exp(x_j); softcap replaces x by c tanh(x / c), temperature then by x / T. Derivative by x_j:
+        w_y (p_j - [j = y]) / T; by T: w_y (x_y - sum_j p_j x_j) / T^2; by s: sum_j w_j (-log p_j) / C + w_y log p_y.
 
     Args:
         input: logits, (C,), (N, C) or (N, C, d1, ...), any real value, -inf for a class that is ruled out; the class axis is `dim`.
         target: class labels of any integer dtype, the input's shape without the class axis; or probabilities of the input's shape, which sum to 1.
         weight: one number per class, (C,). With labels "mean" divides by the weights of the labels that count, as in torch. No gradient.
         ignore_index: the label of items that are absent; where the target is probabilities, mask= leaves items out.
-        label_smoothing: s in [0, 1].
+        label_smoothing: s in [0, 1]: a number; or a tensor, with or without a gradient, that broadcasts to the shape without the class axis (one number in all, or
+            one per item).
         z_loss: z >= 0, pulls the log-sum-exp towards 0 (1e-4 is usual).
         softcap: c > 0, bounds the logits softly to (-c, c).
+        temperature: T > 0, divides the logits, after softcap; a number or a tensor as label_smoothing. Learned on held-out logits it calibrates a classifier.
         dim: the class axis.
         from_logits: False if the input is probabilities along `dim`, which must sum to 1, or their logarithms.
         log_input: with from_logits=False, whether the input is log-probabilities.
@@ -134,7 +158,7 @@ def cross_entropy(
     Raises:
         TypeError: `input` is not floating point, labels are not integers, an argument is not a number. ValueError: shapes do not fit, there is one class
             only, a label is no class,
-        probabilities do not sum to 1, `label_smoothing` outside [0, 1], `z_loss` < 0, `softcap` <= 0, weights are not finite, `reduction` is unknown.
+        probabilities do not sum to 1, `label_smoothing` outside [0, 1], `z_loss` < 0, `softcap` <= 0, `temperature` <= 0, weights are not finite, `reduction` is unknown.
 
     When to use:
         One right class of several. Noisy labels: smoothing, `generalized_cross_entropy`; rare classes: `weight`, `focal_loss(task="multiclass")`.
@@ -157,30 +181,36 @@ def cross_entropy(
         >>> cross_entropy(torch.tensor([[0.7, 0.1, 0.1, 0.1]]), torch.tensor([0]), from_logits=False)  # cat, dog, sheep, pig
         tensor(0.3567)
     """
-    smoothing = checks.number("label_smoothing", label_smoothing, low=0.0, high=1.0)
+    own = (Operand("label_smoothing", label_smoothing, "from 0 to 1"),) if isinstance(label_smoothing, Tensor) else ()
+    smoothing = 1.0 if own else checks.number("label_smoothing", label_smoothing, low=0.0, high=1.0)  # type: ignore[arg-type]
+    heat = items.temperature(temperature)
     square = checks.number("z_loss", z_loss, low=0.0)
     link = None if softcap is None else (soft_cap, checks.number("softcap", softcap, above=0.0))
     checks.flags(from_logits=from_logits, log_input=log_input, inplace=inplace, return_parts=return_parts)
     common: dict[str, Any] = dict(dim=dim, weight=weight, mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction)
     if not from_logits:
-        if square or link or inplace or return_parts:
-            raise ValueError("z_loss, softcap, inplace and return_parts need logits: leave from_logits=True")
+        if square or link or heat or inplace or return_parts:
+            raise ValueError("z_loss, softcap, temperature, inplace and return_parts need logits: leave from_logits=True")
         of = of_log_probability if log_input else of_probability
-        return from_distributions(of, input, target, logs=log_input, ignore_index=ignore_index, label_smoothing=smoothing, **common)
+        return from_distributions(of, input, target, logs=log_input, ignore_index=ignore_index, label_smoothing=own or smoothing, **common)
     if log_input:
         raise ValueError("log_input=True says that the input is log-probabilities: add from_logits=False")
+    form: Callable[..., Any]
+    params: tuple[float, ...]
     share = smoothing / max(labels.count(input, dim), 1) if smoothing else 0.0  # an input without classes is refused later, with the other checks
     if labels.soft(input, target):
         if inplace:
             raise ValueError("inplace=True needs class labels, and the target is probabilities. Leave inplace out")
-        params: tuple[float, ...] = (1.0 - smoothing, share)
-        result: Tensor = distributions(soft, input, target, params, link=link, square=square, ignore_index=ignore_index, return_parts=return_parts, **common)
+        form, params = (soft_by_item, (share,)) if own else (soft, (1.0 - smoothing, share))
+        how: dict[str, Any] = dict(link=link, square=square, ignore_index=ignore_index, return_parts=return_parts, operands=own, temperature=heat)
+        result: Tensor = distributions(form, input, target, params, **how, **common)
         return result
-    if smoothing or square:
-        form: Callable[..., Any] = smoothed
-        params = (1.0 - smoothing, square)
+    if own:
+        form, params = smoothed_by_item, (square,)
+    elif smoothing or square:
+        form, params = smoothed, (1.0 - smoothing, square)
     else:
         form, params = formula, ()
-    described = Labelled(form, params, share, link)
+    described = Labelled(form, params, share, link, operands=own, temperature=heat)
     result = rows(described, input, target, ignore_index=ignore_index, inplace=inplace, return_parts=return_parts, **common)
     return result

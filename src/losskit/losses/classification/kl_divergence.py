@@ -1,24 +1,19 @@
 """Kullback-Leibler divergence of a target distribution from the softmax of scores."""
 
-import math
 from collections.abc import Callable
 from typing import Any, Literal, get_args
 
-import torch
 from torch import Tensor
 
-from losskit.contract import checks, labels, reduce
+from losskit.contract import checks, items, labels
 from losskit.contract.checks import REDUCTIONS
 from losskit.contract.distributions import distributions
+from losskit.contract.elementwise import Operand
 from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
 from losskit.engines.language import exp, log_floored, where
 
 RowReduction = Literal["none", "mean", "sum", "batchmean"]
-
-
-def scaled(x, temperature):
-    return x / temperature, 1.0 / temperature
 
 
 def formula(logp, p, q, t, weight, square):
@@ -29,6 +24,21 @@ def formula(logp, p, q, t, weight, square):
 def of_log_target(logp, p, q, t, weight, square):
     mass = exp(t)
     return where(mass == 0.0, 0.0, square * mass * (t - logp)), -square * mass, where(mass == 0.0, 0.0, square * mass * (t + 1.0 - logp))
+
+
+def softened(logp, p, q, t, weight, temperature):
+    """With a temperature per item, which multiplies the loss as well."""
+    log_t = log_floored(t)
+    square = temperature * temperature
+    part = where(t == 0.0, 0.0, t * (log_t - logp))
+    return square * part, -square * t, square * (log_t + 1.0 - logp), 2.0 * temperature * part
+
+
+def softened_of_log_target(logp, p, q, t, weight, temperature):
+    mass = exp(t)
+    square = temperature * temperature
+    part = where(mass == 0.0, 0.0, mass * (t - logp))
+    return square * part, -square * mass, where(mass == 0.0, 0.0, square * mass * (t + 1.0 - logp)), 2.0 * temperature * part
 
 
 def textbook(mp, x, t, log_target, temperature):
@@ -77,8 +87,7 @@ def kl_divergence(
         target: probabilities of the input's shape that sum to 1 along `dim`; with log_target=True their logarithms. It may require a gradient.
         log_target: whether the target is log-probabilities.
         temperature: T > 0, divides the logits; for distillation the teacher's logits are divided by it too. T^2 keeps the gradient's size. A number; or a tensor,
-            with or without a gradient, that broadcasts to the shape without the class axis (one number in all, or one per item): PyTorch operations then
-            divide the logits in front of the fused pass, which costs their memory once more.
+            with or without a gradient, that broadcasts to the shape without the class axis (one number in all, or one per item).
         dim, mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`. For an input (N, C) torch's
             "batchmean" is another name of "mean".
 
@@ -118,31 +127,16 @@ def kl_divergence(
         reduction = "mean"
     elif reduction not in REDUCTIONS:
         checks.one_of("reduction", reduction, get_args(RowReduction))
-    form = of_log_target if log_target else formula
-    how: dict[str, Any] = dict(dim=dim, shift=True, target_is="log_probabilities" if log_target else "probabilities", mask=mask)
-    weighing: dict[str, Any] = dict(sample_weight=sample_weight, normalizer=normalizer, reduction=reduction)
+    heat = items.temperature(temperature)
+    form: Callable[..., Any] = of_log_target if log_target else formula
+    params: tuple[float, ...] = (1.0,)
+    own: tuple[Operand, ...] = ()
     if isinstance(temperature, Tensor):
-        return softened(form, input, target, temperature, how, weighing)
-    number = checks.number("temperature", temperature, above=0.0)
-    result: Tensor = distributions(form, input, target, (number * number,), link=(scaled, number), **how, **weighing)
+        form, params, own = (softened_of_log_target if log_target else softened), (), heat
+    elif heat:
+        number = float(temperature)
+        params = (number * number,)
+    how: dict[str, Any] = dict(operands=own, temperature=heat, dim=dim, shift=True, target_is="log_probabilities" if log_target else "probabilities", mask=mask)
+    weighing: dict[str, Any] = dict(sample_weight=sample_weight, normalizer=normalizer, reduction=reduction)
+    result: Tensor = distributions(form, input, target, params, **how, **weighing)
     return result
-
-
-def softened(form: Callable[..., Any], input: Tensor, target: Tensor, temperature: Tensor, how: dict[str, Any], weighing: dict[str, Any]) -> Tensor:
-    """With a tensor of temperatures: the logits divided by it go into the pass, and each item's loss is multiplied by its square."""
-    axis = labels.class_axis(input, how["dim"])
-    mask = how["mask"]
-    items = input.select(axis, 0)
-    checks.broadcastable("temperature", temperature, items, "target")
-    if not temperature.is_floating_point():
-        raise TypeError(f"temperature must be a floating-point tensor, got {temperature.dtype}: try temperature.float()")
-    if mask is not None:
-        checks.mask(mask, items, "target")
-    if checks.readable(temperature):
-        checks.in_range("temperature", temperature, "> 0", items, mask)
-    each_temperature = temperature.to(torch.promote_types(input.dtype, torch.float32)).expand(items.shape)
-    each_temperature = torch.where(each_temperature > 0.0, each_temperature, math.nan)
-    if mask is not None:
-        each_temperature = torch.where(mask, each_temperature, 1.0)
-    each: Tensor = distributions(form, input / each_temperature.unsqueeze(axis), target, (1.0,), **how, sample_weight=None, normalizer=None, reduction="none")
-    return reduce.items(each * each_temperature.square(), input, mask=mask, **weighing)

@@ -17,7 +17,7 @@ from losskit.engines.cpu.core.memory import empty_like
 from losskit.engines.cpu.core.threads import BODY, parallel_for
 from losskit.engines.cpu.core.total import SCALARS, add_up
 from losskit.engines.cpu.distributions.loops import BLOCK, CONTEXT, MAX_WIDTH
-from losskit.engines.cpu.rows import TASK, layout
+from losskit.engines.cpu.rows import NOTHING, TASK, found_by, layout, of_items
 from losskit.engines.cpu.rows.loops import FEW, LANES, ROW_WIDTH
 from losskit.engines.language import fingerprint
 
@@ -26,18 +26,30 @@ ONES = {dtype: torch.ones(BLOCK, dtype=dtype, device="cpu") for dtype in (torch.
 
 
 @cache
-def kernel(planes: bool | None, kind: str, shift: bool, formula: Callable[..., Any], params: int, link: Callable[..., Any] | None, *dtypes: torch.dtype) -> Any:
+def kernel(
+    planes: bool | None,
+    kind: str,
+    shift: bool,
+    tempered: bool,
+    operands: int,
+    formula: Callable[..., Any],
+    params: int,
+    link: Callable[..., Any] | None,
+    *dtypes: torch.dtype,
+) -> Any:
     """A loop for a formula, as a C function (begin, end, context): over tiles, of planes or not, or over rows (None)."""
 
     def build() -> store.Code:
         from losskit.engines.cpu.distributions import compile
 
         if planes is None:
-            return compile.rows(kind, shift, formula, params, link, *dtypes)
-        return compile.tiles(planes, kind, shift, formula, params, link, *dtypes)
+            return compile.rows(kind, shift, formula, params, link, *dtypes, tempered, operands)
+        return compile.tiles(planes, kind, shift, formula, params, link, *dtypes, tempered, operands)
 
     label = f"distributions_{formula.__module__.rpartition('.')[2]}_{formula.__name__}"
-    variant = repr((planes, kind, shift, params, dtypes)).encode() + (fingerprint(link) if link is not None else b"")
+    variant = repr((planes, kind, shift, params, dtypes, *((tempered, operands) if tempered or operands else ()))).encode() + (
+        fingerprint(link) if link is not None else b""
+    )
     return BODY(store.function(label, variant + fingerprint(formula), build))
 
 
@@ -100,8 +112,8 @@ def run(
     by_products: bool = False,
 ) -> Results:
     """One pass: the sum of the losses times `scale`, the loss of `each` item if asked, and the gradients (times `incoming` if given: then no values)."""
-    x, t = operands
-    grad_input, grad_target = wants or (False, False)
+    x, t, *others = operands
+    grad_input, grad_target = wants[:2] or (False, False)
     real = real_dtype(x.dtype)
     where = layout(x, call.dim)
     if where is None:
@@ -125,14 +137,18 @@ def run(
         span = max(TASK // classes, 1)
     tasks = outer * ((inner + span - 1) // span)
     parts = torch.empty(tasks, dtype=torch.float64, device="cpu") if tasks > 1 else None
+    fields = of_items(call, others, shape, real) if others else NOTHING
     context = CONTEXT.pack(
         x=x, t=t, v=value, gx=gx, gt=gt, parts=parts, out=total, items=outer * inner, lse=lse,
         scale=scale, z_loss=call.square, link=call.link_parameter, params=call.params, ignore=call.ignore,
         factor=factor, factor_step=factor_step, weight=weight, weight_step=weight_step,
         classes=classes, inner=inner, x_outer=outer_step, x_class=class_step, x_item=item_step, span=span, width=width,
+        **fields,
     )  # fmt: skip
     dtypes = (x.dtype, x.dtype if call.kind == "none" else t.dtype, factor.dtype)
-    run_loop = kernel(planes if width else None, call.kind, call.shift, call.formula, len(call.params), call.link, *dtypes)
+    run_loop = kernel(
+        planes if width else None, call.kind, call.shift, call.tempered, len(others) - call.tempered, call.formula, len(call.params), call.link, *dtypes
+    )
     if tasks == 0:
         total.zero_()
     elif parts is None:
@@ -142,7 +158,7 @@ def run(
         add_up(parts, scale, total)
     if scale == 0.0:
         gradients.zero(gx, gt)
-    return Results(total, value, (gx, gt), lse)
+    return Results(total, value, (gx, gt, *found_by(fields, others, wants)) if others else (gx, gt), lse)
 
 
 rescaled = partial(gradients.rescaled, run)

@@ -28,7 +28,8 @@ from losskit.engines.cpu.core.transpose import turn_square
 from losskit.engines.cpu.distributions import loops as distribution_loops
 from losskit.engines.cpu.distributions import tiles as tiles_of_distributions
 from losskit.engines.cpu.rows import loops as row_loops
-from losskit.engines.cpu.rows.compile import row_names
+from losskit.engines.cpu.rows import operands as row_operands
+from losskit.engines.cpu.rows.compile import row_names, with_stack
 from losskit.engines.language import ROUNDING
 
 
@@ -41,10 +42,12 @@ def shared(
     input: torch.dtype,
     target: torch.dtype,
     factor: torch.dtype,
+    tempered: bool,
+    operands: int,
 ) -> dict[str, Any]:
     """The names of the loops of rows with distributions: those of rows, and what stands for the kind of target."""
     walk = distribution_loops
-    names = row_names(formula, params, link, input, target if kind == "label" else torch.int64, factor)
+    names = row_names(formula, params, link, input, target if kind == "label" else torch.int64, factor, tempered, operands)
     names |= constants(walk)
     real = names["REAL"]
     names |= dict(STORED_T=STORED[target][0], T_ITEM=target.itemsize, read_t=reader(target, real), write_t=writer(target))
@@ -55,6 +58,8 @@ def shared(
     masses = {"distribution": walk.mass_given, "label": walk.mass_of_label, "position": walk.mass_of_position, "none": walk.no_mass}
     names["mass"] = instance(masses[kind], names)
     names["keep_by_target"] = instance(walk.keep if given else walk.drop, names)
+    for name, chosen in row_operands.variant(tempered, operands).items():
+        names[name] = instance(chosen, names)
     for part in (walk.apart, walk.levels, walk.log_chance, walk.slope, walk.placed):
         names[part.__name__] = instance(part, names)
     names |= dict(params=instance(loops.PARAMETERS[params], names), give=instance(row_loops.give, names, REASSOCIATE))
@@ -76,7 +81,7 @@ def rows(kind: str, shift: bool, *variant: Any) -> Code:
     )
     for part in (walk.clear_row, walk.fill, walk.without_one, walk.slopes):
         names[part.__name__] = instance(part, names)
-    names["stack"] = stack_memory(3 * walk.BLOCK * names["REAL_ITEM"])
+    with_stack(names, 3 * walk.BLOCK)
     return compiled(walk.row_walk, names, LOOP)
 
 
@@ -84,6 +89,14 @@ def tiles(planes: bool, kind: str, shift: bool, *variant: Any) -> Code:
     """`distribution_tiles.tile_walk`, with classes apart in memory (`planes`) or next to each other."""
     walk, names, given = tiles_of_distributions, shared(kind, shift, *variant), kind == "distribution"
     names |= dict(turn_square=turn_square(names["REAL"]), SQUARE=row_loops.LINE // names["REAL_ITEM"])
+    tempered, operands = variant[-2:]
+    names |= dict(fall_of=instance(row_operands.fall_of, names))
+    names |= dict(
+        finish_temperature=instance(walk.finish_temperature if tempered else walk.finish_no_temperature, names),
+        finish_operands=instance(walk.finish_operands if operands else walk.finish_no_operands, names),
+        warm_factors=instance(walk.warm_factors if tempered else walk.leave_factors, names),
+        return_factors=instance(walk.return_factors if tempered else walk.leave_factors, names),
+    )
     names["bend_rows"] = instance(walk.bend_shifted_rows if shift else walk.bend_rows, names)
     for part in (
         walk.link_class,
@@ -110,8 +123,8 @@ def tiles(planes: bool, kind: str, shift: bool, *variant: Any) -> Code:
         store_tile=instance(store, names),
         load_target=instance(load if given else walk.no_load_target, of_target),
         store_target=instance(store_t if given else walk.no_store_target, of_target),
-        stack=stack_memory(numbers * names["REAL_ITEM"]),
     )
+    with_stack(names, numbers)
     return compiled(walk.tile_walk, names, LOOP)
 
 

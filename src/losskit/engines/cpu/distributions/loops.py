@@ -17,7 +17,7 @@ MAX_WIDTH = 1 << 9  # items in a tile
 SIDES = 11  # numbers kept an item besides
 CONTEXT = Context(
     "x:p t|labels:p v:p gx:p factor:p parts:p out:p items classes lse:p gt:p scale:d z_loss:d link:d factor_step weight:p weight_step inner "
-    "x_outer x_class x_item span width ignore params:4d"
+    "x_outer x_class x_item span width ignore params:4d heat:p heat_step by_heat:p operands:2p operand_steps:2 by_operands:2p"
 )
 
 
@@ -153,12 +153,12 @@ def clear_row(c, i, n):
             hs[j] = write_t(ZERO)
 
 
-def fill(xs, s, base, parameter, m):
+def fill(xs, s, base, parameter, temperature, m):
     """A block of scores to scratch, padded with minus infinity; infinite ones are read as the largest number. The larger of `m` and the largest of them."""
     top = key(m)
     for j in range(xs.size):
         v = link(shift(read(xs[j]), base), parameter)
-        v = LARGEST if v > LARGEST else v
+        v = cool(LARGEST if v > LARGEST else v, temperature)
         s[j] = v
         top = max(top, key(v))
     beyond = s[xs.size :]
@@ -174,16 +174,17 @@ def apart(v):
 
 
 def exponentials(s, e, m):
-    """exp(score - m); the sum of those below 1, and how many are 1."""
+    """exp(score - m); the sum of those below 1, how many are 1, and the sum of gaps."""
     base = ZERO if m == -INFINITY else m  # nothing but minus infinity so far
-    rest, largest = ZERO, ZERO
+    rest, largest, gaps = ZERO, ZERO, ZERO
     for j in range(s.size):
         v = exp_neg(base - s[j])
         e[j] = v
+        gaps += gap(v, base - s[j])
         below, one = apart(v)
         rest += below
         largest += one
-    return float64(rest), float64(largest)
+    return float64(rest), float64(largest), float64(gaps)
 
 
 def without_one(rest, largest, m):
@@ -203,20 +204,26 @@ def log_chance(s, m, level):
 
 
 def classes_of_row(s, e, ts, ws, m, level, inverse, miss, y, k, p):
-    """The formula on a block of `k` classes: scores become derivatives by log p, targets the derivatives by them. The sums of values, of `rest` and `own`."""
-    total, rest, own = ZERO, ZERO, ZERO
+    """The formula on a block of `k` classes: scores become derivatives by log p, targets the derivatives by them. The sums of values, of `rest` and `own`, and of
+    what operands need: derivatives by log p times how far scores lie below the largest, and the derivatives by operands.
+    """
+    total, rest, own, fall, first, second = ZERO, ZERO, ZERO, ZERO, ZERO, ZERO
     nothing = m - m  # 0, which the compiler must not know: of what is added it would make what is not, and not vectorise it
     for j in range(s.size):
         here = int32(j)
         chance = e[j] * inverse
         largest, inside = e[j] == ONE, here < k
-        value, by_log, by_target = formula(log_chance(s[j], m, level), chance, miss if largest else ONE - chance, mass(ts[j], y, here), ws[j], *p)
+        found = formula(log_chance(s[j], m, level), chance, miss if largest else ONE - chance, mass(ts[j], y, here), ws[j], *p)
+        value, by_log, by_target = found[0], found[1], found[2]
+        fall += gap(by_log, m - s[j]) if inside else nothing
+        first += by_first(found) if inside else nothing
+        second += by_second(found) if inside else nothing
         total += value if inside else nothing
         rest += by_log if inside and not largest else nothing
         own += by_log if largest else nothing
         s[j] = by_log
         keep_by_target(ts, j, by_target)
-    return float64(total), float64(rest), float64(own)
+    return float64(total), float64(rest), float64(own), float64(fall), float64(first), float64(second)
 
 
 def masses_of_row(ts, ws, y, k):
@@ -247,6 +254,7 @@ def row_walk(lo, hi, context):
     scale, square, parameter = REAL(real_of(c[SCALE])), REAL(real_of(c[Z_LOSS])), REAL(real_of(c[LINK]))
     p = params(c)
     scratch = view(stack(), 3 * BLOCK, REAL)
+    spare = stack() + 3 * BLOCK * REAL_ITEM
     wanted, long = c[GX] != 0 or c[GT] != 0, n > BLOCK
     for task in range(lo, hi):
         total = 0.0
@@ -259,20 +267,24 @@ def row_walk(lo, hi, context):
             else:
                 xs, gs = view(c[X] + i * n * ITEM, n, STORED), view(c[GX] + i * n * ITEM, n, STORED)
                 base = base_of(xs)
-                m, rest, largest = -INFINITY, 0.0, 0.0
+                take_temperature(c, i, 1, spare)
+                take_operands(c, i, 1, spare)
+                temperature, numbers = temperature_of(spare, 0), read_operands(spare, 0, p)
+                m, rest, largest, gaps = -INFINITY, 0.0, 0.0, 0.0
                 for b in range(0, n, BLOCK):
                     k = min(BLOCK, n - b)
                     padded = (k + LANES - 1) // LANES * LANES
                     s, e = scratch[:padded], scratch[BLOCK : BLOCK + padded]
-                    new = fill(xs[b : b + k], s, base, parameter, m)
+                    new = fill(xs[b : b + k], s, base, parameter, temperature, m)
                     if new != m:  # larger, or NaN
+                        gaps = moved_gap(gaps, rest + largest, float64(new - m)) * float64(exp_neg(new - m))
                         rest, largest = (rest + largest) * float64(exp_neg(new - m)), 0.0
                         m = new
-                    below, at = exponentials(s, e, m)
-                    rest, largest = rest + below, largest + at
+                    below, at, more = exponentials(s, e, m)
+                    rest, largest, gaps = rest + below, largest + at, gaps + more
                 level, inverse, miss = levels(without_one(rest, largest, m))
                 lse = m + level
-                sum_, rest, own, weighed = 0.0, 0.0, 0.0, 0.0
+                sum_, rest, own, weighed, fall, first, second = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
                 bonus = ZERO if square == ZERO else square * lse * lse
                 for turn in range(2 if long and wanted else 1):
                     for b in range(0, n, BLOCK):
@@ -281,20 +293,27 @@ def row_walk(lo, hi, context):
                         s, e, ts = scratch[:padded], scratch[BLOCK : BLOCK + padded], scratch[2 * BLOCK : 2 * BLOCK + padded]
                         ws = view(c[WEIGHT] + b * c[WEIGHT_STEP] * REAL_ITEM, padded, REAL)
                         if long:
-                            fill(xs[b : b + k], s, base, parameter, m)
+                            fill(xs[b : b + k], s, base, parameter, temperature, m)
                             exponentials(s, e, m)
                         load_target(c, i * n + b, k, ts)
                         if square != ZERO and turn == 0:
                             weighed += masses_of_row(ts, ws, within(y, b), k)
-                        found = classes_of_row(s, e, ts, ws, m, level, inverse, miss, within(y, b), int32(k), p)
+                        found = classes_of_row(s, e, ts, ws, m, level, inverse, miss, within(y, b), int32(k), numbers)
                         if turn == 0:
                             sum_, rest, own = sum_ + found[0], rest + found[1], own + found[2]
+                            fall, first, second = fall + found[3], first + found[4], second + found[5]
                         if wanted and (turn == 1 or not long):
                             if c[GX] != 0:
                                 pulled = REAL(rest - 2.0 * float64(square) * weighed * float64(lse))
-                                slopes(xs[b : b + k], gs[b : b + k], s, e, inverse, miss, pulled, REAL(own), f * scale, base, parameter)
+                                slopes(xs[b : b + k], gs[b : b + k], s, e, inverse, miss, pulled, REAL(own), warm(f * scale, temperature), base, parameter)
                             store_target(c, i * n + b, k, ts, ws, bonus, f * scale)
                 value = (REAL(sum_) + REAL(weighed) * bonus) * f
+                mean = REAL(gaps) * inverse
+                pulled = REAL(fall) - REAL(rest + own) * mean - TWO * square * REAL(weighed) * lse * (m - mean)
+                leave_by_temperature(spare, 0, pulled, f * scale, temperature)
+                leave_summed(spare, 0, REAL(first), REAL(second), f * scale)
+                give_by_temperature(c, i, 1, spare)
+                give_by_operands(c, i, 1, spare)
             total += float64(value)
             if c[V] != 0:
                 values[i] = value

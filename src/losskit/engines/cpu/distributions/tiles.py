@@ -39,20 +39,21 @@ def no_tile_base(tile, base, n, pitch):
         base[i] = ZERO
 
 
-def link_class(s, base, m, parameter):
+def link_class(s, base, m, parameter, spare):
     """Scores of a class: linked, infinite ones read as the largest number; the largest so far."""
     for i in range(s.size):
         v = link(shift(s[i], base[i]), parameter)
-        v = LARGEST if v > LARGEST else v
+        v = cool(LARGEST if v > LARGEST else v, temperature_of(spare, i))
         s[i] = v
         m[i] = v if v > m[i] else m[i]
 
 
-def exponentials_of_class(s, e, m, rest, largest):
+def exponentials_of_class(s, e, m, rest, largest, spare):
     """exp(score - m); the sum of those below 1, and how many are 1."""
     for i in range(s.size):
         v = exp_neg(m[i] - s[i])
         e[i] = v
+        add_gap(spare, i, gap(v, m[i] - s[i]))
         below, one = apart(v)
         rest[i] += below
         largest[i] += one
@@ -65,12 +66,16 @@ def levels_of_tile(rest, largest, level, inverse):
         largest[i] = ZERO
 
 
-def class_of_tile(s, e, ts, ys, m, level, inverse, miss, value, rest, own, weight, j, p):
+def class_of_tile(s, e, ts, ys, m, level, inverse, miss, value, rest, own, weight, j, p, spare):
     """The formula on class j, as `classes_of_row`."""
     for i in range(s.size):
         largest = e[i] == ONE
         chance = e[i] * inverse[i]
-        v, by_log, by_target = formula(log_chance(s[i], m[i], level[i]), chance, miss[i] if largest else ONE - chance, mass(ts[i], ys[i], j), weight, *p)
+        numbers = read_operands(spare, i, p)
+        found = formula(log_chance(s[i], m[i], level[i]), chance, miss[i] if largest else ONE - chance, mass(ts[i], ys[i], j), weight, *numbers)
+        v, by_log, by_target = found[0], found[1], found[2]
+        add_fall(spare, i, gap(by_log, m[i] - s[i]))
+        add_by_operands(spare, i, found)
         value[i] += v
         rest[i] += ZERO if largest else by_log
         own[i] += by_log if largest else ZERO
@@ -82,6 +87,49 @@ def masses_of_class(ts, ys, weighed, weight, j):
     """Target times weight, added up."""
     for i in range(ts.size):
         weighed[i] += mass(ts[i], ys[i], j) * weight
+
+
+def finish_temperature(spare, f, scale, m, level, inverse, rest, own, weighed, square):
+    """Derivatives by the temperatures of a tile."""
+    for i in range(m.size):
+        mean = gap_of(spare, i) * inverse[i]
+        pulled = fall_of(spare, i) - (rest[i] + own[i]) * mean - TWO * square * weighed[i] * (m[i] + level[i]) * (m[i] - mean)
+        leave_by_temperature(spare, i, pulled, f[i] * scale, temperature_of(spare, i))
+
+
+def finish_no_temperature(spare, f, scale, m, level, inverse, rest, own, weighed, square):
+    """There are none."""
+
+
+def finish_operands(spare, f, scale):
+    """Derivatives by the operands of a tile."""
+    for q in range(OPERAND_COUNT):
+        found = view(spare + (5 + q) * ROW, f.size, REAL)
+        for i in range(f.size):
+            found[i] = ZERO if f[i] == ZERO else found[i] * (f[i] * scale)
+
+
+def finish_no_operands(spare, f, scale):
+    """There are none."""
+
+
+def warm_factors(spare, f):
+    """What multiplies gradients by the scores becomes what multiplies those by what was divided, and is kept in the place of the gaps."""
+    held = view(spare, f.size, REAL)
+    for i in range(f.size):
+        held[i] = f[i]
+        f[i] = warm(f[i], temperature_of(spare, i))
+
+
+def return_factors(spare, f):
+    """And back."""
+    held = view(spare, f.size, REAL)
+    for i in range(f.size):
+        f[i] = held[i]
+
+
+def leave_factors(spare, f):
+    """They are the same."""
 
 
 def sums(m, level, value, rest, weighed, f, square, scale):
@@ -210,6 +258,7 @@ def tile_walk(lo, hi, context):
     targets = scores + 2 * TILE * REAL_ITEM
     side = targets + TILE * REAL_ITEM
     flat = side + SIDES * ROW
+    spare = flat + FLAT * REAL_ITEM
     spans = (inner + c[SPAN] - 1) // c[SPAN]
     for task in range(lo, hi):
         total = 0.0
@@ -231,25 +280,33 @@ def tile_walk(lo, hi, context):
             items_of(c, item, ys, f, k)
             load_tile(c[X] + origin * ITEM, scores, flat, n, k, pitch, c[X_CLASS])
             load_target(c[T] + origin * T_ITEM, targets, flat, n, k, pitch, c[X_CLASS])
+            take_temperature(c, item, k, spare)
+            take_operands(c, item, k, spare)
             base_of(xt, base, n, pitch)
             for i in range(padded):
                 m[i], miss[i], value[i], rest[i], own[i], weighed[i] = -INFINITY, ZERO, ZERO, ZERO, ZERO, ZERO
             for j in range(n):
-                link_class(xt[j * pitch : j * pitch + padded], base, m, parameter)
+                link_class(xt[j * pitch : j * pitch + padded], base, m, parameter, spare)
             for j in range(n):
-                exponentials_of_class(xt[j * pitch : j * pitch + padded], et[j * pitch : j * pitch + padded], m, miss, own)
+                exponentials_of_class(xt[j * pitch : j * pitch + padded], et[j * pitch : j * pitch + padded], m, miss, own, spare)
             levels_of_tile(miss, own, level, inverse)
             for j in range(n):
                 s, e, ts = xt[j * pitch : j * pitch + padded], et[j * pitch : j * pitch + padded], tt[j * pitch : j * pitch + padded]
                 weight = weights[j * c[WEIGHT_STEP]]
                 if square != ZERO:
                     masses_of_class(ts, ys, weighed, weight, int32(j))
-                class_of_tile(s, e, ts, ys, m, level, inverse, miss, value, rest, own, weight, int32(j), p)
+                class_of_tile(s, e, ts, ys, m, level, inverse, miss, value, rest, own, weight, int32(j), p, spare)
+            finish_temperature(spare, f, scale, m, level, inverse, rest, own, weighed, square)
+            finish_operands(spare, f, scale)
+            give_by_temperature(c, item, k, spare)
+            give_by_operands(c, item, k, spare)
             sums(m, level, value, rest, weighed, f, square, scale)
             total += give(c, item, k, value, m)
             if c[GX] != 0:
+                warm_factors(spare, f)
                 for j in range(n):
                     leave(xt[j * pitch : j * pitch + padded], et[j * pitch : j * pitch + padded], inverse, miss, rest, own, f)
+                return_factors(spare, f)
                 store_tile(c[X] + origin * ITEM, c[GX] + origin * ITEM, scores, flat, base, n, k, pitch, c[X_CLASS], parameter)
             if c[GT] != 0:
                 for j in range(n):

@@ -22,7 +22,8 @@ def nothing(nll, hit, miss, spread, lse, weight):
 
 def shared(*dtypes: torch.dtype) -> dict[str, Any]:
     """The names of rows, and the places of this pattern's context."""
-    names = row_names(nothing, 0, None, *dtypes)
+    input, target, factor = dtypes
+    names = row_names(nothing, 0, None, input, target, factor)
     names |= constants(ranked_loops)
     names |= dict(ROW=ranked_loops.MAX_WIDTH * names["REAL_ITEM"], bits=bits, from_bits=from_bits)
     names |= dict(uint32=np.uint32, uint64=np.uint64, NAN=names["REAL"](np.nan))

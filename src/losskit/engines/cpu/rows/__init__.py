@@ -5,14 +5,14 @@ fill a vector as well as many do (`tile_loops.py`); rows of up to 512 classes go
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from losskit.engines.call import Census, Results, Rows, real_dtype
+from losskit.engines.call import Census, Distributions, Results, Rows, real_dtype, sum_to
 from losskit.engines.cpu.core import gradients, store
 from losskit.engines.cpu.core.memory import empty_like
 from losskit.engines.cpu.core.threads import BODY, parallel_for
@@ -48,19 +48,42 @@ def layout(x: Tensor, dim: int) -> Layout | None:
 
 
 @cache
-def kernel(kind: str, planes: bool, formula: Callable[..., Any], params: int, link: Callable[..., Any] | None, *dtypes: torch.dtype) -> Any:
+def kernel(
+    kind: str, planes: bool, tempered: bool, operands: int, formula: Callable[..., Any], params: int, link: Callable[..., Any] | None, *dtypes: torch.dtype
+) -> Any:
     """A loop for a formula, as a C function (begin, end, context)."""
 
     def build() -> store.Code:
         from losskit.engines.cpu.rows import compile
 
         if kind == "tiles":
-            return compile.tiles(planes, formula, params, link, *dtypes)
-        return (compile.bundles if kind == "bundles" else compile.long_rows)(formula, params, link, *dtypes)
+            return compile.tiles(planes, formula, params, link, *dtypes, tempered, operands)
+        return (compile.bundles if kind == "bundles" else compile.long_rows)(formula, params, link, *dtypes, tempered, operands)
 
     label = f"{kind}_{formula.__module__.rpartition('.')[2]}_{formula.__name__}"
-    variant = repr((planes, params, dtypes)).encode() + (fingerprint(link) if link is not None else b"")
+    variant = repr((planes, params, dtypes, *((tempered, operands) if tempered or operands else ()))).encode() + (
+        fingerprint(link) if link is not None else b""
+    )
     return BODY(store.function(label, variant + fingerprint(formula), build))
+
+
+NOTHING: dict[str, Any] = {}
+
+
+def of_items(call: Rows | Distributions, operands: Sequence[Tensor], shape: tuple[int, ...], real: torch.dtype) -> dict[str, Any]:
+    """What a loop is told of operands with a number per item: temperatures apart, and where the derivatives by each item's number go. A step of 0: one for all."""
+    numbers = [y.to(real) if y.numel() == 1 else y.to(real).expand(shape).contiguous() for y in operands]
+    steps = [int(y.numel() > 1) for y in operands]
+    found = [torch.zeros(shape, dtype=real, device="cpu") for _ in operands]
+    first = int(call.tempered)
+    fields = dict(heat=numbers[0], heat_step=steps[0], by_heat=found[0]) if first else {}
+    return fields | dict(operands=numbers[first:], operand_steps=steps[first:], by_operands=found[first:])
+
+
+def found_by(fields: dict[str, Any], operands: Sequence[Tensor], wants: tuple[bool, ...]) -> tuple[Tensor | None, ...]:
+    """The gradients by those operands, after a pass."""
+    found = (*((fields["by_heat"],) if "by_heat" in fields else ()), *fields["by_operands"])
+    return tuple(sum_to(by, y) if wanted else None for by, y, wanted in zip(found, operands, wants[2:] or (False,) * len(operands), strict=True))
 
 
 @cache
@@ -120,8 +143,8 @@ def run(
     inplace: bool = False,
 ) -> Results:
     """One pass: the sum of the losses times `scale`, the loss of `each` item if asked, and the gradient (times `incoming` if given: then no values)."""
-    x, t = operands
-    grad_input = any(wants)
+    x, t, *others = operands
+    grad_input = bool(wants) and wants[0]
     real = real_dtype(x.dtype)
     where = layout(x, call.dim)
     if where is None:
@@ -152,13 +175,15 @@ def run(
     past = past and (not planes or inner * x.itemsize % LINE == 0)  # every plane starts a line
     kept = gx is not None and full and call.link is None and ROW_BLOCK < classes <= ROW_BLOCK * ROW_BLOCK
     parts = torch.empty(tasks, dtype=torch.float64, device="cpu") if tasks > 1 else None
+    fields = of_items(call, others, t.shape, real) if others else NOTHING
     context = CONTEXT.pack(
         x=x, labels=t, v=value, gx=gx, parts=parts, out=total, items=t.numel(), lse=lse, right=right,
         scale=scale, link=call.link_parameter, params=call.params, ignore=call.ignore,
         factor=factor, factor_step=factor_step, weight=weight, weight_step=weight_step, shares=shares, total_share=total_share,
         classes=classes, inner=inner, x_outer=outer_step, x_class=class_step, x_item=item_step, span=span, width=width, past=past, kept=kept,
+        **fields,
     )  # fmt: skip
-    run_loop = kernel(kind, planes, call.formula, len(call.params), call.link, x.dtype, t.dtype, factor.dtype)
+    run_loop = kernel(kind, planes, call.tempered, len(others) - call.tempered, call.formula, len(call.params), call.link, x.dtype, t.dtype, factor.dtype)
     if tasks == 0:
         total.zero_()
     elif parts is None:
@@ -168,7 +193,7 @@ def run(
         add_up(parts, scale, total)
     if scale == 0.0:
         gradients.zero(gx)
-    return Results(total, value, (gx, None), lse, right)
+    return Results(total, value, (gx, None, *found_by(fields, others, wants)) if others else (gx, None), lse, right)
 
 
 rescaled = partial(gradients.rescaled, run)

@@ -30,12 +30,20 @@ from losskit.engines.cpu.core.order import KEYS
 from losskit.engines.cpu.core.store import Code
 from losskit.engines.cpu.core.transpose import turn_square
 from losskit.engines.cpu.rows import loops as row_loops
+from losskit.engines.cpu.rows import operands as row_operands
 from losskit.engines.cpu.rows import tiles as tile_loops
 from losskit.engines.language import identity
 
 
 def row_names(
-    formula: Callable[..., Any], params: int, link: Callable[..., Any] | None, input: torch.dtype, label: torch.dtype, factor: torch.dtype
+    formula: Callable[..., Any],
+    params: int,
+    link: Callable[..., Any] | None,
+    input: torch.dtype,
+    label: torch.dtype,
+    factor: torch.dtype,
+    tempered: bool = False,
+    operands: int = 0,
 ) -> dict[str, Any]:
     """The names of the loops of the rows pattern."""
     dtype = real_dtype(input)
@@ -59,6 +67,9 @@ def row_names(
     names |= dict(prefetch=prefetch, stream=stream_line(real), settle=settle)
     names["bound"] = bound(link or identity, real)
     names["params"] = instance(loops.PARAMETERS[params], names)
+    names |= dict(NAN=real(np.nan), OPERAND_COUNT=operands, SPARE=row_operands.SPARE if tempered or operands else 0)
+    for name, chosen in row_operands.variant(tempered, operands).items():
+        names[name] = instance(chosen, names)
     for part in (
         row_loops.link,
         row_loops.score,
@@ -80,17 +91,22 @@ def row_names(
     return names
 
 
+def with_stack(names: dict[str, Any], numbers: int) -> None:
+    """So much scratch, and what the operands of items need behind it."""
+    names["stack"] = stack_memory((numbers + names["SPARE"] * row_loops.MAX_WIDTH) * names["REAL_ITEM"])
+
+
 def bundles(*variant: Any) -> Code:
     """`row_loops.bundles` for one formula and one triple of dtypes."""
     names = row_names(*variant)
-    names["stack"] = stack_memory((row_loops.TILE + row_loops.TILE_ROWS * row_loops.MAX_WIDTH) * names["REAL_ITEM"])
+    with_stack(names, row_loops.TILE + row_loops.TILE_ROWS * row_loops.MAX_WIDTH)
     return compiled(row_loops.bundles, names, LOOP)
 
 
 def long_rows(*variant: Any) -> Code:
     """`row_loops.long_rows` for one formula and one triple of dtypes."""
     names = row_names(*variant)
-    names["stack"] = stack_memory(2 * row_loops.ROW_BLOCK * names["REAL_ITEM"])
+    with_stack(names, 2 * row_loops.ROW_BLOCK)
     return compiled(row_loops.long_rows, names, LOOP)
 
 
@@ -112,7 +128,7 @@ def tiles(planes: bool, *variant: Any) -> Code:
     )
     names |= zip(("load_tile", "store_tile", "ask_ahead"), (instance(part, names) for part in walk), strict=True)
     names |= dict(right_labels=instance(tile_loops.right_labels, names))
-    names["stack"] = stack_memory((row_loops.TILE + row_loops.TILE_ROWS * row_loops.MAX_WIDTH + 2 * row_loops.FLAT) * names["REAL_ITEM"])
+    with_stack(names, row_loops.TILE + row_loops.TILE_ROWS * row_loops.MAX_WIDTH + 2 * row_loops.FLAT)
     return compiled(tile_loops.tiles, names, LOOP)
 
 

@@ -27,12 +27,12 @@ MAX_CLASSES = TILE // (2 * LANES)  # of a tile
 MAX_PARAMS = 4
 CONTEXT = Context(
     "x:p labels:p v:p gx:p factor:p parts:p out:p items classes lse:p right:p scale:d total_share:d link:d factor_step weight:p weight_step shares:p inner x_outer x_class x_item "
-    f"span width ignore past kept params:{MAX_PARAMS}d"
+    f"span width ignore past kept params:{MAX_PARAMS}d heat:p heat_step by_heat:p operands:2p operand_steps:2 by_operands:2p"
 )
 
 
-def point(m, own, rest, spread, total_share, own_share, weight, p):
-    """From a row's sums to: value, log-sum-exp, the factors of E_j and of a class's share in the gradient, and the label's gradient."""
+def point(m, own, rest, gaps, spread, total_share, own_share, weight, p):
+    """From a row's sums to: value, log-sum-exp, the factors of E_j and of a class's share in the gradient, the label's gradient, and what operands need."""
     d = INFINITY if m == LARGEST and own < LARGEST else m - own
     hit = exp_neg(d)
     level = log1p(rest if d == ZERO else rest + hit - ONE)
@@ -40,9 +40,11 @@ def point(m, own, rest, spread, total_share, own_share, weight, p):
     hit = hit * inverse
     miss = rest * inverse
     far = ZERO if weight == ZERO else d + level  # a class of weight 0 may be ruled out
-    value, by_nll, by_spread, by_lse = formula(far, hit, miss, spread + total_share * level, m + level, weight, *p)
+    found = formula(far, hit, miss, spread + total_share * level, m + level, weight, *p)
+    value, by_nll, by_spread, by_lse = found[0], found[1], found[2], found[3]
     common = total_share * by_spread + by_lse
-    return value, m + level, (by_nll + common) * inverse, by_spread, common * hit - by_nll * miss - own_share * by_spread
+    heat = by_temperature(by_nll, by_spread, by_lse, d, hit, miss, gaps * inverse, spread, total_share, m)
+    return value, m + level, (by_nll + common) * inverse, by_spread, common * hit - by_nll * miss - own_share * by_spread, heat, found
 
 
 def link(x, parameter):
@@ -105,12 +107,18 @@ def send(source, destination, count):
         g[i] = s[i]
 
 
-def points(m, own, rest, spread, total_share, own_share, weight, by_share, f, scale, p):
+def points(m, own, rest, spread, total_share, own_share, weight, by_share, f, scale, p, spare):
     """`point` of many items, in place: m becomes the factor of E_j, spread the value, own the log-sum-exp, weight the label's gradient."""
     for i in range(m.size):
-        value, lse, slope, shared, own_slope = point(m[i], own[i], rest[i], spread[i], total_share, own_share[i], weight[i], p)
+        numbers, temperature = read_operands(spare, i, p), temperature_of(spare, i)
+        value, lse, slope, shared, own_slope, heat, found = point(
+            m[i], own[i], rest[i], gap_of(spare, i), spread[i], total_share, own_share[i], weight[i], numbers
+        )
         absent = f[i] == ZERO
         w = f[i] * scale
+        leave_by_operands(spare, i, found, w)
+        leave_by_temperature(spare, i, heat, w, temperature)
+        w = warm(w, temperature)
         spread[i] = ZERO if absent else value * f[i]
         own[i] = ZERO if absent else lse
         m[i] = ZERO if absent else slope * w
@@ -134,14 +142,14 @@ def give(c, item, k, value, lse):
     return float64(part)
 
 
-def scores(xs, s, parameter, m):
+def scores(xs, s, parameter, temperature, m):
     """A block of scores to scratch, padded with minus infinity; infinite ones are read as the largest number. The larger of `m` and the largest of them.
 
     The maximum is taken of integers: one of floats is not vectorised, for the sake of NaN.
     """
     top = key(m)
     for j in range(xs.size):
-        v = score(read(xs[j]), parameter)
+        v = cool(score(read(xs[j]), parameter), temperature)
         s[j] = v
         top = max(top, key(v))
     beyond = s[xs.size :]
@@ -151,14 +159,16 @@ def scores(xs, s, parameter, m):
 
 
 def exponentials(s, m):
-    """Scores to exp(score - m), in place; their sum."""
+    """Scores to exp(score - m), in place; their sum, and that of their gaps."""
     base = ZERO if m == -INFINITY else m  # nothing but minus infinity so far
-    total = ZERO
+    total, gaps = ZERO, ZERO
     for j in range(s.size):
-        e = exp_neg(base - s[j])
+        below = base - s[j]
+        e = exp_neg(below)
         s[j] = e
         total += e
-    return float64(total)
+        gaps += gap(e, below)
+    return float64(total), float64(gaps)
 
 
 def keep(s, to):
@@ -182,6 +192,7 @@ def long_rows(lo, hi, context):
     p = params(c)
     base = stack()
     scratch, tops, kept = view(base, ROW_BLOCK, REAL), view(base + ROW_BLOCK * REAL_ITEM, ROW_BLOCK, REAL), c[KEPT] != 0
+    spare = base + 2 * ROW_BLOCK * REAL_ITEM
     for task in range(lo, hi):
         total = 0.0
         for i in range(task * c[SPAN], min((task + 1) * c[SPAN], items)):
@@ -195,18 +206,22 @@ def long_rows(lo, hi, context):
                     for j in range(n):
                         gs[j] = write(ZERO)
             else:
+                take_temperature(c, i, 1, spare)
+                take_operands(c, i, 1, spare)
+                temperature = temperature_of(spare, 0)
                 if c[RIGHT] != 0:
-                    before, own = 0, score(read(xs[y]), parameter)
+                    before, own = 0, cool(score(read(xs[y]), parameter), temperature)
                     for j in range(y):
-                        before += 1 if score(read(xs[j]), parameter) >= own else 0
+                        before += 1 if cool(score(read(xs[j]), parameter), temperature) >= own else 0
                     right = before == 0
                 at_label = read(xs[y])
-                m, own, rest, spread, seen = -INFINITY, ZERO, 0.0, 0.0, 0.0
+                m, own, rest, gaps, spread, seen = -INFINITY, ZERO, 0.0, 0.0, 0.0, 0.0
                 for b in range(0, n, ROW_BLOCK):
                     k = min(ROW_BLOCK, n - b)
                     s = scratch[: (k + LANES - 1) // LANES * LANES]
-                    new = scores(xs[b : b + k], s, parameter, m)
+                    new = scores(xs[b : b + k], s, parameter, temperature, m)
                     if new != m:
+                        gaps = moved_gap(gaps, rest, float64(new - m)) * float64(exp_neg(new - m))
                         rest *= float64(exp_neg(new - m))
                         if seen != 0.0:
                             spread += seen * float64(new - m)
@@ -222,17 +237,24 @@ def long_rows(lo, hi, context):
                     if b <= y < b + k:
                         own = s[y - b]
                         s[y - b] = -INFINITY
-                    rest += exponentials(s, m)
+                    found = exponentials(s, m)
+                    rest, gaps = rest + found[0], gaps + found[1]
                     if kept:
                         keep(s[:k], c[GX] + (i * n + b) * ITEM)
                         tops[b // ROW_BLOCK] = m
                 own_share = shares[y] if c[SHARES] != 0 else ZERO
                 weight = weights[y * c[WEIGHT_STEP]]
-                value, lse, slope, by_share, own_slope = point(m, own, REAL(rest), REAL(spread), total_share, own_share, weight, p)
+                value, lse, slope, by_share, own_slope, heat, by = point(
+                    m, own, REAL(rest), REAL(gaps), REAL(spread), total_share, own_share, weight, read_operands(spare, 0, p)
+                )
                 value *= f
+                leave_by_operands(spare, 0, by, f * scale)
+                leave_by_temperature(spare, 0, heat, f * scale, temperature)
+                give_by_temperature(c, i, 1, spare)
+                give_by_operands(c, i, 1, spare)
                 right = right and own == m
                 if c[GX] != 0:
-                    w = f * scale
+                    w = warm(f * scale, temperature)
                     slope *= w
                     by_share *= w
                     for b in range(0, n, ROW_BLOCK):
@@ -244,7 +266,7 @@ def long_rows(lo, hi, context):
                             spend_kept(view(to, k, REAL), slope * exp_neg(m - tops[b // ROW_BLOCK]), h, by_share)
                         else:
                             if n > ROW_BLOCK:
-                                scores(xs[b : b + k], s, parameter, m)
+                                scores(xs[b : b + k], s, parameter, temperature, m)
                                 exponentials(s, m)
                             spend(s[:k], c[X] + place, to, slope, h, by_share, parameter)
                         if b <= y < b + k:
@@ -274,6 +296,7 @@ def bundles(lo, hi, context):
         padded = (n + WHOLE - 1) // WHOLE * WHOLE
     rows = view(base, LANES * padded, REAL)
     side = base + TILE * REAL_ITEM
+    spare = side + TILE_ROWS * ROW
     f, m, own, rest = view(side, LANES, REAL), view(side + ROW, LANES, REAL), view(side + 2 * ROW, LANES, REAL), view(side + 3 * ROW, LANES, REAL)
     spread, own_share, weight = view(side + 4 * ROW, LANES, REAL), view(side + 5 * ROW, LANES, REAL), view(side + 6 * ROW, LANES, REAL)
     by_share, ys = view(side + 7 * ROW, LANES, REAL), view(side + 8 * ROW, LANES, int32)
@@ -284,12 +307,14 @@ def bundles(lo, hi, context):
             item = start + number * LANES
             k = min(LANES, stop - item)
             labels_of(c, item, ys, f, k)
+            take_temperature(c, item, k, spare)
+            take_operands(c, item, k, spare)
             for i in range(LANES):
                 m[i], own[i], rest[i], spread[i], own_share[i], weight[i] = ZERO, ZERO, ZERO, ZERO, ZERO, ONE
             for i in range(k):
                 if f[i] != ZERO:
                     y, s = int64(ys[i]), rows[i * padded : (i + 1) * padded]
-                    m[i] = scores(view(c[X] + (item + i) * n * ITEM, n, STORED), s, parameter, -INFINITY)
+                    m[i] = scores(view(c[X] + (item + i) * n * ITEM, n, STORED), s, parameter, temperature_of(spare, i), -INFINITY)
                     weight[i] = weights[y * c[WEIGHT_STEP]]
                     if c[SHARES] != 0:
                         part = ZERO
@@ -307,8 +332,12 @@ def bundles(lo, hi, context):
                     rights[item + i] = uint8(0)
             for i in range(k):  # a loop of its own: the next row's exponentials need not wait for this row's sums
                 if f[i] != ZERO:
-                    rest[i] = REAL(exponentials(rows[i * padded : (i + 1) * padded], m[i]))
-            points(m, own, rest, spread, total_share, own_share, weight, by_share, f, scale, p)
+                    sums = exponentials(rows[i * padded : (i + 1) * padded], m[i])
+                    rest[i] = REAL(sums[0])
+                    add_gap(spare, i, REAL(sums[1]))
+            points(m, own, rest, spread, total_share, own_share, weight, by_share, f, scale, p, spare)
+            give_by_temperature(c, item, k, spare)
+            give_by_operands(c, item, k, spare)
             total += give(c, item, k, spread, own)
             if c[GX] != 0:
                 to = c[GX] + item * n * ITEM

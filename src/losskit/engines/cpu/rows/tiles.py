@@ -12,6 +12,7 @@ def tiles(lo, hi, context):
     base = stack()
     side = base + TILE * REAL_ITEM
     flat, past = side + TILE_ROWS * ROW, c[PAST] != 0
+    spare = flat + 2 * FLAT * REAL_ITEM
     spans = (inner + c[SPAN] - 1) // c[SPAN]
     for task in range(lo, hi):
         total = 0.0
@@ -35,6 +36,9 @@ def tiles(lo, hi, context):
             for i in range(padded):
                 m[i], rest[i], spread[i], own_share[i], weight[i], own[i] = -INFINITY, ZERO, ZERO, ZERO, ONE, ZERO
             load_tile(c[X] + origin, base, flat, n, k, pitch, c[X_CLASS], parameter)
+            take_temperature(c, item, k, spare)
+            take_operands(c, item, k, spare)
+            cool_tile(tile, n, k, pitch, spare)
             for j in range(n):
                 s = tile[j * pitch : j * pitch + padded]
                 for i in range(k):
@@ -56,13 +60,17 @@ def tiles(lo, hi, context):
                 ask_ahead(c[X] + origin, j, k, c[X_CLASS])
                 s = tile[j * pitch : j * pitch + padded]
                 for i in range(padded):
-                    e = exp_neg(m[i] - s[i])
+                    below = m[i] - s[i]
+                    e = exp_neg(below)
                     e = ZERO if ys[i] == int32(j) else e
                     s[i] = e
                     rest[i] += e
+                    add_gap(spare, i, gap(e, below))
             if c[LSE] != 0:
-                right_labels(rights[item : item + k], c[X] + origin, ys, own, m, f, k, c[X_CLASS], c[X_ITEM], parameter)
-            points(m, own, rest, spread, total_share, own_share, weight, by_share, f, scale, p)
+                right_labels(rights[item : item + k], c[X] + origin, ys, own, m, f, k, c[X_CLASS], c[X_ITEM], parameter, spare)
+            points(m, own, rest, spread, total_share, own_share, weight, by_share, f, scale, p, spare)
+            give_by_temperature(c, item, k, spare)
+            give_by_operands(c, item, k, spare)
             total += give(c, item, k, spread, own)
             if c[GX] != 0:
                 h = shares if c[SHARES] != 0 else shares[:0]
@@ -77,14 +85,14 @@ def tiles(lo, hi, context):
             view(c[OUT], 1, REAL)[0] = REAL(total * float64(scale) if scale != ZERO else 0.0)
 
 
-def right_labels(rights, address, ys, own, m, f, k, class_step, item_step, parameter):
+def right_labels(rights, address, ys, own, m, f, k, class_step, item_step, parameter, spare):
     """Whether the label is the first of the classes with the largest score."""
     xs = view(address, 1 << 60, STORED)
     for i in range(k):
         right = f[i] != ZERO and own[i] == m[i]
         if right:
             for j in range(ys[i]):
-                if link(read(xs[j * class_step + i * item_step]), parameter) == own[i]:
+                if cool(link(read(xs[j * class_step + i * item_step]), parameter), temperature_of(spare, i)) == own[i]:
                     right = False
         rights[i] = uint8(right)
 
