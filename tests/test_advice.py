@@ -144,6 +144,10 @@ ROWS = [
         losskit.barron_loss, of(X, T, alpha=torch.tensor(5.0)), "for a free parameter between 0 and 2, try 2 * torch.sigmoid(alpha)", {"alpha": "2 * torch.sigmoid(alpha)"},
         of(X, T, alpha=2 / (1 + math.exp(-5.0))),
     ),
+    Row(
+        ce, of(X, L, label_smoothing=torch.tensor(2.0)), "for a free parameter, try torch.sigmoid(label_smoothing)", {"label_smoothing": "torch.sigmoid(label_smoothing)"},
+        of(X, L, label_smoothing=1 / (1 + math.exp(-2.0))),
+    ),
     Row(losskit.barron_loss, of(X, T, alpha=torch.full((4097, 1, 1), 1.0), nll=True), "or leave nll=False", {"nll": False, "alpha": 1.0}, of(X, T, alpha=1.0, nll=False)),
     Row(losskit.hinge_loss, of(X, M.float()), "try target * 2 - 1", {"target": "target * 2 - 1"}, of(X, torch.where(M, 1.0, -1.0))),
     Row(losskit.mape_loss, of(X, M.float()), "pass mask=target != 0", {"mask": M}, of(X, M.float(), mask=M)),

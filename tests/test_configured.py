@@ -101,7 +101,7 @@ def weights_of(loss):
     """The settings that may be tensors, with one for the settings they need."""
     kinds = {name: get_args(p.annotation) for name, p in inspect.signature(loss.function).parameters.items() if name in loss.settings}
     others = {"log_var": 0.0} if loss.name == "kl_normal_loss" else {}  # which it always needs
-    for name in (name for name, inside in kinds.items() if Tensor in inside and name != "temperature"):  # no number per class, see `test_learned.py`
+    for name in (name for name, inside in kinds.items() if Tensor in inside and name not in ("temperature", "label_smoothing")):  # no numbers per class
         yield name, {"task": "multiclass"} if "multiclass" in kinds.get("task", ()) else needed(loss) | {k: v for k, v in others.items() if k != name}
 
 

@@ -119,12 +119,12 @@ def ask_elements(call: Any, one: passes.Pass, given: dict[str, Any]) -> Asked:
 
 
 def ask_rows(call: Any, one: passes.Pass, given: dict[str, Any]) -> Asked:
-    x, t = one.operands
+    x, t, *numbers = one.operands
     module = torch_rows if one.pattern == "rows" else torch_distributions
     soft = one.pattern == "distributions" and call.kind == "distribution"
     given |= {"width": x.shape[call.dim], "operands": [flat(x.movedim(call.dim, -1)), flat(t.movedim(call.dim, -1) if soft else t)]}
-    value = module.losses(call, x, t)
-    found = module.gradients(call, (x, t), torch.ones_like(value), (True, soft))
+    value = module.losses(call, x, t, *numbers)
+    found = module.gradients(call, one.operands, torch.ones_like(value), (True, soft, *(False for _ in numbers)))
     return Asked(given, [value, *(g.movedim(call.dim, -1) for g in found if g is not None)])
 
 

@@ -4,6 +4,7 @@ import inspect
 import os
 from typing import Any, get_args
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,7 +12,6 @@ os.environ.setdefault("TRITON_INTERPRET", "0" if torch.cuda.is_available() else 
 
 import losskit
 from losskit.contract.registry import LOSSES
-from losskit.engines.triton import rows as _  # noqa: F401
 from losskit.testing.row_operands import RowOperandSubject
 from losskit.testing.subject import LawBroken
 from losskit.testing.tables import ROW_OPERAND_LAWS
@@ -62,7 +62,8 @@ def test_formula(s, engine, dtype):
 @pytest.mark.parametrize("s", SUBJECTS, ids=str)
 def test_formula_on_triton(s):
     pytest.importorskip("triton", reason="Triton")
-    check(s.with_dtype(torch.float32), "triton", "textbook", "incoming_gradient", "mask_deletes")
+    with np.errstate(all="ignore"):  # of the interpreter
+        check(s.with_dtype(torch.float32), "triton", "textbook", "incoming_gradient", "mask_deletes")
 
 
 @pytest.mark.parametrize("engine", ["cpu", "torch"])

@@ -240,9 +240,10 @@ class CrossEntropyLoss(LossModule):
 
     weight: torch.Tensor | None
     ignore_index: int
-    label_smoothing: float
+    label_smoothing: float | torch.Tensor
     z_loss: float
     softcap: float | None
+    temperature: float | torch.Tensor
     dim: int
     from_logits: bool
     log_input: bool
@@ -250,7 +251,7 @@ class CrossEntropyLoss(LossModule):
     return_parts: bool
     reduction: Literal["none", "mean", "sum"]
 
-    def __init__(self, *, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, label_smoothing: float = 0.0, z_loss: float = 0.0, softcap: float | None = None, dim: int = 1, from_logits: bool = True, log_input: bool = False, inplace: bool = False, return_parts: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, label_smoothing: float | torch.Tensor = 0.0, z_loss: float = 0.0, softcap: float | None = None, temperature: float | torch.Tensor = 1.0, dim: int = 1, from_logits: bool = True, log_input: bool = False, inplace: bool = False, return_parts: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class DIoULoss(LossModule):
     """DIoU loss between predicted and target boxes: 1 - IoU + the squared distance of the centres over the squared diagonal of the enclosing box."""

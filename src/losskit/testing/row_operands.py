@@ -68,7 +68,7 @@ class RowOperandSubject:
 def book(s: RowOperandSubject, numbers: tuple[Tensor, ...]) -> tuple[Tensor, list[Tensor], list[Tensor]]:
     """Of each row the textbook's value, its derivatives by scores and operands, and the sizes of what each is the sum of."""
     mp = mpmath.mp.clone()
-    mp.dps = 60
+    mp.dps = 200
     x, t, *operands = numbers
     fixed = {k: v for k, v in book_settings(s.loss, s.settings).items() if k not in s.names}
     fixed = {k: [mp.mpf(w) for w in v] if isinstance(v, list) else v for k, v in fixed.items()}
@@ -89,6 +89,12 @@ def book(s: RowOperandSubject, numbers: tuple[Tensor, ...]) -> tuple[Tensor, lis
         found.append(slopes(mp, value, [mp.mpf(v) for v in (*row, *own)]))
     by, sizes = (torch.tensor([[float(v) for v in getattr(f, name)] for f in found], dtype=torch.float64) for name in ("by", "sizes"))
     n = x.shape[1]
+    if s.soft:  # a difference of two distributions: measured against what each of them gives
+        gradients = by[:, :n].abs()
+        sizes[:, :n] += gradients.amax(1, keepdim=True)
+        for k, name in enumerate(s.names):
+            if name == "temperature":
+                sizes[:, n + k] += (gradients * x.double().abs()).sum(1) / operands[k].double()
     values = torch.tensor([float(f.value.value if isinstance(f.value, Traced) else f.value) for f in found], dtype=torch.float64)
     return values, [by[:, :n], *by[:, n:].T], [sizes[:, :n], *sizes[:, n:].T]
 
@@ -169,11 +175,11 @@ def half_precision(s: RowOperandSubject) -> None:
     """Also where the gradient is a sum of many, and under a loss scale."""
     for dtype in (torch.bfloat16, torch.float16):
         for small in ((600,), ()):
-            x, t, *_ = s.batch((600,), dtype)
+            (x, *_), (_, t, *_) = s.batch((600,), dtype), s.batch((600,), torch.float32)
             operands = [leaf(s.operand(k, small, dtype)) for k in range(len(s.names))]
             wide = [leaf(y.detach().float()) for y in operands]
             for incoming in (1.0, 64.0):
-                got, expected = s(leaf(x), t, *operands), s(leaf(x.float()), t.float() if s.soft else t, *wide)
+                got, expected = s(leaf(x), t, *operands), s(leaf(x.float()), t, *wide)
                 require_close(got, expected, 1e-5, f"value with operands of {dtype}")
                 scaled = torch.full_like(got, incoming)
                 for name, g, reference in zip(s.names, gradient(got, *operands, incoming=scaled), gradient(expected, *wide, incoming=scaled), strict=True):

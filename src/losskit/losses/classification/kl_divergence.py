@@ -5,7 +5,7 @@ from typing import Any, Literal, get_args
 
 from torch import Tensor
 
-from losskit.contract import checks, items, labels
+from losskit.contract import checks, items, labels, tensors
 from losskit.contract.checks import REDUCTIONS
 from losskit.contract.distributions import distributions
 from losskit.contract.elementwise import Operand
@@ -127,7 +127,7 @@ def kl_divergence(
         reduction = "mean"
     elif reduction not in REDUCTIONS:
         checks.one_of("reduction", reduction, get_args(RowReduction))
-    heat = items.temperature(temperature)
+    heat = items.temperature(tensors.widened(temperature) if isinstance(temperature, Tensor) else temperature)  # which is read twice
     form: Callable[..., Any] = of_log_target if log_target else formula
     params: tuple[float, ...] = (1.0,)
     own: tuple[Operand, ...] = ()

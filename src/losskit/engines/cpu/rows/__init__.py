@@ -21,6 +21,7 @@ from losskit.engines.cpu.rows.loops import BUNDLE, CONTEXT, FEW, LANES, LINE, MA
 from losskit.engines.language import fingerprint
 
 TASK = 1 << 16  # scores per task
+PART = 1 << 12  # derivatives of items that are added up together
 PAST_CACHES = 1 << 24  # bytes of a gradient that is written past the caches, which could not keep it: nothing is read only to be overwritten
 ONES = {dtype: torch.ones(1, dtype=dtype, device="cpu") for dtype in (torch.float32, torch.float64)}
 
@@ -83,7 +84,18 @@ def of_items(call: Rows | Distributions, operands: Sequence[Tensor], shape: tupl
 def found_by(fields: dict[str, Any], operands: Sequence[Tensor], wants: tuple[bool, ...]) -> tuple[Tensor | None, ...]:
     """The gradients by those operands, after a pass."""
     found = (*((fields["by_heat"],) if "by_heat" in fields else ()), *fields["by_operands"])
-    return tuple(sum_to(by, y) if wanted else None for by, y, wanted in zip(found, operands, wants[2:] or (False,) * len(operands), strict=True))
+    wanted = wants[2:] or (False,) * len(operands)
+    return tuple(summed(by, y) if wants_y else None for by, y, wants_y in zip(found, operands, wanted, strict=True))
+
+
+def summed(by: Tensor, operand: Tensor) -> Tensor:
+    """The gradient of an operand. One number in all: of fixed stretches first, for PyTorch adds a long sum up in as many parts as it has threads."""
+    if operand.numel() != 1:
+        return sum_to(by, operand)
+    flat = by.reshape(-1)
+    whole = flat.numel() // PART * PART
+    parts = flat[:whole].reshape(-1, PART).sum(1, dtype=torch.float64)
+    return (parts.sum() + flat[whole:].sum(dtype=torch.float64)).reshape(operand.shape).to(operand.dtype)
 
 
 @cache
