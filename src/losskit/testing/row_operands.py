@@ -101,7 +101,7 @@ def book(s: RowOperandSubject, numbers: tuple[Tensor, ...]) -> tuple[Tensor, lis
 
 def square(tape: Any, loss: Loss, x: Sequence[Any], k: int, settings: Mapping[str, Any]) -> Any:
     """The squared log-sum-exp that z_loss = 1 adds, weighted like class k."""
-    return loss.textbook(tape, x, k, **settings | {"z_loss": 1}) - loss.textbook(tape, x, k, **settings | {"z_loss": 0})
+    return loss.textbook(tape, x, k, **dict(settings) | {"z_loss": 1}) - loss.textbook(tape, x, k, **dict(settings) | {"z_loss": 0})
 
 
 def against_book(s: RowOperandSubject, numbers: tuple[Tensor, ...], what: str) -> None:
