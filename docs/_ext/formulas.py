@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 GREEK = {"alpha", "beta", "gamma", "delta", "epsilon", "omega", "theta", "pi", "lambda", "mu", "nu", "sigma", "phi", "kappa", "tau", "rho", "psi", "Gamma"}
-PREFIX = {"log", "exp", "cosh", "sin", "atan", "sqrt", "max", "min", "floor", "mean", "softmax", "sigmoid", "KL", "sum", "lgamma", "softplus", "tanh"}
-LATEX_OF = {"lgamma": r"\log\Gamma", "atan": r"\arctan", "mean": r"\operatorname{mean}", "softmax": r"\operatorname{softmax}", "sigmoid": r"\sigma"}
+PREFIX = {"log", "exp", "cosh", "sin", "atan", "sqrt", "max", "min", "floor", "mean", "softmax", "sigmoid", "KL", "sum", "Gamma", "lgamma", "softplus", "tanh"}
+LATEX_OF = {"Gamma": r"\Gamma", "lgamma": r"\log\Gamma", "atan": r"\arctan", "mean": r"\operatorname{mean}", "softmax": r"\operatorname{softmax}", "sigmoid": r"\sigma"}
 WORDS = {"or": r"\cup", "&": r"\cap", "||": r"\parallel"}
-TOKEN = re.compile(r"\s*(?:(?P<number>\d+(?:\.\d+)?)|(?P<name>[A-Za-z][A-Za-z0-9]*(?:_[A-Za-z0-9]+)*\*?)|(?P<mark>\|\||>=|<=|_\(|[-+/^()|,=<>&;]))")
+TOKEN = re.compile(r"\s*(?:(?P<number>\d+(?:\.\d+)?)|(?P<name>[A-Za-z][A-Za-z0-9]*(?:_[A-Za-z0-9]+)*\*?)|(?P<mark>\|\||>=|<=|_\(|[-+/^()|,=<>&;!]))")
 RELATIONS = {"=": "=", "<": "<", ">": ">", ">=": r"\ge", "<=": r"\le"}
 
 
@@ -117,6 +117,9 @@ class Reader:
     def factor(self) -> Node:
         """An atom and its power."""
         base = self.atom()
+        if self.peek() == "!":
+            self.take()
+            base = Node("factorial", "", (base,))
         if self.peek() == "^":
             self.take()
             return Node("power", "", (base, self.negative_atom()))
@@ -228,6 +231,8 @@ def latex(node: Node, put: Mapping[str, Any] | None = None) -> str:
         return rf"{base}^{{{bare(parts[1], inner[1])}}}"
     if kind == "group":
         return rf"\left({inner[0]}\right)"
+    if kind == "factorial":
+        return rf"{inner[0]}!"
     if kind == "absolute":
         return rf"\left|{inner[0]}\right|"
     if kind == "set":
@@ -325,6 +330,7 @@ ARITHMETIC: Mapping[str, Callable[[list[Any]], Any]] = {
     "quotient": lambda v: v[0] / v[1],
     "power": lambda v: v[0] ** v[1],
     "group": lambda v: v[0],
+    "factorial": lambda v: math.gamma(v[0] + 1),
     "absolute": lambda v: abs(v[0]),
 }
 

@@ -19,6 +19,7 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "max": max,
     "atan": math.atan,
     "sigmoid": lambda x: 1 / (1 + math.exp(-x)),
+    "Gamma": math.gamma,
     "lgamma": math.lgamma,
     "floor": math.floor,
     "softplus": lambda x: math.log1p(math.exp(x)),
@@ -133,6 +134,8 @@ def elements(loss: Loss) -> Worked:
     if loss.input == "probability":
         of["p"] = of.pop("x")
     of |= {"target_log_var": 0.0} if "target_log_var" in loss.settings else {}
+    if "exp(log_" not in loss.formula:  # given by its logarithm, and not said so in the formula
+        of |= {name.removeprefix("log_"): math.exp(v) for name, v in of.items() if name.startswith("log_")}
     if "quantile" in settings:
         of["q"] = settings["quantile"]
     if loss.name == "focal_loss":
