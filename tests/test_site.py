@@ -34,9 +34,6 @@ WITHOUT = {
     "dice_ce_loss": "two losses in one",
     "dice_focal_loss": "two losses in one",
     "lovasz_loss": "errors in order",
-    "batch_hard_triplet_loss": "distances of vectors",
-    "cosine_embedding_loss": "sums over vectors",
-    "triplet_margin_loss": "distances of vectors",
 }
 
 
