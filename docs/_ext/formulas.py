@@ -11,7 +11,14 @@ from typing import Any, NamedTuple
 
 GREEK = {"alpha", "beta", "gamma", "delta", "epsilon", "omega", "theta", "pi", "lambda", "mu", "nu", "sigma", "phi", "kappa", "tau", "rho", "psi", "Gamma"}
 PREFIX = {"log", "exp", "cosh", "sin", "atan", "sqrt", "max", "min", "floor", "mean", "softmax", "sigmoid", "KL", "sum", "Gamma", "lgamma", "softplus", "tanh"}
-LATEX_OF = {"Gamma": r"\Gamma", "lgamma": r"\log\Gamma", "atan": r"\arctan", "mean": r"\operatorname{mean}", "softmax": r"\operatorname{softmax}", "sigmoid": r"\sigma"}
+LATEX_OF = {
+    "Gamma": r"\Gamma",
+    "lgamma": r"\log\Gamma",
+    "atan": r"\arctan",
+    "mean": r"\operatorname{mean}",
+    "softmax": r"\operatorname{softmax}",
+    "sigmoid": r"\sigma",
+}
 WORDS = {"or": r"\cup", "&": r"\cap", "||": r"\parallel"}
 TOKEN = re.compile(r"\s*(?:(?P<number>\d+(?:\.\d+)?)|(?P<name>[A-Za-z][A-Za-z0-9]*(?:_[A-Za-z0-9]+)*\*?)|(?P<mark>\|\||>=|<=|_\(|[-+/^()|,=<>&;!]))")
 RELATIONS = {"=": "=", "<": "<", ">": ">", ">=": r"\ge", "<=": r"\le"}
