@@ -103,7 +103,7 @@ def contexts() -> Iterator[Context]:
                 yield Context(loss, given, loss.input, kind)
                 if "from_logits" in loss.settings:
                     yield Context(loss, given | {"from_logits": False}, "probability", kind)
-                if "log_input" in loss.settings:
+                if {"from_logits", "log_input"} <= set(loss.settings):  # alone, `log_input` tells a mean from its logarithm
                     yield Context(loss, given | {"from_logits": False, "log_input": True}, "log-probability", kind)
                 if "log_target" in loss.settings:
                     yield Context(loss, given | {"log_target": True}, loss.input, "log-distribution")

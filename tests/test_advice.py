@@ -24,6 +24,7 @@ ONE = torch.tensor([[0, 0, 1], [1, 0, 0]])
 L, P = torch.tensor([2, 0]), torch.tensor([[0.5, 0.25, 0.25], [0.0, 1.0, 0.0]])
 M = torch.tensor([[True, False, True], [False, True, True]])
 W = torch.tensor([1.0, 0.5, 2.0])
+AMOUNTS = torch.tensor([[1.0, -2.0, 3.0], [0.5, 1.5, 2.5]])
 V, K, PLACES = torch.randn(2, 3, 4, 5), (torch.rand(2, 3, 4, 5) < 0.4).float(), torch.randint(0, 3, (2, 4, 5))
 S, B = torch.randn(2, 1, 4, 5), (torch.rand(2, 4, 5) < 0.4).float()
 TWO = torch.randn(4, 2, 4, 5)
@@ -151,6 +152,14 @@ ROWS = [
     Row(losskit.barron_loss, of(X, T, alpha=torch.full((4097, 1, 1), 1.0), nll=True), "or leave nll=False", {"nll": False, "alpha": 1.0}, of(X, T, alpha=1.0, nll=False)),
     Row(losskit.hinge_loss, of(X, M.float()), "try target * 2 - 1", {"target": "target * 2 - 1"}, of(X, torch.where(M, 1.0, -1.0))),
     Row(losskit.mape_loss, of(X, M.float()), "pass mask=target != 0", {"mask": M}, of(X, M.float(), mask=M)),
+    *(
+        Row(function, of(AMOUNTS, AMOUNTS.flip(1).abs(), log_input=False), "log_input=True, or softplus(input)", {"log_input": True}, of(AMOUNTS, AMOUNTS.flip(1).abs(), log_input=True))
+        for function in (losskit.poisson_nll_loss, losskit.gamma_nll_loss, losskit.tweedie_loss)
+    ),
+    *(
+        Row(function, of(AMOUNTS.abs(), AMOUNTS), f"pass mask=target {sign} 0", {"mask": AMOUNTS > 0}, of(AMOUNTS.abs(), AMOUNTS, mask=AMOUNTS > 0))
+        for function, sign in ((losskit.poisson_nll_loss, ">="), (losskit.gamma_nll_loss, ">"), (losskit.tweedie_loss, ">="))
+    ),
     Row(losskit.msle_loss, of(torch.tensor([-2.0, 3.0]), W[:2]), "pass mask=input > -1", {"mask": M[0, 1:]}, of(torch.tensor([0.0, 3.0]), W[:2], mask=M[0, 1:])),
     Row(
         losskit.distribution_focal_loss, of(X, torch.tensor([0.5, 1.5], requires_grad=True)), "try target.detach()", {"target": "target.detach()"},
