@@ -69,7 +69,8 @@ def axis_of_elements(loss: Loss, settings: Mapping[str, Any]) -> Axis:
     if loss.input == "real" and loss.task != "regression":
         return Axis("distance", -1.0, 5.0)
     if loss.input == "real":
-        return Axis("error from 4" if loss.ranges else "error", -4.0, 4.0)
+        low = -3.75 if "log_input" in loss.settings else -4.0  # at a mean of 0 the slope is infinite
+        return Axis("error from 4" if loss.ranges else "error", low, 4.0)
     if loss.task == "detection":
         return Axis("score's logit", -6.0, 6.0)
     return Axis("probability", 0.005, 0.995) if is_probability(loss, settings) else Axis("logit", -6.0, 6.0)
