@@ -425,3 +425,22 @@ def test_soft_margin():
     torch.testing.assert_close(losskit.soft_margin_loss(*far, **NONE), torch.tensor([100.0, 2.0611537e-9]), rtol=1e-6, atol=0)
     assert F.soft_margin_loss(*far, **NONE)[0] == INF
     assert F.soft_margin_loss(x[:1], 0 * t[:1]) == pytest.approx(math.log(2))
+
+
+@claim("cross_entropy", "Logits are divided by `temperature` and rounded before their differences are taken")
+def test_a_temperature_rounds_large_logits():
+    """Beside float64, which has the digits: exact for powers of 2, else as far off as torch is."""
+    x = 1e4 + torch.rand(4096, 4, generator=torch.Generator().manual_seed(0)) * 20
+    labels = x.argmax(1)
+
+    def error(function, temperature):
+        wanted = F.cross_entropy(x.double() / temperature, labels, reduction="none")
+        return float(((function(x, temperature) - wanted) / wanted).abs().max())
+
+    def ours(x, temperature):
+        return losskit.cross_entropy(x, labels, temperature=temperature, reduction="none")
+
+    def theirs(x, temperature):
+        return F.cross_entropy(x / temperature, labels, reduction="none")
+
+    assert error(ours, 2.0) < 1e-5 < error(ours, 2.5) < min(1e-3, 1.01 * error(theirs, 2.5))
