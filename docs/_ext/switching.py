@@ -33,7 +33,7 @@ class Library(NamedTuple):
 
     name: str  # of the page's file
     title: str
-    against: str  # the version that the rows were checked against
+    against: str  # what the rows were checked against: a version that was called, or where formulas were read
     intro: str
     rows: tuple[Row, ...]
     apart: tuple[Apart, ...]
@@ -171,7 +171,7 @@ def checked(library: Library) -> str:
     """How the rows were checked."""
     if library.asked:
         return f"Checked by calling {library.against} itself."
-    return f"Checked against the formulas in the source of {library.against}, which the tests write out: the library itself is not called."
+    return f"Checked against its formulas as read in {library.against}; not run. The tests write these formulas out."
 
 
 def page(library: Library) -> str:
@@ -198,7 +198,7 @@ def index(libraries: tuple[Library, ...]) -> str:
     )
     lines = ["| from | calls | version | how |", "|---|---|---|---|"]
     for lib in libraries:
-        how = "called itself" if lib.asked else "its formulas, written out"
+        how = "called itself" if lib.asked else "its formulas as read; not run"
         lines.append(f"| [{lib.title}](#switching-{lib.name}) | {len(lib.rows)} | {lib.against.removeprefix(lib.title).strip(' -,')} | {how} |")
     made.append("\n".join(lines))
     made += [
@@ -207,7 +207,7 @@ def index(libraries: tuple[Library, ...]) -> str:
         '- `reduction` is "mean" by default. Several libraries have "none" for some of their losses.\n'
         "- Input and target have one shape; nothing is broadcast between them. Half-precision inputs give a float32 value.\n"
         "- Items are left out by `mask` or `ignore_index` and weighed by `sample_weight`; both change the denominator of the mean. `normalizer` sets it: [the contract](#contract).\n"
-        "- Nothing is added to denominators, so a perfect prediction costs 0.",
+        "- Nothing is added to the denominators of IoU, GIoU, DIoU and CIoU, so identical boxes cost 0.",
         "```{toctree}\n:hidden:\n" + "\n".join(lib.name for lib in libraries) + "\n```",
     ]
     return "\n\n".join(made) + "\n"
