@@ -194,7 +194,7 @@ def index(libraries: tuple[Library, ...]) -> str:
     """The page that leads to the others."""
     made = ["(switching)=", "# Switching from another library"]
     made.append(
-        "What to write in place of a loss that you use, and what changes in value. Every row of these tables is a test: both calls are run on one batch."
+        "What to write in place of a loss that you use, and what changes in value. Every row of these tables is a test on one batch: both calls are run, or ours and the formulas that were read."
     )
     lines = ["| from | calls | version | how |", "|---|---|---|---|"]
     for lib in libraries:
