@@ -100,9 +100,14 @@ def test_lists_of_lists():
 def weights_of(loss):
     """The settings that may be tensors, with one for the settings they need."""
     kinds = {name: get_args(p.annotation) for name, p in inspect.signature(loss.function).parameters.items() if name in loss.settings}
-    others = {"log_var": 0.0} if loss.name == "kl_normal_loss" else {}  # which it always needs
+    others = {"kl_normal_loss": {"log_var": 0.0}}.get(loss.name, {})  # which it always needs
     for name in (name for name, inside in kinds.items() if Tensor in inside and name not in ("temperature", "label_smoothing")):  # no numbers per class
-        yield name, {"task": "multiclass"} if "multiclass" in kinds.get("task", ()) else needed(loss) | {k: v for k, v in others.items() if k != name}
+        yield (
+            name,
+            {"task": "multiclass"}
+            if "multiclass" in kinds.get("task", ())
+            else needed(loss) | ({"log_scale": 0.0} if name == "df" else {}) | {k: v for k, v in others.items() if k != name},
+        )
 
 
 WEIGHTS = [(loss, name, settings) for loss in KINDS for name, settings in weights_of(loss)]

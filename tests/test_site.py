@@ -55,7 +55,7 @@ def test_every_formula_is_typeset(name):
     [
         ("a / b c", r"\frac{a}{b}\, c"),
         ("-(x - t)^2 / (2 beta)", r"-\frac{\left(x -t\right)^{2}}{2\, \beta}"),
-        ("|x - t| / |t|", r"\frac{\left|x -t\right|}{\left|t\right|}"),
+        ("|x - t| / |t|", r"\frac{\left\vert x -t\right\vert}{\left\vert t\right\vert}"),
         ("log p_y + w*", r"\log p_{y} + w^*"),
         ("sum_j t_j log p_j", r"\sum_{j} t_{j}\, \log p_{j}"),
     ],

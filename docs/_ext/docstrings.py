@@ -22,7 +22,8 @@ class Writer:
     def inline(self, text: str) -> str:
         """A sentence or more, in one line, so that translations do not depend on line breaks."""
         text = re.sub(r"\s*\n\s*", " ", text.strip())
-        return "".join(self.code(part) if part.startswith("`") and len(part) > 1 else escaped(part) for part in CODE.split(text))
+        text = "".join(self.code(part) if part.startswith("`") and len(part) > 1 else escaped(part) for part in CODE.split(text))
+        return "\\" + text if text.startswith("|") else text  # no table begins here
 
     def code(self, part: str) -> str:
         """What stands in backticks, linked if it is a public name."""

@@ -241,7 +241,7 @@ def latex(node: Node, put: Mapping[str, Any] | None = None) -> str:
     if kind == "factorial":
         return rf"{inner[0]}!"
     if kind == "absolute":
-        return rf"\left|{inner[0]}\right|"
+        return rf"\left\vert {inner[0]}\right\vert"  # no bar, which ends a cell of a table
     if kind == "set":
         return rf"{inner[0]} {WORDS[text]} {inner[1]}"
     if kind == "relation":
