@@ -114,6 +114,8 @@ def test_engines_agree(case):
     x, t = inputs.pairs(case.loss, case.settings, count=60)
     if case.loss.target == "unit":
         t = t.round()  # the gradient of a soft target cancels: that is measured, against the size of its terms, in the error budget
+    if inputs.domain(case.loss, case.settings) == "log-mean":
+        t = torch.where((t - x.exp()).abs() < 0.1 * t, 2.0 * t, t)  # so does that of a mean beside its target
     results = []
     for engine in ENGINES:
         with losskit.use_engine(engine):
