@@ -146,7 +146,13 @@ def test_logits_and_probabilities_agree():
         torch.testing.assert_close(a, b, rtol=1e-12, atol=0)
 
 
-TORCH = [case for case in CASES if case.loss.torch and set(case.settings) <= set(inspect.signature(getattr(F, case.loss.torch)).parameters)]
+TORCH = [
+    case
+    for case in CASES
+    if case.loss.torch
+    and set(case.settings) <= set(inspect.signature(getattr(F, case.loss.torch)).parameters)
+    and not (case.loss.name == "poisson_nll_loss" and case.settings.get("full"))  # Stirling's formula in torch, exact here: a claim of its own
+]
 
 
 @pytest.mark.parametrize("case", TORCH, ids=str)
