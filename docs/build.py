@@ -18,7 +18,7 @@ SOURCE = BUILD / "source"
 GENERATED = BUILD / "generated"
 SITE = BUILD / "site"
 MESSAGES = BUILD / "messages"
-LANGUAGES = {"en": "en"}
+LANGUAGES = {"en": "en", "zh": "zh_CN"}
 KEPT = {"_build", "_ext", "locale", "touch", "__pycache__"}
 # documents of the repository that `_ext/reference.py` turns into pages
 OTHERWISE = {"architecture.md", "benchmarks.md", "error-budget.md", "build.py", "conf.py"}

@@ -185,9 +185,10 @@ def test_a_module_holds_one_number_in_all(loss):
     names = [operand.name for operand in loss.operands] or [setting for name, setting, *_ in CASES if name == loss.name]
     needed = {name: loss.arguments[0][name] for name in loss.required if name in loss.arguments[0]}
     for name in dict.fromkeys(names):
-        needed |= {"log_var": 0.0} if loss.name == "kl_normal_loss" else {}  # which is always needed
+        needed |= {"log_var": 0.0} if loss.name == "kl_normal_loss" else {"log_scale": 0.0} if name == "df" else {}  # which is needed beside it
         module = getattr(losskit, loss.module)(**{key: value for key, value in needed.items() if key != name}, **{name: torch.nn.Parameter(torch.tensor(0.75))})
         assert [held for held, _ in module.named_parameters()] == [name]
-        module(*batch(torch.float32, loss.name)).backward()
+        x, t = batch(torch.float32, loss.name)
+        module(x, t.abs() if "target" in loss.ranges and t.is_floating_point() else t).backward()
         (parameter,) = module.parameters()
         assert parameter.grad.shape == ()
