@@ -26,6 +26,8 @@ def batch(loss, dtype=torch.float32, name=None):
     settings = {"task": "multiclass"} if "task" in loss.settings else {}
     if loss.name == "kl_normal_loss" and name != "log_var":  # without which there is no distribution
         settings["log_var"] = 0.5
+    if name == "df":  # nor without a scale
+        settings["log_scale"] = 0.5
     x = {"log-probability": lambda x: x.log_softmax(1), "probability": torch.sigmoid}.get(loss.input, lambda x: x)(x)
     if loss.target == "label" or "task" in settings:
         return x, torch.randint(0, 3, (4, 5)), settings
