@@ -124,12 +124,13 @@ def peers(loss: str) -> dict[str, Side]:
 
 def bare_package(name: str) -> None:
     """Makes the parts of a package importable without what the package itself imports: models, and what they need."""
+    if name in sys.modules:
+        return
     spec = importlib.util.find_spec(name)
     if spec is None or spec.submodule_search_locations is None:
         raise ImportError(name)
-    if name not in sys.modules:
-        sys.modules[name] = package = types.ModuleType(name)
-        package.__path__, package.__spec__ = list(spec.submodule_search_locations), spec
+    sys.modules[name] = package = types.ModuleType(name)
+    package.__path__, package.__spec__ = list(spec.submodule_search_locations), spec
 
 
 def inputs(case: Case, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
