@@ -352,6 +352,8 @@ def test_descent_plays_and_stops(opened: Any) -> None:
     page.page.locator("#play").click()
     page.page.wait_for_function("Number(document.getElementById('n').value) > 5")
     page.page.locator("#play").click()
+    page.page.wait_for_function("document.getElementById('play').ariaPressed === 'false'")
+    page.settle()  # a step that had begun is drawn
     stood = page.page.input_value("#n")
     page.page.wait_for_timeout(200)
     assert page.page.input_value("#n") == stood and page.page.get_attribute("#play", "aria-pressed") == "false"
