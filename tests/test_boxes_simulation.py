@@ -9,9 +9,10 @@ import torch
 import losskit
 from losskit.cli import main
 from losskit.contract.boxes import boxes as contract
-from losskit.tour import boxes, boxes_claims, boxes_figures, boxes_simulation
-from losskit.tour.boxes_published import published_giou
-from losskit.tour.boxes_simulation import CASES, COMPARED, PAPER, PUBLISHED, STEPS
+from losskit.tour.chapters import boxes
+from losskit.tour.chapters.boxes.claims import claims, direction
+from losskit.tour.chapters.boxes.experiment import CASES, COMPARED, PAPER, PUBLISHED, STEPS
+from losskit.tour.chapters.boxes.published import published_giou
 from losskit.tour.report import html
 
 POINTS = 12
@@ -20,8 +21,8 @@ POINTS = 12
 @pytest.fixture(scope="module")
 def found():
     told, ticks = [], []
-    made = boxes_simulation.run(POINTS, 0, COMPARED, told.append, lambda: ticks.append(1))
-    assert len(told) == len(COMPARED) + 1 and len(ticks) == boxes_simulation.ticks(POINTS)
+    made = boxes.experiment.run(POINTS, 0, COMPARED, told.append, lambda: ticks.append(1))
+    assert len(told) == len(COMPARED) + 1 and len(ticks) == boxes.experiment.ticks(POINTS)
     return made
 
 
@@ -50,8 +51,8 @@ def giou(x, t, cut=True):
 
 
 def test_the_problem_is_the_papers():
-    given = boxes_simulation.problem(2000, 3)
-    assert CASES == 343 and given.start.shape == given.target.shape == (2000, 343, 4) and boxes_simulation.POINTS * CASES == 1_715_000
+    given = boxes.experiment.problem(2000, 3)
+    assert CASES == 343 and given.start.shape == given.target.shape == (2000, 343, 4) and boxes.experiment.POINTS * CASES == 1_715_000
     sizes = given.start[..., 2] * given.start[..., 3]
     assert sorted({round(float(s), 4) for s in sizes[0]}) == [0.5, 0.67, 0.75, 1.0, 1.33, 1.5, 2.0]
     assert torch.allclose(given.target[..., 2:].prod(-1), torch.tensor(1.0)) and (given.target[..., :2] == 10).all()
@@ -62,26 +63,26 @@ def test_the_problem_is_the_papers():
     radius = np.hypot(*given.offset.T)
     assert (given.start[:, :1, :2] == given.start[..., :2]).all() and radius.max() <= 3.0
     assert np.mean(radius < 1.5) == pytest.approx(0.25, abs=0.03), "not uniform in the disc"
-    assert not torch.equal(boxes_simulation.problem(5, 0).start, boxes_simulation.problem(5, 1).start)
-    rates = [boxes_simulation.rate(k, 200) for k in range(200)]
+    assert not torch.equal(boxes.experiment.problem(5, 0).start, boxes.experiment.problem(5, 1).start)
+    rates = [boxes.experiment.rate(k, 200) for k in range(200)]
     assert rates == [0.1] * 160 + [0.01] * 20 + [0.001] * 20
 
 
 @pytest.mark.parametrize(("name", "score"), [("iou_loss", iou), ("giou_loss", giou), (PUBLISHED, lambda x, t: giou(x, t, cut=False))])
 def test_steps_are_plain_gradient_descent(name, score):
     """In float64, by autograd of the book's formula, twenty steps are the same."""
-    given = boxes_simulation.problem(8, 1)
+    given = boxes.experiment.problem(8, 1)
     x, t = given.start.reshape(-1, 4).clone(), given.target.reshape(-1, 4)
     by_book, target = x.double().requires_grad_(), t.double()
     for _ in range(20):
         (slope,) = torch.autograd.grad((-score(by_book, target) * (2 - iou(by_book, target)).detach()).sum(), by_book)
         with torch.no_grad():
             by_book -= 0.1 * slope
-    boxes_simulation.descend(boxes_simulation.loss_of(name), x, t, 25)  # of which the first 20 are at the rate 0.1
+    boxes.experiment.descend(boxes.experiment.loss_of(name), x, t, 25)  # of which the first 20 are at the rate 0.1
     stepped = x.clone()
     x = given.start.reshape(-1, 4).clone()
     seen = {}
-    boxes_simulation.descend(boxes_simulation.loss_of(name), x, t, 25, lambda done: seen.setdefault(done, x.detach().clone()))
+    boxes.experiment.descend(boxes.experiment.loss_of(name), x, t, 25, lambda done: seen.setdefault(done, x.detach().clone()))
     assert torch.equal(x, stepped) and sorted(seen) == list(range(26)) and not x.requires_grad
     apart = (seen[20] - by_book.detach().float()).abs().max(-1).values
     assert float(apart.quantile(0.9)) < 1e-4 and float(apart.quantile(0.99)) < 1e-3, "beyond rounding"  # which grows where edges nearly meet
@@ -112,21 +113,21 @@ def test_a_course_is_all_its_boxes(found, monkeypatch):
     assert course.error[0] == pytest.approx(found.start.mean(), rel=1e-6) and course.error[-1] == pytest.approx(course.final.mean(), rel=1e-5)
     for other in found.courses.values():
         assert np.isfinite(other.error).all() and (other.iou <= 1).all() and 0 <= other.arrived <= 1
-    monkeypatch.setattr(boxes_simulation, "CHUNK", 5)
-    again = boxes_simulation.course("giou_loss", boxes_simulation.problem(POINTS, 0))
+    monkeypatch.setattr(boxes.experiment, "CHUNK", 5)
+    again = boxes.experiment.course("giou_loss", boxes.experiment.problem(POINTS, 0))
     assert np.array_equal(again.final, course.final) and np.allclose(again.error, course.error, rtol=1e-6) and np.allclose(again.area, course.area, rtol=1e-6)
 
 
 def test_what_comes_out(found):
     """Of the claims, those about the published code's GIoU only there; and a box apart does not move under IoU."""
-    held = {c.name.en: (c.held, c.held_published) for c in boxes_claims.claims(found)}
+    held = {c.name.en: (c.held, c.held_published) for c in claims(found)}
     assert held["IoU moves only what overlaps"] == held["the larger basin of GIoU"] == held["DIoU before IoU"] == held["CIoU before DIoU"] == (True, True)
     assert held["the cross of GIoU"] == held["DIoU before GIoU"] == held["DIoU on the axes"] == (False, True)
     assert found.courses["iou_loss"].moved == 0.0 < found.courses["giou_loss"].moved
-    given = boxes_simulation.problem(POINTS, 0)
+    given = boxes.experiment.problem(POINTS, 0)
     meets = iou(given.start.reshape(-1, 4).double(), given.target.reshape(-1, 4).double()) > 0
     assert 0.5 < found.apart == pytest.approx(1 - meets.double().mean().item(), abs=2e-4)
-    assert [c.published is None for c in boxes_claims.claims(found)].count(True) == 3
+    assert [c.published is None for c in claims(found)].count(True) == 3
 
 
 def test_words_follow_the_numbers(found):
@@ -136,14 +137,14 @@ def test_words_follow_the_numbers(found):
     courses["iou_loss"] = courses["iou_loss"]._replace(moved=1.0)
     courses["smooth_l1_loss"] = courses["smooth_l1_loss"]._replace(error=courses["iou_loss"].error + 1.0)
     made_up = found._replace(courses=courses)
-    held = {c.name.en: c.held for c in boxes_claims.claims(made_up)}
+    held = {c.name.en: c.held for c in claims(made_up)}
     assert held["the cross of GIoU"] and held["DIoU before GIoU"] and held["DIoU on the axes"] and not held["IoU moves only what overlaps"]
     verdict = " ".join(s.en for s in boxes.tell(made_up).verdict)
     assert "Not with the losses as defined: IoU moves only what overlaps." in verdict and "hardly matters" in verdict and "Smooth L1, whose own" in verdict
     swapped = found._replace(courses=courses | {"ciou_loss": found.courses["diou_loss"], "diou_loss": found.courses["ciou_loss"]})
-    assert not {c.name.en: c.held for c in boxes_claims.claims(swapped)}["CIoU before DIoU"]
+    assert not {c.name.en: c.held for c in claims(swapped)}["CIoU before DIoU"]
     never = found._replace(courses=courses | {"diou_loss": courses["iou_loss"]})
-    assert "Steps until a tenth of the error is left: never, against never" in " ".join(c.measured.en for c in boxes_claims.claims(never))
+    assert "Steps until a tenth of the error is left: never, against never" in " ".join(c.measured.en for c in claims(never))
 
 
 def test_the_chapter_is_whole(found):
@@ -161,33 +162,33 @@ def test_the_chapter_is_whole(found):
 
 
 def test_maps_and_profiles_by_hand():
-    offset = boxes_simulation.problem(500, 0).offset
-    grid = boxes_figures.spread_over(offset, offset[:, 0] + 10.0 * offset[:, 1], 15)
+    offset = boxes.experiment.problem(500, 0).offset
+    grid = boxes.figures.spread_over(offset, offset[:, 0] + 10.0 * offset[:, 1], 15)
     assert np.isnan(grid[0, 0]) and (np.isnan(grid).mean() == pytest.approx(1 - np.pi / 4, abs=0.05))
     assert np.allclose(grid[[1, 7, 13], 7], [24.0, 0.0, -24.0], atol=2.5) and np.allclose(grid[7, 2] - grid[7, 12], -4.0, atol=1.5), "x to the right, y upwards"
-    middles, means = boxes_figures.binned(np.array([0.1, 0.2, 2.5]), np.array([1.0, 3.0, 7.0]), np.array([0.0, 1.0, 2.0, 3.0]))
+    middles, means = boxes.figures.binned(np.array([0.1, 0.2, 2.5]), np.array([1.0, 3.0, 7.0]), np.array([0.0, 1.0, 2.0, 3.0]))
     assert middles.tolist() == [0.5, 2.5] and means.tolist() == [2.0, 7.0]
-    assert boxes_claims.direction(np.array([[1.0, 0.0], [0.0, -2.0], [1.0, 1.0], [-1.0, 1.0]])).tolist() == pytest.approx([0.0, 0.0, 45.0, 45.0])
-    assert [boxes_figures.shade(v, 4.0) for v in (-1.0, 0.0, 1.0, 4.0, 9.0)] == [0, 0, 12, 24, 24]
+    assert direction(np.array([[1.0, 0.0], [0.0, -2.0], [1.0, 1.0], [-1.0, 1.0]])).tolist() == pytest.approx([0.0, 0.0, 45.0, 45.0])
+    assert [boxes.figures.shade(v, 4.0) for v in (-1.0, 0.0, 1.0, 4.0, 9.0)] == [0, 0, 12, 24, 24]
 
 
 def test_every_newer_loss_can_be_simulated():
-    given = boxes_simulation.problem(1, 0)
-    for name in boxes_simulation.newer():
-        course = boxes_simulation.course(name, given, steps=20)
+    given = boxes.experiment.problem(1, 0)
+    for name in boxes.experiment.newer():
+        course = boxes.experiment.course(name, given, steps=20)
         assert np.isfinite(course.error).all(), name
-    styles = boxes_figures.strokes([*COMPARED, *(f"x{k}_loss" for k in range(12))])
+    styles = boxes.figures.strokes([*COMPARED, *(f"x{k}_loss" for k in range(12))])
     assert len({(s["color"], s["linestyle"]) for s in styles.values()}) == len(styles)
 
 
 def test_the_command(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "120")
-    monkeypatch.setattr(boxes_simulation, "PATIENCE", 2)
+    monkeypatch.setattr(boxes.experiment, "PATIENCE", 2)
     with pytest.raises(SystemExit) as end:
         main(["simulate-boxes", "--points", "3", "--output", str(tmp_path), "--lang", "zh"])
     out = capsys.readouterr().out
     assert not end.value.code and "不成立" in out and str(tmp_path / "boxes.html") in out
-    assert all(boxes_simulation.title(name) in out for name in PAPER) and "…" not in out and "nan" not in out
+    assert all(boxes.experiment.title(name) in out for name in PAPER) and "…" not in out and "nan" not in out
     assert (tmp_path / "boxes.html").stat().st_size > 50_000
     for words, told in ((("--points", "0"), "--points"), (("--output", "/dev/null/x"), "/dev/null/x")):
         with pytest.raises(SystemExit) as end:

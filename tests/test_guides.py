@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from test_site_examples import blocks
 
-from losskit.tour import imbalance_run, regression_run
 from losskit.tour.chapter import FULL
+from losskit.tour.chapters import imbalance, regression
 
 DOCS = Path(__file__).parent.parent / "docs"
 sys.path.insert(0, str(DOCS / "_ext"))
@@ -72,7 +72,7 @@ def test_the_numbers_on_rare_classes_are_those_of_the_tour():
         "focal, gamma=5": "focal(gamma=5)",
         "focal, gamma=2, alpha=0.25": "focal(gamma=2, alpha=0.25)",
     }
-    scores = imbalance_run.run(0, FULL, lambda done: None).scores
+    scores = imbalance.experiment.run(0, FULL, lambda done: None).scores
     quoted = rows("imbalance.md", "loss")
     assert set(quoted) == set(names)
     for name, (recall, precision, ap, ece) in quoted.items():
@@ -87,7 +87,7 @@ def test_the_numbers_on_rare_classes_are_those_of_the_tour():
 
 def test_the_numbers_on_wrong_targets_are_those_of_the_tour():
     """The same for regression."""
-    found = regression_run.run(0, FULL, lambda done: None)
+    found = regression.experiment.run(0, FULL, lambda done: None)
     names = {e.name.replace("(scale=1)", ""): e.name for e in found.order}
     for name, (pull, dirty, clean) in rows("outliers.md", "loss").items():
         measured = [100 * found.pulls[names[name]], float(np.mean(found.dirty[names[name]].mae)), float(np.mean(found.clean[names[name]].mae))]

@@ -10,19 +10,8 @@ import torch
 import losskit
 from losskit import tour
 from losskit.cli import main
-from losskit.tour import (
-    digits,
-    digits_hand,
-    digits_run,
-    imbalance_run,
-    regression,
-    regression_run,
-    segmentation,
-    segmentation_data,
-    segmentation_hand,
-    segmentation_run,
-)
-from losskit.tour.chapter import Effort, listed
+from losskit.tour.chapter import Effort
+from losskit.tour.chapters import digits, imbalance, regression, segmentation
 from losskit.tour.compare import calibration_error, difference, rank_correlation, student
 from losskit.tour.train import one_thread
 
@@ -42,7 +31,7 @@ def outcome(tmp_path_factory):
 def segmented():
     """What a small tour finds in pictures."""
     with one_thread():
-        return segmentation_run.run(0, LITTLE, lambda done: None)
+        return segmentation.experiment.run(0, LITTLE, lambda done: None)
 
 
 class Page(HTMLParser):
@@ -101,8 +90,8 @@ def test_same_seed_same_numbers(outcome):
     assert again == outcome.chapters[0], "numbers, words or pictures differ"
     with one_thread():
         assert digits.build(0, LITTLE, lambda done: None) == outcome.chapters[2]
-    other = regression_run.load(1, 2, True)
-    assert not np.array_equal(other.test_y, regression_run.load(0, 2, True).test_y)
+    other = regression.experiment.load(1, 2, True)
+    assert not np.array_equal(other.test_y, regression.experiment.load(0, 2, True).test_y)
 
 
 def test_the_terminal_gets_the_summary(tmp_path, capsys, monkeypatch):
@@ -117,43 +106,43 @@ def test_the_terminal_gets_the_summary(tmp_path, capsys, monkeypatch):
 
 
 def test_wrong_targets_are_in_training_only():
-    dirty, clean = regression_run.load(0, 3, True), regression_run.load(0, 3, False)
+    dirty, clean = regression.experiment.load(0, 3, True), regression.experiment.load(0, 3, False)
     assert np.array_equal(dirty.test_y, clean.test_y) and np.array_equal(dirty.x, clean.x)
     share = float(dirty.wrong.float().mean())
-    assert abs(share - regression_run.SHARE) < 0.003
+    assert abs(share - regression.experiment.SHARE) < 0.003
     points = [d.target * d.unit + d.middle for d in (dirty, clean)]
     assert np.allclose(points[0][dirty.wrong], 10 * points[1][dirty.wrong], rtol=1e-4)
     assert np.allclose(points[0][~dirty.wrong], points[1][~dirty.wrong], rtol=1e-4)
 
 
 def test_wrong_labels_are_in_training_only():
-    dirty, clean = digits_run.load(0, 3, True), digits_run.load(0, 3, False)
+    dirty, clean = digits.experiment.load(0, 3, True), digits.experiment.load(0, 3, False)
     assert torch.equal(dirty.truth, clean.truth) and torch.equal(dirty.x, clean.x) and torch.equal(dirty.test_x, clean.test_x)
     differs = torch.zeros_like(dirty.label, dtype=torch.bool).scatter_(0, dirty.wrong, True)
-    assert torch.equal(dirty.label != clean.label, differs) and float(differs.double().mean()) == pytest.approx(digits_run.SHARE)
+    assert torch.equal(dirty.label != clean.label, differs) and float(differs.double().mean()) == pytest.approx(digits.experiment.SHARE)
     for held_out, images, seen in zip(dirty.test.T, dirty.test_x.transpose(0, 1), dirty.x.transpose(0, 1), strict=True):
         assert len(set(held_out)) == len(images) == 1797 - len(seen)
 
 
 def test_networks_share_nothing():
-    networks, data = digits_run.Networks(3, 0), digits_run.load(0, 3, True)
+    networks, data = digits.experiment.Networks(3, 0), digits.experiment.load(0, 3, True)
     x = data.x[:5].clone().requires_grad_()
     (slope,) = torch.autograd.grad(networks(x)[:, 1].sum(), x)
     assert slope[:, 1].abs().sum() > 0 and slope[:, [0, 2]].abs().sum() == 0
-    assert digits_run.points(300)[-1] == 300 and digits_run.points(300) == sorted(set(digits_run.points(300)))
+    assert digits.experiment.points(300)[-1] == 300 and digits.experiment.points(300) == sorted(set(digits.experiment.points(300)))
 
 
 def test_pulls_are_the_gradient():
     """Cross-entropy pulls with 1 - p, generalized cross-entropy with p^q (1 - p), whatever the number of classes."""
-    for entry, factor in ((digits_run.ENTRIES[0], lambda p: 1.0), (digits_run.ENTRIES[4], lambda p: p**0.7)):
+    for entry, factor in ((digits.experiment.ENTRIES[0], lambda p: 1.0), (digits.experiment.ENTRIES[4], lambda p: p**0.7)):
         for classes in (4, 10):
-            line = digits_run.curve(entry, classes)
+            line = digits.experiment.curve(entry, classes)
             p = np.array(line.x)
             assert np.allclose(-np.array(line.slope), factor(p) * (1.0 - p))
 
 
 def test_worked_example_agrees_with_losskit():
-    refusal, steps, pulls = (block for block in digits_hand.by_hand() if block.kind in ("session", "table"))
+    refusal, steps, pulls = (block for block in digits.example.by_hand() if block.kind in ("session", "table"))
     assert "sums to 1.1" in refusal.text and ">>> losskit.cross_entropy" in refusal.text
     by_hand, compared = None, 0
     for row in steps.rows:
@@ -176,7 +165,7 @@ def test_worked_example_agrees_with_losskit():
 def test_digits_verdict_follows_the_numbers():
     """Other findings, other words: plain cross-entropy made the best with wrong labels, and nothing forgotten."""
     with one_thread():
-        found = digits_run.run(0, LITTLE, lambda done: None)
+        found = digits.experiment.run(0, LITTLE, lambda done: None)
     noise = np.array([0.002, -0.001, -0.001])
     right = np.eye(10)[found.data.truth.numpy()]
 
@@ -184,10 +173,10 @@ def test_digits_verdict_follows_the_numbers():
         course = np.linspace(0.5, level, len(found.dirty[name].course))[:, None] + noise
         return found.dirty[name]._replace(accuracy=level + noise, probability=right, course=course)
 
-    names = [e.name for e in digits_run.ENTRIES]
+    names = [e.name for e in digits.experiment.ENTRIES]
     level = {n: 0.9 for n in names} | {"CE": 0.99, "GCE(q=0.7)": 0.5}
     made_up = found._replace(
-        order=sorted(digits_run.ENTRIES, key=lambda e: -level[e.name]),
+        order=sorted(digits.experiment.ENTRIES, key=lambda e: -level[e.name]),
         dirty={n: result(n, level[n]) for n in names},
         clean={n: result(n, 0.95) for n in names},
     )
@@ -202,33 +191,33 @@ def test_pictures_repeat_whatever_the_threads(outcome, segmented):
 
 def test_no_crop_sees_a_held_out_pixel():
     """Every pixel is held out once, and then no training crop has it."""
-    coins, galaxies = segmentation_data.pictures(0)
+    coins, galaxies = segmentation.data.pictures(0)
     for picture in (coins, galaxies):
         columns = np.broadcast_to(np.arange(picture.mask.shape[1]), picture.mask.shape)
-        bands = [segmentation_data.tiles(picture, columns, band) for band in range(segmentation_data.BANDS)]
-        assert np.array_equal(segmentation_data.joined(picture, bands), columns)
+        bands = [segmentation.data.tiles(picture, columns, band) for band in range(segmentation.data.BANDS)]
+        assert np.array_equal(segmentation.data.joined(picture, bands), columns)
         for band, held_out in enumerate(bands):
-            seen, _ = segmentation_data.batches(picture._replace(image=columns), band, size=4, count=60, seed=0)
+            seen, _ = segmentation.data.batches(picture._replace(image=columns), band, size=4, count=60, seed=0)
             assert not set(seen.unique().tolist()) & set(held_out.unique().tolist())
             assert len(seen.unique()) > 0.9 * (columns.shape[1] - picture.band)
 
 
 def test_masks_come_from_the_pictures():
-    coins, galaxies = segmentation_data.pictures(0)
-    another = segmentation_data.galaxies(1)
-    assert segmentation_run.objects(coins, coins.mask) == (24, 24, 0) and coins.mask.dtype == galaxies.mask.dtype == bool
+    coins, galaxies = segmentation.data.pictures(0)
+    another = segmentation.data.galaxies(1)
+    assert segmentation.experiment.objects(coins, coins.mask) == (24, 24, 0) and coins.mask.dtype == galaxies.mask.dtype == bool
     assert np.array_equal(galaxies.mask, another.mask) and not np.array_equal(galaxies.image, another.image)
     nothing = np.zeros_like(coins.mask)
-    assert segmentation_run.objects(coins, nothing) == (24, 0, 0) and segmentation_run.objects(coins, ~coins.mask).found == 0
-    x, t = segmentation_data.batches(galaxies._replace(image=galaxies.mask * 1.0), 2, size=2, count=4, seed=0)
+    assert segmentation.experiment.objects(coins, nothing) == (24, 0, 0) and segmentation.experiment.objects(coins, ~coins.mask).found == 0
+    x, t = segmentation.data.batches(galaxies._replace(image=galaxies.mask * 1.0), 2, size=2, count=4, seed=0)
     assert torch.equal(x, t), "image and mask are turned differently"
 
 
 def test_overlap_scores_by_hand():
-    coins, _ = segmentation_data.pictures(0)
+    coins, _ = segmentation.data.pictures(0)
     half = coins.mask & (np.arange(coins.mask.shape[0]) % 2 == 0)[:, None]
-    bands = [segmentation_data.tiles(coins, half, band) for band in range(segmentation_data.BANDS)]
-    result = segmentation_run.scores(coins, bands)
+    bands = [segmentation.data.tiles(coins, half, band) for band in range(segmentation.data.BANDS)]
+    result = segmentation.experiment.scores(coins, bands)
     assert np.array_equal(result.found, half) and result.false.sum() == 0
     width = coins.band
     for band, dice in enumerate(result.dice):
@@ -238,18 +227,18 @@ def test_overlap_scores_by_hand():
 
 def test_pulls_of_one_pixel():
     """Cross-entropy's are the same everywhere; Dice's follow its formula in a tile of its own."""
-    cross, dice = (segmentation_run.pull(entry, 73) for entry in segmentation_run.ENTRIES[:2])
-    items = segmentation_run.BATCH * segmentation_run.TILE**2
+    cross, dice = (segmentation.experiment.pull(entry, 73) for entry in segmentation.experiment.ENTRIES[:2])
+    items = segmentation.experiment.BATCH * segmentation.experiment.TILE**2
     assert np.allclose(cross.false, 0.9 / items) and np.allclose(cross.missed[1:], 0.9 / items)
     n = 100
     hit = 0.9 * (n - 1) + 0.1
-    found = hit + 0.9 + 0.01 * (segmentation_run.TILE**2 - n - 1)
+    found = hit + 0.9 + 0.01 * (segmentation.experiment.TILE**2 - n - 1)
     score, whole = (2 * hit + 1) / (found + n + 1), found + n + 1
     assert dice.false[4] == pytest.approx(score / whole * 0.09 / 4) and dice.missed[4] == pytest.approx((2 - score) / whole * 0.09 / 4)
 
 
 def test_overlapping_masks_agree_with_losskit():
-    (steps,) = (block for block in segmentation_hand.by_hand() if block.kind == "table")
+    (steps,) = (block for block in segmentation.example.by_hand() if block.kind == "table")
     by_hand, compared = None, 0
     for row in steps.rows:
         numbers = [cell.text for cell in row[1:]]
@@ -258,7 +247,7 @@ def test_overlapping_masks_agree_with_losskit():
             compared += 1
         by_hand = numbers
     assert compared == 5 and steps.rows[3][1].text == "0.5333"
-    assert segmentation_hand.soft_labels() == pytest.approx((0.8, 1.0))
+    assert segmentation.example.soft_labels() == pytest.approx((0.8, 1.0))
 
 
 def test_segmentation_verdict_follows_the_numbers(segmented):
@@ -266,10 +255,10 @@ def test_segmentation_verdict_follows_the_numbers(segmented):
     results = {}
     for picture in segmented.pictures:
         nothing, everything = (
-            segmentation_run.scores(picture, [segmentation_data.tiles(picture, mask, band) for band in range(segmentation_data.BANDS)])
+            segmentation.experiment.scores(picture, [segmentation.data.tiles(picture, mask, band) for band in range(segmentation.data.BANDS)])
             for mask in (np.zeros_like(picture.mask), picture.mask)
         )
-        results[picture.key] = {e.name: everything if e.loss == "tversky_loss" else nothing for e in segmentation_run.ENTRIES}
+        results[picture.key] = {e.name: everything if e.loss == "tversky_loss" else nothing for e in segmentation.experiment.ENTRIES}
     verdict = " ".join(sentence.en for sentence in segmentation.tell(segmented._replace(results=results), LITTLE).verdict)
     assert verdict.startswith("Coins: Tversky(0.3, 0.7) overlaps best on held-out tiles, Dice 1.000 and IoU 1.000")
     assert "Clearly behind the best, by their Dice: BCE (-1.000)" in verdict and "no loss finds more, and none invents fewer" in verdict
@@ -277,18 +266,18 @@ def test_segmentation_verdict_follows_the_numbers(segmented):
 
 
 def test_rare_class_is_as_rare_in_the_test():
-    data = imbalance_run.load(0, 2)
+    data = imbalance.experiment.load(0, 2)
     assert float(data.target.mean()) == pytest.approx(0.05)
     assert np.average(data.truth[0], weights=data.weight) == pytest.approx(0.05)
 
 
 def test_verdict_follows_the_numbers():
     """Other findings, other words: L1 made the worst and MSE the best."""
-    found = regression_run.run(0, LITTLE, lambda done: None)
+    found = regression.experiment.run(0, LITTLE, lambda done: None)
     noise = np.array([0.1, -0.1, 0.05])
 
     def result(level):
-        return regression_run.Result(level + noise, level + noise, found.dirty["l1_loss"].predicted)
+        return regression.experiment.Result(level + noise, level + noise, found.dirty["l1_loss"].predicted)
 
     names = [e.name for e in found.order]
     level = {n: 50.0 for n in names} | {"mse_loss": 30.0, "l1_loss": 90.0}
@@ -317,4 +306,3 @@ def test_scores_by_hand():
     assert calibration_error(np.array([0.25, 0.25, 0.25, 0.25]), np.array([1.0, 0.0, 0.0, 0.0]), even) == 0.0
     assert calibration_error(np.array([0.9, 0.9, 0.1, 0.1]), np.array([1.0, 0.0, 0.0, 0.0]), even) == pytest.approx(0.25)
     assert rank_correlation(np.array([1.0, 2.0, 3.0]), np.array([10.0, 20.0, 90.0])) == pytest.approx(1.0)
-    assert listed(["a"]) == "a" and listed(["a", "b", "c"]) == "a, b and c"

@@ -7,12 +7,12 @@ import pytest
 import torch
 from skimage.measure import label
 
-from losskit.tour import coins, coins_data, coins_hand, coins_run
 from losskit.tour.chapter import Effort
-from losskit.tour.coins_run import APART, CORNERS, ENTRIES, FOLDS, MIDDLE, Fate
-from losskit.tour.coins_tried import TRIED, WARNING
+from losskit.tour.chapters import coins
+from losskit.tour.chapters.coins.experiment import APART, CORNERS, ENTRIES, FOLDS, MIDDLE, Fate
+from losskit.tour.chapters.coins.tried import TRIED, WARNING
+from losskit.tour.chapters.segmentation.data import traced, turned
 from losskit.tour.report import html
-from losskit.tour.segmentation_data import traced, turned
 from losskit.tour.train import one_thread
 
 SHORT = Effort(seeds=3, steps=36, elements=1 << 12, rounds=1)
@@ -23,18 +23,20 @@ NAMES = [e.name for e in ENTRIES]
 def found():
     told = []
     with one_thread():
-        made = coins_run.run(0, SHORT, told.append)
+        made = coins.experiment.run(0, SHORT, told.append)
     assert len(told) + 1 == coins.work()
     return made
 
 
 def data(count=4):
-    learned, tested = (coins_data.crops(n, np.random.default_rng([0, n]), turn=turn) for n, turn in ((coins_run.LEARNED, True), (coins_run.TESTED, False)))
-    return learned, tested, coins_run.load(learned, tested, coins_data.folds(0), count, 0)
+    learned, tested = (
+        coins.data.crops(n, np.random.default_rng([0, n]), turn=turn) for n, turn in ((coins.experiment.LEARNED, True), (coins.experiment.TESTED, False))
+    )
+    return learned, tested, coins.experiment.load(learned, tested, coins.data.folds(0), count, 0)
 
 
 def test_boxes_enclose_their_regions():
-    names, boxes = label(traced().mask, connectivity=2), coins_data.coin_boxes()
+    names, boxes = label(traced().mask, connectivity=2), coins.data.coin_boxes()
     assert len(boxes) == names.max() == 24
     for number, box in enumerate(boxes, 1):
         down, right = np.nonzero(names == number)
@@ -43,60 +45,60 @@ def test_boxes_enclose_their_regions():
 
 def test_a_crop_is_about_the_coin_in_its_middle(monkeypatch):
     """Seen alone in the picture, the coin lies where its box says, however the crop is turned."""
-    whole, boxes = traced(), coins_data.coin_boxes()
+    whole, boxes = traced(), coins.data.coin_boxes()
     middle = (boxes[:, :2] + boxes[:, 2:]) / 2
     coin = 12
     alone = whole._replace(grey=255 * (label(whole.mask, connectivity=2) == coin + 1))
-    monkeypatch.setattr(coins_data, "traced", lambda: alone)
-    crops = coins_data.crops(24, np.random.default_rng(5), turn=True)
+    monkeypatch.setattr(coins.data, "traced", lambda: alone)
+    crops = coins.data.crops(24, np.random.default_rng(5), turn=True)
     seen = crops.pixels[coin] > float(crops.pixels.max() + crops.pixels.min()) / 2
     for pixels, box in zip(seen, crops.box[coin], strict=True):
         down, right = np.nonzero(pixels.numpy())
         assert np.abs(np.array([right.min(), down.min(), right.max() + 1, down.max() + 1]) - box.numpy()).max() <= 1.0
-    assert float(crops.box.min()) >= 0.0 and float(crops.box.max()) <= coins_data.SIDE
+    assert float(crops.box.min()) >= 0.0 and float(crops.box.max()) <= coins.data.SIDE
     centre = crops.window[..., :2] + crops.window[..., 2:] / 2
     nearest = np.hypot(*np.moveaxis(centre[:, :, None] - middle, -1, 0)).argmin(-1)
     assert np.array_equal(nearest, np.broadcast_to(np.arange(24)[:, None], nearest.shape))
-    low, high = coins_data.WINDOWS
+    low, high = coins.data.WINDOWS
     assert low <= crops.window[..., 2].min() < 90 and 150 < crops.window[..., 2].max() <= high
-    as_it_is = coins_data.crops(2, np.random.default_rng(5), turn=False)
+    as_it_is = coins.data.crops(2, np.random.default_rng(5), turn=False)
     corner, side = np.tile(as_it_is.window[..., :2], 2), as_it_is.window[..., 2:]
-    assert np.allclose(as_it_is.box.numpy() * side / coins_data.SIDE + corner, boxes[:, None], atol=1e-4)
+    assert np.allclose(as_it_is.box.numpy() * side / coins.data.SIDE + corner, boxes[:, None], atol=1e-4)
 
 
 def test_a_box_turns_with_its_crop():
     x0, y0, x1, y1 = box = (3, 7, 21, 12)
-    pixels = np.zeros((coins_data.SIDE, coins_data.SIDE))
+    pixels = np.zeros((coins.data.SIDE, coins.data.SIDE))
     pixels[y0:y1, x0:x1] = 1.0
     places = set()
     for turn in range(8):
         down, right = np.nonzero(turned(pixels, turn))
-        places.add(coins_data.turned_box(box, turn))
-        assert coins_data.turned_box(box, turn) == (right.min(), down.min(), right.max() + 1, down.max() + 1)
+        places.add(coins.data.turned_box(box, turn))
+        assert coins.data.turned_box(box, turn) == (right.min(), down.min(), right.max() + 1, down.max() + 1)
     assert len(places) == 8
 
 
 def test_no_network_learns_from_a_held_out_coin():
     learned, tested, made = data(200)
-    held_out = coins_data.folds(0)
-    assert sorted(held_out.ravel()) == list(range(24)) and not np.array_equal(held_out, coins_data.folds(1))
+    held_out = coins.data.folds(0)
+    assert sorted(held_out.ravel()) == list(range(24)) and not np.array_equal(held_out, coins.data.folds(1))
     for fold, out in enumerate(held_out):
-        asked = (made.order[:, :, fold] // coins_run.LEARNED).unique().tolist()
+        asked = (made.order[:, :, fold] // coins.experiment.LEARNED).unique().tolist()
         assert sorted(asked) == sorted(set(range(24)) - set(out.tolist()))
         assert torch.equal(made.test_x[:, fold], tested.pixels[out].flatten(0, 1)) and torch.equal(made.test_box[:, fold], tested.box[out].flatten(0, 1))
-    assert torch.equal(made.box[5 * coins_run.LEARNED], learned.box[5, 0])
+    assert torch.equal(made.box[5 * coins.experiment.LEARNED], learned.box[5, 0])
 
 
 def test_networks_of_coins_share_nothing():
     _, _, made = data()
-    networks = coins_run.Networks(MIDDLE, 0)
+    networks = coins.experiment.Networks(MIDDLE, 0)
     x = made.test_x[:5].clone().requires_grad_()
     boxes = networks(x)
     (slope,) = torch.autograd.grad(boxes[:, 1].sum(), x)
     others = [fold for fold in range(FOLDS) if fold != 1]
     assert slope[:, 1].abs().sum() > 0 and slope[:, others].abs().sum() == 0
     assert (boxes - torch.tensor(MIDDLE)).abs().max() < 4.0, "an untrained network answers its start"
-    apart = coins_run.Networks(APART, 0)(x)
+    apart = coins.experiment.Networks(APART, 0)(x)
     assert torch.allclose(apart - torch.tensor(APART), boxes - torch.tensor(MIDDLE), atol=1e-5), "other initial weights"
 
 
@@ -104,24 +106,24 @@ def test_training_pays_and_repeats(found):
     baseline = max(float(found.constant.mean()), *(float(r.iou[0].mean()) for r in found.middle.values()))
     for name, result in found.middle.items():
         assert result.iou[-1].mean() > baseline + (0.05 if name == "EIoU" else 0.2), "EIoU takes longer"
-        assert result.boxes.shape == (len(found.looks), 24 * coins_run.TESTED, 4)
+        assert result.boxes.shape == (len(found.looks), 24 * coins.experiment.TESTED, 4)
         assert result.scores.mean() == pytest.approx(result.iou[-1].mean())
-    start = coins_run.Networks(MIDDLE, 0)
-    assert found.looks[-1] == coins_run.steps(SHORT) and 30_000 < start.size() < 50_000
-    _, _, again = data(coins_run.steps(SHORT))
+    start = coins.experiment.Networks(MIDDLE, 0)
+    assert found.looks[-1] == coins.experiment.steps(SHORT) and 30_000 < start.size() < 50_000
+    _, _, again = data(coins.experiment.steps(SHORT))
     with one_thread():
-        path = coins_run.fit(ENTRIES[2], MIDDLE, again, 0)
+        path = coins.experiment.fit(ENTRIES[2], MIDDLE, again, 0)
     assert np.array_equal(path.transpose(1, 2).flatten(1, 2).double().numpy(), found.middle[ENTRIES[2].name].boxes), "other numbers"
 
 
 def test_who_comes_through_from_apart(found):
     """Without overlap IoU has no gradient; DIoU and CIoU gain by growing, and AdamW lets them; with the others boxes arrive."""
-    fates = {n: coins_run.fate(found.middle[n], found.apart[n]) for n in NAMES}
+    fates = {n: coins.experiment.fate(found.middle[n], found.apart[n]) for n in NAMES}
     assert all(sum(f) == FOLDS for f in fates.values())
     assert fates["IoU"] == Fate(0, FOLDS, 0, 0) and fates["DIoU"] == fates["CIoU"] == Fate(0, 0, FOLDS, 0)
     assert np.array_equal(found.apart["IoU"].boxes[0], found.apart["IoU"].boxes[-1])
     for name in ("smooth L1", "EIoU", "WIoU"):
-        assert found.apart[name].iou[-1].mean() > 0.3 and found.apart[name].sides[-1] < coins_data.SIDE and fates[name].through > FOLDS // 2
+        assert found.apart[name].iou[-1].mean() > 0.3 and found.apart[name].sides[-1] < coins.data.SIDE and fates[name].through > FOLDS // 2
 
 
 def test_fates_by_hand(found):
@@ -129,18 +131,18 @@ def test_fates_by_hand(found):
     crops, each = len(found.box), len(found.box) // FOLDS
 
     def result(boxes, iou):
-        return coins_run.Result(np.stack([np.tile(APART, (crops, 1)), boxes]), np.stack([np.zeros(crops), iou]))
+        return coins.experiment.Result(np.stack([np.tile(APART, (crops, 1)), boxes]), np.stack([np.zeros(crops), iou]))
 
     still = np.tile(APART, (crops, 1))
     boxes, iou = still.copy(), np.zeros(crops)
     boxes[:each], iou[:each] = found.box[:each], 1.0  # the first fold arrives, the second grows, the third strays, the rest stay
     boxes[each : 2 * each] = (-500.0, -500.0, 500.0, 500.0)
     boxes[2 * each : 3 * each] += 40.0
-    assert coins_run.fate(middle, result(boxes, iou)) == Fate(1, FOLDS - 3, 1, 1)
+    assert coins.experiment.fate(middle, result(boxes, iou)) == Fate(1, FOLDS - 3, 1, 1)
 
 
 def test_the_growing_box_by_hand():
-    (table,) = (block for block in coins_hand.by_hand() if block.kind == "table")
+    (table,) = (block for block in coins.example.by_hand() if block.kind == "table")
     by_formula, compared = None, 0
     for row in table.rows:
         numbers = [cell.text for cell in row[1:]]

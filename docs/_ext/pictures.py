@@ -17,8 +17,8 @@ from torch import Tensor
 
 import losskit
 from figures import LIGHT, STYLE, STYLES, dark
-from losskit.tour.boxes_simulation import trace
-from losskit.tour.segmentation_hand import FOUND, SOFT, TRUTH, sums
+from losskit.tour.chapters.boxes.experiment import trace
+from losskit.tour.chapters.segmentation.example import FOUND, SOFT, TRUTH, sums
 
 INK, GRID, AXIS, LINES = LIGHT["ink"], LIGHT["grid"], LIGHT["axis"], LIGHT["lines"]
 WORDS = {

@@ -10,9 +10,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressC
 from rich.table import Table
 
 from losskit import tour
-from losskit.tour import boxes, boxes_claims, report
-from losskit.tour import boxes_simulation as simulation
+from losskit.tour import report
 from losskit.tour.chapter import Chapter, Text
+from losskit.tour.chapters import boxes
+from losskit.tour.chapters.boxes import experiment as simulation
+from losskit.tour.chapters.boxes.claims import claims
 
 PAGE = "boxes.html"
 
@@ -46,7 +48,7 @@ def simulate(output: Path, points: int, seed: int, more: bool, language: Literal
     table = Table(title="What the paper says" if language == "en" else "论文的说法", title_justify="left", title_style="bold", show_lines=True)
     for heading in (Text("claim", "说法"), Text("losses as defined", "按定义"), Text("the published code's GIoU", "公开代码的 GIoU")):
         table.add_column(getattr(heading, language), ratio=1, overflow="fold")
-    for claim in boxes_claims.claims(found):
+    for claim in claims(found):
         ours, theirs = (getattr(boxes.outcome(held), language) for held in (claim.held, claim.held_published))
         published = "" if claim.published is None else f"{theirs}: {getattr(claim.published, language)}"
         table.add_row(getattr(claim.words, language), f"{ours}: {getattr(claim.measured, language)}", published)

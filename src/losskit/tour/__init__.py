@@ -1,16 +1,15 @@
 """The tour: small models trained on real data with every loss, and a report of what came of it.
 
-A chapter is a module with `work()` and `build(seed, effort, advance)`; adding one means writing it and listing it in `CHAPTERS`.
+A chapter is a folder of `chapters/`.
 """
 
 from pathlib import Path
 from typing import NamedTuple
 
-from losskit.tour import boxes, coins, digits, imbalance, regression, report, segmentation, speed
-from losskit.tour.chapter import FULL, QUICK, Advance, Chapter, ChapterModule, Effort
+from losskit.tour import report, speed
+from losskit.tour.chapter import FULL, QUICK, Advance, Chapter, Effort
+from losskit.tour.chapters import CHAPTERS
 from losskit.tour.train import one_thread
-
-CHAPTERS: tuple[ChapterModule, ...] = (regression, imbalance, digits, segmentation, boxes, coins)
 
 
 class Outcome(NamedTuple):

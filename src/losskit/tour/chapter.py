@@ -1,6 +1,6 @@
 """What a chapter of the tour is made of. Chapters say what they found; `report` decides how it looks."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -106,9 +106,3 @@ class ChapterModule(Protocol):
 
     def build(self, seed: int, effort: Effort, advance: Advance) -> Chapter:
         """Train, measure, draw and judge."""
-
-
-def listed(names: Iterable[str]) -> str:
-    """Names in an English sentence: `a, b and c`."""
-    *most, final = list(names)
-    return f"{', '.join(most)} and {final}" if most else final
