@@ -15,6 +15,7 @@ from losskit.tour.chapter import Chapter, Text
 from losskit.tour.chapters import boxes
 from losskit.tour.chapters.boxes import experiment as simulation
 from losskit.tour.chapters.boxes.claims import claims
+from losskit.tour.chapters.boxes.tables import outcome
 
 PAGE = "boxes.html"
 
@@ -49,7 +50,7 @@ def simulate(output: Path, points: int, seed: int, more: bool, language: Literal
     for heading in (Text("claim", "说法"), Text("losses as defined", "按定义"), Text("the published code's GIoU", "公开代码的 GIoU")):
         table.add_column(getattr(heading, language), ratio=1, overflow="fold")
     for claim in claims(found):
-        ours, theirs = (getattr(boxes.outcome(held), language) for held in (claim.held, claim.held_published))
+        ours, theirs = (getattr(outcome(held), language) for held in (claim.held, claim.held_published))
         published = "" if claim.published is None else f"{theirs}: {getattr(claim.published, language)}"
         table.add_row(getattr(claim.words, language), f"{ours}: {getattr(claim.measured, language)}", published)
     console.print()
