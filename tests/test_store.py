@@ -4,6 +4,7 @@ import os
 import shlex
 import stat
 import subprocess
+import sys
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ import torch
 from losskit.engines.cpu.core import compiler, files, store
 from losskit.engines.cpu.core.context import ADD_UP
 from losskit.engines.cpu.core.threads import BODY
+from processes import python
 
 resource = pytest.importorskip("resource", reason="POSIX")
 
@@ -211,3 +213,41 @@ def test_a_full_disk_costs_only_time(loop, place, file):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert not list(place.iterdir()), "something is left behind"
     assert loop() and not loop()
+
+
+BETWEEN_LARGE_TENSORS = """
+import ctypes, os, torch, losskit
+from losskit.engines.cpu.core import store
+
+PAGE, GIGABYTE = 4096, 1 << 30
+libc = ctypes.CDLL(None)
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+
+def reserved(size):
+    return libc.mmap(None, size, 0, 0x4022, -1, 0)  # addresses alone: private, anonymous, no memory behind them
+
+objects, linked = [], store._linked
+store._linked = lambda *what: objects.append(what) or linked(*what)
+losskit.binary_cross_entropy_with_logits(torch.zeros(5), torch.zeros(5))
+for pages in (1, 2, 3, 4, 6, 8, 12, 16):
+    child = os.fork()
+    if not child:
+        low = reserved(6 * GIGABYTE)
+        while reserved(PAGE) > low:  # every hole above it is filled
+            pass
+        libc.munmap(low + 5 * GIGABYTE, pages * PAGE)  # here code may fit, and its constants no more
+        libc.munmap(low + GIGABYTE, 1 << 20)
+        for symbol, content in objects:
+            linked(symbol, content)
+        os._exit(0)
+    print(os.waitpid(child, 0)[1])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux")
+def test_code_and_its_constants_lie_near_each_other():
+    """Code reaches its constants by distances of 32 bits. Where tensors of gigabytes leave small holes between them, LLVM's own manager of memory puts the two
+    further apart, and then ends the process."""
+    assert set(python(BETWEEN_LARGE_TENSORS).split()) == {"0"}

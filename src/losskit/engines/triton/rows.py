@@ -1,4 +1,4 @@
-"""The rows pattern on a GPU: one pass reads scores and labels, sums the loss and writes the gradient; see `cpu/row_loops.py` for the mathematics.
+"""The rows pattern on a GPU: one pass reads scores and labels, sums the loss and writes the gradient; see `cpu/rows/loops.py` for the mathematics.
 
 One program takes a few items with their classes, as one block of the scores: rows, or items side by side in the planes of an image. Where a row does not fit
 into the block, the program walks over it twice: once for its sums, which it carries to a larger maximum whenever one turns up, and once for the gradient,

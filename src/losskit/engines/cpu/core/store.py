@@ -103,7 +103,8 @@ def _linked(symbol: str, content: bytes) -> int:
 
 def _linker() -> Any:
     """A linker of LLVM's, in this process."""
-    return llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target().create_target_machine())
+    # llvmlite's manager of memory, unlike LLVM's own, keeps the parts of an object together: code reaches its constants by distances of 32 bits
+    return llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target().create_target_machine(), use_lmm=True)
 
 
 @cache

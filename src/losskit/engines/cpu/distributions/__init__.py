@@ -1,7 +1,7 @@
 """Rows with distributions on the CPU: one pass reads scores and targets, and writes the gradients.
 
 Floor: the bytes of input, target and gradients, each once; one exponential per score, and what the formula takes. Few classes, and images, go in tiles of items
-side by side (`distribution_tiles.py`), other rows alone (`distribution_loops.py`). Every sum has a fixed order: the same bits for any number of threads.
+side by side (`tiles.py`), other rows alone (`loops.py`). Every sum has a fixed order: the same bits for any number of threads.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Rows with distributions in tiles: few classes, and images. Templates; mathematics and places in the context are those of `distribution_loops.py`."""
+"""Rows with distributions in tiles: few classes, and images. Templates; mathematics and places in the context are those of `loops.py`."""
 
 
 def factors_of(c, item, ys, f, k):

@@ -1,6 +1,6 @@
 """The loops of the overlap pattern: templates, as in `loops.py`. The meaning of the sums is that of `engines/torch/overlap.py`.
 
-Softmax goes in tiles, items side by side in the lanes of a vector, as in `tile_loops.py`; what needs no look at the other classes goes class by class,
+Softmax goes in tiles, items side by side in the lanes of a vector, as in `rows/tiles.py`; what needs no look at the other classes goes class by class,
 straight from memory. The gradient's pass computes the probabilities again: reading the input twice costs less than writing and reading them.
 
     g_j = p_j ((q_j - q_r) - sum_i p_i (q_i - q_r)),  q_j = by_I t_j + by_P + 2 by_PP p_j,  r the class with the largest score

@@ -1,4 +1,4 @@
-"""The loops of the overlap pattern where a class needs no look at the others: sigmoid, and probabilities. Templates; places are those of `overlap_loops.py`.
+"""The loops of the overlap pattern where a class needs no look at the others: sigmoid, and probabilities. Templates; places are those of `loops.py`.
 
 Class by class and stretch by stretch, straight from memory.
 """

@@ -1,7 +1,7 @@
 """The rows pattern on the CPU: one pass reads scores and labels, and writes the gradient.
 
 Floor: the bytes of input and gradient, each once, and one exponential per score. Short rows and images go in tiles of items side by side, so that few classes
-fill a vector as well as many do (`tile_loops.py`); rows of up to 512 classes go sixteen at a time, longer ones alone (`row_loops.py`). Every sum has a fixed order: the same bits for any number of threads.
+fill a vector as well as many do (`tiles.py`); rows of up to 512 classes go sixteen at a time, longer ones alone (`loops.py`). Every sum has a fixed order: the same bits for any number of threads.
 """
 
 import math

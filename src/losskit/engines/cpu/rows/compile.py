@@ -31,6 +31,7 @@ from losskit.engines.cpu.core.store import Code
 from losskit.engines.cpu.core.transpose import turn_square
 from losskit.engines.cpu.rows import loops as row_loops
 from losskit.engines.cpu.rows import operands as row_operands
+from losskit.engines.cpu.rows import points as row_points
 from losskit.engines.cpu.rows import tiles as tile_loops
 from losskit.engines.language import identity
 
@@ -71,18 +72,18 @@ def row_names(
     for name, chosen in row_operands.variant(tempered, operands).items():
         names[name] = instance(chosen, names)
     for part in (
-        row_loops.link,
-        row_loops.score,
-        row_loops.link_slope,
-        row_loops.bent,
+        row_points.link,
+        row_points.score,
+        row_points.link_slope,
+        row_points.bent,
         row_loops.scores,
-        row_loops.point,
-        row_loops.points,
-        row_loops.bend,
-        row_loops.spend,
-        row_loops.send,
+        row_points.point,
+        row_points.points,
+        row_points.bend,
+        row_points.spend,
+        row_points.send,
         row_loops.keep,
-        row_loops.spend_kept,
+        row_points.spend_kept,
         row_loops.labels_of,
     ):
         names[part.__name__] = instance(part, names)

@@ -1,4 +1,4 @@
-"""Rows in tiles: few classes, and images. Templates, as in `loops.py`; the mathematics and the places in the context are those of `row_loops.py`."""
+"""Rows in tiles: few classes, and images. Templates; the mathematics and the places in the context are those of `loops.py` and `points.py`."""
 
 
 def tiles(lo, hi, context):
