@@ -4,7 +4,7 @@ VENV := .venv
 RUN := OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-.PHONY: tour test docs lint types bench stubs clean
+.PHONY: tour test docs lint types bench stubs wheel clean
 
 tour: $(STAMP)  ## train small models on real data with every loss; writes report/index.html
 	$(RUN) -m losskit tour
@@ -31,6 +31,13 @@ bench: $(STAMP) $(VENV)/.peers  ## ours against torch, torch.compile and peers; 
 
 stubs: $(STAMP)  ## after adding a loss: src/losskit/__init__.pyi, what editors and type checkers see
 	$(RUN) -m losskit.contract.stubs
+
+wheel: $(STAMP)  ## builds the wheel into build/wheel, installs it into an empty environment, and runs an example per pattern there
+	rm -rf build
+	$(VENV)/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps -w build/wheel .
+	$(PYTHON) -m venv build/empty
+	build/empty/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt build/wheel/losskit-*.whl
+	cd build && OMP_WAIT_POLICY=PASSIVE empty/bin/python ../tests/smoke.py
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "losskit needs Python 3.11 or newer: make PYTHON=python3.11 ...")'

@@ -27,6 +27,7 @@ sys.path.insert(0, str(HERE / "_ext"))
 
 def stage() -> None:
     """Everything Sphinx reads: what stands here, and what is made of the registry, made anew only if something it is made of has changed."""
+    import banner
     import pages
     import pictures
     import reference
@@ -38,6 +39,7 @@ def stage() -> None:
         shutil.rmtree(GENERATED, ignore_errors=True)
         pages.write(GENERATED)
         pictures.write(GENERATED)
+        banner.write(HERE / "_static")
         stamp.write_text(made_of)
     before = names()
     shutil.rmtree(SOURCE, ignore_errors=True)

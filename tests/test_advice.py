@@ -387,6 +387,9 @@ ROWS = [
     Row(losskit.Entropy(), of(X, X), "call module(input)", {"target": OUT}, dict(input=X, target=OUT)),
     Row(lambda **k: losskit.MSELoss(mask=k.pop("mask"))(**k), of(X, T, mask=M), "(give it when calling the module)", {"call": losskit.MSELoss()}, of(X, T, mask=M), losskit.MSELoss()),
     Row(lambda weight, **k: losskit.CrossEntropyLoss(weight=weight)(**k), of(X, L, weight=W[:1]), "give at least two, or leave it out", {"weight": None}, of(X, L, weight=None)),
+    Row(lambda weight, **k: losskit.CrossEntropyLoss(weight)(**k), of(X, L, weight=W), "write CrossEntropyLoss(weight=...)", {"call": losskit.CrossEntropyLoss(weight=W), "weight": OUT}, of(X, L), losskit.CrossEntropyLoss(weight=W)),
+    Row(lambda **k: losskit.HuberLoss("sum", 2.0)(**k), of(X, T), "write HuberLoss(reduction='sum', delta=2.0)", {"call": losskit.HuberLoss(reduction="sum", delta=2.0)}, of(X, T), losskit.HuberLoss(reduction="sum", delta=2.0)),
+    Row(lambda input, target: losskit.MSELoss(input, target), of(X, T), "write MSELoss()(input, target)", {"call": losskit.MSELoss()}, of(X, T), losskit.MSELoss()),
 ]  # fmt: skip
 
 
@@ -441,7 +444,7 @@ def test_followed_literally_it_works_and_means_what_was_wanted(row):
 
 FOLDERS = ("contract", "losses")
 FILES = ("pairwise.py", "sums_of_overlap.py", "binary.py")
-ADVICE = re.compile(r"\b(try|leave|pass|give|exchange|divide|multiply|call|add|use|check that)\b", re.IGNORECASE)
+ADVICE = re.compile(r"\b(try|leave|pass|give|exchange|divide|multiply|call|add|use|write|check that)\b", re.IGNORECASE)
 ELSEWHERE = {  # what no message on a CPU alone can say, and texts that are no advice: where each is tested, or why not
     "{} is on {} but {} is on {}: try {}.to({}.device)": "test_advice_between_devices",
     "use_engine({}) cannot run this loss: {}. Leave use_engine out to let losskit choose": "test_advice_about_engines",

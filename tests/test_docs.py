@@ -135,5 +135,59 @@ def test_readmes_name_every_loss(page):
         assert f"`{name}`" in text and f"`{loss.module}`" in text
 
 
+def cell(row, column):
+    """A number of the first table of docs/benchmarks.md that has that row and column."""
+    names = None
+    for line in (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8").splitlines():
+        cells = [each.strip().strip("*") for each in line.strip("|").split("|")] if line.startswith("|") else None
+        if cells is None or names is None:
+            names = cells
+        elif cells[: len(row)] == list(row) and column in names:
+            return float(cells[names.index(column)])
+    raise LookupError(f"no {column} of {row}")
+
+
+@pytest.mark.parametrize("page", ["README.md", "README.zh-CN.md"])
+@pytest.mark.parametrize(
+    ("english", "chinese", "row", "column"),
+    [
+        (r"([\d.]+) times as fast as torchvision's and", r"focal 损失比 torchvision 快 ([\d.]+) 倍", ("focal_loss", "8M"), "torchvision / losskit"),
+        (r"([\d.]+) times as long as one `torch.add`", r"`torch.add` 的 ([\d.]+) 倍", ("focal_loss", "8M"), "losskit / floor"),
+        (
+            r"([\d.]+) times as fast as MONAI's",
+            r"MONAI 快 ([\d.]+) 倍",
+            ("Dice + CE, (2, 14, 96, 96, 96), uint8 labels", "float32"),
+            "MONAI / losskit",
+        ),
+        (r"([\d.]+) times as fast as torchvision's\. The", r"CIoU 比 torchvision 快 ([\d.]+) 倍", ("CIoU, 1M", "float32"), "torchvision / losskit"),
+    ],
+    ids=["focal", "floor", "dice", "boxes"],
+)
+def test_the_readmes_numbers_are_those_of_the_benchmark(page, english, chinese, row, column):
+    text = re.sub(r"\s+", " ", (ROOT / page).read_text(encoding="utf-8"))
+    (said,) = re.findall(chinese if "zh" in page else english, text)
+    places = len(said.partition(".")[2])
+    assert f"{cell(row, column):.{places}f}" == said
+
+
+@pytest.mark.parametrize(("page", "pattern"), [("README.md", r"(\d+) losses for"), ("README.zh-CN.md", r"共 (\d+) 个损失")])
+def test_the_readmes_count_the_losses(page, pattern):
+    assert re.findall(pattern, (ROOT / page).read_text(encoding="utf-8")) == [str(len(LOSSES))]
+
+
+def test_one_version_everywhere():
+    for page, pattern in (("pyproject.toml", r'^version = "(.*)"'), ("CITATION.cff", r"^version: (.*)"), ("CHANGELOG.md", r"^## ([\d.]+)")):
+        found = re.search(pattern, (ROOT / page).read_text(encoding="utf-8"), re.M)
+        assert found and found[1] == losskit.__version__, page
+
+
+@pytest.mark.parametrize("name", ["light", "dark", "light.zh_CN", "dark.zh_CN"])
+def test_the_picture_of_the_readme_is_fresh(name, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "docs" / "_ext")
+    banner = importlib.import_module("banner")
+    file = f"losses-{name}.svg"
+    assert (ROOT / "docs" / "_static" / file).read_text(encoding="utf-8") == banner.made()[file], "run: make docs"
+
+
 def test_stubs_are_fresh():
     assert stubs.PATH.read_text(encoding="utf-8") == stubs.text(), "run: make stubs"

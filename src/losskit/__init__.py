@@ -20,7 +20,7 @@ from losskit.losses.detection.wiou_v3 import WIoUv3Loss
 from losskit.pairwise import BoxMatch, best_match, pairwise_iou
 from losskit.sums_of_overlap import OverlapSums, overlap_sums
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "LOSSES",

@@ -28,8 +28,10 @@ class LossModule(nn.Module):
     names: tuple[str, ...]  # of the settings
     __prepare_scriptable__ = refuse_script
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, *placed: Any, **settings: Any) -> None:
         super().__init__()
+        if placed:
+            raise TypeError(self._by_name(placed, settings))
         unknown = set(settings) - set(self.names)
         if unknown:
             fits = ", ".join(self.names)
@@ -43,6 +45,19 @@ class LossModule(nn.Module):
             which = f"one of {', '.join(map(repr, known))}" if known else f"a scale of your data, for example {missing[0]}={example!r}"
             raise TypeError(f"{self.loss.module} needs {missing[0]}=: {which}")
         self._take(self.loss.settings | settings)
+
+    def _by_name(self, placed: Sequence[Any], settings: Mapping[str, Any]) -> str:
+        """What to write in place of settings without a name. Those of a class that torch has, too, have torch's order; what is left at None there is nothing."""
+        name = self.loss.module
+        if sum(isinstance(value, Tensor) for value in placed) > 1:
+            return f"{name} takes its settings when it is made, and tensors when it is called: write {name}()({', '.join(self.loss.tensors)})"
+        torchs = getattr(nn, name, None)
+        order = list(inspect.signature(torchs).parameters) if torchs else self.names
+        given = {key: value for key, value in zip(order, placed, strict=False) if value is not None}
+        if len(placed) > len(order) or not set(given) <= set(self.names):
+            return f"{name} takes its settings by name, and has {', '.join(self.names)}"
+        shown = (f"{key}={'...' if isinstance(value, Tensor) else repr(value)}" for key, value in (given | dict(settings)).items())
+        return f"{name} takes its settings by name: write {name}({', '.join(shown)})"
 
     def __setattr__(self, name: str, value: Any) -> None:
         """A setting is checked, together with the others; all else is up to torch."""
@@ -217,8 +232,8 @@ def in_short(value: object) -> str:
 def constructor(loss: Loss) -> Callable[..., None]:
     """`__init__` with the settings as keyword arguments, for whoever reads signatures: `help`, editors' consoles, jsonargparse (LightningCLI), Hydra."""
 
-    def __init__(self: LossModule, **settings: Any) -> None:
-        LossModule.__init__(self, **settings)
+    def __init__(self: LossModule, *placed: Any, **settings: Any) -> None:
+        LossModule.__init__(self, *placed, **settings)
 
     parameters = [p.replace(kind=p.KEYWORD_ONLY) for p in inspect.signature(loss.function).parameters.values() if p.name in loss.settings]
     own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
