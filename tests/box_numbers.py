@@ -6,6 +6,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from losskit import LOSSES
+from losskit.engines.axes import written_out
 from losskit.testing.boxes import combinations, exact_pair, in_order, ordinary
 
 
@@ -51,7 +52,7 @@ def exact(loss: str, formula: str) -> list[Any]:
 def require(law: str, loss: str, module: ModuleType) -> None:
     """A law holds of every formula of a loss."""
     for name in FORMULAS[loss].settings:
-        LAWS[law](loss, name, lambda *numbers, name=name: getattr(module, name)(*numbers, *FORMULAS[loss].params))
+        LAWS[law](loss, name, lambda *numbers, name=name: written_out(getattr(module, name), 2)(*numbers, *FORMULAS[loss].params))
 
 
 Formula = Callable[..., Any]

@@ -36,16 +36,17 @@ def variants(name: str) -> int:
     """Compiles the variants for one target; the number of kernels built."""
     import torch
 
+    from losskit.engines.axes import written_out
     from losskit.engines.triton import boxes as engine
     from losskit.engines.triton import elementwise, pairs
-    from losskit.losses.detection import ciou, iou, space
+    from losskit.losses.detection import ciou, diou, giou, iou
     from losskit.pairwise import FORMULAS
 
     def data(boxes: int, dtype: torch.dtype = torch.float32, numbers: int = 4) -> torch.Tensor:
         return torch.zeros((boxes, numbers), dtype=dtype)
 
     every = calls()
-    log, full = (next(call for call in every if call.formula is formula) for formula in (iou.logarithm, ciou.formula))
+    log, full = (next(call for call in every if call.formula is written_out(formula, 2)) for formula in (iou.logarithm, ciou.formula))
     n = 4096
     with caught((engine.boxwise, elementwise.add_up), name) as built:
         engine.run(full, (data(n), data(n)), scale=1 / n, wants=(True, False))  # and `add_up`
@@ -55,8 +56,8 @@ def variants(name: str) -> int:
             for call in every:
                 if call.formula not in (full.formula, log.formula):
                     engine.run(call, (data(n), data(n)), each=True, wants=(True, False))
-            for form in (space.linear, space.square, space.logarithm, space.giou, space.diou):
-                engine.run(log._replace(formula=form), (data(n, numbers=6), data(n, numbers=6)), wants=(True, True))
+            for form in (iou.linear, iou.square, iou.logarithm, giou.formula, diou.formula):
+                engine.run(log._replace(formula=written_out(form, 3)), (data(n, numbers=6), data(n, numbers=6)), wants=(True, True))
             x, t = data(1, torch.float16), data(1, torch.float16)  # Triton treats sizes of 1 and of multiples of 16 apart
             gradients = torch.empty_like(x), None
             engine.rescaled(gradients, torch.ones(()), log, (x, t), torch.ones(()), (True, False))
@@ -72,7 +73,7 @@ def variants(name: str) -> int:
     with caught((pairs.matrix, pairs.gradients, pairs.largest), name) as matched:
         for formula, dtype in ((FORMULAS["giou"], torch.float32), (FORMULAS["ciou"], torch.float64))[: 2 if name == "sm_90" else 1]:
             a, b = data(300, dtype), data(100, dtype)
-            call = full._replace(formula=formula, params=())
+            call = full._replace(formula=written_out(formula, 2), params=())
             pairs.run(call, (a, b))
             pairs.run(call, (a, b), incoming=torch.ones(300, 100, dtype=dtype), wants=(True, True))
             pairs.best(call, a, b)

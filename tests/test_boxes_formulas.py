@@ -13,6 +13,7 @@ from claims import claim
 
 import losskit
 from losskit import LOSSES
+from losskit.engines.axes import written_out
 from losskit.testing.boxes import HELD, ordinary, textbook
 
 CASES = [Case(loss, settings) for loss in LOSSES.of("boxes").values() for settings in loss.arguments]
@@ -69,7 +70,8 @@ def formula_of(case):
         case.loss.function(torch.zeros(1, 4), torch.ones(1, 4), **case.settings)
     finally:
         module.boxes = original
-    return seen[0]
+    formula, params = seen[0]
+    return written_out(formula, 2), params
 
 
 @pytest.mark.parametrize("turned", [False, True], ids=["in order", "out of order"])

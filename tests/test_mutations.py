@@ -38,6 +38,6 @@ def test_names_tell_them_apart():
 
 
 def test_files_are_left_as_they_were():
-    rebuilt("losses/detection/plane", "losskit.losses.detection.giou", "middle = 0.5 * a0 + 0.5 * a1", "middle = a1")
+    rebuilt("geometry", "losskit.losses.detection.giou", "middle = 0.5 * a0 + 0.5 * a1", "middle = a1")
     giou = import_module("losskit.losses.detection.giou")
-    assert giou.giou_loss is LOSSES["giou_loss"].function and giou.measured is import_module("losskit.losses.detection.plane").measured
+    assert giou.giou_loss is LOSSES["giou_loss"].function and giou.measured is import_module("losskit.geometry").measured

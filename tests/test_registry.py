@@ -24,9 +24,7 @@ SCALES = {
     "ssim_loss": ("data_range",),
     "l1_ssim_loss": ("data_range",),
 }  # in the units of the boxes, or of the pictures, which nobody but the user knows
-SHARED = {  # of several boxes; of a learned alpha, of log-gamma; and a module with state, which is no function
-    "plane.py",
-    "space.py",
+SHARED = {  # of a learned alpha, of log-gamma; and a module with state, which is no function
     "adaptive.py",
     "stirling.py",
     "wiou_v3.py",
@@ -126,14 +124,15 @@ def imports(file: Path) -> set[str]:
 
 def test_imports_point_one_way():
     allowed = {"engines": ("losskit.engines",), "contract": ("losskit.engines", "losskit.contract")}
-    allowed["losses"] = (*allowed["contract"], "losskit.losses")
+    allowed["losses"] = (*allowed["contract"], "losskit.losses", "losskit.geometry")
     for folder, packages in allowed.items():
         for file in (SOURCE / folder).rglob("*.py"):
             if file.name == "stubs.py":  # writes the package's own stub
                 continue
             assert all(name.startswith(packages) for name in imports(file)), (file.name, imports(file))
-    for file in (SOURCE / "losses").rglob("*.py"):  # a formula is engine-free: the language is all it sees
-        assert {name for name in imports(file) if name.startswith("losskit.engines")} <= {"losskit.engines.language"}, file.name
+    for file in (SOURCE / "geometry.py", *(SOURCE / "losses").rglob("*.py")):  # a formula is engine-free: the language is all it sees
+        assert {name for name in imports(file) if name.startswith("losskit.engines")} <= {"losskit.engines.language", "losskit.engines.axes"}, file.name
+    assert imports(SOURCE / "geometry.py") <= {"losskit.engines.language", "losskit.engines.axes"}
 
 
 MAKERS = {  # what takes the default device, the default dtype, or both, where it is told none

@@ -21,6 +21,7 @@ import losskit  # noqa: E402
 from losskit.contract.boxes import boxes as boxes_loss  # noqa: E402
 from losskit.contract.registry import LOSSES  # noqa: E402
 from losskit.engines import dispatch  # noqa: E402
+from losskit.engines.axes import written_out  # noqa: E402
 from losskit.engines.call import Boxes  # noqa: E402
 from losskit.engines.torch import boxes as plain  # noqa: E402
 from losskit.engines.triton import boxes as engine  # noqa: E402
@@ -32,7 +33,7 @@ CASES = [Case(loss, settings) for loss in LOSSES.of("boxes").values() for settin
 INF, NAN = math.inf, math.nan
 DEVICE = "cpu" if dispatch.interpreted() else "cuda"
 TOLERANCE = {torch.float32: 4e-6, torch.float64: 1e-14}
-CIOU = Boxes(ciou.formula, (1.0,))
+CIOU = Boxes(written_out(ciou.formula, 2), (1.0,))
 SINGLE = [case for case in CASES if case.settings in ({"mode": "log"}, {"alpha_gradient": True}) or case.loss.name == "giou_loss"]
 
 

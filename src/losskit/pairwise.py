@@ -10,42 +10,43 @@ from losskit.contract import checks, reduce, tensors
 from losskit.contract.boxes import BoxFormat
 from losskit.contract.registry import no_script
 from losskit.engines import dispatch
+from losskit.engines.axes import written_out
 from losskit.engines.call import Boxes, real_dtype
 from losskit.engines.language import where
 from losskit.engines.protocol import ENGINES
 from losskit.engines.torch import pairs as plain
+from losskit.geometry import closed, measured
 from losskit.losses.detection.ciou import formula as ciou_loss
 from losskit.losses.detection.diou import formula as diou_loss
 from losskit.losses.detection.giou import formula as giou_loss
-from losskit.losses.detection.plane import closed, measured
 
 Kind = Literal["iou", "giou", "diou", "ciou"]
 
 
-def iou(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1):  # type: ignore[no-untyped-def]
+def iou(a0, a1, b0, b1, /):  # type: ignore[no-untyped-def]
     """IoU minus the cost of disorder; from 1 - IoU where that is small, so that boxes that coincide have 1 and boxes apart have 0."""
-    found, lost = measured(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1)  # type: ignore[no-untyped-call]
+    found, lost = measured(a0, a1, b0, b1)  # type: ignore[no-untyped-call]
     cost = -where(lost < 0.5, 1.0 - lost, found)
-    value, d0, d1, d2, d3, e0, e1, e2, e3 = closed(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, cost, -1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)  # type: ignore[no-untyped-call]
-    return 0.0 - value, -d0, -d1, -d2, -d3, -e0, -e1, -e2, -e3
+    value, ga0, ga1, gb0, gb1 = closed(a0, a1, b0, b1, 0.0, 0.0, 0.0, 0.0, cost, -1.0, 0.0, 0.0)  # type: ignore[no-untyped-call]
+    return 0.0 - value, -ga0, -ga1, -gb0, -gb1
 
 
-def giou(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1):  # type: ignore[no-untyped-def]
+def giou(a0, a1, b0, b1, /):  # type: ignore[no-untyped-def]
     """1 - the loss."""
-    value, d0, d1, d2, d3, e0, e1, e2, e3 = giou_loss(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1)  # type: ignore[no-untyped-call]
-    return 1.0 - value, -d0, -d1, -d2, -d3, -e0, -e1, -e2, -e3
+    value, ga0, ga1, gb0, gb1 = giou_loss(a0, a1, b0, b1)  # type: ignore[no-untyped-call]
+    return 1.0 - value, -ga0, -ga1, -gb0, -gb1
 
 
-def diou(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1):  # type: ignore[no-untyped-def]
+def diou(a0, a1, b0, b1, /):  # type: ignore[no-untyped-def]
     """1 - the loss."""
-    value, d0, d1, d2, d3, e0, e1, e2, e3 = diou_loss(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1)  # type: ignore[no-untyped-call]
-    return 1.0 - value, -d0, -d1, -d2, -d3, -e0, -e1, -e2, -e3
+    value, ga0, ga1, gb0, gb1 = diou_loss(a0, a1, b0, b1)  # type: ignore[no-untyped-call]
+    return 1.0 - value, -ga0, -ga1, -gb0, -gb1
 
 
-def ciou(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1):  # type: ignore[no-untyped-def]
+def ciou(a0, a1, b0, b1, /):  # type: ignore[no-untyped-def]
     """1 - the loss, alpha constant in the derivatives."""
-    value, d0, d1, d2, d3, e0, e1, e2, e3 = ciou_loss(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, 0.0)  # type: ignore[no-untyped-call]
-    return 1.0 - value, -d0, -d1, -d2, -d3, -e0, -e1, -e2, -e3
+    value, ga0, ga1, gb0, gb1 = ciou_loss(a0, a1, b0, b1, 0.0)  # type: ignore[no-untyped-call]
+    return 1.0 - value, -ga0, -ga1, -gb0, -gb1
 
 
 FORMULAS: dict[str, Callable[..., Any]] = {"iou": iou, "giou": giou, "diou": diou, "ciou": ciou}
@@ -195,7 +196,7 @@ def prepared(a: Tensor, b: Tensor, kind: Kind, box_format: BoxFormat) -> tuple[T
     if real_dtype(a.dtype) is not real_dtype(b.dtype):
         a, b = a.double(), b.double()
     engine, _ = dispatch.choice((a, b))
-    (a, b), call = tensors.all_lasting((a, b), Boxes(FORMULAS[kind], (), box_format))
+    (a, b), call = tensors.all_lasting((a, b), Boxes(written_out(FORMULAS[kind], 2), (), box_format))
     return a, b, call, engine
 
 

@@ -10,6 +10,7 @@ from losskit.contract.checks import Reduction
 from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import no_script
 from losskit.engines import dispatch
+from losskit.engines.axes import written_out
 from losskit.engines.call import Boxes, real_dtype
 
 BoxFormat = Literal["xyxy", "xywh", "cxcywh"]
@@ -21,19 +22,17 @@ def boxes(
     target: Tensor,
     params: tuple[float, ...] = (),
     *,
-    space: Callable[..., Any] | None = None,
+    space: bool = False,
     box_format: BoxFormat,
     mask: Tensor | None,
     sample_weight: Tensor | None,
     normalizer: Normalizer | None,
     reduction: Reduction,
 ) -> Tensor:
-    """A loss of aligned boxes under the contract; `space` is the formula in space, of losses that have one."""
+    """A loss of aligned boxes under the contract: a formula over axes, in the plane, and if told in `space`."""
     reduce.check(reduction, normalizer)
     checks.one_of("box_format", box_format, get_args(BoxFormat))
-    check_pair(input, target, space is not None)
-    if input.shape[-1] == 6 and space is not None:
-        formula = space
+    check_pair(input, target, space)
     one = input.select(-1, 0)
     for name, x in (("mask", mask), ("sample_weight", sample_weight)):
         check_whole(name, x, one, input.shape[-1])
@@ -42,7 +41,7 @@ def boxes(
         how: dict[str, Any] = dict(space=space, box_format=box_format, mask=mask, sample_weight=None, normalizer=None, reduction="none")
         count = reduce.weight_of(factor, one.numel(), real_dtype(input.dtype))
         return reduce.reduced(boxes(formula, input, target, params, **how), factor, count, input, normalizer=normalizer, reduction=reduction)
-    operands, call = tensors.all_lasting((input, target), Boxes(formula, params, box_format, factor))
+    operands, call = tensors.all_lasting((input, target), Boxes(written_out(formula, input.shape[-1] // 2), params, box_format, factor))
     engine, _ = dispatch.choice((input, target), call.tensors())
     scale: float | Tensor | None = None if reduction == "none" else 1.0
     if reduction == "mean":

@@ -7,18 +7,19 @@ from losskit.contract.boxes import BoxFormat, boxes
 from losskit.contract.checks import Reduction
 from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
-from losskit.engines.language import exp_product, expm1_product, log1p, log_floored, maximum, where
-from losskit.losses.detection.plane import closed, extents, measured, steepest
+from losskit.engines.axes import smallest
+from losskit.engines.language import exp_product, expm1_product, where
+from losskit.geometry import closed, extents, log_of, measured, steepest
 
 
-def formula(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, power, less):
-    iou, lost = measured(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1)
-    ex, ey = extents(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1)
-    log = where(lost < 0.5, log1p(-lost), log_floored(maximum(iou, 1e-18)))
+def formula(a0, a1, b0, b1, /, power, less):
+    iou, lost = measured(a0, a1, b0, b1)
+    e = extents(a0, a1, b0, b1)
+    log = log_of(iou, lost)
     overlapping = iou > 1e-18
     value = where(overlapping, -expm1_product(power, log), 1.0 + 0.0 * iou)
-    slope = where(overlapping, steepest(power * exp_product(less, log), ex, ey), 0.0 * iou)
-    return closed(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, value, -slope, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    slope = where(overlapping, steepest(power * exp_product(less, log), smallest(e)), 0.0 * iou)
+    return closed(a0, a1, b0, b1, 0.0, 0.0, 0.0, 0.0, value, -slope, 0.0, 0.0)
 
 
 def textbook(mp, x, t, power):

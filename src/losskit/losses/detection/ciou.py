@@ -8,8 +8,8 @@ from losskit.contract.checks import Reduction
 from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
 from losskit.engines.language import atan2, where
+from losskit.geometry import closed, extents, inverse_of, measured, sizes
 from losskit.losses.detection.diou import apart
-from losskit.losses.detection.plane import closed, extents, inverse_of, measured, sizes
 
 
 def angle(w, h):
@@ -21,22 +21,22 @@ def angle(w, h):
     return atan2(a, b), b * slope, -a * slope
 
 
-def formula(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, full):
-    _, lost = measured(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1)
-    ex, ey = extents(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1)
-    wx, wy, vx, vy = sizes(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1)
-    share, by_ex, by_ey, by_mx, by_my = apart(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, ex, ey)
-    # out of order, a box keeps its angle, for that of its middle may be kinder; no gradient of it reaches its corners along that axis (`along`)
-    mine, by_wx, by_wy = angle(where(ax0 > ax1, ax0 - ax1, wx), where(ay0 > ay1, ay0 - ay1, wy))
-    theirs, by_vx, by_vy = angle(vx, vy)
+def formula(a0, a1, b0, b1, /, full):
+    _, lost = measured(a0, a1, b0, b1)
+    e = extents(a0, a1, b0, b1)
+    w, u = sizes(a0, a1, b0, b1)
+    share, by_e, by_m = apart(a0, a1, b0, b1, e)
+    w = where(a0 > a1, a0 - a1, w)  # out of order, a box keeps its angle, for that of its middle may be kinder; no gradient of it reaches its corners (`along`)
+    mine, by_wx, by_wy = angle(*w)
+    theirs, by_ux, by_uy = angle(*u)
     off = mine - theirs
     v = 0.4052847345693511 * off * off  # 4 / pi^2
     alpha = v * inverse_of(lost + v)
     by_v = alpha + full * alpha * (1.0 - alpha)
     by_off = 0.8105694691387022 * off * by_v
     return closed(
-        ax0, ay0, ax1, ay1, bx0, by0, bx1, by1,
-        lost + share + alpha * v, -1.0 + full * alpha * alpha, 0.0, 0.0, by_ex, by_ey, by_mx, by_my, by_off * by_wx, by_off * by_wy, -by_off * by_vx, -by_off * by_vy,
+        a0, a1, b0, b1, by_e, by_m, (by_off * by_wx, by_off * by_wy), (-by_off * by_ux, -by_off * by_uy),
+        lost + share + alpha * v, -1.0 + full * alpha * alpha, 0.0, 0.0,
     )  # fmt: skip
 
 

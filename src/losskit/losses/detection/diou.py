@@ -6,30 +6,27 @@ from losskit.contract.boxes import BoxFormat, boxes
 from losskit.contract.checks import Reduction
 from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
-from losskit.engines.language import where
-from losskit.losses.detection import space
-from losskit.losses.detection.plane import axis, closed, extents, inverse_of, measured
+from losskit.engines.axes import largest, total
+from losskit.geometry import axis, closed, extents, inverse_of, measured
 
 
-def apart(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, ex, ey):
-    """The squared distance of the centres over that of the corners of the enclosing box, and its derivatives by the extents and by the distances."""
-    lx, hx, ux, vx, _, _, _ = axis(ax0, ax1, bx0, bx1)
-    ly, hy, uy, vy, _, _, _ = axis(ay0, ay1, by0, by1)
-    unit = inverse_of(where(ex > ey, ex, ey))
-    mx = (0.5 * (lx - ux) + 0.5 * (hx - vx)) * unit  # of the same ends as the extents, so never above them
-    my = (0.5 * (ly - uy) + 0.5 * (hy - vy)) * unit
-    dx, dy = ex * unit, ey * unit
-    inverse = inverse_of(dx * dx + dy * dy)
-    share = (mx * mx + my * my) * inverse
+def apart(a0, a1, b0, b1, e, /):
+    """The squared distance of the centres over that of the corners of the enclosing box, and its derivatives by the extents e and by the distances."""
+    low, high, u, v, _, _, _ = axis(a0, a1, b0, b1)
+    unit = inverse_of(largest(e))
+    m = (0.5 * (low - u) + 0.5 * (high - v)) * unit  # of the same ends as the extents, so never above them
+    d = e * unit
+    inverse = inverse_of(total(d * d))
+    share = total(m * m) * inverse
     double = 2.0 * unit * inverse
-    return share, -share * dx * double, -share * dy * double, mx * double, my * double
+    return share, -share * d * double, m * double
 
 
-def formula(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1):
-    _, lost = measured(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1)
-    ex, ey = extents(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1)
-    share, by_ex, by_ey, by_mx, by_my = apart(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, ex, ey)
-    return closed(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, lost + share, -1.0, 0.0, 0.0, by_ex, by_ey, by_mx, by_my, 0.0, 0.0, 0.0, 0.0)
+def formula(a0, a1, b0, b1, /):
+    _, lost = measured(a0, a1, b0, b1)
+    e = extents(a0, a1, b0, b1)
+    share, by_e, by_m = apart(a0, a1, b0, b1, e)
+    return closed(a0, a1, b0, b1, by_e, by_m, 0.0, 0.0, lost + share, -1.0, 0.0, 0.0)
 
 
 def textbook(mp, x, t):
@@ -118,5 +115,5 @@ def diou_loss(
         tensor(1.5294)
     """
     return boxes(
-        formula, input, target, space=space.diou, box_format=box_format, mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction
+        formula, input, target, space=True, box_format=box_format, mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction
     )  # fmt: skip

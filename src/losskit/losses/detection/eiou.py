@@ -6,25 +6,25 @@ from losskit.contract.boxes import BoxFormat, boxes
 from losskit.contract.checks import Reduction
 from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
+from losskit.engines.axes import total
+from losskit.geometry import closed, extents, inverse_of, measured, unlike
 from losskit.losses.detection.diou import apart
-from losskit.losses.detection.plane import closed, extents, inverse_of, measured, unlike
 
 
-def terms(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1):
+def terms(a0, a1, b0, b1, /):
     """EIoU without its cost of disorder, and its derivatives by extents, distances of the centres, and the sizes of a; those by the sizes of b are their negatives."""
-    _, lost = measured(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1)
-    ex, ey = extents(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1)
-    dx, dy = unlike(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1)
-    share, by_ex, by_ey, by_mx, by_my = apart(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, ex, ey)
-    sx, sy = inverse_of(ex), inverse_of(ey)
-    dx, dy = dx * sx, dy * sy
-    by_wx, by_wy = 2.0 * dx * sx, 2.0 * dy * sy
-    return lost + share + (dx * dx + dy * dy), by_ex - dx * by_wx, by_ey - dy * by_wy, by_mx, by_my, by_wx, by_wy
+    _, lost = measured(a0, a1, b0, b1)
+    e = extents(a0, a1, b0, b1)
+    share, by_e, by_m = apart(a0, a1, b0, b1, e)
+    s = inverse_of(e)
+    d = unlike(a0, a1, b0, b1) * s
+    by_w = 2.0 * d * s
+    return lost + share + total(d * d), by_e - d * by_w, by_m, by_w
 
 
-def formula(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1):
-    value, by_ex, by_ey, by_mx, by_my, by_wx, by_wy = terms(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1)
-    return closed(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, value, -1.0, 0.0, 0.0, by_ex, by_ey, by_mx, by_my, by_wx, by_wy, -by_wx, -by_wy)
+def formula(a0, a1, b0, b1, /):
+    value, by_e, by_m, by_w = terms(a0, a1, b0, b1)
+    return closed(a0, a1, b0, b1, by_e, by_m, by_w, -by_w, value, -1.0, 0.0, 0.0)
 
 
 def textbook(mp, x, t):

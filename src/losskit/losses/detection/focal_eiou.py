@@ -7,27 +7,21 @@ from losskit.contract.boxes import BoxFormat, boxes
 from losskit.contract.checks import Reduction
 from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
-from losskit.engines.language import exp_product, log1p, log_floored, maximum, where
+from losskit.engines.language import exp_product, where
+from losskit.geometry import closed, log_of, measured
 from losskit.losses.detection.eiou import terms
-from losskit.losses.detection.plane import closed, measured
 
 
-def quality(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, gamma, nothing):
+def quality(a0, a1, b0, b1, /, gamma, nothing):
     """IoU^gamma of the box that the corners of a span, whatever their order; `nothing` without an overlap."""
-    lx, hx = where(ax0 > ax1, ax1, ax0), where(ax0 > ax1, ax0, ax1)
-    ly, hy = where(ay0 > ay1, ay1, ay0), where(ay0 > ay1, ay0, ay1)
-    iou, lost = measured(lx, ly, hx, hy, bx0, by0, bx1, by1)
-    log = where(lost < 0.5, log1p(-lost), log_floored(maximum(iou, 1e-18)))
-    return where(iou > 1e-18, exp_product(gamma, log), nothing)
+    iou, lost = measured(where(a0 > a1, a1, a0), where(a0 > a1, a0, a1), b0, b1)
+    return where(iou > 1e-18, exp_product(gamma, log_of(iou, lost)), nothing)
 
 
-def formula(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, gamma, nothing):
-    value, by_ex, by_ey, by_mx, by_my, by_wx, by_wy = terms(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1)
-    k = quality(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, gamma, nothing)
-    return closed(
-        ax0, ay0, ax1, ay1, bx0, by0, bx1, by1,
-        k * value, -k, 0.0, 0.0, k * by_ex, k * by_ey, k * by_mx, k * by_my, k * by_wx, k * by_wy, -k * by_wx, -k * by_wy,
-    )  # fmt: skip
+def formula(a0, a1, b0, b1, /, gamma, nothing):
+    value, by_e, by_m, by_w = terms(a0, a1, b0, b1)
+    k = quality(a0, a1, b0, b1, gamma, nothing)
+    return closed(a0, a1, b0, b1, k * by_e, k * by_m, k * by_w, -k * by_w, k * value, -k, 0.0, 0.0)
 
 
 def textbook(mp, x, t, gamma):

@@ -7,25 +7,33 @@ from losskit.contract.checks import Reduction
 from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
 from losskit.engines.language import maximum
-from losskit.losses.detection import space
-from losskit.losses.detection.plane import alone, axis, closed, inverse_of, measured
+from losskit.geometry import alone, axis, closed, inverse_of, measured
 
 
-def outside(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1):
-    """The share of the enclosing box that neither fills: a sum of rectangles, not a difference. 0 if it has no area."""
-    lx, hx, ux, vx, ox, ex, _ = axis(ax0, ax1, bx0, bx1)
-    ly, hy, uy, vy, oy, ey, _ = axis(ay0, ay1, by0, by1)
-    sx, sy = inverse_of(ex), inverse_of(ey)
-    ax, bx, gx = alone(lx, hx, ux, vx, ox)
-    ay, by, gy = alone(ly, hy, uy, vy, oy)
-    ax, bx, gx, ay, by, gy = ax * sx, bx * sx, gx * sx, ay * sy, by * sy, gy * sy
-    return ax * by + bx * ay + gy * (maximum(ox, 0.0) * sx + (ax + bx)) + gx * (maximum(oy, 0.0) * sy + (ay + by) + gy)
+def outside(a0, a1, b0, b1, /):
+    """The share of the enclosing box that neither fills: a sum of what is empty, not a difference. 0 if it has no area.
+
+    Along an axis lie a alone, b alone, both, and the gap. Of several axes: a alone on the first leaves empty what a does not fill on the rest, and so on.
+    """
+    low, high, u, v, o, e, _ = axis(a0, a1, b0, b1)
+    s = inverse_of(e)
+    a, b, g = alone(low, high, u, v, o)
+    a, b, g, i = a * s, b * s, g * s, maximum(o, 0.0) * s
+    mine, theirs, both, empty = a[-1], b[-1], i[-1], g[-1]
+    for k in reversed(range(len(a) - 1)):
+        mine, theirs, both, empty = (
+            a[k] * (both + mine) + i[k] * mine,
+            b[k] * (both + theirs) + i[k] * theirs,
+            i[k] * both,
+            a[k] * theirs + b[k] * mine + empty * (i[k] + (a[k] + b[k])) + g[k] * (both + (mine + theirs) + empty),
+        )
+    return empty
 
 
-def formula(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1):
-    _, lost = measured(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1)
-    empty = outside(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1)
-    return closed(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, lost + empty, -1.0, 1.0, empty, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+def formula(a0, a1, b0, b1, /):
+    _, lost = measured(a0, a1, b0, b1)
+    empty = outside(a0, a1, b0, b1)
+    return closed(a0, a1, b0, b1, 0.0, 0.0, 0.0, 0.0, lost + empty, -1.0, 1.0, empty)
 
 
 def textbook(mp, x, t):
@@ -114,5 +122,5 @@ def giou_loss(
         tensor(1.5000)
     """
     return boxes(
-        formula, input, target, space=space.giou, box_format=box_format, mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction
+        formula, input, target, space=True, box_format=box_format, mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction
     )  # fmt: skip

@@ -7,8 +7,9 @@ from losskit.contract.boxes import BoxFormat, boxes
 from losskit.contract.checks import Reduction
 from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
+from losskit.engines.axes import later, nested, others, product, total
 from losskit.engines.language import absolute, maximum, where
-from losskit.losses.detection.plane import axis, disorder, inverse_of, step
+from losskit.geometry import axis, disorder, inverse_of, step
 
 
 def scaled(a0, a1, b0, b1, ratio):
@@ -46,27 +47,26 @@ def back(a0, a1, b0, b1, ratio, low, high, overlap, by_o, by_w, by_v):
     return price, a_middle - a_size, a_middle + a_size, b_middle - b_size, b_middle + b_size
 
 
-def formula(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, ratio):
-    px, qx, lx, hx, ox, dx = scaled(ax0, ax1, bx0, bx1, ratio)
-    py, qy, ly, hy, oy, dy = scaled(ay0, ay1, by0, by1, ratio)
-    ax, bx = alone(px, qx, lx, hx, ox)
-    ay, by = alone(py, qy, ly, hy, oy)
-    sx, sy = inverse_of(where(px > qx, px, qx)), inverse_of(where(py > qy, py, qy))  # units in which no size overflows
-    ix, iy, px, py, qx, qy = maximum(ox, 0.0) * sx, maximum(oy, 0.0) * sy, px * sx, py * sy, qx * sx, qy * sy
-    rest = ax * sx * py + ix * (ay * sy) + (bx * sx * qy + ix * (by * sy))
-    both = ix * iy
+def formula(a0, a1, b0, b1, /, ratio):
+    p, q, low, high, o, d = scaled(a0, a1, b0, b1, ratio)
+    a, b = alone(p, q, low, high, o)
+    s = inverse_of(where(p > q, p, q))  # units in which no size overflows
+    i, p, q = maximum(o, 0.0) * s, p * s, q * s
+    rest = nested(later(p, a * s), i) + nested(later(q, b * s), i)
+    both = product(i)
     union = both + rest
     none = union < 1e-30
     inverse = inverse_of(where(none, 0.0, union))
     iou = both * inverse
-    turned = where(ax0 > ax1, 1.0, where(ay0 > ay1, 1.0, 0.0))
-    same = dx + dy + turned == 0.0
+    same = total(d) + total(where(a0 > a1, 1.0, 0.0)) == 0.0
     by_i, by_area = where(same, 0.0, -(1.0 + iou) * inverse), where(same, 0.0, iou * inverse)
-    price_x, gax0, gax1, gbx0, gbx1 = back(ax0, ax1, bx0, bx1, ratio, lx, hx, ox, by_i * iy * sx, by_area * py * sx, by_area * qy * sx)
-    price_y, gay0, gay1, gby0, gby1 = back(ay0, ay1, by0, by1, ratio, ly, hy, oy, by_i * ix * sy, by_area * px * sy, by_area * qx * sy)
+    price, ga0, ga1, gb0, gb1 = back(
+        a0, a1, b0, b1, ratio, low, high, o,
+        others(product, i, first=by_i) * s, others(product, p, first=by_area) * s, others(product, q, first=by_area) * s,
+    )  # fmt: skip
     lost = where(both == 0.0, 1.0 + 0.0 * rest, rest * inverse)  # exactly 1 for boxes apart; a NaN stays
-    value = where(none, where(same, 0.0, 1.0), lost) + (price_x + price_y)
-    return value, gax0, gay0, gax1, gay1, gbx0, gby0, gbx1, gby1
+    value = where(none, where(same, 0.0, 1.0), lost) + total(price)
+    return value, ga0, ga1, gb0, gb1
 
 
 def textbook(mp, x, t, ratio):

@@ -9,32 +9,29 @@ from losskit.contract.boxes import BoxFormat, boxes
 from losskit.contract.checks import Reduction
 from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
-from losskit.engines.language import log1p, log_floored, maximum, where
-from losskit.losses.detection import space
-from losskit.losses.detection.plane import closed, extents, measured, steepest
+from losskit.engines.axes import smallest
+from losskit.engines.language import maximum, where
+from losskit.geometry import closed, extents, log_of, measured, steepest
 
 
-def linear(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1):
-    _, lost = measured(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1)
-    return closed(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, lost, -1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+def linear(a0, a1, b0, b1, /):
+    _, lost = measured(a0, a1, b0, b1)
+    return closed(a0, a1, b0, b1, 0.0, 0.0, 0.0, 0.0, lost, -1.0, 0.0, 0.0)
 
 
-def square(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1):
-    iou, lost = measured(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1)
-    return closed(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, lost * (1.0 + iou), -2.0 * iou, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+def square(a0, a1, b0, b1, /):
+    iou, lost = measured(a0, a1, b0, b1)
+    return closed(a0, a1, b0, b1, 0.0, 0.0, 0.0, 0.0, lost * (1.0 + iou), -2.0 * iou, 0.0, 0.0)
 
 
-def logarithm(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1):
-    iou, lost = measured(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1)
-    ex, ey = extents(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1)
-    floored = maximum(iou, 1e-18)
-    value = where(lost < 0.5, -log1p(-lost), -log_floored(floored))
-    slope = where(iou > 1e-18, steepest(1.0 / floored, ex, ey), 0.0 * iou)  # without overlap the loss is as flat as IoU
-    return closed(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, value, -slope, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+def logarithm(a0, a1, b0, b1, /):
+    iou, lost = measured(a0, a1, b0, b1)
+    e = extents(a0, a1, b0, b1)
+    slope = where(iou > 1e-18, steepest(1.0 / maximum(iou, 1e-18), smallest(e)), 0.0 * iou)  # without overlap the loss is as flat as IoU
+    return closed(a0, a1, b0, b1, 0.0, 0.0, 0.0, 0.0, -log_of(iou, lost), -slope, 0.0, 0.0)
 
 
 FORMULAS = {"linear": linear, "square": square, "log": logarithm}
-IN_SPACE = {"linear": space.linear, "square": space.square, "log": space.logarithm}
 
 
 def textbook(mp, x, t, mode):
@@ -138,6 +135,6 @@ def iou_loss(
     """
     checks.one_of("mode", mode, tuple(FORMULAS))
     return boxes(
-        FORMULAS[mode], input, target, space=IN_SPACE[mode], box_format=box_format, mask=mask, sample_weight=sample_weight, normalizer=normalizer,
+        FORMULAS[mode], input, target, space=True, box_format=box_format, mask=mask, sample_weight=sample_weight, normalizer=normalizer,
         reduction=reduction,
     )  # fmt: skip

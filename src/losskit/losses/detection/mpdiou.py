@@ -10,22 +10,21 @@ from losskit.contract.boxes import BoxFormat, boxes
 from losskit.contract.checks import Reduction
 from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
+from losskit.engines.axes import total
 from losskit.engines.language import where
+from losskit.geometry import axis
 from losskit.losses.detection.iou import linear
-from losskit.losses.detection.plane import axis
 
 
-def formula(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, unit):
+def formula(a0, a1, b0, b1, /, unit):
     """`unit` is 1 over the diagonal of the image."""
-    value, gax0, gay0, gax1, gay1, gbx0, gby0, gbx1, gby1 = linear(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1)
-    _, _, ux, vx, _, _, _ = axis(ax0, ax1, bx0, bx1)
-    _, _, uy, vy, _, _, _ = axis(ay0, ay1, by0, by1)
-    x0, y0, x1, y1 = (ax0 - ux) * unit, (ay0 - uy) * unit, (ax1 - vx) * unit, (ay1 - vy) * unit
-    value = value + (x0 * x0 + y0 * y0 + (x1 * x1 + y1 * y1))
-    x0, y0, x1, y1 = 2.0 * unit * x0, 2.0 * unit * y0, 2.0 * unit * x1, 2.0 * unit * y1
-    gbx0, gbx1 = gbx0 - where(bx0 > bx1, x1, x0), gbx1 - where(bx0 > bx1, x0, x1)
-    gby0, gby1 = gby0 - where(by0 > by1, y1, y0), gby1 - where(by0 > by1, y0, y1)
-    return value, gax0 + x0, gay0 + y0, gax1 + x1, gay1 + y1, gbx0, gby0, gbx1, gby1
+    value, ga0, ga1, gb0, gb1 = linear(a0, a1, b0, b1)
+    _, _, u, v, _, _, _ = axis(a0, a1, b0, b1)
+    low, high = (a0 - u) * unit, (a1 - v) * unit
+    value = value + (total(low * low) + total(high * high))
+    low, high = 2.0 * unit * low, 2.0 * unit * high
+    gb0, gb1 = gb0 - where(b0 > b1, high, low), gb1 - where(b0 > b1, low, high)
+    return value, ga0 + low, ga1 + high, gb0, gb1
 
 
 def textbook(mp, x, t, image_size):

@@ -9,27 +9,25 @@ from losskit.contract.boxes import BoxFormat, boxes
 from losskit.contract.checks import Reduction
 from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
+from losskit.engines.axes import largest, total
 from losskit.engines.language import absolute, exp_neg, expm1, sqrt, where
-from losskit.losses.detection.plane import axis, inverse_of
+from losskit.geometry import axis, inverse_of
 
 
-def formula(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, unit):
+def formula(a0, a1, b0, b1, /, unit):
     """The distance is that of the corners over sqrt 2; `unit` is 1 / (sqrt 2 constant)."""
-    _, _, ux, vx, _, _, _ = axis(ax0, ax1, bx0, bx1)
-    _, _, uy, vy, _, _, _ = axis(ay0, ay1, by0, by1)
-    x0, y0, x1, y1 = ax0 - ux, ay0 - uy, ax1 - vx, ay1 - vy
-    left, right = where(absolute(x0) > absolute(y0), absolute(x0), absolute(y0)), where(absolute(x1) > absolute(y1), absolute(x1), absolute(y1))
-    largest = where(left > right, left, right)
-    scale = inverse_of(largest)
-    x0, y0, x1, y1 = x0 * scale, y0 * scale, x1 * scale, y1 * scale
-    length = x0 * x0 + y0 * y0 + (x1 * x1 + y1 * y1)
+    _, _, u, v, _, _, _ = axis(a0, a1, b0, b1)
+    low, high = a0 - u, a1 - v
+    left, right = largest(absolute(low)), largest(absolute(high))
+    far = where(left > right, left, right)
+    scale = inverse_of(far)
+    low, high = low * scale, high * scale
+    length = total(low * low) + total(high * high)
     root = sqrt(where(length > 0.0, length, 1.0))
-    far = where(length > 0.0, root * largest, 0.0 * length) * unit
+    far = where(length > 0.0, root * far, 0.0 * length) * unit
     slope = exp_neg(far) * unit * where(length > 0.0, 1.0 / root, 0.0)
-    x0, y0, x1, y1 = slope * x0, slope * y0, slope * x1, slope * y1
-    gbx0, gbx1 = where(bx0 > bx1, x1, x0), where(bx0 > bx1, x0, x1)
-    gby0, gby1 = where(by0 > by1, y1, y0), where(by0 > by1, y0, y1)
-    return -expm1(-far), x0, y0, x1, y1, -gbx0, -gby0, -gbx1, -gby1
+    low, high = slope * low, slope * high
+    return -expm1(-far), low, high, -where(b0 > b1, high, low), -where(b0 > b1, low, high)
 
 
 def textbook(mp, x, t, constant):

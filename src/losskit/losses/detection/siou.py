@@ -7,8 +7,9 @@ from losskit.contract.boxes import BoxFormat, boxes
 from losskit.contract.checks import Reduction
 from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
+from losskit.engines.axes import largest, total
 from losskit.engines.language import absolute, exp_neg, exp_product, expm1, log_floored, sign, where
-from losskit.losses.detection.plane import axis, closed, extents, inverse_of, measured, sizes, unlike
+from losskit.geometry import axis, closed, extents, inverse_of, measured, sizes, unlike
 
 
 def shape(w, v, difference, theta, less):
@@ -25,31 +26,28 @@ def shape(w, v, difference, theta, less):
     )
 
 
-def formula(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, theta, less):
-    _, lost = measured(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1)
-    ex, ey = extents(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1)
-    wx, wy, vx, vy = sizes(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1)
-    dx, dy = unlike(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1)
-    lx, hx, ux, hbx, _, _, _ = axis(ax0, ax1, bx0, bx1)
-    ly, hy, uy, hby, _, _, _ = axis(ay0, ay1, by0, by1)
-    mx, my = 0.5 * (lx - ux) + 0.5 * (hx - hbx), 0.5 * (ly - uy) + 0.5 * (hy - hby)
-    px, py = absolute(mx), absolute(my)
-    unit = inverse_of(where(px > py, px, py))
-    px, py = px * unit, py * unit
+def formula(a0, a1, b0, b1, /, theta, less):
+    _, lost = measured(a0, a1, b0, b1)
+    e = extents(a0, a1, b0, b1)
+    w, v = sizes(a0, a1, b0, b1)
+    low, high, b_low, b_high, _, _, _ = axis(a0, a1, b0, b1)
+    m = 0.5 * (low - b_low) + 0.5 * (high - b_high)
+    far = absolute(m)
+    unit = inverse_of(largest(far))
+    px, py = far * unit
     inverse = inverse_of(px * px + py * py)
     gamma = 2.0 - 2.0 * px * py * inverse  # 2 - sin of twice the angle between the line of the centres and an axis
     turn = 2.0 * (py * py - px * px) * inverse * inverse * unit
-    sx, sy = inverse_of(ex), inverse_of(ey)
-    qx, qy = mx * sx, my * sy
-    x, y = exp_neg(gamma * qx * qx), exp_neg(gamma * qy * qy)
-    by_qx, by_qy, by_gamma = gamma * qx * x, gamma * qy * y, 0.5 * (qx * qx * x + qy * qy * y)
-    distance = -expm1(-gamma * qx * qx) - expm1(-gamma * qy * qy)
-    shape_x, by_wx, by_vx = shape(wx, vx, dx, theta, less)
-    shape_y, by_wy, by_vy = shape(wy, vy, dy, theta, less)
+    s = inverse_of(e)
+    q = m * s
+    near = exp_neg(gamma * q * q)
+    by_q, by_gamma = gamma * q * near, 0.5 * total(q * q * near)
+    distance = total(-expm1(-gamma * q * q))
+    shapes, by_w, by_v = shape(w, v, unlike(a0, a1, b0, b1), theta, less)
+    (by_x, by_y), (mx, my) = by_q * s, m
     return closed(
-        ax0, ay0, ax1, ay1, bx0, by0, bx1, by1,
-        lost + 0.5 * (distance + (shape_x + shape_y)), -1.0, 0.0, 0.0, -by_qx * qx * sx, -by_qy * qy * sy,
-        by_qx * sx - by_gamma * turn * py * sign(mx), by_qy * sy + by_gamma * turn * px * sign(my), 0.5 * by_wx, 0.5 * by_wy, 0.5 * by_vx, 0.5 * by_vy,
+        a0, a1, b0, b1, -by_q * q * s, (by_x - by_gamma * turn * py * sign(mx), by_y + by_gamma * turn * px * sign(my)), 0.5 * by_w, 0.5 * by_v,
+        lost + 0.5 * (distance + total(shapes)), -1.0, 0.0, 0.0,
     )  # fmt: skip
 
 

@@ -7,17 +7,17 @@ from losskit.contract.checks import Reduction
 from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
 from losskit.engines.language import exp
+from losskit.geometry import closed, extents, measured
 from losskit.losses.detection.diou import apart
-from losskit.losses.detection.plane import closed, extents, measured
 
 
-def formula(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1):
-    _, lost = measured(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1)
-    ex, ey = extents(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1)
-    share, _, _, by_mx, by_my = apart(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, ex, ey)
+def formula(a0, a1, b0, b1, /):
+    _, lost = measured(a0, a1, b0, b1)
+    e = extents(a0, a1, b0, b1)
+    share, _, by_m = apart(a0, a1, b0, b1, e)
     factor = exp(share)
     value = factor * lost
-    return closed(ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, value, -factor, 0.0, 0.0, 0.0, 0.0, value * by_mx, value * by_my, 0.0, 0.0, 0.0, 0.0)
+    return closed(a0, a1, b0, b1, 0.0, value * by_m, 0.0, 0.0, value, -factor, 0.0, 0.0)
 
 
 def textbook(mp, x, t):
