@@ -264,7 +264,7 @@ MUTATIONS = [
     M("ciou_loss", "alpha^2 forgotten", "-1.0 + full * alpha * alpha", "-1.0 + 0.0 * full", "gradient"),
     M("ciou_loss", "full derivative of v", "alpha + full * alpha * (1.0 - alpha)", "alpha + full * alpha", "gradient"),
     M("ciou_loss", "angle of the target", "-by_off * by_ux", "by_off * by_ux", "gradient"),
-    M("ciou_loss", "angle of the middle", "w = where(a0 > a1, a0 - a1, w)", "w = w", "disorder_costs"),
+    M("ciou_loss", "angle of the middle", "angle(*kept(a0, a1, w))", "angle(*w)", "disorder_costs"),
     M("eiou_loss", "size of the picture", "d = unlike(a0, a1, b0, b1) * s", "d = unlike(a0, a1, b0, b1) * s[0]", "value"),
     M("eiou_loss", "extent in the size's term", "by_e - d * by_w, by_m", "by_e, by_m", "gradient"),
     M("eiou_loss", "digits of the sizes", "(high - v) - (low - u), (high", "(high - v) + (low - u), (high", "value", place="geometry"),

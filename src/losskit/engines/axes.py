@@ -20,10 +20,12 @@ No source is read for that: the formula's code runs over another table of names,
 over the axes is thus allowed, and gone in what is written out. On vectors of floats the same code can be stepped through in a debugger (`over`).
 """
 
+import inspect
 import linecache
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache, partial
+from itertools import count
 from types import FunctionType
 from typing import Any
 
@@ -31,18 +33,22 @@ from losskit.engines.language import PRIMITIVES, FormulaError, bind, where
 from losskit.engines.private import constant_to_the_compiler
 
 AXES = "xyz"
+ORDER = count()  # in which numbers are made
 SIGNS = dict(add="+", sub="-", mul="*", truediv="/", lt="<", le="<=", gt=">", ge=">=", eq="==", ne="!=", and_="&", or_="|")
 
 
 class Arithmetic:
     """Operators of numbers that are being written out, and of vectors; put in below."""
 
+    def __bool__(self) -> bool:
+        raise FormulaError("a formula has no branches: use where(condition, a, b)")
+
 
 class Number(Arithmetic):
     """A number of a formula that is being written out: a text with a place for each number that it is made of."""
 
     def __init__(self, text: str, *parts: Any) -> None:
-        self.text, self.parts = text, parts
+        self.text, self.parts, self.order = text, parts, next(ORDER)
         self.uses = 0  # how many numbers are made of it
         self.written = ""  # what stands for it, once it is
         self.name = "v"
@@ -50,9 +56,6 @@ class Number(Arithmetic):
         for part in parts:
             if isinstance(part, Number):
                 part.uses += 1
-
-    def __bool__(self) -> bool:
-        raise FormulaError("a formula has no branches: use where(condition, a, b)")
 
 
 class Vector(Arithmetic, tuple[Any, ...]):
@@ -149,7 +152,7 @@ JOINS = (total, product, largest, smallest, nested, others, later)
 # Running a formula over axes
 
 
-def called(name: str, function: FunctionType, *given: Any) -> Any:
+def called(name: str, function: Callable[..., Any], *given: Any) -> Any:
     """A formula of numbers, or a name of the language: what it gives for floats, else a call of it."""
     if not any(isinstance(v, Number) for v in given):
         return function(*given)
@@ -160,9 +163,9 @@ def called(name: str, function: FunctionType, *given: Any) -> Any:
 
 
 @cache
-def results(formula: FunctionType) -> int:
+def results(formula: Callable[..., Any]) -> int:
     """How many numbers a formula returns in a tuple; 0 if it returns one as it is."""
-    found = formula(*(0.5,) * formula.__code__.co_argcount)
+    found = formula(*(0.5,) * len(inspect.signature(formula).parameters))
     return len(found) if isinstance(found, tuple) else 0
 
 
@@ -188,12 +191,12 @@ def over(formula: FunctionType, *given: Any) -> Any:
 
 def joined(name: str, formula: FunctionType, *given: Any) -> Any:
     """Another formula over axes: what it gives for floats, else a call of it, written out. A number may stand for a vector of it, and a tuple for a vector."""
-    count = vectors_of(formula)
+    many = vectors_of(formula)
     axes = next(len(v) for v in given if isinstance(v, Vector))
-    vectors = [Vector(v if isinstance(v, tuple) else (v,) * axes) for v in given[:count]]
-    numbers = given[count:]
+    vectors = [Vector(v if isinstance(v, tuple) else (v,) * axes) for v in given[:many]]
+    numbers = given[many:]
     if any(isinstance(v, Vector) for v in numbers):
-        raise FormulaError(f"formula {name} has {count} vectors before its slash, and takes a number for each argument after it")
+        raise FormulaError(f"formula {name} has {many} vectors before its slash, and takes a number for each argument after it")
     flat = [x for v in vectors for x in v] + list(numbers)
     if not any(isinstance(x, Number) for x in flat):
         return over(formula, *vectors, *numbers)
@@ -228,10 +231,10 @@ constant_to_the_compiler(keep_written_out)  # it cannot trace the making of a fu
 
 def write(formula: FunctionType, axes: int) -> FunctionType:
     """The formula on numbers that remember how they are made, and a function that makes them. Its source is kept where `inspect` finds it, for Triton reads it."""
-    count, code = vectors_of(formula), formula.__code__
+    many, code = vectors_of(formula), formula.__code__
     arguments = code.co_varnames[: code.co_argcount]
-    vectors = [Vector(Number(f"{name}_{axis}") for axis in AXES[:axes]) for name in arguments[:count]]
-    numbers = [Number(name) for name in arguments[count:]]
+    vectors = [Vector(Number(f"{name}_{axis}") for axis in AXES[:axes]) for name in arguments[:many]]
+    numbers = [Number(name) for name in arguments[many:]]
     found = over(formula, *vectors, *numbers)
     told = found if type(found) is tuple else (found,)
     flat = [x for v in told for x in (v if isinstance(v, Vector) else (v,))]
@@ -239,6 +242,9 @@ def write(formula: FunctionType, axes: int) -> FunctionType:
         if isinstance(x, Number):
             x.uses += 1
     lines: list[str] = []
+    for x in sorted(needed(flat), key=lambda x: x.order):  # in the order of the formula
+        if x.results or (x.uses > 1 and x.parts):
+            text_of(x, lines)
     returned = [text_of(x, lines) for x in flat]
     head = ", ".join(x.text for x in (*(x for v in vectors for x in v), *numbers))
     source = "\n    ".join([f"def {formula.__name__}({head}):", *lines, f"return {', '.join(returned)}\n"])
@@ -256,6 +262,18 @@ def write(formula: FunctionType, axes: int) -> FunctionType:
     made: FunctionType = scope[formula.__name__]
     made.vectors = tuple(isinstance(v, Vector) for v in told)  # type: ignore[attr-defined]
     return made
+
+
+def needed(numbers: Iterable[Any]) -> list[Number]:
+    """The numbers that some are made of, and these."""
+    found: dict[int, Number] = {}
+    ahead = [x for x in numbers if isinstance(x, Number)]
+    while ahead:
+        x = ahead.pop()
+        if id(x) not in found:
+            found[id(x)] = x
+            ahead += [part for part in x.parts if isinstance(part, Number)]
+    return list(found.values())
 
 
 def text_of(x: Any, lines: list[str]) -> str:

@@ -10,6 +10,7 @@ from losskit.contract.registry import loss
 from losskit.engines.axes import smallest
 from losskit.engines.language import exp_product, expm1_product, where
 from losskit.geometry import closed, extents, log_of, measured, steepest
+from losskit.losses.detection.iou import iou_and_union
 
 
 def formula(a0, a1, b0, b1, /, power, less):
@@ -23,10 +24,7 @@ def formula(a0, a1, b0, b1, /, power, less):
 
 
 def textbook(mp, x, t, power):
-    width, height = (max(min(x[i + 2], t[i + 2]) - max(x[i], t[i]), 0) for i in (0, 1))
-    both = width * height
-    union = (x[2] - x[0]) * (x[3] - x[1]) + (t[2] - t[0]) * (t[3] - t[1]) - both
-    iou = both / union if union else int(list(x) == list(t))
+    iou, _ = iou_and_union(x, t)
     return 1 - iou**power
 
 

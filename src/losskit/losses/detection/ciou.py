@@ -10,6 +10,7 @@ from losskit.contract.registry import loss
 from losskit.engines.language import atan2, where
 from losskit.geometry import closed, extents, inverse_of, measured, sizes
 from losskit.losses.detection.diou import apart
+from losskit.losses.detection.iou import iou_and_union
 
 
 def angle(w, h):
@@ -21,13 +22,17 @@ def angle(w, h):
     return atan2(a, b), b * slope, -a * slope
 
 
+def kept(a0, a1, size):
+    """Out of order, a box keeps its angle, for that of its middle may be kinder; no gradient of it reaches its corners along that axis (`along`)."""
+    return where(a0 > a1, a0 - a1, size)
+
+
 def formula(a0, a1, b0, b1, /, full):
     _, lost = measured(a0, a1, b0, b1)
     e = extents(a0, a1, b0, b1)
     w, u = sizes(a0, a1, b0, b1)
     share, by_e, by_m = apart(a0, a1, b0, b1, e)
-    w = where(a0 > a1, a0 - a1, w)  # out of order, a box keeps its angle, for that of its middle may be kinder; no gradient of it reaches its corners (`along`)
-    mine, by_wx, by_wy = angle(*w)
+    mine, by_wx, by_wy = angle(*kept(a0, a1, w))
     theirs, by_ux, by_uy = angle(*u)
     off = mine - theirs
     v = 0.4052847345693511 * off * off  # 4 / pi^2
@@ -41,10 +46,7 @@ def formula(a0, a1, b0, b1, /, full):
 
 
 def textbook(mp, x, t, alpha_gradient):
-    width, height = (max(min(x[i + 2], t[i + 2]) - max(x[i], t[i]), 0) for i in (0, 1))
-    both = width * height
-    union = (x[2] - x[0]) * (x[3] - x[1]) + (t[2] - t[0]) * (t[3] - t[1]) - both
-    iou = both / union if union else int(list(x) == list(t))
+    iou, _ = iou_and_union(x, t)
     distance = sum(((x[i] + x[i + 2]) - (t[i] + t[i + 2])) ** 2 for i in (0, 1)) / 4
     diagonal = sum((max(x[i + 2], t[i + 2]) - min(x[i], t[i])) ** 2 for i in (0, 1))
     angles = [mp.atan2(b[2] - b[0], b[3] - b[1]) if b[2] > b[0] or b[3] > b[1] else 0 for b in (x, t)]

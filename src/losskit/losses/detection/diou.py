@@ -8,6 +8,7 @@ from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
 from losskit.engines.axes import largest, total
 from losskit.geometry import axis, closed, extents, inverse_of, measured
+from losskit.losses.detection.iou import iou_and_union
 
 
 def apart(a0, a1, b0, b1, e, /):
@@ -30,13 +31,8 @@ def formula(a0, a1, b0, b1, /):
 
 
 def textbook(mp, x, t):
+    iou, _ = iou_and_union(x, t)
     n = len(x) // 2
-    both, mine, theirs = 1, 1, 1
-    for i in range(n):
-        both *= max(min(x[i + n], t[i + n]) - max(x[i], t[i]), 0)
-        mine, theirs = mine * (x[i + n] - x[i]), theirs * (t[i + n] - t[i])
-    union = mine + theirs - both
-    iou = both / union if union else int(list(x) == list(t))
     distance = sum(((x[i] + x[i + n]) - (t[i] + t[i + n])) ** 2 for i in range(n)) / 4
     diagonal = sum((max(x[i + n], t[i + n]) - min(x[i], t[i])) ** 2 for i in range(n))
     return 1 - iou + (distance / diagonal if diagonal else 0)

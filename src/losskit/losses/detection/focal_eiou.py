@@ -10,6 +10,7 @@ from losskit.contract.registry import loss
 from losskit.engines.language import exp_product, where
 from losskit.geometry import closed, log_of, measured
 from losskit.losses.detection.eiou import terms
+from losskit.losses.detection.iou import iou_and_union
 
 
 def quality(a0, a1, b0, b1, /, gamma, nothing):
@@ -25,10 +26,7 @@ def formula(a0, a1, b0, b1, /, gamma, nothing):
 
 
 def textbook(mp, x, t, gamma):
-    width, height = (max(min(x[i + 2], t[i + 2]) - max(x[i], t[i]), 0) for i in (0, 1))
-    both = width * height
-    union = (x[2] - x[0]) * (x[3] - x[1]) + (t[2] - t[0]) * (t[3] - t[1]) - both
-    iou = both / union if union else int(list(x) == list(t))
+    iou, _ = iou_and_union(x, t)
     distance = sum(((x[i] + x[i + 2]) - (t[i] + t[i + 2])) ** 2 for i in (0, 1)) / 4
     hull = [max(x[i + 2], t[i + 2]) - min(x[i], t[i]) for i in (0, 1)]
     diagonal = hull[0] ** 2 + hull[1] ** 2

@@ -8,6 +8,7 @@ from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
 from losskit.engines.language import maximum
 from losskit.geometry import alone, axis, closed, inverse_of, measured
+from losskit.losses.detection.iou import iou_and_union
 
 
 def outside(a0, a1, b0, b1, /):
@@ -37,14 +38,10 @@ def formula(a0, a1, b0, b1, /):
 
 
 def textbook(mp, x, t):
-    n = len(x) // 2
-    both, mine, theirs, hull = 1, 1, 1, 1
+    iou, union = iou_and_union(x, t)
+    n, hull = len(x) // 2, 1
     for i in range(n):
-        both *= max(min(x[i + n], t[i + n]) - max(x[i], t[i]), 0)
-        mine, theirs = mine * (x[i + n] - x[i]), theirs * (t[i + n] - t[i])
         hull *= max(x[i + n], t[i + n]) - min(x[i], t[i])
-    union = mine + theirs - both
-    iou = both / union if union else int(list(x) == list(t))
     return 1 - iou + ((hull - union) / hull if hull else 0)
 
 

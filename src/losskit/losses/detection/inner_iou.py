@@ -10,6 +10,7 @@ from losskit.contract.registry import loss
 from losskit.engines.axes import later, nested, others, product, total
 from losskit.engines.language import absolute, maximum, where
 from losskit.geometry import axis, disorder, inverse_of, step
+from losskit.losses.detection.iou import iou_and_union
 
 
 def scaled(a0, a1, b0, b1, ratio):
@@ -76,10 +77,7 @@ def textbook(mp, x, t, ratio):
         return [middle[0] - half[0], middle[1] - half[1], middle[0] + half[0], middle[1] + half[1]]
 
     x, t = inner(x), inner(t)
-    width, height = (max(min(x[i + 2], t[i + 2]) - max(x[i], t[i]), 0) for i in (0, 1))
-    both = width * height
-    union = (x[2] - x[0]) * (x[3] - x[1]) + (t[2] - t[0]) * (t[3] - t[1]) - both
-    iou = both / union if union else int(list(x) == list(t))
+    iou, _ = iou_and_union(x, t)
     return 1 - iou
 
 

@@ -13,7 +13,7 @@ from losskit.contract.registry import loss
 from losskit.engines.axes import total
 from losskit.engines.language import where
 from losskit.geometry import axis
-from losskit.losses.detection.iou import linear
+from losskit.losses.detection.iou import iou_and_union, linear
 
 
 def formula(a0, a1, b0, b1, /, unit):
@@ -28,10 +28,7 @@ def formula(a0, a1, b0, b1, /, unit):
 
 
 def textbook(mp, x, t, image_size):
-    width, height = (max(min(x[i + 2], t[i + 2]) - max(x[i], t[i]), 0) for i in (0, 1))
-    both = width * height
-    union = (x[2] - x[0]) * (x[3] - x[1]) + (t[2] - t[0]) * (t[3] - t[1]) - both
-    iou = both / union if union else int(list(x) == list(t))
+    iou, _ = iou_and_union(x, t)
     return 1 - iou + sum((p - q) ** 2 for p, q in zip(x, t, strict=True)) / sum(mp.mpf(side) ** 2 for side in image_size)
 
 

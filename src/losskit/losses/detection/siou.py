@@ -10,6 +10,7 @@ from losskit.contract.registry import loss
 from losskit.engines.axes import largest, total
 from losskit.engines.language import absolute, exp_neg, exp_product, expm1, log_floored, sign, where
 from losskit.geometry import axis, closed, extents, inverse_of, measured, sizes, unlike
+from losskit.losses.detection.iou import iou_and_union
 
 
 def shape(w, v, difference, theta, less):
@@ -52,10 +53,7 @@ def formula(a0, a1, b0, b1, /, theta, less):
 
 
 def textbook(mp, x, t, theta):
-    width, height = (max(min(x[i + 2], t[i + 2]) - max(x[i], t[i]), 0) for i in (0, 1))
-    both = width * height
-    union = (x[2] - x[0]) * (x[3] - x[1]) + (t[2] - t[0]) * (t[3] - t[1]) - both
-    iou = both / union if union else int(list(x) == list(t))
+    iou, _ = iou_and_union(x, t)
     shift = [abs((x[i] + x[i + 2]) - (t[i] + t[i + 2])) / 2 for i in (0, 1)]
     far = mp.sqrt(shift[0] ** 2 + shift[1] ** 2)
     angle = 1 - 2 * mp.sin(mp.asin(shift[1] / far) - mp.pi / 4) ** 2 if far else 0

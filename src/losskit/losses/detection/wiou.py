@@ -9,6 +9,7 @@ from losskit.contract.registry import loss
 from losskit.engines.language import exp
 from losskit.geometry import closed, extents, measured
 from losskit.losses.detection.diou import apart
+from losskit.losses.detection.iou import iou_and_union
 
 
 def formula(a0, a1, b0, b1, /):
@@ -21,10 +22,7 @@ def formula(a0, a1, b0, b1, /):
 
 
 def textbook(mp, x, t):
-    width, height = (max(min(x[i + 2], t[i + 2]) - max(x[i], t[i]), 0) for i in (0, 1))
-    both = width * height
-    union = (x[2] - x[0]) * (x[3] - x[1]) + (t[2] - t[0]) * (t[3] - t[1]) - both
-    iou = both / union if union else int(list(x) == list(t))
+    iou, _ = iou_and_union(x, t)
     distance = sum(((x[i] + x[i + 2]) - (t[i] + t[i + 2])) ** 2 for i in (0, 1)) / 4
     diagonal = sum((max(x[i + 2], t[i + 2]) - min(x[i], t[i])) ** 2 for i in (0, 1))
     return mp.exp(distance / diagonal if diagonal else 0) * (1 - iou)
