@@ -33,6 +33,7 @@ def boxes(
     reduce.check(reduction, normalizer)
     checks.one_of("box_format", box_format, get_args(BoxFormat))
     check_pair(input, target, space)
+    axes = 3 if input.shape[-1] == 6 else 2  # the compiler then knows the number
     one = input.select(-1, 0)
     for name, x in (("mask", mask), ("sample_weight", sample_weight)):
         check_whole(name, x, one, input.shape[-1])
@@ -41,7 +42,7 @@ def boxes(
         how: dict[str, Any] = dict(space=space, box_format=box_format, mask=mask, sample_weight=None, normalizer=None, reduction="none")
         count = reduce.weight_of(factor, one.numel(), real_dtype(input.dtype))
         return reduce.reduced(boxes(formula, input, target, params, **how), factor, count, input, normalizer=normalizer, reduction=reduction)
-    operands, call = tensors.all_lasting((input, target), Boxes(written_out(formula, input.shape[-1] // 2), params, box_format, factor))
+    operands, call = tensors.all_lasting((input, target), Boxes(written_out(formula, axes), params, box_format, factor))
     engine, _ = dispatch.choice((input, target), call.tensors())
     scale: float | Tensor | None = None if reduction == "none" else 1.0
     if reduction == "mean":
