@@ -5,6 +5,8 @@ import builtins
 import dis
 import inspect
 import re
+import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -90,6 +92,26 @@ def test_losses_of_overlap_share_their_settings(loss):
         assert ">>>" in inspect.getdoc(score)
 
 
+BOOKS = {"iou_and_union": "losskit.losses.detection.iou"}  # definitions that textbooks begin with, and no formula uses
+
+
+def read(function):
+    return {i.argval for i in dis.get_instructions(function) if i.opname == "LOAD_GLOBAL"}
+
+
+def test_textbooks_share_arithmetic_only():
+    for name, module in BOOKS.items():
+        assert read(getattr(import_module(module), name)) <= set(dir(builtins))
+        users = [
+            f
+            for m in list(sys.modules.values())
+            if m.__name__.startswith("losskit.losses")
+            for f in vars(m).values()
+            if inspect.isfunction(f) and name in read(f)
+        ]
+        assert users and {f.__name__ for f in users} == {"textbook"}
+
+
 @every_loss
 def test_textbook_takes_every_setting_and_nothing_of_the_loss(loss):
     names = list(inspect.signature(loss.textbook).parameters)
@@ -102,8 +124,7 @@ def test_textbook_takes_every_setting_and_nothing_of_the_loss(loss):
         assert {n.removeprefix("held_") for n in held} <= {operand.name for operand in loss.operands}
         taken = loss.tensors if loss.pattern == "vectors" else ("x", "t")
         assert [n for n in names if n not in held] == ["mp", *taken, *(s for s in loss.settings if s != "reduction" and (s not in handling or s == "task"))]
-    read = {i.argval for i in dis.get_instructions(loss.textbook) if i.opname == "LOAD_GLOBAL"}
-    assert read <= set(dir(builtins)), "arithmetic and the mp context only"
+    assert read(loss.textbook) <= {*dir(builtins), *BOOKS}, "arithmetic and the mp context only"
 
 
 @every_loss
