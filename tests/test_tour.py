@@ -60,9 +60,33 @@ class Page(HTMLParser):
 def test_report_needs_nothing_else(outcome):
     text = outcome.page.read_text(encoding="utf-8")
     page = Page(text)
-    assert page.loads == [] and page.open == []
+    assert [address for address in page.loads if "docs/_build/site" not in address] == [] and page.open == []
     assert not re.search(r"https?:|@import|url\((?!#)", text)
     assert "<svg" in text and text.count("<script>") == 1
+
+
+def test_every_picture_is_told_and_captioned(outcome):
+    """Each has words in both languages for those who do not see it; each figure and table has a caption; the contents lead somewhere."""
+    text = outcome.page.read_text(encoding="utf-8")
+    pictures = re.findall(r"<svg[^>]*>|</svg>|<img[^>]*>", text)
+    depth, outer = 0, []
+    for tag in pictures:
+        if depth == 0 and not tag.startswith("</"):
+            outer.append(tag)
+        depth += 0 if tag.startswith("<img") else -1 if tag.startswith("</") else 1
+    assert depth == 0 and len(outer) > 100
+    for tag in outer:
+        said = [re.search(rf'{name}="([^"]+)"', tag) for name in ("aria-label", "data-zh")]
+        assert all(said) and 'role="img"' in tag, tag
+        assert re.search("[a-z]{3}", said[0][1]) and "nan" not in said[0][1]
+    figures = re.findall(r"<figure.*?</figure>", text, re.DOTALL)
+    assert len(figures) == text.count("<figure") and all(
+        re.search(r'<figcaption[^>]*><b><span lang="en">(Figure|Table) \d\.\d+</span>', figure) for figure in figures
+    )
+    assert text.count("<table") == text.count('class="scroll" tabindex="0"')
+    ids = re.findall(r' id="([^"]+)"', text)
+    assert len(ids) == len(set(ids)) and set(re.findall('href="#([^"]+)"', text)) <= set(ids)
+    assert all(f'<li><a href="#{chapter.key}">' in text for chapter in outcome.chapters)
 
 
 def test_report_has_every_regression_loss_and_both_languages(outcome):

@@ -1,4 +1,4 @@
-"""The tour in a terminal: a progress bar, then what was found."""
+"""The tour in a terminal: what it does, then what was found."""
 
 from pathlib import Path
 from typing import Literal
@@ -6,16 +6,17 @@ from typing import Literal
 import skimage  # noqa: F401  # missing, these are told here, before the first training
 import sklearn  # noqa: F401
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from losskit import tour
+from losskit.cli.steps import Steps
 from losskit.tour import report
 from losskit.tour.chapter import Chapter, Text
 from losskit.tour.chapters import boxes
 from losskit.tour.chapters.boxes import experiment as simulation
 from losskit.tour.chapters.boxes.claims import claims
 from losskit.tour.chapters.boxes.tables import outcome
+from losskit.tour.compiling import announced
 
 PAGE = "boxes.html"
 
@@ -23,10 +24,9 @@ PAGE = "boxes.html"
 def conduct(output: Path, seed: int, quick: bool, language: Literal["en", "zh"]) -> Path:
     """Run the tour and print its summary; returns the report's path."""
     console = Console()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("starting", total=tour.work())
-        outcome = tour.conduct(output, seed, tour.QUICK if quick else tour.FULL, lambda done: progress.update(task, advance=1, description=done))
+    with Steps(console, tour.work()) as steps, announced(steps.say):
+        steps.say(f"{tour.work()} steps: {len(tour.CHAPTERS)} chapters, each loss trained in each, and the speed; then {output / 'index.html'} is written")
+        outcome = tour.conduct(output, seed, tour.QUICK if quick else tour.FULL, steps)
     for chapter in outcome.chapters:
         summarise(chapter, console, language)
     console.print()
@@ -38,12 +38,11 @@ def conduct(output: Path, seed: int, quick: bool, language: Literal["en", "zh"])
 def simulate(output: Path, points: int, seed: int, more: bool, language: Literal["en", "zh"]) -> Path:
     """Run the experiment of boxes alone and print what came out, claim by claim; returns the page's path."""
     console = Console()
-    report.write(output, "", PAGE)
+    report.check(output)
     names = (*simulation.COMPARED, *(simulation.newer() if more else ()))
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("boxes", total=simulation.ticks(points, names))
-        found = simulation.run(points, seed, names, lambda done: progress.update(task, description=done), lambda: progress.advance(task))
+    with Steps(console, simulation.ticks(points, names)) as steps, announced(steps.say):
+        steps.say(f"{points * simulation.CASES:,} boxes under each of {len(names)} losses; then {output / PAGE} is written")
+        found = simulation.run(points, seed, names, steps.now, steps.tick)
     chapter = boxes.tell(found)
     summarise(chapter, console, language)
     table = Table(title="What the paper says" if language == "en" else "论文的说法", title_justify="left", title_style="bold", show_lines=True)
@@ -55,7 +54,7 @@ def simulate(output: Path, points: int, seed: int, more: bool, language: Literal
         table.add_row(getattr(claim.words, language), f"{ours}: {getattr(claim.measured, language)}", published)
     console.print()
     console.print(table, highlight=False)
-    return report.write(output, report.html((chapter,), None, seed), PAGE)
+    return report.write(output, report.html((chapter,), None, seed, report.site(output)), PAGE)
 
 
 def summarise(chapter: Chapter, console: Console, language: Literal["en", "zh"]) -> None:

@@ -27,11 +27,11 @@ def work() -> int:
 
 def conduct(output: Path, seed: int = 0, effort: Effort = FULL, advance: Advance = lambda done: None) -> Outcome:
     """Train, measure, judge, and write `output/index.html`. The same seed gives the same numbers; only the speed line is measured anew."""
-    report.write(output, "")  # an unwritable folder should not cost a minute first
+    report.check(output)  # an unwritable folder should not cost a minute first
     with one_thread():
         chapters = tuple(chapter.build(seed, effort, advance) for chapter in CHAPTERS)
     measured = speed.measure(effort, advance)
-    return Outcome(report.write(output, report.html(chapters, measured, seed)), chapters, measured)
+    return Outcome(report.write(output, report.html(chapters, measured, seed, report.site(output))), chapters, measured)
 
 
 __all__ = ["CHAPTERS", "FULL", "QUICK", "Outcome", "conduct", "work"]

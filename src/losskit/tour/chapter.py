@@ -1,8 +1,10 @@
 """What a chapter of the tour is made of. Chapters say what they found; `report` decides how it looks."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+from losskit.curves import label
 
 Advance = Callable[[str], None]  # called once for every step of the tour, with what was done
 
@@ -82,6 +84,7 @@ class Chapter:
     blocks: tuple[Block, ...]
     summary_headings: tuple[str, ...]  # the few columns the terminal shows
     summary: tuple[tuple[str, ...], ...]
+    calls: Mapping[str, str] = field(default_factory=dict)  # by the short names of losses, how the library's are called
 
 
 @dataclass(frozen=True)
@@ -106,3 +109,8 @@ class ChapterModule(Protocol):
 
     def build(self, seed: int, effort: Effort, advance: Advance) -> Chapter:
         """Train, measure, draw and judge."""
+
+
+def call(loss: str, settings: Mapping[str, Any]) -> str:
+    """A loss of the library with its settings, as it is called."""
+    return f"{loss}({label(settings)})" if settings else loss

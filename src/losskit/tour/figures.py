@@ -50,15 +50,56 @@ def panel(draw: Callable[[Any], None], words: Iterable[Text] = (), *, width: flo
     with rc_context(STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasSVG(figure)
-        draw(figure.add_subplot())
+        axes = figure.add_subplot()
+        draw(axes)
         sheet = io.StringIO()
         figure.savefig(sheet, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    return page_svg(sheet.getvalue(), words)
+        return page_svg(sheet.getvalue(), words := tuple(words), told(axes, words))
 
 
-def page_svg(svg: str, words: Iterable[Text] = ()) -> str:
+def key(axes: Any) -> None:
+    """The names of what is drawn, below the axes, where they cover nothing."""
+    handles, names = axes.get_legend_handles_labels()
+    figure = axes.figure
+    letters = figure.get_figwidth() / 0.07  # of the legend's size, side by side
+    columns = max(1, min(len(names), int(letters / (max(map(len, names)) + 8))))
+    figure.set_figheight(figure.get_figheight() + 0.1 + 0.18 * -(-len(names) // columns))
+    figure.legend(handles, names, loc="outside lower center", ncols=columns, fontsize=8)
+
+
+def told(axes: Any, words: Iterable[Text]) -> Text:
+    """What a drawing shows, in words: its axes, and where each line begins and ends."""
+    chinese = {word.en: word.zh for word in words}
+    rows = [tick.get_text() for tick in axes.get_yticklabels()]
+    en, zh = [], []
+    bars = [bar for bar in axes.containers if hasattr(bar, "has_xerr")]
+    for bar in bars:
+        label = "" if bar.get_label().startswith("_") else bar.get_label()
+        values = ", ".join(f"{name} {mean:.4g}" for name, mean in zip(rows, bar[0].get_xdata(), strict=True))
+        en.append(f"{label}: {values}" if label else values)
+        zh.append(f"{chinese.get(label, label)}：{values}" if label else values)
+    for line in () if bars else axes.lines:
+        name, heights = line.get_label(), list(line.get_ydata())
+        if not name.startswith("_") and heights:
+            en.append(f"{name} from {heights[0]:.3g} to {heights[-1]:.3g}")
+            zh.append(f"{name} 由 {heights[0]:.3g} 到 {heights[-1]:.3g}")
+    titles = [text for text in (axes.get_title("left"), axes.get_ylabel(), axes.get_xlabel()) if text]
+    return Text(f"Chart: {'; '.join(titles)}. {'; '.join(en)}", f"图表：{'；'.join(chinese.get(t, t) for t in titles)}。{'；'.join(zh)}")
+
+
+def picture(view: str, inside: str, alt: Text, more: str = "") -> str:
+    """A picture of the page, with what it shows in words for those who do not see it; the page says them in its language."""
+    return f'<svg{more} {label(alt)} viewBox="{view}">{inside}</svg>'
+
+
+def label(alt: Text) -> str:
+    """A picture's words, as attributes."""
+    return f'role="img" aria-label="{escape(alt.en)}" data-zh="{escape(alt.zh)}"'
+
+
+def page_svg(svg: str, words: Iterable[Text], alt: Text) -> str:
     """Matplotlib's SVG as part of a page."""
-    svg = svg[svg.index("<svg") :]
+    svg = svg[svg.index("<svg") :].replace("<svg", f"<svg {label(alt)}", 1)
     svg = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1), count=1)
     svg = re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg).replace("xlink:href", "href")  # inside HTML both are understood
@@ -76,18 +117,16 @@ def both(word: Text) -> str:
     return en if en == zh else f'<tspan lang="en">{en}</tspan><tspan lang="zh">{zh}</tspan>'
 
 
-def sparkline(x: Sequence[float], y: Sequence[float], limits: tuple[float, float], colour: int) -> str:
+def sparkline(x: Sequence[float], y: Sequence[float], limits: tuple[float, float], colour: int, alt: Text) -> str:
     """A small curve for a row of a table, over its two zero lines; what leaves the limits is cut off."""
     width, height, low, high = 96.0, 40.0, *limits
     across = [round((v - x[0]) / (x[-1] - x[0]) * width, 1) for v in x]
     down = [round(height - (min(max(v, low - 1), high + 1) - low) / (high - low) * height, 1) for v in y]
     zero, middle = height + low / (high - low) * height, -x[0] / (x[-1] - x[0]) * width
     points = " ".join(f"{a},{b}" for a, b in zip(across, down, strict=True))
-    return (
-        f'<svg class="spark" viewBox="0 0 {width:g} {height:g}" role="img" aria-hidden="true">'
-        f'<path d="M0 {zero:.1f}H{width:g}M{middle:.1f} 0V{height:g}" stroke="var(--grid)" fill="none"/>'
-        f'<polyline points="{points}" fill="none" stroke="var(--c{colour})" stroke-width="2"/></svg>'
-    )
+    zeros = f'<path d="M0 {zero:.1f}H{width:g}M{middle:.1f} 0V{height:g}" stroke="var(--grid)" fill="none"/>'
+    line = f'<polyline points="{points}" fill="none" stroke="var(--c{colour})" stroke-width="2"/>'
+    return picture(f"0 0 {width:g} {height:g}", zeros + line, alt, ' class="spark"')
 
 
 def ranges(axes: Any, names: Sequence[str], groups: Sequence[tuple[str, int, Sequence[tuple[float, float]]]], label: str) -> None:
@@ -126,7 +165,8 @@ def gallery(title: Text, items: Sequence[tuple[Any, str, bool]], across: int = 4
         parts.append(f'<rect x="{x - 1:g}" y="{y - 1:g}" width="{side + 2:g}" height="{side + 2:g}" fill="none" stroke="var(--grid)"/>')
         parts += [f'<path d="{d}" fill="var(--ink)" fill-opacity="{level / 16:g}" shape-rendering="crispEdges"/>' for level, d in strokes.items() if level]
         parts.append(write(x + side / 2, y + side + 14, words, 12, anchor="middle", colour="good" if good else "bad"))
-    return f'<svg viewBox="-2 0 {width + 4:g} {height:g}">{"".join(parts)}</svg>'
+    told = "; ".join(words for _, words, _ in items)
+    return picture(f"-2 0 {width + 4:g} {height:g}", "".join(parts), Text(f"{title.en}: {told}", f"{title.zh}：{told}"))
 
 
 def photograph(image: Any, x: float, y: float, width: float, *, sharp: bool = True) -> str:
@@ -168,4 +208,6 @@ def matrix(title: Text, shares: Sequence[Sequence[float]], down: Text, across: T
             )
             if per_cent >= 0.05:
                 parts.append(write(left + (j + 0.5) * cell, middle, f"{per_cent:.0f}" if per_cent >= 10 else f"{per_cent:.1f}", 11, anchor="middle"))
-    return f'<svg viewBox="0 0 {left + n * cell:g} {top + n * cell + 2:g}">{"".join(parts)}</svg>'
+    right = "; ".join(f"{i} {100.0 * row[i]:.0f} %" for i, row in enumerate(shares))
+    alt = Text(f"{title.en}: read right, by digit: {right}", f"{title.zh}：各数字认对的比例：{right}")
+    return picture(f"0 0 {left + n * cell:g} {top + n * cell + 2:g}", "".join(parts), alt)

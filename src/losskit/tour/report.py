@@ -1,9 +1,12 @@
 """The report: one page that needs nothing else."""
 
+import os
 import platform
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
+from secrets import token_hex
+from tempfile import TemporaryFile
 from typing import Any
 
 import torch
@@ -30,15 +33,27 @@ def both(text: str | Text) -> Markup:
     return Markup('<span lang="en">{}</span><span lang="zh">{}</span>').format(text.en, text.zh)
 
 
+def site(folder: Path) -> str:
+    """Where the site is, seen from a folder: that which `make docs` builds where one is, or nothing."""
+    built = Path("docs/_build/site")
+    return Path(os.path.relpath(built, folder)).as_posix() if (built / "en" / "index.html").is_file() else ""
+
+
+def page_of(call: str) -> str:
+    """The page of the loss called, within a language's folder of the site; nothing for what is no loss of the library."""
+    loss = losskit.LOSSES.get(call.partition("(")[0])
+    return f"{loss.function.__module__.split('.')[-2]}/{loss.name}.html" if loss else ""
+
+
 def breakable(call: str) -> Markup:
     """A call as code that may wrap before its arguments, on a phone."""
     return Markup("(<wbr>").join(escape(part) for part in call.split("("))
 
 
-def html(chapters: Sequence[Chapter], speed: Speed | None, seed: int) -> str:
-    """The page; without a speed, that of a chapter alone."""
+def html(chapters: Sequence[Chapter], speed: Speed | None, seed: int, site: str = "") -> str:
+    """The page; without a speed, that of a chapter alone. Losses lead to their pages on the site, if there is one."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"both": both, "breakable": breakable, "svg": Markup}
+    environment.filters |= {"both": both, "breakable": breakable, "svg": Markup, "page_of": page_of}
     template = environment.from_string(files("losskit.tour").joinpath("report.html").read_text(encoding="utf-8"))
     facts: dict[str, Any] = {
         "version": losskit.__version__,
@@ -48,13 +63,31 @@ def html(chapters: Sequence[Chapter], speed: Speed | None, seed: int) -> str:
         "losses": len(losskit.LOSSES),
         "day": {name: colour for colour, name in NAMES.items()},
         "night": NIGHT,
+        "site": site,
     }
     return template.render(chapters=chapters, speed=speed, T=Text, **facts)
 
 
+def check(folder: Path) -> None:
+    """Find out whether the folder can be written to, and leave nothing behind."""
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with TemporaryFile(dir=folder):
+            pass
+    finally:
+        for place in made:
+            place.rmdir()
+
+
 def write(folder: Path, page: str, name: str = "index.html") -> Path:
-    """Put the page into the folder, which is made if needed."""
+    """Put the page into the folder, which is made if needed: the whole page or nothing, so that an interrupt leaves the page that was there."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / name
-    path.write_text(page, encoding="utf-8")
+    part = folder / f"{name}.{token_hex(4)}.part"
+    try:
+        part.write_text(page, encoding="utf-8")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
     return path

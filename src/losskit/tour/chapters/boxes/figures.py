@@ -10,7 +10,7 @@ from losskit.tour.chapter import Text
 from losskit.tour.chapters.boxes.claims import FAR, direction
 from losskit.tour.chapters.boxes.experiment import CENTRE, PUBLISHED, RADIUS, STEPS, Findings, title, trace
 from losskit.tour.compare import Numbers
-from losskit.tour.figures import SERIES, both, panel, write
+from losskit.tour.figures import SERIES, both, key, panel, picture, write
 from losskit.tour.texts import texts
 
 TEXTS = texts("boxes")
@@ -38,7 +38,7 @@ def strokes(names: Iterable[str]) -> dict[str, dict[str, Any]]:
 def curves(found: Findings) -> tuple[str, ...]:
     """Error against steps, on a plain and on a logarithmic axis."""
     words = (TEXTS("panels.step"), ERROR)
-    panels, many = [], len(found.courses) > 8
+    panels = []
     for logarithmic in (False, True):
 
         def draw(axes: Any, logarithmic: bool = logarithmic) -> None:
@@ -52,15 +52,9 @@ def curves(found: Findings) -> tuple[str, ...]:
                 axes.set_ylim(bottom=1e-3)
             else:
                 axes.set_ylim(bottom=0)
-            if many:  # more names than a plot has room for: half of them below each
-                half = (len(axes.lines) + 1) // 2
-                axes.legend(
-                    handles=axes.lines[half:] if logarithmic else axes.lines[:half], loc="upper center", fontsize=8, ncols=2, bbox_to_anchor=(0.5, -0.16)
-                )
-            elif not logarithmic:
-                axes.legend(loc="upper right", fontsize=8, bbox_to_anchor=(1.0, 0.86))
+            key(axes)
 
-        panels.append(panel(draw, words, height=4.8 if many else 3.8))
+        panels.append(panel(draw, words, height=3.6))
     return tuple(panels)
 
 
@@ -94,6 +88,7 @@ def profiles(found: Findings) -> tuple[str, ...]:
             axes.set_xlim(edges[0], edges[-1])
             axes.set_xlabel(name.en)
             axes.set_ylabel(label.en)
+            key(axes)
 
         panels.append(panel(draw, (name, label), height=3.4))
     return tuple(panels)
@@ -148,7 +143,8 @@ def surfaces(found: Findings) -> tuple[str, ...]:
         middle = (width - box) / 2
         parts = [heading(name, f"{course.final.mean():.4f}"), painted(cells, "c1")]
         parts.append(f'<rect x="{middle:g}" y="{head + middle:g}" width="{box:g}" height="{box:g}" fill="none" stroke="var(--ink)" stroke-width="1.2"/>')
-        panels.append(f'<svg viewBox="0 0 {width:g} {head + width + 4:g}">{"".join(parts)}</svg>')
+        alt = TEXTS("panels.map", name=title(name), error=course.final.mean())
+        panels.append(picture(f"0 0 {width:g} {head + width + 4:g}", "".join(parts), alt))
     return (*panels, scale(top))
 
 
@@ -160,7 +156,7 @@ def scale(top: float) -> str:
     for mark in (0.0, *(m for m in MARKS if m < 0.95 * top), top):
         x = width * (mark / top) ** 0.5
         parts.append(write(x, head + high + 15, f"{mark:.3g}", 11, anchor="start" if mark == 0 else "end" if mark == top else "middle", colour="soft"))
-    return f'<svg viewBox="0 0 {width:g} {head + high + 24:g}">{"".join(parts)}</svg>'
+    return picture(f"0 0 {width:g} {head + high + 24:g}", "".join(parts), TEXTS("panels.shades", top=top))
 
 
 def ways(names: Sequence[str]) -> tuple[str, ...]:
@@ -182,7 +178,7 @@ def ways(names: Sequence[str]) -> tuple[str, ...]:
                 frame(path[step], unit, left, top, head, f'fill="none" stroke="var(--{colour})" stroke-width="2" stroke-opacity="{strength:.2g}"{dash}')
             )
         parts.append(f'<g clip-path="url(#{name}-way)">{"".join(inside)}</g>')
-        panels.append(f'<svg viewBox="0 0 {width:g} {head + high * unit:g}">{"".join(parts)}</svg>')
+        panels.append(picture(f"0 0 {width:g} {head + high * unit:g}", "".join(parts), TEXTS("panels.way", name=title(name), error=error)))
     return tuple(panels)
 
 

@@ -16,7 +16,7 @@ from losskit.tour.chapters.coins.experiment import (
 from losskit.tour.chapters.coins.seen import NUMBER, PARTS, Seen
 from losskit.tour.chapters.segmentation.data import traced
 from losskit.tour.compare import Numbers, spread
-from losskit.tour.figures import SERIES, both, panel, photograph, ranges, write
+from losskit.tour.figures import SERIES, both, key, panel, photograph, picture, ranges, write
 from losskit.tour.texts import texts
 
 TEXTS = texts("coins")
@@ -52,7 +52,7 @@ def coins(title: Text, boxes: str) -> str:
     inside = (
         f'<svg y="24" width="{WIDE:g}" height="{height:g}" viewBox="0 0 {WIDE:g} {height:g}">{photograph(grey / 255.0, 0, 0, WIDE, sharp=False)}{boxes}</svg>'
     )
-    return f'<svg viewBox="0 0 {WIDE:g} {25 + height:g}">{write(0, 15, both(title), 15, bold=True)}{inside}</svg>'
+    return picture(f"0 0 {WIDE:g} {25 + height:g}", write(0, 15, both(title), 15, bold=True) + inside, TEXTS("pictures.coins", title=title))
 
 
 def regions(found: Findings) -> str:
@@ -75,14 +75,15 @@ def answers(found: Findings, name: str) -> str:
 def cells(title: Text, drawn: Sequence[tuple[str, str, str, str]], *, side: float, across: int = 4, size: int = 11) -> str:
     """Small pictures, so many in a row, each with a name and a number below it: (picture, name, number, colour of the number)."""
     line, rows = 2 * size + 14 if any(name for _, name, _, _ in drawn) else 0, -(-len(drawn) // across)
-    head = 24 if title.en else 1
-    parts = [write(0, 14, both(title), 14, bold=True)] if title.en else []
-    for index, (picture, name, number, colour) in enumerate(drawn):
+    head, parts = 24, [write(0, 14, both(title), 14, bold=True)]
+    for index, (crop, name, number, colour) in enumerate(drawn):
         x, y = index % across * (side + GAP), head + index // across * (side + GAP + line)
-        parts.append(f'<g transform="translate({x:g} {y:g})">{picture}</g>')
+        parts.append(f'<g transform="translate({x:g} {y:g})">{crop}</g>')
         if name:
             parts += [write(x, y + side + size + 3, name, size), write(x, y + side + 2 * size + 6, number, size, colour=colour)]
-    return f'<svg viewBox="-1 0 {across * (side + GAP) - GAP + 2:g} {head + rows * (side + GAP + line) - GAP:g}">{"".join(parts)}</svg>'
+    view = f"-1 0 {across * (side + GAP) - GAP + 2:g} {head + rows * (side + GAP + line) - GAP:g}"
+    numbers = [f"{name} {number}" for _, name, number, _ in drawn if number and "<" not in name]
+    return picture(view, "".join(parts), TEXTS("pictures.crops_alt", title=title, count=len(drawn), numbers=numbers))
 
 
 def sample(found: Findings) -> str:
@@ -142,7 +143,7 @@ def ways(found: Findings) -> tuple[str, ...]:
         for k, (look, style) in enumerate(zip(looks, styles, strict=True))
     ]
     drawn.append((edge + "".join(key), both(TEXTS("pictures.steps")), "", "ink"))
-    return tuple(cells(Text("", ""), half, side=side, across=2, size=9) for half in (drawn[:4], drawn[4:]))
+    return tuple(cells(TEXTS("pictures.ways"), half, side=side, across=2, size=9) for half in (drawn[:4], drawn[4:]))
 
 
 def ranges_panel(seen: Seen) -> str:
@@ -161,12 +162,10 @@ def sizes_panel(seen: Seen) -> str:
     def draw(axes: Any) -> None:
         for name, number in NUMBER.items():
             axes.plot(range(PARTS), seen.by_size(name), "o-", color=SERIES[number], linewidth=1.8, markersize=4, label=name)
-        low, high = axes.get_ylim()
-        axes.set_ylim(low - 0.45 * (high - low), high)  # room for the names
         axes.set_xticks(range(PARTS), [f"{a:.0f}-{b:.0f}" for a, b in pairwise(limits)])
         axes.set_xlabel(label.en)
         axes.set_ylabel(SCORE.en)
-        axes.legend(loc="lower center", fontsize=8, ncols=3)
+        key(axes)
 
     return panel(draw, (label, SCORE), width=3.7, height=3.4)
 
@@ -185,7 +184,6 @@ def course_panel(found: Findings, results: dict[str, Result], what: Text) -> str
             axes.set_yscale("log")
         axes.set_xlabel(label.en)
         axes.set_ylabel(what.en)
-        if wide and what is SCORE:
-            axes.legend(loc="upper left", fontsize=8, ncols=4)
+        key(axes)
 
     return panel(draw, (label, what), width=4.7 if wide else 3.7, height=3.4)

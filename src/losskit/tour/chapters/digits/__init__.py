@@ -1,6 +1,6 @@
 """Chapter 3 in words, tables and pictures."""
 
-from losskit.tour.chapter import Advance, Chapter, Effort, Figure, Heading, Paragraph, Text
+from losskit.tour.chapter import Advance, Chapter, Effort, Figure, Heading, Paragraph, Text, call
 from losskit.tour.chapters.digits.example import by_hand
 from losskit.tour.chapters.digits.experiment import (
     ENTRIES,
@@ -91,6 +91,7 @@ def tell(found: Findings, effort: Effort) -> Chapter:
         ),
         summary_headings=("loss", "accuracy (%), 30 % wrong", "accuracy (%), clean", "ECE, 30 % wrong", "by heart"),
         summary=tuple((n, pm(dirty[n].accuracy), pm(clean[n].accuracy), f"{dirty[n].ece.mean():.3f}", f"{remembered(dirty[n]):.0%}") for n in names),
+        calls={e.name: call(e.loss, e.settings) for e in ENTRIES},
     )
 
 

@@ -16,7 +16,7 @@ from losskit.tour.chapters.digits.experiment import (
     steps,
 )
 from losskit.tour.compare import spread
-from losskit.tour.figures import SERIES, SOFT, gallery, panel, ranges
+from losskit.tour.figures import SERIES, SOFT, gallery, key, panel, ranges
 from losskit.tour.texts import texts
 
 TEXTS = texts("digits")
@@ -32,7 +32,7 @@ def ranges_panel(names: list[str], found: Findings, part: str, title: Text) -> s
     def draw(axes: Any) -> None:
         sides = ((WRONG, 1, found.dirty), (RIGHT, 0, found.clean))
         ranges(axes, names, [(words.en, colour, [spread(100.0 * getattr(side[n], part)) for n in names]) for words, colour, side in sides], title.en)
-        axes.legend(loc="best", fontsize=8)
+        key(axes)
 
     return panel(draw, (RIGHT, WRONG, title), height=3.1)
 
@@ -53,9 +53,9 @@ def course_panels(found: Findings, effort: Effort) -> tuple[str, ...]:
             top = max(float(h.max()) for h in series.values())
             if part == "course":
                 axes.set_ylim(max(0.0, top - 35.0), top + 2.0)
-                axes.legend(loc="lower right", fontsize=8)
             else:
                 axes.set_ylim(bottom=0.0)
+            key(axes)
 
         panels.append(panel(draw, words, height=3.5))
     return tuple(panels)
@@ -81,8 +81,7 @@ def reliability_panels(found: Findings) -> tuple[str, ...]:
             axes.set_xlabel(words[0].en)
             axes.set_ylabel(words[1].en)
             axes.set_title(title.en)
-            if title == RIGHT:
-                axes.legend(loc="lower right", fontsize=8)
+            key(axes)
 
         panels.append(panel(draw, words, height=3.8))
     return tuple(panels)
@@ -107,8 +106,7 @@ def why_panels(found: Findings) -> tuple[str, ...]:
             axes.set_xlim(0, 1)
             axes.set_xlabel(words[0].en)
             axes.set_title(words[1].en if part == "value" else words[2].en)
-            if part == "value":
-                axes.legend(loc="upper right", fontsize=8)
+            key(axes)
 
         panels.append(panel(draw, words, height=3.6))
     return tuple(panels)

@@ -1,6 +1,6 @@
 """Chapter 2 in words, tables and pictures."""
 
-from losskit.tour.chapter import Advance, Chapter, Effort, Figure, Heading, Paragraph, Text
+from losskit.tour.chapter import Advance, Chapter, Effort, Figure, Heading, Paragraph, Text, call
 from losskit.tour.chapters.imbalance.experiment import COMMON, ENTRIES, RARE, SHARE, TEST_RARE, Data, Findings, run
 from losskit.tour.chapters.imbalance.figures import ranges_panel, reliability_panels, why_panels
 from losskit.tour.chapters.imbalance.tables import by_hand, table
@@ -55,6 +55,7 @@ def tell(found: Findings, effort: Effort) -> Chapter:
         ),
         summary_headings=("loss", "accuracy", "recall", "average precision", "ECE"),
         summary=tuple((name, *(pm(s[m]) for m in ("accuracy", "recall", "ap", "ece"))) for name, s in scores.items()),
+        calls={e.name: call(e.loss, e.settings) for e in ENTRIES},
     )
 
 

@@ -8,7 +8,7 @@ from losskit.contract.registry import LOSSES
 from losskit.curves import label, sample
 from losskit.tour.chapters.imbalance.experiment import ENTRIES, MEASURES, PLAIN, Data, Scores
 from losskit.tour.compare import Numbers, spread
-from losskit.tour.figures import SERIES, SOFT, panel, ranges
+from losskit.tour.figures import SERIES, SOFT, key, panel, ranges
 from losskit.tour.texts import texts
 
 TEXTS = texts("imbalance")
@@ -34,8 +34,7 @@ def why_panels() -> tuple[str, ...]:
                 axes.plot(curve.x, curve.value if part == "value" else curve.slope, color=SERIES[number], linewidth=2, label=name)
             axes.set_xlabel(words[0].en)
             axes.set_title(words[1].en if part == "value" else words[2].en)
-            if part == "value":
-                axes.legend(loc="upper right")
+            key(axes)
 
         panels.append(panel(draw, words))
     return tuple(panels)
@@ -61,7 +60,7 @@ def reliability_panels(probabilities: dict[str, Numbers], data: Data) -> tuple[s
                 axes.plot(predicted, happened, "o-", color=SERIES[number], linewidth=1.8, markersize=4, label=name)
             axes.set_xlabel(words[0].en)
             axes.set_ylabel(words[1].en)
-            axes.legend(loc="best", fontsize=8)
+            key(axes)
 
         panels.append(panel(draw, words, height=3.8))
     return tuple(panels)

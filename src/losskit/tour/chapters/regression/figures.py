@@ -7,7 +7,7 @@ import torch
 
 from losskit.tour.chapters.regression.experiment import Data, Entry, Result
 from losskit.tour.compare import Numbers, spread
-from losskit.tour.figures import SERIES, SOFT, panel, ranges
+from losskit.tour.figures import SERIES, SOFT, key, panel, ranges
 from losskit.tour.texts import texts
 
 TEXTS = texts("regression")
@@ -24,7 +24,7 @@ def results_panel(names: list[str], results: dict[str, tuple[Result, Result]]) -
         ticks = [t for t in (30, 40, 50, 70, 100, 150, 200, 300) if axes.get_xlim()[0] <= t <= axes.get_xlim()[1]]
         axes.set_xticks(ticks, [str(t) for t in ticks])
         axes.set_xticks([], minor=True)
-        axes.legend(loc="lower left" if len(names) < 4 else "upper right")
+        key(axes)
 
     return panel(draw, words, height=0.8 + 0.24 * len(names))
 
@@ -40,8 +40,7 @@ def fit_panel(names: list[str], results: dict[str, tuple[Result, Result]], data:
             axes.scatter(truth, results[name][0].predicted, s=14, color=SERIES[colour], alpha=0.75, linewidths=0, label=name)
         axes.set_xlabel(words[0].en)
         axes.set_ylabel(words[1].en)
-        axes.legend(loc="upper left")
-        axes.set_ylim(top=axes.get_ylim()[1] * 1.22)
+        key(axes)
 
     return panel(draw, words, height=0.8 + 0.24 * len(names))
 
@@ -65,8 +64,7 @@ def why_panels(order: list[Entry], data: Data) -> tuple[str, ...]:
             axes.set_xlim(-18, 4)
             axes.set_xlabel(words[0].en)
             axes.set_title(words[1].en if part == "value" else words[2].en)
-            if part == "derivative":
-                axes.legend(loc="lower left", fontsize=8)
+            key(axes)
 
         panels.append(panel(draw, words, height=3.6))
     return tuple(panels)

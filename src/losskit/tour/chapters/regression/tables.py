@@ -25,8 +25,8 @@ def table(order: list[Entry], results: dict[str, tuple[Result, Result]], pulls: 
         rows.append(
             (
                 Cell(entry.name, code=True),
-                Cell("", picture=sparkline(x, value, (-0.4, 5.0), 0)),
-                Cell("", picture=sparkline(x, slope, (-2.4, 2.4), 1)),
+                Cell("", picture=sparkline(x, value, (-0.4, 5.0), 0, TEXTS("table.value_curve", name=entry.name))),
+                Cell("", picture=sparkline(x, slope, (-2.4, 2.4), 1, TEXTS("table.slope_curve", name=entry.name))),
                 Cell(f"{pulls[entry.name]:.1%}"),
                 Cell(f"{a:.1f}", f"± {sa:.1f}", tone),
                 Cell(f"{b:.1f}", f"± {sb:.1f}"),

@@ -1,6 +1,6 @@
 """Chapter 4 in words, tables and pictures."""
 
-from losskit.tour.chapter import Advance, Chapter, Effort, Figure, Heading, Paragraph, Text
+from losskit.tour.chapter import Advance, Chapter, Effort, Figure, Heading, Paragraph, Text, call
 from losskit.tour.chapters.segmentation.data import BANDS, BRIGHT, DARK, LIGHT, NOISE, SMALLEST_GALAXY, TILE
 from losskit.tour.chapters.segmentation.example import by_hand
 from losskit.tour.chapters.segmentation.experiment import (
@@ -81,6 +81,7 @@ def tell(found: Findings, effort: Effort) -> Chapter:
         summary=tuple(
             (n, *(f"{s.mean():.3f}" for r in (of[n] for of in found.results.values()) for s in (r.dice, r.iou)), f"{seen.false[n]:.1f}") for n in seen.names
         ),
+        calls={e.name: call(e.loss, e.settings) for e in ENTRIES},
     )
 
 

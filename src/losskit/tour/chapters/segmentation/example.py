@@ -7,7 +7,7 @@ from torch import Tensor
 
 import losskit
 from losskit.tour.chapter import Block, Cell, Figure, Heading, Paragraph, Table, Text
-from losskit.tour.figures import both, write
+from losskit.tour.figures import both, picture, write
 from losskit.tour.texts import texts
 
 TEXTS = texts("segmentation")
@@ -84,7 +84,8 @@ def drawing(b: Grid, title: Text) -> str:
     )
     beside = left + columns * cell + 18
     parts += [write(beside, top + 18 + 28 * n, words, 14, colour=colour, bold=n == len(lines) - 1) for n, (words, colour) in enumerate(lines)]
-    return f'<svg viewBox="0 0 {beside + 185:g} {top + rows * cell + 3:g}">{"".join(parts)}</svg>'
+    alt = TEXTS("example.alt", title=title, first=first, second=second, overlap=i, a=a, b=p, dice=2 * i / (a + p))
+    return picture(f"0 0 {beside + 185:g} {top + rows * cell + 3:g}", "".join(parts), alt)
 
 
 def _steps() -> Table:

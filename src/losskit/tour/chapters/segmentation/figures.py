@@ -16,7 +16,8 @@ from losskit.tour.chapters.segmentation.experiment import (
 )
 from losskit.tour.chapters.segmentation.seen import NUMBER, Seen
 from losskit.tour.compare import spread
-from losskit.tour.figures import SERIES, both, panel, photograph, ranges, region, write
+from losskit.tour.figures import SERIES, both, key, panel, photograph, ranges, region, write
+from losskit.tour.figures import picture as picture_of
 from losskit.tour.texts import texts
 
 TEXTS = texts("segmentation")
@@ -35,7 +36,8 @@ def stages(picture: Picture) -> tuple[str, ...]:
             x = number * (SIDE + GAP)
             grey = stage.picture.dtype != np.bool_
             parts += [write(x, 15, both(stage.title), 14, bold=True), photograph(stage.picture.astype(np.float64), x, 24, SIDE, sharp=not grey)]
-        panels.append(f'<svg viewBox="0 0 {2 * SIDE + GAP:g} {24 + height:g}">{"".join(parts)}</svg>')
+        titles = Text(*(", ".join(getattr(stage.title, language) for stage in pair) for language in Text._fields))
+        panels.append(picture_of(f"0 0 {2 * SIDE + GAP:g} {24 + height:g}", "".join(parts), titles))
     return tuple(panels)
 
 
@@ -53,7 +55,8 @@ def whole(picture: Picture, name: str, result: Result) -> str:
     height = SIDE * picture.mask.shape[0] / picture.mask.shape[1]
     parts = [write(0, 15, f"{name}: {result.dice.mean():.3f}", 14, bold=True), errors(picture.shown, picture.mask, result.found, 0, 24, SIDE, sharp=False)]
     parts += [f'<path d="M{SIDE * band / BANDS:g} 24v{height:g}" stroke="var(--soft)" stroke-width="1"/>' for band in range(1, BANDS)]
-    return f'<svg viewBox="0 0 {SIDE:g} {25 + height:g}">{"".join(parts)}</svg>'
+    alt = TEXTS("tiles.whole", picture=picture.title, name=name, dice=result.dice.mean(), iou=result.iou.mean())
+    return picture_of(f"0 0 {SIDE:g} {25 + height:g}", "".join(parts), alt)
 
 
 def place(picture: Picture, number: int) -> tuple[slice, slice]:
@@ -81,7 +84,9 @@ def tile(picture: Picture, results: dict[str, Result], number: int, title: Text)
         frame = f'<rect width="{side:g}" height="{side:g}" fill="none" stroke="var(--grid)"/>'
         parts += [f'<g transform="translate({x:g} {y:g})">{drawn}{frame}</g>', write(x, y + side + 14, name, 11)]
         parts.append(write(x, y + side + 28, number_shown, 11, colour=colour))
-    return f'<svg viewBox="-1 0 {4 * (side + gap) - gap + 2:g} {24 + 2 * (side + line) - 8:g}">{"".join(parts)}</svg>'
+    scores = [f"{e.name} {results[e.name].by_tile[number]:.2f}" for e in ENTRIES]
+    alt = TEXTS("tiles.alt", title=title, share=truth.mean(), scores=scores)
+    return picture_of(f"-1 0 {4 * (side + gap) - gap + 2:g} {24 + 2 * (side + line) - 8:g}", "".join(parts), alt)
 
 
 def chosen(pictures: Sequence[Picture], found: dict[str, dict[str, Result]]) -> list[tuple[Picture, int, Text]]:
@@ -118,7 +123,7 @@ def ranges_panel(seen: Seen, part: str, title: Text) -> str:
             for number, picture in enumerate(seen.found.pictures)
         ]
         ranges(axes, seen.names, groups, title.en)
-        axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2, fontsize=8)
+        key(axes)
 
     return panel(draw, (*words, title), height=3.1)
 
@@ -139,8 +144,7 @@ def bins_panels(seen: Seen) -> tuple[str, ...]:
             axes.set_ylim(bottom=0.0)
             axes.set_xlabel(words[0].en)
             axes.set_title(title.en)
-            if part == "false":
-                axes.legend(loc="upper left", fontsize=8)
+            key(axes)
 
         panels.append(panel(draw, words, height=3.6))
     return tuple(panels)
@@ -165,8 +169,7 @@ def why_panels(seen: Seen) -> tuple[str, ...]:
             axes.minorticks_off()
             axes.set_xlabel(words[0].en)
             axes.set_title(title.en)
-            if number:
-                axes.legend(loc="upper right", fontsize=8)
+            key(axes)
 
         panels.append(panel(draw, words, height=3.6))
     return tuple(panels)
