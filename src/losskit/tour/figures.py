@@ -75,7 +75,8 @@ def told(axes: Any, words: Iterable[Text]) -> Text:
     bars = [bar for bar in axes.containers if hasattr(bar, "has_xerr")]
     for bar in bars:
         label = "" if bar.get_label().startswith("_") else bar.get_label()
-        values = ", ".join(f"{name} {mean:.4g}" for name, mean in zip(rows, bar[0].get_xdata(), strict=True))
+        pairs = [f"{name} {mean:.4g}" for name, mean in zip(rows, bar[0].get_xdata(), strict=True)]
+        values = ", ".join(pairs if len(pairs) <= 9 else [*pairs[:3], "...", *pairs[-3:]])  # the table has them all
         en.append(f"{label}: {values}" if label else values)
         zh.append(f"{chinese.get(label, label)}：{values}" if label else values)
     for line in () if bars else axes.lines:
