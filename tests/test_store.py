@@ -1,11 +1,15 @@
 """Compiled loops on disk: only what is whole, in its own place, and written by whom the user trusts anyway is run; all else is compiled again."""
 
+import ctypes
+import math
 import os
 import shlex
 import stat
 import subprocess
 import sys
 
+import numba
+import numpy as np
 import pytest
 import torch
 
@@ -251,3 +255,24 @@ def test_code_and_its_constants_lie_near_each_other():
     """Code reaches its constants by distances of 32 bits. Where tensors of gigabytes leave small holes between them, LLVM's own manager of memory puts the two
     further apart, and then ends the process."""
     assert set(python(BETWEEN_LARGE_TENSORS).split()) == {"0"}
+
+
+def test_what_cannot_be_stored_is_linked_by_numba():
+    """A loop that calls what not every process has runs in this one."""
+
+    def loop(begin, end, context):
+        view(context, 1, float64)[0] = sinh(float64(begin))  # noqa: F821 - bound below
+
+    code = compiler.compiled(loop, compiler.shared_names(np.float64) | {"sinh": math.sinh}, compiler.LOOP)
+    assert code.content is None
+    out = torch.zeros(1, dtype=torch.float64)
+    BODY(code.address)(3, 0, ctypes.c_char_p(out.data_ptr()))
+    assert out.item() == pytest.approx(math.sinh(3.0), rel=1e-15)
+
+
+def test_numba_works_for_others_as_before(compiled):
+    @numba.njit
+    def twice(x):
+        return [x, x + 1]
+
+    assert compiled and twice(1) == [1, 2]

@@ -4,8 +4,8 @@ Each instance of a loop is the same code object over its own table of names: the
 """
 
 import gc
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache, partial
 from types import FunctionType
 from typing import Any
@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from llvmlite import ir
 from numba import types
+from numba.core import codegen
+from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import intrinsic
 from numba.np import arrayobj
 
@@ -164,26 +166,45 @@ def compiled(loop: Callable[..., Any], names: dict[str, Any], signature: Any) ->
     """A loop over its table of names, as a C function."""
     assert isinstance(loop, FunctionType)
     bound = FunctionType(loop.__code__, names | {"__name__": __name__}, loop.__name__)
-    collects = gc.isenabled()
-    gc.disable()  # Numba leaves little garbage, and looking for it takes a seventh of the time
-    try:
+    with unlinked() as link:
         callback = nb.cfunc(signature, fastmath=REASSOCIATE, error_model="numpy", _nrt=False)(bound)
-    finally:
-        if collects:
-            gc.enable()
-    library = callback._library
-    text = library.get_llvm_str()
-    called = set(re.findall(r'^declare .*@"?([^\s"(]+)', text, re.MULTILINE))
-    raises = "picklebuf" in text  # where Numba keeps the exceptions that a function may raise
-    alone = not raises and all(name.startswith("llvm.") or name in C_LIBRARY | UNUSED for name in called)
-    if not alone:
-        return Code(callback._wrapper_name, None, callback.address, callback)
-    return Code(callback._wrapper_name, machine_code(text), None, None)
+        name, library = callback._wrapper_name, callback._library
+        module = library._final_module
+        called = {function.name for function in module.functions if function.is_declaration}
+        raises = any("picklebuf" in variable.name for variable in module.global_variables)  # where Numba keeps the exceptions that a function may raise
+        alone = not raises and all(each.startswith("llvm.") or each in C_LIBRARY | UNUSED for each in called)
+        return Code(name, machine_code(module), None, None) if alone else Code(name, None, link(library, name), callback)
 
 
-def machine_code(text: str) -> bytes:
-    """An object file of optimised code. Numba's own have an address of 64 bits in a register for each constant, so none of them is loaded before the loop."""
-    module = llvm.parse_assembly(text)
+@contextmanager
+def unlinked() -> Iterator[Callable[[Any, str], int]]:
+    """Numba without its last step, machine code in its own engine: of the parts of a loop nobody needs any, and of the loop `machine_code` writes it.
+
+    Gives what takes that step for one library after all. Numba compiles under one lock, so that nothing of others is compiled meanwhile. The garbage collector
+    rests: Numba leaves little garbage, and looking for it takes a seventh of the time.
+    """
+    library, engine = codegen.JITCodeLibrary, codegen.JITCPUCodegen
+    step, add, set_env = library._finalize_specific, engine._add_module, engine.set_env
+
+    def link(each: Any, name: str) -> int:
+        add(each._codegen, each._final_module)
+        step(each)
+        return each.get_pointer_to_function(name)  # type: ignore[no-any-return]
+
+    collects = gc.isenabled()
+    with global_compiler_lock:
+        gc.disable()
+        library._finalize_specific = engine._add_module = engine.set_env = lambda *_: None
+        try:
+            yield link
+        finally:
+            library._finalize_specific, engine._add_module, engine.set_env = step, add, set_env
+            if collects:
+                gc.enable()
+
+
+def machine_code(module: Any) -> bytes:
+    """An object file of optimised code, in the small code model: in Numba's own, a register holds the address of each constant, and none is loaded before the loop."""
     processor = dict(cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten())
     machine = llvm.Target.from_triple(module.triple).create_target_machine(**processor, opt=3, reloc="pic", codemodel="small")
     return machine.emit_object(module)  # type: ignore[no-any-return]
