@@ -13,7 +13,6 @@ FORMULA = (
     "textbook",
     "error_budget",
     "target_gradient",
-    "reductions_agree",
     "nan_stays",
     "infinite_inputs",
     "sure_and_wrong",
@@ -23,6 +22,7 @@ FORMULA = (
 WALK = (
     "mask_deletes",
     "mask_beside_weights",
+    "reductions_agree",
     "weighted_mean",
     "incoming_gradient",
     "accumulation",
