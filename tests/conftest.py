@@ -16,6 +16,8 @@ from cases import Case
 import losskit
 from losskit.testing import Subject
 
+pytest.register_assert_rewrite("touching")  # imported by the files that have it as their plugin, before pytest sees that they do
+
 
 @pytest.fixture(autouse=True)
 def two_threads() -> Iterator[None]:
