@@ -12,11 +12,11 @@ import numba
 import numpy as np
 import pytest
 import torch
+from processes import python
 
 from losskit.engines.cpu.core import compiler, files, store
 from losskit.engines.cpu.core.context import ADD_UP
 from losskit.engines.cpu.core.threads import BODY
-from processes import python
 
 resource = pytest.importorskip("resource", reason="POSIX")
 
