@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
@@ -80,7 +81,7 @@ def told(axes: Any, words: Iterable[Text]) -> Text:
         en.append(f"{label}: {values}" if label else values)
         zh.append(f"{chinese.get(label, label)}：{values}" if label else values)
     for line in () if bars else axes.lines:
-        name, heights = line.get_label(), list(line.get_ydata())
+        name, heights = line.get_label(), [y for y in line.get_ydata() if math.isfinite(y)]
         if not name.startswith("_") and heights:
             en.append(f"{name} from {heights[0]:.3g} to {heights[-1]:.3g}")
             zh.append(f"{name} 由 {heights[0]:.3g} 到 {heights[-1]:.3g}")
