@@ -1,12 +1,14 @@
 """The guides: their lines of code run, their pictures exist, are shown, and have Chinese words."""
 
 import re
+import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from test_site_examples import blocks
+from torch import distributed
 
 from losskit.tour.chapter import FULL
 from losskit.tour.chapters import imbalance, regression
@@ -28,6 +30,30 @@ def test_every_line_of_code_in_the_text_runs(capsys):
     assert len(lines) > 30
     for line in lines:
         assert eval(line, names).isfinite().all(), line
+
+
+SCRIPTS = [
+    (page.stem, *found)
+    for page in GUIDES
+    for found in re.findall(r"```python\n((?:(?!```).)*)```\n\n```console\n\$ torchrun (.*?) \w+\.py\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+]
+
+
+@pytest.mark.skipif(not distributed.is_available() or not distributed.is_gloo_available(), reason="gloo")
+@pytest.mark.parametrize(("page", "script", "options", "printed"), SCRIPTS, ids=[page for page, *_ in SCRIPTS])
+def test_scripts_of_several_ranks_print_what_stands_there(page, script, options, printed, tmp_path):
+    """Run by torchrun, as the page says."""
+    path = tmp_path / "ranks.py"
+    path.write_text(script, encoding="utf-8")
+    command = [sys.executable, "-m", "torch.distributed.run", *options.split(), str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout == printed
+
+
+def test_several_ranks_are_shown():
+    """Were a script written so that the pattern above misses it, nothing would run it."""
+    assert len(SCRIPTS) == sum(page.read_text(encoding="utf-8").count("torchrun --") for page in GUIDES) > 0
 
 
 def test_pictures_are_those_of_the_pages():

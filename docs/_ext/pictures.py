@@ -16,11 +16,12 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 import losskit
-from figures import LIGHT, STYLE, STYLES, dark
+import training_pictures
+from drawing import AXIS, GRID, INK, LINES, curves, each, named
+from figures import STYLE, dark
 from losskit.tour.chapters.boxes.experiment import trace
 from losskit.tour.chapters.segmentation.example import FOUND, SOFT, TRUTH, sums
 
-INK, GRID, AXIS, LINES = LIGHT["ink"], LIGHT["grid"], LIGHT["axis"], LIGHT["lines"]
 WORDS = {
     "loss": "损失",
     "derivative": "导数",
@@ -53,33 +54,11 @@ WORDS = {
     "pixels of the target": "目标的像素数",
     "pull at a false pixel, no target": "没有目标时误报像素所受的拉力",
     "false pixels": "误报像素数",
+    **training_pictures.WORDS,
 }
 START, GOAL = (12.5, 10.0, 1.4, 0.7), (10.0, 10.0, 0.7, 1.4)  # of the descent, centre and size
 BOXES = ("iou", "giou", "diou", "ciou")
 TITLES = ("IoU", "GIoU", "DIoU", "CIoU")
-
-
-def curves(axes: Axes, x: Sequence[float] | Tensor, lines: Mapping[str, Any], **how: Any) -> None:
-    """Lines with a legend, told apart by colour and by dashes."""
-    for number, (name, y) in enumerate(lines.items()):
-        axes.plot(x, y, color=LINES[number], linestyle=STYLES[number], linewidth=1.8, label=name)
-    axes.grid(True, color=GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.legend(frameon=False, fontsize=9.5, **how)
-
-
-def named(axes: Axes, title: str, below: str) -> None:
-    """Title and axis."""
-    axes.set_title(title, fontsize=11.5, loc="left")
-    axes.set_xlabel(below, fontsize=10)
-
-
-def each(loss: Callable[..., Tensor], x: Tensor, t: Tensor, **settings: Any) -> tuple[Tensor, Tensor]:
-    """Values and derivatives of a loss."""
-    x = x.clone().requires_grad_()
-    values = loss(x, t, reduction="none", **settings)
-    (slopes,) = torch.autograd.grad(values.sum(), x)
-    return values.detach(), slopes
 
 
 def cross_entropy(axes: Axes) -> None:
@@ -351,6 +330,7 @@ PICTURES: Mapping[str, tuple[Callable[[Axes], None], float]] = {
     "shift": (shift, 3.2),
     "pixels": (pixels, 3.2),
     "nothing": (nothing, 3.2),
+    **training_pictures.PICTURES,
 }
 
 
@@ -378,9 +358,9 @@ def chinese(picture: str) -> str:
         text = unescape(match[1])
         if text in WORDS:
             return f">{escape(WORDS[text])}</text>"
-        if re.search(r"[a-z]{3}", re.sub(r"\w+=|\w*_\w+|\"\w+\"|smooth L1|focal|Huber|Cauchy|Welsch|Dice|Tversky", "", text)) and not re.match(
-            r"-?log \d", text
-        ):
+        if re.search(
+            r"[a-z]{3}", re.sub(r"\w+=|\w*_\w+|\"\w+\"|smooth L1|focal|Huber|Cauchy|Welsch|Dice|Tversky|b?float16|beta-NLL", "", text)
+        ) and not re.match(r"-?log \d", text):
             raise ValueError(f"no Chinese for {text!r}: add it to WORDS in {__file__}")
         return match[0]
 

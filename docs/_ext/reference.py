@@ -16,7 +16,7 @@ DOCUMENTS: Mapping[str, tuple[str, str]] = {  # a page, the file it is, and the 
     "reference/benchmarks": ("docs/benchmarks.md", "benchmark"),
     "reference/error-budget": ("docs/error-budget.md", "error-budget"),
     "reference/changelog": ("CHANGELOG.md", "changelog"),
-    "guides/writing": ("CONTRIBUTING.md", "writing"),
+    "guides/writing": ("CONTRIBUTING.md", "guide-writing"),
 }
 LINKS = {  # from the files as they stand in the repository to the pages of the site
     "docs/architecture.md": "#architecture",
