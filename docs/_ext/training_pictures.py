@@ -7,7 +7,8 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 import losskit
-from drawing import AXIS, LINES, STYLES, curves, named
+from drawing import AXIS, LINES, curves, named
+from figures import STYLES
 
 WORDS = {
     "weight of a token": "一个 token 的权重",
