@@ -121,7 +121,8 @@ def entries() -> Iterator[Entry]:
                 takes = "distances" if loss.target == "real" else "labels" if task == "multiclass" else "numbers"
                 yield Entry(name, function, settings, takes, form, task == "multiclass", task != "binary")
             elif is_rows(loss, settings):
-                takes = {"label": "labels", "unit": "labels", "position": "positions", "none": "nothing"}.get(loss.target, "distributions")  # type: ignore[assignment]
+                kind = "distribution" if loss.multilabel else loss.target
+                takes = {"label": "labels", "unit": "labels", "position": "positions", "none": "nothing"}.get(kind, "distributions")  # type: ignore[assignment]
                 takes = "log_distributions" if settings.get("log_target") else takes
                 yield Entry(name, function, settings, takes, form, True)
                 if takes == "labels" and loss.pattern == "rows" and "label_smoothing" in loss.settings:

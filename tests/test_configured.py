@@ -100,7 +100,7 @@ def test_lists_of_lists():
 def weights_of(loss):
     """The settings that may be tensors, with one for the settings they need."""
     kinds = {name: get_args(p.annotation) for name, p in inspect.signature(loss.function).parameters.items() if name in loss.settings}
-    others = {"kl_normal_loss": {"log_var": 0.0}}.get(loss.name, {})  # which it always needs
+    others = {"kl_normal_loss": {"log_var": 0.0}, "evidential_nll_loss": {"nu": 1.0, "alpha": 2.0, "beta": 1.0}}.get(loss.name, {})  # which it always needs
     for name in (name for name, inside in kinds.items() if Tensor in inside and name not in ("temperature", "label_smoothing")):  # no numbers per class
         yield (
             name,

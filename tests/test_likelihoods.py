@@ -76,3 +76,64 @@ def test_students_hard_regions(scale, dtype, engine):
     """Any degrees of freedom, far residuals, tiny scales."""
     r, size, df = columns(HARD, dtype)
     hard("student_t_nll_loss", (scale, "df"), engine, r, torch.zeros_like(r), size.log() if scale == "log_scale" else size, df)
+
+
+def authors(x, t, nu, alpha, beta, coeff):
+    """As their code has it."""
+    omega = 2 * beta * (1 + nu)
+    value = 0.5 * torch.log(math.pi / nu) - alpha * torch.log(omega) + (alpha + 0.5) * torch.log(nu * (t - x) ** 2 + omega)
+    return value + torch.lgamma(alpha) - torch.lgamma(alpha + 0.5) + coeff * (t - x).abs() * (2 * nu + alpha)
+
+
+def slopes(function, numbers, **settings):
+    """Value and gradients of one item, as numbers."""
+    leaves = [y.clone().requires_grad_() for y in numbers]
+    value = function(*leaves, **settings).sum()
+    return [value.item(), *(g.item() for g in torch.autograd.grad(value, leaves))]
+
+
+@claim("evidential_nll_loss", "A scalar, or with reduction")
+@claim("evidential_nll_loss", "With coeff=0 it is")
+@claim("evidential_nll_loss", "The likelihood alone feels")
+@claim("evidential_nll_loss", "At an error of 0 the price")
+@claim("evidential_nll_loss", "More than 5e29")
+@claim("evidential_nll_loss", "torch has no such loss")
+def test_evidence():
+    x, t, *found = torch.randn(2, 9).double(), torch.randn(2, 9).double(), *(torch.rand(3, 2, 9).double() + 0.2)
+    nu, alpha, beta = found
+    each = losskit.evidential_nll_loss(x, t, *found, coeff=0.3, **NONE)
+    torch.testing.assert_close(each, authors(x, t, *found, 0.3))
+    assert each.shape == x.shape and losskit.evidential_nll_loss(x, t, *found).shape == () and not hasattr(torch.nn.functional, "evidential_nll_loss")
+
+    def scale(nu, beta):
+        return (beta * (1 + nu) / (nu * alpha)).sqrt()
+
+    bare = losskit.evidential_nll_loss(x, t, *found, coeff=0.0, **NONE)
+    torch.testing.assert_close(bare, losskit.student_t_nll_loss(x, t, scale(nu, beta), df=2 * alpha, full=True, **NONE))
+    other = beta * (1 + nu) / nu / (1 + 1 / (2 * nu))  # another nu, the same scale
+    torch.testing.assert_close(scale(2 * nu, other), scale(nu, beta))
+    torch.testing.assert_close(losskit.evidential_nll_loss(x, t, 2 * nu, alpha, other, coeff=0.0, **NONE), bare)
+    assert not torch.allclose(losskit.evidential_nll_loss(x, t, 2 * nu, alpha, other, **NONE), losskit.evidential_nll_loss(x, t, *found, **NONE))
+    assert gradients(losskit.evidential_nll_loss, x, x, *found)[1].abs().max() == 0
+    many = [losskit.evidential_nll_loss(x, t, nu, torch.full_like(x, a), a * beta, coeff=0.0, **NONE) for a in (5e29, 5e35)]
+    assert all(v.isfinite().all() for v in many)
+
+
+@claim("evidential_nll_loss", "The authors' formula subtracts log-gammas")
+@pytest.mark.parametrize("alpha", [2.0, 1e2, 1e4, 1e6])
+def test_evidence_keeps_its_digits(alpha):
+    numbers = [torch.tensor(v) for v in (0.3, 0.5, 1.2, alpha, 3 * alpha)]
+    exact = slopes(losskit.evidential_nll_loss, [y.double() for y in numbers], coeff=0.0)
+    ours, theirs = (slopes(f, numbers, coeff=0.0) for f in (losskit.evidential_nll_loss, authors))
+    assert all(abs(a - b) < 2e-6 * abs(b) for a, b in zip(ours, exact, strict=True))
+    off = abs(theirs[4] / exact[4] - 1)
+    assert off > {1e4: 0.01, 1e6: 0.5}.get(alpha, 0.0)
+
+
+@pytest.mark.parametrize("name", ["nu", "alpha", "beta"])
+def test_evidence_needs_all_four(name):
+    given = {"nu": 1.0, "alpha": 2.0, "beta": 1.0}
+    with pytest.raises(ValueError, match=f"{name} must be given, got None"):
+        losskit.evidential_nll_loss(torch.ones(3), torch.ones(3), **{**given, name: None})
+    with pytest.raises(ValueError, match=f"{name} must be > 0"):
+        losskit.evidential_nll_loss(torch.ones(3), torch.ones(3), **{**given, name: torch.tensor([1.0, -1.0, 1.0])})

@@ -34,6 +34,11 @@ SHARED = {
     "soft_margin_loss": [(lambda: (REAL()[0], 2.0 * UNIT()[1] - 1.0), {})],
     "hinge_embedding_loss": [(lambda: (REAL()[0], 2.0 * UNIT()[1] - 1.0), settings) for settings in ({}, {"margin": 0.3})],
     "nll_loss": [(lambda: (SCORES().log_softmax(1), LABELS), settings) for settings in ({}, {"weight": WEIGHT}, {"ignore_index": 2})],
+    "multi_margin_loss": [
+        (lambda: (SCORES().movedim(1, 2).reshape(10, 3), LABELS.reshape(10)), settings)
+        for settings in ({}, {"p": 2}, {"margin": 0.3}, {"weight": WEIGHT}, {"p": 2, "margin": 2.0, "weight": WEIGHT})
+    ],
+    "multilabel_soft_margin_loss": [(lambda: (REAL()[0], UNIT()[1]), settings) for settings in ({}, {"weight": ELEMENT})],
     "cross_entropy": [
         (lambda: (SCORES(), LABELS), settings)
         for settings in ({}, {"weight": WEIGHT}, {"ignore_index": 2}, {"label_smoothing": 0.3}, {"weight": WEIGHT, "ignore_index": 0, "label_smoothing": 0.3})
@@ -42,11 +47,12 @@ SHARED = {
 }
 MODULES = {
     "L1Loss": "l1_loss", "MSELoss": "mse_loss", "SmoothL1Loss": "smooth_l1_loss", "HuberLoss": "huber_loss", "BCELoss": "binary_cross_entropy",
-    "BCEWithLogitsLoss": "binary_cross_entropy_with_logits", "NLLLoss": "nll_loss", "SoftMarginLoss": "soft_margin_loss", "HingeEmbeddingLoss": "hinge_embedding_loss", "CrossEntropyLoss": "cross_entropy",
+    "BCEWithLogitsLoss": "binary_cross_entropy_with_logits", "NLLLoss": "nll_loss", "SoftMarginLoss": "soft_margin_loss", "HingeEmbeddingLoss": "hinge_embedding_loss",
+    "MultiMarginLoss": "multi_margin_loss", "MultiLabelSoftMarginLoss": "multilabel_soft_margin_loss", "CrossEntropyLoss": "cross_entropy",
 }  # fmt: skip
 # torch's arguments that ours refuse: those that torch itself calls legacy, and a weight that one function divides by and another does not
 REFUSED = {"size_average", "reduce"} | {"weight"}
-WEIGHTED = ("binary_cross_entropy", "binary_cross_entropy_with_logits", "nll_loss", "cross_entropy")
+WEIGHTED = ("binary_cross_entropy", "binary_cross_entropy_with_logits", "nll_loss", "cross_entropy", "multi_margin_loss", "multilabel_soft_margin_loss")
 APART = {"gaussian_nll_loss": "GaussianNLLLoss", "poisson_nll_loss": "PoissonNLLLoss"}  # they take more than input and target, or have eps: see below
 APART |= test_embedding.MODULES  # those are examined there
 CASES = [(name, *case) for name, samples in SHARED.items() for case in samples]

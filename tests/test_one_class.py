@@ -13,7 +13,7 @@ CHANCE = torch.tensor([0.9, 0.2, 0.5])
 INPUTS = {"logit": SCORE, "probability": SCORE.sigmoid(), "log-probability": SCORE.sigmoid().log()}
 TARGETS = {"label": torch.tensor([1, 0, 1]), "distribution": CHANCE[:, None], "log-distribution": CHANCE.log()[:, None], "real": CHANCE[:, None]}
 SOFT = ("cross_entropy", "dice_loss", "dice_ce_loss", "dice_focal_loss")  # which take distributions beside labels
-SOFTMAX = [loss for loss in LOSSES.values() if loss.pattern == "rows" or "task" in loss.settings]
+SOFTMAX = [loss for loss in LOSSES.values() if (loss.pattern == "rows" and not loss.multilabel) or "task" in loss.settings]
 
 
 def kinds(loss):

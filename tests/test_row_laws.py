@@ -64,6 +64,8 @@ FEW_SOFT: list[Any] = [
     (one("distribution_focal_loss"), "cpu"),
     (one("focal_loss", task="multiclass", gamma=1.5, label_smoothing=0.1), "cpu"),
     (one("entropy"), "cpu"),
+    (one("multi_margin_loss"), "cpu"),
+    (one("multilabel_soft_margin_loss"), "cpu"),
 ]
 PLAIN: list[Any] = [
     *((case, "torch") for case in FEW),
@@ -75,7 +77,8 @@ PLAIN: list[Any] = [
     (one("focal_loss", task="multiclass", gamma=0.5, alpha=[0.25, 1.0, 0.5]), "torch"),
     (one("focal_loss", task="multiclass", gamma=1.5, label_smoothing=0.1), "torch"),
     (one("focal_loss", task="multiclass", from_logits=False), "torch"),
-    *((case, "torch") for case in CASES if case.loss.target in ("position", "distribution", "none")),
+    (one("multi_margin_loss", p=2, margin=0.5, weight=[0.5, 2.0, 1.0, 3.0]), "torch"),
+    *((case, "torch") for case in CASES if case.loss.target in ("position", "distribution", "none") or case.loss.multilabel),
 ]
 
 
@@ -113,7 +116,7 @@ def subject(request: pytest.FixtureRequest) -> Iterator[RowSubject]:
 CANNOT_APPLY = (  # of a loss of ours nothing else may be missing
     *("the target is a label", "the target is a distribution", "the target is a position", "the target is no target", "no target"),
     *("neither input nor target is a distribution", "not a function of the differences", "only of logits", "probabilities are never infinite"),
-    *("with probabilities, smoothing or a cap no score rules a class out", "no argument return_parts", "no argument inplace here"),
+    *("with probabilities, smoothing, a cap or a margin no score rules a class out", "no argument return_parts", "no argument inplace here"),
 )
 
 

@@ -32,7 +32,7 @@ def test_modules_are_short_and_whole(folder: Path) -> None:
 
 def test_every_loss_of_boxes_and_of_regression_is_there() -> None:
     assert set(touch.BOXES) == set(LOSSES.of("boxes"))
-    left = {"student_t_nll_loss", "poisson_nll_loss", "negative_binomial_nll_loss", "gamma_nll_loss", "tweedie_loss"}
+    left = {"student_t_nll_loss", "poisson_nll_loss", "negative_binomial_nll_loss", "gamma_nll_loss", "tweedie_loss", "evidential_nll_loss"}
     assert set(touch.regression()) == {n for n, loss in LOSSES.of("elementwise").items() if loss.task == "regression"} - left >= set(touch.REGRESSION)
 
 

@@ -80,7 +80,7 @@ REGRESSION: Mapping[str, Stops] = {
 
 def regression() -> dict[str, Stops]:
     """Every elementwise loss of regression that the registry has, but those whose input is a logarithm, which has no residual, or whose terms need log-gamma."""
-    losses = (loss for loss in LOSSES.of("elementwise").values() if loss.task == "regression" and not {"log_input", "df"} & set(loss.settings))
+    losses = (loss for loss in LOSSES.of("elementwise").values() if loss.task == "regression" and not {"log_input", "df", "nu"} & set(loss.settings))
     return {loss.name: REGRESSION.get(loss.name, {}) for loss in losses}
 
 

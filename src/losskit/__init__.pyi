@@ -31,6 +31,8 @@ from losskit.losses.classification.hinge import hinge_loss as hinge_loss
 from losskit.losses.classification.hinge_embedding import hinge_embedding_loss as hinge_embedding_loss
 from losskit.losses.classification.js_divergence import js_divergence as js_divergence
 from losskit.losses.classification.kl_divergence import kl_divergence as kl_divergence
+from losskit.losses.classification.multi_margin import multi_margin_loss as multi_margin_loss
+from losskit.losses.classification.multilabel_soft_margin import multilabel_soft_margin_loss as multilabel_soft_margin_loss
 from losskit.losses.classification.nll import nll_loss as nll_loss
 from losskit.losses.classification.poly import poly_loss as poly_loss
 from losskit.losses.classification.soft_margin import soft_margin_loss as soft_margin_loss
@@ -65,6 +67,7 @@ from losskit.losses.regression.barron import barron_loss as barron_loss
 from losskit.losses.regression.beta_nll import beta_nll_loss as beta_nll_loss
 from losskit.losses.regression.cauchy import cauchy_loss as cauchy_loss
 from losskit.losses.regression.charbonnier import charbonnier_loss as charbonnier_loss
+from losskit.losses.regression.evidential_nll import evidential_nll_loss as evidential_nll_loss
 from losskit.losses.regression.gamma_nll import gamma_nll_loss as gamma_nll_loss
 from losskit.losses.regression.gaussian_nll import gaussian_nll_loss as gaussian_nll_loss
 from losskit.losses.regression.geman_mcclure import geman_mcclure_loss as geman_mcclure_loss
@@ -346,6 +349,17 @@ class Entropy(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, dim: int = 1, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+
+class EvidentialNLLLoss(LossModule):
+    """Deep evidential regression of real values `target`: negative log-likelihood under a predicted normal-inverse-gamma distribution, plus a price on evidence."""
+
+    nu: torch.Tensor | float | None
+    alpha: torch.Tensor | float | None
+    beta: torch.Tensor | float | None
+    coeff: float
+    reduction: Literal["none", "mean", "sum"]
+
+    def __init__(self, *, nu: torch.Tensor | collections.abc.Sequence[float] | float | None = None, alpha: torch.Tensor | collections.abc.Sequence[float] | float | None = None, beta: torch.Tensor | collections.abc.Sequence[float] | float | None = None, coeff: float = 1.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class FocalEIoULoss(LossModule):
     """Focal-EIoU loss between predicted and target boxes: `eiou_loss` times IoU^gamma, so that good boxes count more."""
@@ -668,6 +682,27 @@ class MSLELoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+
+class MultiLabelSoftMarginLoss(LossModule):
+    """Multi-label soft margin loss of class logits against 0/1 labels of every class: binary cross-entropy, averaged over the classes of an item."""
+
+    weight: torch.Tensor | None
+    dim: int
+    reduction: Literal["none", "mean", "sum"]
+
+    def __init__(self, *, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, dim: int = 1, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+
+class MultiMarginLoss(LossModule):
+    """Multi-class margin (hinge) loss of class scores (logits) against class labels: the label's score is to be above every other by `margin`."""
+
+    p: Literal[1, 2]
+    margin: float
+    weight: torch.Tensor | None
+    ignore_index: int
+    dim: int
+    reduction: Literal["none", "mean", "sum"]
+
+    def __init__(self, *, p: Literal[1, 2] = 1, margin: float = 1.0, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class NLLLoss(LossModule):
     """Negative log-likelihood of class log-probabilities (the output of log_softmax) against class labels."""

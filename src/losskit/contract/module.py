@@ -138,12 +138,12 @@ class LossModule(nn.Module):
             empty = torch.empty(self.loss.facts.empty, dtype=torch.float32, device="meta")
             labelled = self.loss.pattern == "vectors" and self.loss.target != "none"  # one number per vector
             return (*(empty,) * (count - 1), empty.select(-1, 0) if labelled else empty)
-        if self.loss.target in ("real", "unit") and settings.get("task") != "multiclass":
+        if self.loss.target in ("real", "unit") and settings.get("task") != "multiclass" and not self.loss.multilabel:
             empty = torch.empty((0, *vector, *(wide[1:] if wide[0] in (1, *vector) else wide)), dtype=torch.float32, device="meta")
             return (empty,) * count
         dim = settings.get("dim", 1)
         single = [name for name, shape in shapes.items() if shape == (1,)]
-        if single and settings.get("task") not in ("binary", "multilabel"):
+        if single and settings.get("task") not in ("binary", "multilabel") and not self.loss.multilabel:
             raise ValueError(
                 f"{single[0]} has shape (1,), a number for each class, but a softmax over one class is 1 everywhere: give at least two, or leave it out"
             )
@@ -153,7 +153,7 @@ class LossModule(nn.Module):
         if isinstance(dim, int):
             shape[dim] = classes
         input = torch.empty(shape, dtype=torch.float32, device="meta")
-        if self.loss.target in ("distribution", "none", "real") or settings.get("task") in ("binary", "multilabel"):
+        if self.loss.target in ("distribution", "none", "real") or self.loss.multilabel or settings.get("task") in ("binary", "multilabel"):
             return (input,) * count
         return input, torch.empty([0] * (axes - 1), dtype=torch.long, device="meta")
 

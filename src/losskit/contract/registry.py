@@ -80,6 +80,11 @@ class Loss:
         return tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD and p.name not in predicted)
 
     @property
+    def multilabel(self) -> bool:
+        """Whether each class of an item has a label of its own."""
+        return self.pattern == "rows" and self.target == "unit"
+
+    @property
     def required(self) -> tuple[str, ...]:
         """Settings without a default."""
         return tuple(p.name for p in inspect.signature(self.function).parameters.values() if p.kind is p.KEYWORD_ONLY and p.default is p.empty)

@@ -69,8 +69,8 @@ def sure_distribution(s: RowSubject) -> None:
 @law("a score of minus infinity rules its class out, exactly", ROW_LAWS)
 def ruled_out(s: RowSubject) -> None:
     """As if there were no such class; its own gradient is 0."""
-    if s.form != "logit" or s.settings.get("softcap") or s.settings.get("label_smoothing"):
-        raise NotOffered("with probabilities, smoothing or a cap no score rules a class out")
+    if s.form != "logit" or s.settings.get("softcap") or s.settings.get("label_smoothing") or s.loss.name in rows.MARGINS:
+        raise NotOffered("with probabilities, smoothing, a cap or a margin no score rules a class out")
     x, t = s.batch()
     rest = [k for k in range(s.classes) if k != 1]
     a = leaf(x.index_fill(1, torch.tensor(1), -math.inf))
@@ -117,7 +117,7 @@ def infinite_inputs(s: RowSubject) -> None:
 @law("adding a number to all scores of an item changes nothing", ROW_LAWS)
 def shift_invariant(s: RowSubject) -> None:
     """Numbers that leave the differences of the scores exact."""
-    if s.form != "logit" or s.settings.get("softcap") or s.settings.get("z_loss"):
+    if s.form != "logit" or s.settings.get("softcap") or s.settings.get("z_loss") or s.loss.multilabel:
         raise NotOffered("not a function of the differences")
     x, t = s.batch()
     x = (x * 64).round() / 64
@@ -172,7 +172,8 @@ def nan_stays(s: RowSubject) -> None:
         require_close(got, torch.where(others, each, math.nan), s.tolerance, f"value {what}")
         (found,) = gradient(got, b)
         require_close(found[others], grad[others], s.loose, f"gradient of other items {what}")
-        if logits and not bool(found[2].isnan().all()):  # that of a log-probability does not depend on it
+        felt = found[2] if s.loss.name not in rows.MARGINS else found[2, [place, label] if s.kind == "label" else [place]]
+        if logits and not bool(felt.isnan().all()):  # that of a log-probability does not depend on it
             raise LawBroken(f"gradient {what}: {found[2].tolist()}")
 
 
@@ -311,7 +312,7 @@ def distributions_checked(s: RowSubject) -> None:
     """Scores taken for probabilities train, wrongly."""
     x, t = s.batch()
     soft = s.kind == "distribution"
-    if not soft and s.form == "logit":
+    if s.loss.multilabel or (not soft and s.form == "logit"):
         raise NotOffered("neither input nor target is a distribution")
     logs = logs_in_target(s.settings) if soft else s.form == "log-probability"
     row = torch.tensor([0.7, 0.2, 0.1, 0.1] + [0.0] * (s.classes - 4) if s.classes >= 4 else [0.7, 0.2, 0.2][: s.classes])

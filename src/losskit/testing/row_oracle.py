@@ -17,6 +17,11 @@ RULED_OUT = -(10**9)  # stands for a score of minus infinity: exp of it is below
 DIGITS = {torch.float64: 800}  # 80 otherwise: 1 - p is as small as 1e-45, or a squared loss 1e-38
 
 
+def by_class(loss: Loss) -> bool:
+    """Whether a target is one number per class, of which the textbook has the loss."""
+    return loss.target == "distribution" or loss.multilabel
+
+
 def logs_in_target(settings: Mapping[str, Any]) -> bool:
     """Whether target distributions come as logarithms."""
     return bool(settings.get("log_target"))
@@ -56,7 +61,7 @@ class Row:
         self.smoothing = self.numbers.get("label_smoothing") or mp.mpf(0)
         self.square = bool(self.numbers.get("z_loss"))
         self.grouped = listed(settings) is None
-        if loss.target == "distribution":
+        if by_class(loss):
             self.logs = logs_in_target(settings)
 
     def number(self, v: Any) -> Any:
@@ -76,7 +81,7 @@ class Row:
 
     def pure(self, k: int) -> Any:
         """All mass on class k, as the textbook takes it."""
-        if self.loss.target != "distribution":
+        if not by_class(self.loss):
             return k
         nothing = self.mp.mpf(RULED_OUT if self.logs else 0)
         return [self.mp.mpf(0 if self.logs else 1) if j == k else nothing for j in range(len(self.x))]
@@ -138,7 +143,7 @@ class Row:
                     more = slopes(mp, lambda mp, x: self.squared(mp, x, label), self.x)
                     scale = [a + abs(b) for a, b in zip(scale, more.by, strict=True)]
             return ExactRow(found.value, abs(found.value), found.by, scale, None, None)
-        own = self.loss.target == "distribution"
+        own = by_class(self.loss)
         t = [mp.mpf(RULED_OUT if v == -math.inf else v) for v in self.t]
         f = self.book if own else self.expected
         found = slopes(mp, lambda mp, x: f(mp, x, t), self.x)

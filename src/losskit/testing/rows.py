@@ -13,7 +13,7 @@ from losskit.contract.registry import Loss
 from losskit.engines.call import real_dtype
 from losskit.testing import inputs
 from losskit.testing.oracles import Number, Worst, worst_error
-from losskit.testing.row_oracle import exact_rows, listed, logs_in_target
+from losskit.testing.row_oracle import by_class, exact_rows, listed, logs_in_target
 from losskit.testing.subject import Change, LawBroken, NotOffered, Pair, Subject, gradient, leaf
 
 SMALL = 1e-3  # losses below, and gradients, may be off by 1e-5
@@ -25,6 +25,9 @@ WIDE = (40, 300, 5000)  # rows that the CPU engine takes one at a time; the last
 def every_second(z: Tensor) -> Tensor:
     """The same classes, each beside one that is NaN."""
     return torch.stack((z, torch.full_like(z, math.nan)), 2).flatten(1, 2)[:, ::2] if z.is_floating_point() else z
+
+
+MARGINS = ("multi_margin_loss", "multilabel_soft_margin_loss")  # sums over classes, without a softmax
 
 
 def is_rows(loss: Loss, settings: Mapping[str, Any]) -> bool:
@@ -56,7 +59,7 @@ class RowSubject(Subject):
         """What a target is."""
         if self.loss.target in ("none", "position"):
             return self.loss.target
-        return "distribution" if self.soft or self.loss.target == "distribution" else "label"
+        return "distribution" if self.soft or by_class(self.loss) else "label"
 
     @property
     def form(self) -> str:
@@ -185,10 +188,10 @@ class RowSubject(Subject):
                 yield f"a {name} of shape (4,) for items (4, 3)", (x, t), extra, (name,)
 
     def masses(self, t: Tensor, factor: Tensor | None = None) -> Tensor:
-        """What each item adds to the denominator of "mean": its weight, times that of its label's class (torch's rule; not for `alpha`, nor distributions)."""
+        """What each item adds to the denominator of "mean": its weight, times that of its label's class (torch's rule; not for `alpha`, margins, distributions)."""
         each = torch.ones(t.shape if self.kind != "distribution" else t.select(1, 0).shape, dtype=torch.float64)
         weight = self.settings.get("weight")
-        if weight is not None and self.kind == "label":
+        if weight is not None and self.kind == "label" and self.loss.name not in MARGINS:
             each = torch.tensor(weight, dtype=torch.float64)[t.long().clamp(0, self.classes - 1)]
         return each if factor is None else torch.where(factor != 0, each * factor, 0.0)
 

@@ -1,0 +1,93 @@
+"""The contract for rows that add up a loss per class, without a softmax: a score beside that of the label, or a label for each class."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from losskit.contract import checks, labels, reduce, tensors
+from losskit.contract.checks import Numbers, Reduction
+from losskit.contract.elementwise import elementwise
+from losskit.contract.reduce import Normalizer
+from losskit.engines import margins
+from losskit.engines.call import real_dtype
+
+
+def beside_label(
+    formula: Callable[..., Any],
+    params: tuple[float, ...],
+    input: Tensor,
+    target: Tensor,
+    *,
+    dim: int,
+    ignore_index: int,
+    weight: Numbers | None,
+    mask: Tensor | None,
+    sample_weight: Tensor | None,
+    normalizer: Normalizer | None,
+    reduction: Reduction,
+) -> Tensor:
+    """The mean over classes of the formula of (x_j, whether j is another class than the label y, x_y, *params, 1 / C), times the weight of y."""
+    reduce.check(reduction, normalizer)
+    axis = labels.pair(input, target, dim)
+    labels.index(ignore_index)
+    classes, real = input.shape[axis], real_dtype(input.dtype)
+    own = None if weight is None else labels.class_weights(weight, input, classes)
+    factor = reduce.item_factor(target, mask, sample_weight, real, reduction == "mean" and normalizer is None)
+    if checks.readable(target):
+        labels.refuse(target, classes, ignore_index, factor)
+    kept = labels.kept(target, ignore_index)
+    factor = kept if factor is None else torch.where(kept, factor, torch.zeros((), dtype=factor.dtype, device=factor.device))
+    some = reduce.counting(factor, normalizer, input, target.shape)
+    assert some is not None
+    counts = some != 0
+    label = torch.where(counts, target, 0).long()
+    known = (label >= 0) & (label < classes)
+    label = torch.where(known, label, 0)
+    place = label.unsqueeze(axis)
+    others = torch.ones(input.shape, dtype=torch.bool, device=input.device).scatter(axis, place, False)
+    missing = torch.where(known, 0.0, torch.nan).to(real).unsqueeze(axis)
+    columns = margins.Columns(others, place, missing, counts)
+    each = margins.margins(formula, (*params, 1.0 / classes), axis, tensors.lasting(input), columns)
+    if own is not None:
+        each = each * labels.of_labels(own.to(real), label)
+    return reduce.reduced(each, factor, reduce.weight_of(factor, 0, real), input, normalizer=normalizer, reduction=reduction)
+
+
+def label_for_each(
+    formula: Callable[..., Any],
+    input: Tensor,
+    target: Tensor,
+    *,
+    dim: int,
+    weight: Numbers | None,
+    mask: Tensor | None,
+    sample_weight: Tensor | None,
+    normalizer: Normalizer | None,
+    reduction: Reduction,
+) -> Tensor:
+    """The mean over classes of an elementwise formula, times a weight per class: an elementwise pass whose denominator counts items."""
+    reduce.check(reduction, normalizer)
+    checks.pair(input, target)
+    axis = labels.axis_of(input, dim)
+    classes = input.shape[axis] or labels.several(input, axis, "")
+    summed = reduction == "mean" and normalizer is None
+    factor = reduce.item_factor(input.select(axis, 0), mask, sample_weight, real_dtype(input.dtype), summed, "unreduced loss")
+    factor = None if factor is None else factor.unsqueeze(axis)
+    divisor: Normalizer | None = None
+    if not summed and reduction != "none":
+        divisor = classes * (1 if normalizer is None else checks.normalizer(normalizer, input))
+    result = elementwise(
+        formula,
+        input,
+        target,
+        (),
+        weight=None if weight is None else labels.along(labels.class_weights(weight, input, classes), input, axis),
+        unit=checks.UNIT_TARGET,
+        mask=None if sample_weight is not None else factor,
+        sample_weight=None if sample_weight is None else factor,
+        normalizer=divisor,
+        reduction="none" if reduction == "none" else "mean",
+    )
+    return result.sum(axis) / classes if reduction == "none" else result
