@@ -94,9 +94,9 @@ def test_the_numbers_on_rare_classes_are_those_of_the_tour():
     names = {
         "cross-entropy": "BCE",
         "cross-entropy, pos_weight=19": "BCE(pos_weight=19)",
-        "focal, gamma=2": "focal(gamma=2)",
-        "focal, gamma=5": "focal(gamma=5)",
-        "focal, gamma=2, alpha=0.25": "focal(gamma=2, alpha=0.25)",
+        "focal, gamma=2": "focal_loss(gamma=2)",
+        "focal, gamma=5": "focal_loss(gamma=5)",
+        "focal, gamma=2, alpha=0.25": "focal_loss(gamma=2, alpha=0.25)",
     }
     scores = imbalance.experiment.run(0, FULL, lambda done: None).scores
     quoted = rows("imbalance.md", "loss")

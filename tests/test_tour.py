@@ -178,10 +178,10 @@ def test_worked_example_agrees_with_losskit():
             by_hand = numbers
     assert compared == 7
     p, value = 0.1, {row[0].text: float(row[4].text) for row in pulls.rows}
-    assert value["GCE(q=0.7)"] == pytest.approx((1 - p**0.7) / 0.7, abs=6e-5) and value["SCE(alpha=0.1)"] == pytest.approx(
-        -0.1 * np.log(p) + 4 * (1 - p), abs=6e-5
-    )
-    assert value["focal(gamma=2)"] == pytest.approx(-((1 - p) ** 2) * np.log(p), abs=6e-5) and value["poly(epsilon=1)"] == pytest.approx(
+    assert value["generalized_cross_entropy(q=0.7)"] == pytest.approx((1 - p**0.7) / 0.7, abs=6e-5) and value[
+        "symmetric_cross_entropy(alpha=0.1)"
+    ] == pytest.approx(-0.1 * np.log(p) + 4 * (1 - p), abs=6e-5)
+    assert value["focal_loss(gamma=2)"] == pytest.approx(-((1 - p) ** 2) * np.log(p), abs=6e-5) and value["poly_loss(epsilon=1)"] == pytest.approx(
         1 - p - np.log(p), abs=6e-5
     )
 
@@ -198,14 +198,17 @@ def test_digits_verdict_follows_the_numbers():
         return found.dirty[name]._replace(accuracy=level + noise, probability=right, course=course)
 
     names = [e.name for e in digits.experiment.ENTRIES]
-    level = {n: 0.9 for n in names} | {"CE": 0.99, "GCE(q=0.7)": 0.5}
+    level = {n: 0.9 for n in names} | {"cross_entropy": 0.99, "generalized_cross_entropy(q=0.7)": 0.5}
     made_up = found._replace(
         order=sorted(digits.experiment.ENTRIES, key=lambda e: -level[e.name]),
         dirty={n: result(n, level[n]) for n in names},
         clean={n: result(n, 0.95) for n in names},
     )
     verdict = " ".join(sentence.en for sentence in digits.tell(made_up, LITTLE).verdict)
-    assert verdict.startswith("With 30% wrong labels CE reads the most test digits right: 99.0") and "GCE(q=0.7) (-49.0)" in verdict
+    assert (
+        verdict.startswith("With 30% wrong labels cross_entropy reads the most test digits right: 99.0")
+        and "generalized_cross_entropy(q=0.7) (-49.0)" in verdict
+    )
     assert "No loss loses more than a point" in verdict and "no difference is beyond the noise" in verdict and "Not every network" not in verdict
 
 
@@ -284,8 +287,11 @@ def test_segmentation_verdict_follows_the_numbers(segmented):
         )
         results[picture.key] = {e.name: everything if e.loss == "tversky_loss" else nothing for e in segmentation.experiment.ENTRIES}
     verdict = " ".join(sentence.en for sentence in segmentation.tell(segmented._replace(results=results), LITTLE).verdict)
-    assert verdict.startswith("Coins: Tversky(0.3, 0.7) overlaps best on held-out tiles, Dice 1.000 and IoU 1.000")
-    assert "Clearly behind the best, by their Dice: BCE (-1.000)" in verdict and "no loss finds more, and none invents fewer" in verdict
+    assert verdict.startswith("Coins: tversky_loss(alpha=0.3, beta=0.7) overlaps best on held-out tiles, Dice 1.000 and IoU 1.000")
+    assert (
+        "Clearly behind the best, by their Dice: binary_cross_entropy_with_logits (-1.000)" in verdict
+        and "no loss finds more, and none invents fewer" in verdict
+    )
     assert "from 0.000 to 0.000 on the galaxies (within the noise)" in verdict and "The gradient fits" not in verdict
 
 

@@ -105,7 +105,7 @@ def test_networks_of_coins_share_nothing():
 def test_training_pays_and_repeats(found):
     baseline = max(float(found.constant.mean()), *(float(r.iou[0].mean()) for r in found.middle.values()))
     for name, result in found.middle.items():
-        assert result.iou[-1].mean() > baseline + (0.05 if name == "EIoU" else 0.2), "EIoU takes longer"
+        assert result.iou[-1].mean() > baseline + (0.05 if name == "eiou_loss" else 0.2), "EIoU takes longer"
         assert result.boxes.shape == (len(found.looks), 24 * coins.experiment.TESTED, 4)
         assert result.scores.mean() == pytest.approx(result.iou[-1].mean())
     start = coins.experiment.Networks(MIDDLE, 0)
@@ -120,9 +120,9 @@ def test_who_comes_through_from_apart(found):
     """Without overlap IoU has no gradient; DIoU and CIoU gain by growing, and AdamW lets them; with the others boxes arrive."""
     fates = {n: coins.experiment.fate(found.middle[n], found.apart[n]) for n in NAMES}
     assert all(sum(f) == FOLDS for f in fates.values())
-    assert fates["IoU"] == Fate(0, FOLDS, 0, 0) and fates["DIoU"] == fates["CIoU"] == Fate(0, 0, FOLDS, 0)
-    assert np.array_equal(found.apart["IoU"].boxes[0], found.apart["IoU"].boxes[-1])
-    for name in ("smooth L1", "EIoU", "WIoU"):
+    assert fates["iou_loss"] == Fate(0, FOLDS, 0, 0) and fates["diou_loss"] == fates["ciou_loss"] == Fate(0, 0, FOLDS, 0)
+    assert np.array_equal(found.apart["iou_loss"].boxes[0], found.apart["iou_loss"].boxes[-1])
+    for name in ("smooth_l1_loss", "eiou_loss", "wiou_loss"):
         assert found.apart[name].iou[-1].mean() > 0.3 and found.apart[name].sides[-1] < coins.data.SIDE and fates[name].through > FOLDS // 2
 
 
@@ -160,12 +160,12 @@ def test_the_warning_is_what_was_tried():
     """Its words, and those above its table, against the table's numbers."""
     table = [[tuple(float(v) for v in cell.split(", ")) for cell in scores] for _, scores in TRIED]
     assert all(len(row) == len(NAMES) for row in table)
-    smooth, giou, diou, ciou, eiou = (NAMES.index(n) for n in (CORNERS, "GIoU", "DIoU", "CIoU", "EIoU"))
+    smooth, giou, diou, ciou, eiou = (NAMES.index(n) for n in (CORNERS, "giou_loss", "diou_loss", "ciou_loss", "eiou_loss"))
     for seed in (0, 1):
         warm, cold = ([scores[seed] for scores in table[k]] for k in (0, 1))
         assert max(warm) == warm[smooth] and sorted(cold)[:2] == [cold[eiou], cold[smooth]]
         lost = {n: sum(row[n][seed] == 0.0 for row in table[3:]) for n in range(len(NAMES))}
-        assert lost[diou] == lost[ciou] == 3 and lost[giou] == 1 and [n for n in lost if lost[n] == 0] == [smooth, eiou, NAMES.index("WIoU")]
+        assert lost[diou] == lost[ciou] == 3 and lost[giou] == 1 and [n for n in lost if lost[n] == 0] == [smooth, eiou, NAMES.index("wiou_loss")]
         assert table[3][giou][seed] > 0.0 == table[4][giou][seed]
 
 
@@ -191,25 +191,25 @@ def test_words_on_coins_follow_the_numbers(found):
     def result(level, like):
         return like._replace(iou=np.concatenate([like.iou[:-1], level + 0.001 * draw.standard_normal((1, len(found.box)))]))
 
-    middle = {n: result({"GIoU": 0.95, CORNERS: 0.3}.get(n, 0.8), found.middle[n]) for n in NAMES}
-    apart = {n: found.apart["IoU"] for n in NAMES} | {"DIoU": result(0.7, found.apart["EIoU"]), "GIoU": found.apart["DIoU"]}
+    middle = {n: result({"giou_loss": 0.95, CORNERS: 0.3}.get(n, 0.8), found.middle[n]) for n in NAMES}
+    apart = {n: found.apart["iou_loss"] for n in NAMES} | {"diou_loss": result(0.7, found.apart["eiou_loss"]), "giou_loss": found.apart["diou_loss"]}
     verdict = " ".join(s.en for s in coins.tell(found._replace(middle=middle, apart=apart), SHORT).verdict)
     assert verdict.startswith(
-        "From a start in the middle GIoU has the best boxes of held-out coins: mean IoU 0.950, and 100% of them with 0.75 or more; smooth L1 has 0.300"
+        "From a start in the middle giou_loss has the best boxes of held-out coins: mean IoU 0.950, and 100% of them with 0.75 or more; smooth_l1_loss has 0.300"
     )
-    assert "Clearly behind: " in verdict and "smooth L1 (-0.650)" in verdict and "The data cannot tell it" not in verdict
+    assert "Clearly behind: " in verdict and "smooth_l1_loss (-0.650)" in verdict and "The data cannot tell it" not in verdict
     assert "Smooth L1, which knows no overlap, is behind the mean of the losses of overlap, 0.300 against 0.825" in verdict
-    assert "within the noise); the best" not in verdict and "the best of those is GIoU, 0.950." in verdict
+    assert "within the noise); the best" not in verdict and "the best of those is giou_loss, 0.950." in verdict
     assert (
         "the sizes do not tell them apart" in verdict
-        and f"Less than always answering the mean box of training ({found.constant.mean():.3f}): smooth L1." in verdict
+        and f"Less than always answering the mean box of training ({found.constant.mean():.3f}): smooth_l1_loss." in verdict
     )
     assert (
-        "through in every fold: DIoU (0.700)" in verdict
+        "through in every fold: diou_loss (0.700)" in verdict
         and "not moved by a pixel: " in verdict
-        and re.search(r"run away, to sides of [\d,]+ pixels in the mean: GIoU", verdict)
+        and re.search(r"run away, to sides of [\d,]+ pixels in the mean: giou_loss", verdict)
     )
-    assert "No loss is both not clearly behind" in verdict and "only where first boxes overlap their targets: GIoU." in verdict
+    assert "No loss is both not clearly behind" in verdict and "only where first boxes overlap their targets: giou_loss." in verdict
     large = found.size > np.quantile(found.size, 2 / 3)
     sized = dict(middle)
     sized[CORNERS] = middle[CORNERS]._replace(iou=np.concatenate([middle[CORNERS].iou[:-1], np.where(large, 0.99, 0.8)[None]]))

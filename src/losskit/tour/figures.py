@@ -71,7 +71,7 @@ def key(axes: Any) -> None:
 def told(axes: Any, words: Iterable[Text]) -> Text:
     """What a drawing shows, in words: its axes, and where each line begins and ends."""
     chinese = {word.en: word.zh for word in words}
-    rows = [tick.get_text() for tick in axes.get_yticklabels()]
+    rows = [tick.get_text().replace("\n", "") for tick in axes.get_yticklabels()]
     en, zh = [], []
     bars = [bar for bar in axes.containers if hasattr(bar, "has_xerr")]
     for bar in bars:
@@ -138,7 +138,7 @@ def ranges(axes: Any, names: Sequence[str], groups: Sequence[tuple[str, int, Seq
         shift = (number - (len(groups) - 1) / 2) * 0.28
         means, sds = [m for m, _ in scores], [s for _, s in scores]
         axes.errorbar(means, [r + shift for r in rows], xerr=sds, fmt="o", color=SERIES[colour], markersize=5, elinewidth=2, label=title or None)
-    axes.set_yticks(list(rows), names)
+    axes.set_yticks(list(rows), [name.replace("(", "\n(", 1) if len(name) > 28 else name for name in names])
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.grid(False, axis="y")
     axes.set_xlabel(label)

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -46,8 +47,8 @@ def page_of(call: str) -> str:
 
 
 def breakable(call: str) -> Markup:
-    """A call as code that may wrap before its arguments, on a phone."""
-    return Markup("(<wbr>").join(escape(part) for part in call.split("("))
+    """A call as code that may wrap within its name and before its arguments, on a phone."""
+    return Markup(re.sub(r"([_(])", r"\1<wbr>", str(escape(call))))
 
 
 def html(chapters: Sequence[Chapter], speed: Speed | None, seed: int, site: str = "") -> str:

@@ -3,7 +3,7 @@
 from losskit.tour.chapter import Advance, Chapter, Effort, Figure, Heading, Paragraph
 from losskit.tour.chapters.boxes.claims import FAR, claims
 from losskit.tour.chapters.boxes.example import by_hand
-from losskit.tour.chapters.boxes.experiment import CASES, CENTRE, COMPARED, POINTS, PUBLISHED, Findings, newer, run, title
+from losskit.tour.chapters.boxes.experiment import CASES, CENTRE, COMPARED, POINTS, Findings, newer, run, title
 from losskit.tour.chapters.boxes.figures import ANCHOR, curves, profiles, surfaces, ways
 from losskit.tour.chapters.boxes.method import method
 from losskit.tour.chapters.boxes.tables import claims_table, rows, table
@@ -64,5 +64,4 @@ def tell(found: Findings) -> Chapter:
         ),
         summary_headings=("loss", "error left", "a tenth after", "mean IoU", "left on the axes", "on the diagonals"),
         summary=tuple((title(n), *cells) for n, cells in rows(found).items()),
-        calls={title(n): n for n in found.courses if n != PUBLISHED},
     )

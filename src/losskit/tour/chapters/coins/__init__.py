@@ -82,5 +82,4 @@ def tell(found: Findings, effort: Effort) -> Chapter:
         summary=tuple(
             (n, f"{seen.iou[n]:.3f}", f"{share(found.middle[n], GOOD):.0%}", f"{seen.off[n]:.2f}", f"{found.apart[n].iou[-1].mean():.3f}") for n in seen.names
         ),
-        calls={e.name: e.loss for e in ENTRIES},
     )

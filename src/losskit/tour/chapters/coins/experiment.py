@@ -31,17 +31,16 @@ class Entry(NamedTuple):
     """A loss as it is compared."""
 
     name: str
-    loss: str
 
 
 ENTRIES = (
-    Entry("smooth L1", "smooth_l1_loss"),
-    Entry("IoU", "iou_loss"),
-    Entry("GIoU", "giou_loss"),
-    Entry("DIoU", "diou_loss"),
-    Entry("CIoU", "ciou_loss"),
-    Entry("EIoU", "eiou_loss"),
-    Entry("WIoU", "wiou_loss"),
+    Entry("smooth_l1_loss"),
+    Entry("iou_loss"),
+    Entry("giou_loss"),
+    Entry("diou_loss"),
+    Entry("ciou_loss"),
+    Entry("eiou_loss"),
+    Entry("wiou_loss"),
 )
 CORNERS = ENTRIES[0].name  # the one that knows no overlap
 
@@ -113,7 +112,7 @@ def drawn(seed: int, count: int) -> tuple[Crops, Crops, NDArray[np.int64], Data]
 
 def fit(entry: Entry, start: tuple[float, ...], data: Data, seed: int, warm: float = WARM) -> Tensor:
     """Train, and answer the test crops before, on the way and at the end: (looks, crops of a fold, FOLDS, 4)."""
-    networks, loss = Networks(start, seed), module(LOSSES[entry.loss], {})
+    networks, loss = Networks(start, seed), module(LOSSES[entry.name], {})
     count = len(data.order)
     looks, path = set(points(count)), []
 

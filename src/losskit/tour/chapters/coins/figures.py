@@ -177,7 +177,7 @@ def course_panel(found: Findings, results: dict[str, Result], what: Text) -> str
     def draw(axes: Any) -> None:
         for name, number in NUMBER.items():
             heights = results[name].iou.mean(1) if what is SCORE else results[name].sides
-            axes.plot(found.looks, heights, "o--" if name == "CIoU" else "o-", color=SERIES[number], linewidth=1.8, markersize=3.5, label=name)
+            axes.plot(found.looks, heights, "o--" if name == "ciou_loss" else "o-", color=SERIES[number], linewidth=1.8, markersize=3.5, label=name)
         if what is SCORE:
             axes.set_ylim(-0.03, 1.0)
         else:

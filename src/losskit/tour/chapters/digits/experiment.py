@@ -35,12 +35,12 @@ class Entry(NamedTuple):
 
 
 ENTRIES = (
-    Entry("CE", "cross_entropy", {}, "-log p"),
-    Entry("CE(label_smoothing=0.1)", "cross_entropy", {"label_smoothing": 0.1}, "-0.9 log p - 0.1 mean log p_j"),
-    Entry("focal(gamma=2)", "focal_loss", {"task": "multiclass", "gamma": 2.0}, "-(1 - p)² log p"),
-    Entry("poly(epsilon=1)", "poly_loss", {"epsilon": 1.0}, "-log p + (1 - p)"),
-    Entry("GCE(q=0.7)", "generalized_cross_entropy", {"q": 0.7}, "(1 - p^0.7) / 0.7"),
-    Entry("SCE(alpha=0.1)", "symmetric_cross_entropy", {"alpha": 0.1}, "-0.1 log p + 4 (1 - p)"),
+    Entry("cross_entropy", "cross_entropy", {}, "-log p"),
+    Entry("cross_entropy(label_smoothing=0.1)", "cross_entropy", {"label_smoothing": 0.1}, "-0.9 log p - 0.1 mean log p_j"),
+    Entry("focal_loss(gamma=2)", "focal_loss", {"task": "multiclass", "gamma": 2.0}, "-(1 - p)² log p"),
+    Entry("poly_loss(epsilon=1)", "poly_loss", {"epsilon": 1.0}, "-log p + (1 - p)"),
+    Entry("generalized_cross_entropy(q=0.7)", "generalized_cross_entropy", {"q": 0.7}, "(1 - p^0.7) / 0.7"),
+    Entry("symmetric_cross_entropy(alpha=0.1)", "symmetric_cross_entropy", {"alpha": 0.1}, "-0.1 log p + 4 (1 - p)"),
 )
 PLAIN = ENTRIES[0].name
 

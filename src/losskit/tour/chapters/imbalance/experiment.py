@@ -31,12 +31,12 @@ ENTRIES = (
     Entry("BCE", "binary_cross_entropy_with_logits", {}),
     Entry("BCE(pos_weight=19)", "binary_cross_entropy_with_logits", {"pos_weight": [COMMON / RARE]}),
     Entry("BCE(label_smoothing=0.1)", "binary_cross_entropy_with_logits", {"label_smoothing": 0.1}),
-    Entry("focal(gamma=0.5)", "focal_loss", {"gamma": 0.5}),
-    Entry("focal(gamma=1)", "focal_loss", {"gamma": 1.0}),
-    Entry("focal(gamma=2)", "focal_loss", {"gamma": 2.0}),
-    Entry("focal(gamma=5)", "focal_loss", {"gamma": 5.0}),
-    Entry("focal(gamma=2, alpha=0.25)", "focal_loss", {"gamma": 2.0, "alpha": 0.25}),
-    Entry("focal(gamma=2, alpha=0.95)", "focal_loss", {"gamma": 2.0, "alpha": 0.95}),
+    Entry("focal_loss(gamma=0.5)", "focal_loss", {"gamma": 0.5}),
+    Entry("focal_loss(gamma=1)", "focal_loss", {"gamma": 1.0}),
+    Entry("focal_loss(gamma=2)", "focal_loss", {"gamma": 2.0}),
+    Entry("focal_loss(gamma=5)", "focal_loss", {"gamma": 5.0}),
+    Entry("focal_loss(gamma=2, alpha=0.25)", "focal_loss", {"gamma": 2.0, "alpha": 0.25}),
+    Entry("focal_loss(gamma=2, alpha=0.95)", "focal_loss", {"gamma": 2.0, "alpha": 0.95}),
 )
 PLAIN = ENTRIES[0].name
 

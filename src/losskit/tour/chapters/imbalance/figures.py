@@ -23,7 +23,7 @@ def ranges_panel(scores: dict[str, Scores], measure: str, colour: int) -> str:
 def why_panels() -> tuple[str, ...]:
     """Value and derivative of cross-entropy and focal for the target 1."""
     shown = [(PLAIN, sample(LOSSES["binary_cross_entropy_with_logits"], {}))]
-    shown += [(f"focal({label({'gamma': g})})", sample(LOSSES["focal_loss"], {"gamma": g})) for g in (0.5, 1.0, 2.0, 5.0)]
+    shown += [(f"focal_loss({label({'gamma': g})})", sample(LOSSES["focal_loss"], {"gamma": g})) for g in (0.5, 1.0, 2.0, 5.0)]
     words = TEXTS.row("panels.why")
     panels = []
     for part in ("value", "derivative"):
