@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace as with_fields
 from functools import cache
 from graphlib import TopologicalSorter
 from importlib import import_module
@@ -38,7 +39,9 @@ from losskit.testing import (
     Subject,
     WindowSubject,
 )
+from losskit.testing.row_operands import RowOperandSubject
 from losskit.testing.rows import is_rows
+from losskit.testing.tables import ROW_OPERAND_LAWS
 from losskit.testing.vectors import subject_kind
 
 FOLDER = Path(losskit.__file__).parent
@@ -47,9 +50,9 @@ FOLDER = Path(losskit.__file__).parent
 class Mutation(NamedTuple):
     """One word of one file, replaced, and the law that must notice.
 
-    `place` is a file under `losskit`, "losses/regression/barron", by default the loss's own; or a function in a file of contract or engines, "contract/rows:census".
+    `place` is a file under `losskit`, "losses/regression/barron", by default the loss's own; or a function in a file of contract or engines, "contract/passes:census".
     The subject is `loss` with `settings`; `kind` says which laws are meant where the registry does not ("soft": distributions for targets; "operands": the settings
-    are tensors; "corners": laws of boxes on tensors, not on numbers; "score": the coefficient that the loss is one minus of).
+    are tensors; "items" and "soft items": so are those settings of a loss of rows that are given as `...`; "corners": laws of boxes on tensors, not on numbers; "score": the coefficient that the loss is one minus of).
     """
 
     loss: str
@@ -109,6 +112,10 @@ class Examined(NamedTuple):
             names = tuple(operand.name for operand in facts.operands_of(settings))
             rest = {name: value for name, value in settings.items() if name not in names}
             return OPERAND_LAWS[law].law(OperandSubject(function, facts, names, rest, engine=self.engine))
+        if self.kind in ("items", "soft items"):
+            names = tuple(name for name, value in settings.items() if value is ...)
+            rest = {name: value for name, value in settings.items() if name not in names}
+            return ROW_OPERAND_LAWS[law].law(RowOperandSubject(with_fields(facts, function=function), names, rest, soft=self.kind == "soft items"))
         if facts.pattern == "overlap":
             return OVERLAP_LAWS[law].law(OverlapSubject(function, facts, settings, engine=self.engine, soft=self.kind == "soft"))
         if is_rows(facts, settings):

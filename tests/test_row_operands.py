@@ -12,6 +12,7 @@ os.environ.setdefault("TRITON_INTERPRET", "0" if torch.cuda.is_available() else 
 
 import losskit
 from losskit.contract.registry import LOSSES
+from losskit.engines import dispatch
 from losskit.testing.row_operands import RowOperandSubject
 from losskit.testing.subject import LawBroken
 from losskit.testing.tables import ROW_OPERAND_LAWS
@@ -41,7 +42,7 @@ def check(s: RowOperandSubject, engine: Any, *laws: str) -> None:
 
 
 def test_every_law_is_used():
-    assert set(ROW_OPERAND_LAWS) == {"textbook", "error_budget", "deterministic", *WALK, *DERIVED}
+    assert set(ROW_OPERAND_LAWS) == {"textbook", "error_budget", "offset", "deterministic", *WALK, *DERIVED}
 
 
 def test_every_setting_of_rows_that_may_be_a_tensor_is_examined():
@@ -56,14 +57,14 @@ def test_every_setting_of_rows_that_may_be_a_tensor_is_examined():
 @pytest.mark.parametrize("engine", ["cpu", "torch"])
 @pytest.mark.parametrize("s", SUBJECTS, ids=str)
 def test_formula(s, engine, dtype):
-    check(s.with_dtype(dtype), engine, "textbook", "error_budget")
+    check(s.with_dtype(dtype), engine, "textbook", "error_budget", "offset")
 
 
 @pytest.mark.parametrize("s", SUBJECTS, ids=str)
 def test_formula_on_triton(s):
     pytest.importorskip("triton", reason="Triton")
     with np.errstate(all="ignore"):  # of the interpreter
-        check(s.with_dtype(torch.float32), "triton", "textbook", "incoming_gradient", "mask_deletes")
+        check(s.with_dtype(torch.float32), "triton", "textbook", "offset", "incoming_gradient", "mask_deletes")
 
 
 @pytest.mark.parametrize("engine", ["cpu", "torch"])
@@ -94,7 +95,7 @@ def test_a_broken_derivative_is_noticed(monkeypatch):
     from losskit.engines.torch import rows as plain
 
     right = plain.level_of
-    monkeypatch.setattr(plain, "level_of", lambda e, s, m: 0.5 * right(e, s, m))
+    monkeypatch.setattr(plain, "level_of", lambda e, fall: 0.5 * right(e, fall))
     with losskit.use_engine("torch"), pytest.raises(LawBroken, match="gradient to temperature"):
         ROW_OPERAND_LAWS["textbook"].law(SUBJECTS[0])
 
@@ -105,6 +106,47 @@ def test_a_learned_temperature_keeps_no_tensor_of_the_input_s_size():
     assert losskit.engine_for(losskit.cross_entropy, x, t, label_smoothing=torch.rand(64)).engine == "cpu"
     value = losskit.cross_entropy(x, t, temperature=temperature)
     assert all(y is None or y.numel() <= 64 for y in value.grad_fn.gradients)
+
+
+@pytest.mark.parametrize("engine", ["cpu", "triton"])
+@pytest.mark.parametrize("s", [SUBJECTS[3], SUBJECTS[4]], ids=str)
+def test_derivatives_nobody_asked_for_have_no_memory(s, engine):
+    """What a pass allocates, gradients of operands of one number each: with one asked for, a number per item more."""
+    pytest.importorskip("triton" if engine == "triton" else "torch", reason="Triton")
+    items, seen = 64, []
+    x, t, *operands = s.with_dtype(torch.float32).batch((items,))
+    operands = [y.mean() for y in operands]
+
+    class Counted(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            found = func(*args, **(kwargs or {}))
+            if func._overloadpacket in (torch.ops.aten.zeros, torch.ops.aten.empty) and found.numel() == items:
+                seen.append(found)
+            return found
+
+    pattern = "distributions" if s.soft else "rows"
+    call = calls_of(s, x, t, *operands)
+    counts = {}
+    for wants in [(True, False, *own) for own in ((False, False), (True, False), (False, True), (True, True))]:
+        seen.clear()
+        with Counted():
+            found = dispatch.pattern(engine, pattern).run(call, (x, t, *operands), wants=wants).gradients
+        assert tuple(g is not None for g in found) == wants
+        counts[wants[2:]] = len(seen)
+    least = counts[False, False]
+    assert counts == {(False, False): least, (True, False): least + 1, (False, True): least + 1, (True, True): least + 2}
+
+
+def calls_of(s, *tensors):
+    """The call that a loss hands to its engine."""
+    from losskit.contract import passes
+
+    seen = []
+    with pytest.MonkeyPatch.context() as patch:
+        right = passes.reduce.run
+        patch.setattr(passes.reduce, "run", lambda pattern, engine, call, *rest: (seen.append(call), right(pattern, engine, call, *rest))[1])
+        s(*tensors)
+    return seen[0]
 
 
 def test_a_long_row_whose_exponentials_are_kept():

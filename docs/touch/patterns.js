@@ -22,7 +22,10 @@ function elementwise(call, operands, factor = 1) {
 function linked(call, x) {
   const t = call.temperature || 1;
   const found = call.link ? x.map((v) => formula(call.link)(v, call.linkParameter)) : x.map((v) => [v, 1]);
-  return { scores: found.map(([s]) => Math.min(Math.min(s, BIG) / t, BIG)), bends: found.map(([, bend]) => bend / t) };
+  const scores = found.map(([s]) => Math.min(s, BIG));
+  const largest = Math.max(...scores);
+  const falls = scores.map((s) => (0.5 * largest - 0.5 * s) / (0.5 * t)); // divided after the subtraction; of halves, whose difference does not overflow
+  return { largest, scores, falls, m: t === 1 ? largest : Math.min(largest / t, BIG), bends: found.map(([, bend]) => bend / t) };
 }
 
 /** A row of class scores and a label. */
@@ -30,17 +33,15 @@ function rows(call, x, label) {
   const shares = call.shares || x.map(() => 0);
   const weight = call.weight || x.map(() => 1);
   const total = sum(shares);
-  const { scores: s, bends } = linked(call, x);
-  const own = s[label];
-  const m = Math.max(...s);
-  const e = s.map((v) => Math.exp(v - m));
+  const { largest, scores, falls, m, bends } = linked(call, x);
+  const e = falls.map((v) => Math.exp(-v));
   const others = sum(e.filter((_, j) => j !== label));
-  const d = m === BIG && own < BIG ? Infinity : m - own;
+  const d = largest === BIG && scores[label] < BIG ? Infinity : falls[label];
   const z = others + Math.exp(-d);
   const hit = Math.exp(-d) / z;
   const miss = others / z;
   const level = Math.log1p(others + Math.expm1(-d)); // exactly `others` where the label has the largest score
-  const spread = sum(s.map((v, j) => (shares[j] === 0 ? 0 : shares[j] * (m - v)))) + total * level;
+  const spread = sum(falls.map((v, j) => (shares[j] === 0 ? 0 : shares[j] * v))) + total * level;
   const far = weight[label] === 0 ? 0 : d + level;
   const [value, byNll, bySpread, byLse] = formula(call.formula)(far, hit, miss, spread, m + level, weight[label], ...call.params);
   const common = total * bySpread + byLse;
@@ -62,19 +63,18 @@ function mass(target, classes, kind) {
 function distributions(call, given, target) {
   const t = mass(target, given.length, call.kind);
   const weight = call.weight || given.map(() => 1);
-  const largest = Math.max(...given);
-  const x = call.shift ? given.map((v) => v - Math.min(largest, BIG)) : given;
-  const { scores: s, bends } = linked(call, x);
-  const m = Math.max(...s);
-  const place = s.indexOf(m);
-  const e = s.map((v) => Math.exp(v - m));
+  const base = Math.min(Math.max(...given), BIG);
+  const x = call.shift ? given.map((v) => v - base) : given;
+  const { largest, scores, falls, m, bends } = linked(call, x);
+  const place = scores.indexOf(largest);
+  const e = falls.map((v) => Math.exp(-v));
   const others = sum(e.filter((_, j) => j !== place));
   const z = others + 1;
   const level = Math.log1p(others);
   const p = e.map((v) => v / z);
   const lse = m + level;
-  const found = s.map((v, j) =>
-    formula(call.formula)(v - m - level, p[j], j === place ? others / z : 1 - p[j], t[j], weight[j], ...call.params));
+  const found = falls.map((v, j) =>
+    formula(call.formula)(-v - level, p[j], j === place ? others / z : 1 - p[j], t[j], weight[j], ...call.params));
   const byLog = found.map(([, b]) => b);
   const rest = sum(byLog.filter((_, j) => j !== place));
   const whole = rest + byLog[place];

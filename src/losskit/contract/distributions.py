@@ -10,8 +10,8 @@ from losskit.contract import checks, labels, reduce, tensors
 from losskit.contract import items as row_items
 from losskit.contract.checks import Numbers, Reduction
 from losskit.contract.elementwise import Operand
+from losskit.contract.passes import census, reduced
 from losskit.contract.reduce import Normalizer
-from losskit.contract.rows import census, reduced
 from losskit.engines import dispatch
 from losskit.engines.call import Call, Distributions, real_dtype
 from losskit.engines.torch import distributions as plain

@@ -9,8 +9,8 @@ from torch.distributed import ProcessGroup
 
 from losskit.contract import checks, labels, reduce, tensors
 from losskit.contract.checks import Numbers
+from losskit.contract.passes import census
 from losskit.contract.reduce import Normalizer
-from losskit.contract.rows import census
 from losskit.contract.scores import Average, Empty, Extra, Finished, Over, Scoring, Volume, loss_of_sums, loss_without_graph, spread
 from losskit.engines import dispatch, fused
 from losskit.engines.call import Overlap, Rows, real_dtype

@@ -1,28 +1,20 @@
 """The contract for rows: class scores along one axis, a label for each item. What all patterns share is in `reduce.py`."""
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from losskit.contract import checks, items, labels, reduce, tensors
+from losskit.contract import items, labels, reduce
 from losskit.contract.checks import Numbers, Reduction
 from losskit.contract.elementwise import Operand
+from losskit.contract.passes import census, reduced
 from losskit.contract.reduce import Normalizer
 from losskit.engines import dispatch
-from losskit.engines.call import Distributions, Rows, real_dtype
+from losskit.engines.call import Rows, real_dtype
 from losskit.engines.dispatch import EngineName
 from losskit.engines.protocol import ENGINES
-
-
-class ByProducts(NamedTuple):
-    """What a pass over rows returns besides the loss: tensors without a graph, made without synchronising the device."""
-
-    losses: Tensor  # one per item, weights multiplied in; 0 for an absent item
-    lse: Tensor  # log-sum-exp of each item's scores; 0 for an absent item
-    accuracy: Tensor | None  # the share of the items that count whose label is the first class with the largest score; 0 if none counts; None without labels
-    items: Tensor  # how many items count
 
 
 class Labelled(NamedTuple):
@@ -84,37 +76,6 @@ def rows(
     return result
 
 
-def reduced(
-    pattern: Literal["rows", "distributions"],
-    engine: EngineName,
-    call: Rows | Distributions,
-    operands: tuple[Tensor, ...],
-    total: float | Tensor,
-    counted: int | Tensor,
-    normalizer: Normalizer | None,
-    reduction: Reduction,
-    inplace: bool,
-    return_parts: bool,
-) -> Any:
-    """The pass over rows: none / sum / mean, where "mean" divides by `total`; the by-products if asked for, among them how many items `counted`."""
-    input = operands[0]
-    operands, call = tensors.all_lasting(operands, call)
-    scale: float | Tensor | None = None if reduction == "none" else 1.0
-    if reduction == "mean":
-        scale = reduce.scale_of(engine, input, total if normalizer is None else checks.normalizer(normalizer, input))
-    options = {"by_products": True} if return_parts else {}
-    overwritten = inplace and torch.is_grad_enabled() and input.requires_grad
-    result, found = reduce.run(pattern, engine, call, operands, scale, options | {"inplace": True} if overwritten else options, return_parts)
-    if overwritten:
-        torch.autograd.graph.increment_version(input)
-    if not return_parts:
-        return result
-    assert found is not None and found.value is not None and found.lse is not None
-    count = torch.as_tensor(counted, dtype=torch.int64, device=input.device)
-    accuracy = None if found.right is None else found.right.sum().to(found.lse.dtype) / count.clamp(min=1)
-    return result, ByProducts(found.value.detach(), found.lse, accuracy, count)
-
-
 def _check_inplace(engine: EngineName, input: Tensor, target: Tensor, axis: int, reduction: Reduction) -> None:
     """Where the gradient may take the input's memory."""
     if reduction == "none":
@@ -129,27 +90,3 @@ def _check_inplace(engine: EngineName, input: Tensor, target: Tensor, axis: int,
         raise ValueError("inplace=True needs a fused engine, and this call runs in PyTorch operations (see losskit.engine_for). Leave inplace out")
     if not (input.is_contiguous() or input.movedim(axis, -1).is_contiguous()):
         raise ValueError("inplace=True needs a contiguous or channels-last input: try input.contiguous()")
-
-
-def census(engine: EngineName, call: Rows | Distributions, input: Tensor, target: Tensor, by_weight: bool) -> tuple[float | Tensor, int | Tensor]:
-    """The denominator of "mean" and the number of items that count; on CPU, and under `validate`, labels that are no class raise."""
-    if not by_weight:
-        call = call._replace(weight=None)
-    classes = input.shape[call.dim]
-    if ENGINES[engine].on_host:
-        found = dispatch.pattern(engine, "rows").census(call, input, target)
-        if found.wrong:
-            labels.refuse(target, classes, call.ignore, call.factor)
-        return found.weight, found.items
-    if checks.readable(target):
-        labels.refuse(target, classes, call.ignore, call.factor)
-    counts = labels.kept(target, call.ignore)
-    if call.factor is None and call.weight is None:
-        count = counts.sum()
-        return count, count
-    real = real_dtype(input.dtype)
-    each = torch.ones((), dtype=real, device=input.device) if call.factor is None else call.factor.to(real)
-    counts = counts & (each != 0)
-    if call.weight is not None:
-        each = each * labels.of_labels(call.weight.to(real), torch.where(counts, target, 0).long().clamp(0, classes - 1))
-    return torch.where(counts, each, 0.0).sum(), counts.sum()

@@ -139,6 +139,20 @@ def error_budget(s: RowOperandSubject) -> None:
     against_book(s, (x, t, *(torch.tensor(ends[name], dtype=y.dtype) for name, y in zip(s.names, operands, strict=True))), "extremes")
 
 
+@law("an offset that all scores share changes nothing", ROW_OPERAND_LAWS)
+def offset(s: RowOperandSubject) -> None:
+    """Of 8,192, to scores that leave room for it: their differences are the same numbers. Neither a soft cap nor the square of log sum exp is given, which move with it."""
+    if not {"z_loss", "softcap"} & set(s.settings):
+        for wide in (s, *(() if any(isinstance(v, list) for v in s.settings.values()) else (replace(s, classes=40),))):
+            x, t, *operands = wide.batch()
+            x = (x * 256.0).round() / 256.0
+            near, far = ([leaf(y), *(leaf(z) for z in operands)] for y in (x, x + 8192.0))
+            value, moved = (wide(y[0], t, *y[1:], reduction="none") for y in (near, far))
+            require_close(moved, value, s.tolerance, f"value of {wide.classes} classes")
+            for name, got, expected in zip(("scores", *s.names), gradient(moved, *far), gradient(value, *near), strict=True):
+                require_close(got, expected, 8 * s.tolerance, f"gradient to {name}, {wide.classes} classes")
+
+
 @law("an operand of a smaller shape is the same as one expanded, and its gradient is the sum", ROW_OPERAND_LAWS)
 def shapes(s: RowOperandSubject) -> None:
     """One number in all, per item, per place of an image; under every reduction."""

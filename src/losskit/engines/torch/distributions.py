@@ -15,7 +15,7 @@ from torch import Tensor
 from losskit.engines.call import Distributions, Results, real_dtype, sum_to
 from losskit.engines.language import ROUNDING, identity
 from losskit.engines.torch.elementwise import bound, scaled_sum
-from losskit.engines.torch.rows import cooled, level_of, of_items, with_scale
+from losskit.engines.torch.rows import cooled, distance, level_of, of_items, temperatures, with_scale
 
 __all__ = ["by_products", "gradients", "losses", "total", "with_scale"]
 
@@ -50,39 +50,39 @@ def parts(x: Tensor, t: Tensor, weight: Tensor, settings: Settings, *operands: T
     s, bend = settings.link(x, settings.link_parameter)
     s = s.clamp(max=torch.finfo(x.dtype).max)
     operands = tuple(y[..., None] for y in operands)
-    if settings.tempered:
-        s, inverse = cooled(s, operands[0])
-        s, bend = s.clamp(max=torch.finfo(x.dtype).max), bend * inverse
+    temperature = temperatures(operands[0]) if settings.tempered else None
     m, place = s.detach().max(-1, keepdim=True)
     top = torch.arange(x.shape[-1], dtype=torch.int64, device=x.device) == place
-    e = torch.exp(s - m)
+    fall = distance(m, s, temperature)
+    e = torch.exp(-fall)
     others = torch.where(top, 0.0, e).sum(-1, keepdim=True)
-    below = torch.where(top, s - m, 0.0).sum(-1, keepdim=True)  # 0, with a derivative
+    below = torch.where(top, -fall, 0.0).sum(-1, keepdim=True)  # 0, with a derivative
     z = others + torch.exp(below)
     level = torch.log1p(others + torch.expm1(below))
     p = e / z
     q = torch.where(top, others / z, 1.0 - p)
-    classes = (s - m - level, p, q, t, weight, *operands[int(settings.tempered) :])
+    classes = (-fall - level, p, q, t, weight, *operands[int(settings.tempered) :])
     value, by_log, by_target, *by_operands = settings.formula(*classes, *settings.params)
     by_operands = [y.expand(p.shape).sum(-1) for y in by_operands]
+    m = cooled(m, temperature)
     lse = m + level
     rest = torch.where(top, 0.0, by_log).sum(-1, keepdim=True)
     whole = rest + torch.where(top, by_log, 0.0).sum(-1, keepdim=True)
     by_input = torch.where(top, by_log * q - p * rest, by_log - p * whole)
     total = value.sum(-1)
-    if settings.tempered:  # the sum over j of s_j times the derivative by s_j: by differences of scores, so that a sure item keeps its digits
-        mean = level_of(e, s, m) / z  # of how far scores lie below the largest, under p
-        by_scores = whole * mean - torch.where(by_log == 0.0, 0.0, by_log * torch.where(by_log == 0.0, 0.0, m - s)).sum(-1, keepdim=True)
+    if temperature is not None:  # the sum over j of s_j times the derivative by s_j: by differences of scores, so that a sure item keeps its digits
+        mean = level_of(e, fall) / z  # of how far scores lie below the largest, under p
+        by_scores = whole * mean - torch.where(by_log == 0.0, 0.0, by_log * torch.where(by_log == 0.0, 0.0, fall)).sum(-1, keepdim=True)
     by_target = by_target + torch.zeros_like(t)
     if settings.square:
         weighted = settings.square * (t * weight).sum(-1, keepdim=True) * lse
         by_input = by_input + 2.0 * weighted * p
         by_target = by_target + settings.square * weight * lse * lse
         total = total + (weighted * lse)[..., 0]
-        if settings.tempered:
+        if temperature is not None:
             by_scores = by_scores + 2.0 * weighted * (m - mean)
-    if settings.tempered:
-        by_operands = [(-by_scores * inverse)[..., 0], *by_operands]
+    if temperature is not None:
+        by_operands, bend = [(-by_scores / temperature)[..., 0], *by_operands], bend / temperature
     return Parts(total, lse[..., 0], by_input * bend, by_target, tuple(by_operands))
 
 

@@ -37,15 +37,24 @@ class Parts(NamedTuple):
     by_operands: tuple[Tensor, ...] = ()
 
 
-def cooled(s: Tensor, temperature: Tensor) -> tuple[Tensor, Tensor]:
-    """Scores divided by temperatures, of which those that are not > 0 are read as NaN; and what the gradient by the scores is multiplied by."""
-    temperature = torch.where(temperature > 0.0, temperature, math.nan)
-    return s / temperature, 1.0 / temperature
+def temperatures(given: Tensor) -> Tensor:
+    """Temperatures, of which those that are not > 0 are read as NaN."""
+    return torch.where(given > 0.0, given, math.nan)
 
 
-def level_of(e: Tensor, s: Tensor, m: Tensor) -> Tensor:
+def distance(m: Tensor, s: Tensor, temperature: Tensor | None) -> Tensor:
+    """How far scores lie below the largest, in temperatures: divided after the subtraction, for x / T is rounded. A difference of halves does not overflow."""
+    return m - s if temperature is None else (0.5 * m - 0.5 * s) / (0.5 * temperature)
+
+
+def cooled(m: Tensor, temperature: Tensor | None) -> Tensor:
+    """The largest score in temperatures; an infinite one is read as the largest number."""
+    return m if temperature is None else (m / temperature).clamp(max=torch.finfo(m.dtype).max)
+
+
+def level_of(e: Tensor, fall: Tensor) -> Tensor:
     """The sum of exponentials times how far their scores lie below the largest."""
-    return (e * torch.where(e == 0.0, 0.0, m - s)).sum(-1, keepdim=True)
+    return (e * torch.where(e == 0.0, 0.0, fall)).sum(-1, keepdim=True)
 
 
 def parts(x: Tensor, labels: Tensor, weight: Tensor, shares: Tensor, settings: Settings, *operands: Tensor) -> Parts:
@@ -55,19 +64,19 @@ def parts(x: Tensor, labels: Tensor, weight: Tensor, shares: Tensor, settings: S
     big = torch.finfo(x.dtype).max
     s = s.clamp(max=big)
     operands = tuple(y[..., None] for y in operands)
-    if settings.tempered:
-        s, inverse = cooled(s, operands[0])
-        s, bend = s.clamp(max=big), bend * inverse
+    temperature = temperatures(operands[0]) if settings.tempered else None
     at_label = torch.arange(x.shape[-1], dtype=torch.int64, device=x.device) == labels[..., None]
     own = torch.where(at_label, s, 0.0).sum(-1, keepdim=True)
     m = s.detach().amax(-1, keepdim=True)
-    e = torch.exp(s - m)
+    fall = distance(m, s, temperature)
+    e = torch.exp(-fall)
     others = torch.where(at_label, 0.0, e).sum(-1, keepdim=True)
-    d = torch.where((m == big) & (own < big), math.inf, m - own)
+    d = torch.where((m == big) & (own < big), math.inf, distance(m, own, temperature))
+    m = cooled(m, temperature)
     z = others + torch.exp(-d)
     hit, miss = torch.exp(-d) / z, others / z
     level = torch.log1p(others + torch.expm1(-d))  # exactly `others` where the label has the largest score
-    below = torch.where(shares == 0, 0.0, shares * (m - s)).sum(-1, keepdim=True)
+    below = torch.where(shares == 0, 0.0, shares * fall).sum(-1, keepdim=True)
     spread = below + total_share * level
     own_weight, own_share = (torch.where(at_label, w, 0.0).sum(-1, keepdim=True) for w in (weight, shares))
     far = torch.where(own_weight == 0.0, 0.0, d + level)  # a class of weight 0 may be ruled out
@@ -75,12 +84,12 @@ def parts(x: Tensor, labels: Tensor, weight: Tensor, shares: Tensor, settings: S
     value, by_nll, by_spread, by_lse, *by_operands = settings.formula(*item, *settings.params)
     common = total_share * by_spread + by_lse
     gradient = torch.where(at_label, common * hit - by_nll * miss - own_share * by_spread, (by_nll + common) * (e / z) - shares * by_spread)
-    if settings.tempered:  # minus the sum over j of s_j times the derivative by s_j: by differences of scores, so that a sure item keeps its digits
+    if temperature is not None:  # minus the sum over j of s_j times the derivative by s_j: by differences of scores, so that a sure item keeps its digits
         gap = torch.where(hit == 0.0, 0.0, d)
-        apart = level_of(torch.where(at_label, 0.0, e), s, m) / z
+        apart = level_of(torch.where(at_label, 0.0, e), fall) / z
         mean = hit * gap + apart  # of how far scores lie below the largest, under p
         by_scores = torch.where(by_nll == 0.0, 0.0, by_nll * (d * miss - apart)) + by_spread * (below - total_share * mean) + by_lse * (m - mean)
-        by_operands = [-by_scores * inverse, *by_operands]
+        by_operands, bend = [-by_scores / temperature, *by_operands], bend / temperature
     return Parts(value[..., 0], (m + level)[..., 0], gradient * bend, tuple([y.expand(value.shape)[..., 0] for y in by_operands]))
 
 
@@ -185,8 +194,6 @@ def by_products(call: Rows, x: Tensor, t: Tensor, *operands: Tensor) -> Results:
         row = prepared(call, x, t, *operands)
         found = parts(row.x, row.labels, row.weight, row.shares, row.settings, *row.operands)
         scores = row.settings.link(row.x, row.settings.link_parameter)[0]
-        if call.tempered:
-            scores, _ = cooled(scores, row.operands[0][..., None])
         right = row.counts & (scores.argmax(-1) == row.labels) & ~row.wrong
         return Results(None, weighed(row, found.value), (), torch.where(row.counts, found.lse, 0.0), right)
 

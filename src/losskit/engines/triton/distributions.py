@@ -20,7 +20,7 @@ from losskit.engines.triton.elementwise import BLOCK, MAX_PARAMS, OPTIONS, REAL,
 from losskit.engines.triton.items import gap, mass_of_position, operands_of, placed, store_by, temperature_of
 from losskit.engines.triton.layout import Layout, laid_out, multiplied, readable
 from losskit.engines.triton.math import INF, exp_neg, log1p
-from losskit.engines.triton.rows import below, block, clipped, cooled, counted, items, origins, scores
+from losskit.engines.triton.rows import below, block, clipped, cooled, counted, distance, items, origins, scores
 
 WARP = 256  # scores per warp: 8 per thread; 16, as in `rows.py`, take up to 190 of its registers, for masses and derivatives too. Not yet measured on a GPU
 
@@ -38,29 +38,30 @@ def shifted(x, peak, SHIFT: tl.constexpr):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def summit(s, j):
+def summit(s, j, temperature):
     """Of a block of each row: the largest score, its first place, the sum of the exponentials of all others."""
     m = tl.max(s, 1)
     top = tl.min(tl.where(s == m[:, None], j[None, :], 0x7FFFFFFF), 1)
-    return m, top, tl.sum(tl.where(j[None, :] == top[:, None], 0.0, exp_neg(below(s, m))), 1)
+    return m, top, tl.sum(tl.where(j[None, :] == top[:, None], 0.0, exp_neg(below(s, m, temperature))), 1)
 
 
 @triton.jit
-def joined_gaps(gaps, others, m, m_next, new):
+def joined_gaps(gaps, others, m, m_next, new, temperature):
     """Of `joined`, the sum of gaps of a stretch whose maximum is m; the smaller of the two maxima becomes one of the others."""
-    lift = tl.where(m == new, 0.0, new - m)
+    lift = tl.where(m == new, 0.0, distance(new, m, temperature))
     e = exp_neg(tl.where(m == -INF, INF, lift))
     gaps = tl.where(others == 0.0, gaps, gaps + lift * others) * exp_neg(lift)
     return gaps + tl.where(m_next > m, gap(e, lift), 0.0)
 
 
 @triton.jit
-def joined(m, others, m_next, others_next):
+def joined(m, others, m_next, others_next, temperature):
     """The largest score and the sum over the others of two stretches of a row: the smaller of the two maxima becomes one of the others."""
     new = tl.where(m_next > m, m_next, m)
     old = tl.where(m_next > m, m, m_next)
-    lost = exp_neg(tl.where(old == -INF, INF, new - old))
-    others = others * exp_neg(tl.where(m == new, 0.0, new - m)) + others_next * exp_neg(tl.where(m_next == new, 0.0, new - m_next))
+    lost = exp_neg(tl.where(old == -INF, INF, distance(new, old, temperature)))
+    others *= exp_neg(tl.where(m == new, 0.0, distance(new, m, temperature)))
+    others += others_next * exp_neg(tl.where(m_next == new, 0.0, distance(new, m_next, temperature)))
     return new, others + lost
 
 
@@ -72,8 +73,8 @@ def evaluated(  # type: ignore[no-untyped-def]
     """Of a block of classes: which is the row's largest, p, 1 - p, weight, mass, and what the formula returns; 0 for what is not present."""
     m, top, others, level, inverse = row
     at_top = j[None, :] == top[:, None]
-    distance = below(cooled(scores(x, present, parameter, LINK), present, temperature), m)
-    hit = exp_neg(distance) * inverse[:, None]
+    fall = below(scores(x, present, parameter, LINK), m, temperature)
+    hit = exp_neg(fall) * inverse[:, None]
     miss = tl.where(at_top, (others * inverse)[:, None], 1.0 - hit)
     t = tl.zeros_like(hit)
     if T is not None:
@@ -85,10 +86,10 @@ def evaluated(  # type: ignore[no-untyped-def]
     weight = tl.full((1, 1), 1.0, REAL)
     if WEIGHT is not None:
         weight = tl.load(WEIGHT + j, j < classes, other=0).to(REAL)[None, :]
-    found = FORMULA(-distance - level[:, None], hit, miss, t, weight, *p)
+    found = FORMULA(-fall - level[:, None], hit, miss, t, weight, *p)
     by_log = tl.where(present, found[1], 0.0)
     by_target = tl.where(present, found[2], 0.0)
-    by = (tl.sum(gap(by_log, distance), 1),)
+    by = (tl.sum(gap(by_log, fall), 1),)
     for k in tl.static_range(COUNT):
         by = by + (tl.sum(tl.where(present, found[3 + k], 0.0), 1),)  # type: ignore[assignment]  # noqa: RUF005
     return at_top, hit, miss, weight, t * weight, tl.where(present, found[0], 0.0), by_log, by_target, by
@@ -132,7 +133,7 @@ def classwise(  # type: ignore[no-untyped-def]  # typed by Triton
     classes: tl.int64, inner: tl.int64, ignore: tl.int64, scale: tl.float64, link: tl.float64, square: tl.float64,
     p0: tl.float64, p1: tl.float64, p2: tl.float64, p3: tl.float64, p4: tl.float64,
     FORMULA: tl.constexpr, LINK: tl.constexpr, PARAMS: tl.constexpr, SHIFT: tl.constexpr, SQUARE: tl.constexpr, REAL: tl.constexpr, PLANES: tl.constexpr,
-    WHOLE: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, COUNT: tl.constexpr, TEMPERED: tl.constexpr,
+    WHOLE: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, COUNT: tl.constexpr, TEMPERED: tl.constexpr, HEATED: tl.constexpr,
 ):  # fmt: skip
     """ROWS items, COLUMNS of their classes at a time: all of them if WHOLE. None pointers, INCOMING and PLANES as in `rowwise`. No T, LABELS, POSITIONS: t = 0."""
     weight = scaling(scale, SCALE)
@@ -163,11 +164,11 @@ def classwise(  # type: ignore[no-untyped-def]  # typed by Triton
         if SHIFT:
             peak = highest(x, present)
         x = shifted(x, peak, SHIFT)
-        s = cooled(scores(x, present, parameter, LINK), present, temperature)
-        m, top, others = summit(s, columns)
-        if TEMPERED:
-            distance = below(s, m)
-            gaps = tl.sum(gap(exp_neg(distance), distance), 1)
+        s = scores(x, present, parameter, LINK)
+        m, top, others = summit(s, columns, temperature)
+        if HEATED:
+            fall = below(s, m, temperature)
+            gaps = tl.sum(gap(exp_neg(fall), fall), 1)
     else:
         if SHIFT:
             for start in range(0, length, COLUMNS):
@@ -181,21 +182,23 @@ def classwise(  # type: ignore[no-untyped-def]  # typed by Triton
         for start in range(0, length, COLUMNS):
             j = (start + columns).to(tl.int32)
             x, present = block(X, first, wanted, j, step, classes, REAL)
-            s = cooled(scores(shifted(x, peak, SHIFT), present, parameter, LINK), present, temperature)
-            m_here, top_here, others = summit(s, j)
-            if TEMPERED:
-                distance = below(s, m_here)
+            s = scores(shifted(x, peak, SHIFT), present, parameter, LINK)
+            m_here, top_here, others = summit(s, j, temperature)
+            if HEATED:
+                fall = below(s, m_here, temperature)
                 new = tl.where(m_here > m, m_here, m)
-                more = tl.sum(gap(exp_neg(distance), distance), 1)
-                apart = joined_gaps(apart, sums, m, m_here, new) + joined_gaps(more, others, m_here, m, new)
+                more = tl.sum(gap(exp_neg(fall), fall), 1)
+                apart = joined_gaps(apart, sums, m, m_here, new, temperature) + joined_gaps(more, others, m_here, m, new, temperature)
             top = tl.where(m_here > m, top_here, top)
-            m, sums = joined(m, sums, m_here, others)
+            m, sums = joined(m, sums, m_here, others, temperature)
         others = sums.to(REAL)
-        gaps = apart.to(REAL)
+        if HEATED:
+            gaps = apart.to(REAL)
     others = tl.where(m == -INF, float("nan"), others)  # all classes ruled out: no distribution
     level = log1p(others)
     row = (m, top, others, level, 1.0 / (1.0 + others))
-    lse = m + level
+    height = cooled(m, temperature)
+    lse = height + level
 
     if WHOLE:
         here = evaluated(
@@ -290,10 +293,10 @@ def classwise(  # type: ignore[no-untyped-def]  # typed by Triton
         counts = counts & (w != 0.0)
         w = tl.where(wrong, float("nan"), w)
         for k in tl.static_range(COUNT):
-            if TEMPERED and k == 0:
+            if TEMPERED and k == 0 and HEATED:
                 mean = gaps * row[4]  # of how far scores lie below the largest, under p
-                store_by(BY[k], item, live, by[0] - (own + rest) * mean - pull * (m - mean), w / temperature, counts)
-            else:
+                store_by(BY[k], item, live, by[0] - (own + rest) * mean - pull * (height - mean), w / temperature, counts)
+            elif k >= TEMPERED:
                 store_by(BY[k], item, live, by[1 + k - TEMPERED], w, counts)
     if GRAD_X is not None or GRAD_T is not None:
         if WHOLE:
@@ -346,7 +349,7 @@ def launch(
             where.classes, where.inner, call.ignore, number, call.link_parameter, call.square, *call.params, *(0.0,) * (MAX_PARAMS - len(call.params)),
             FORMULA=bound(call.formula), LINK=None if call.link is None else bound(call.link), PARAMS=len(call.params), SHIFT=call.shift,
             SQUARE=call.square != 0.0, REAL=REAL[real_dtype(x.dtype)], PLANES=where.planes, WHOLE=columns >= where.classes, ROWS=rows, COLUMNS=columns,
-            COUNT=len(operands), TEMPERED=int(call.tempered), **options,
+            COUNT=len(operands), TEMPERED=int(call.tempered), HEATED=call.tempered and bool(by) and by[0] is not None, **options,
         )  # fmt: skip
         if total is not None and programs > 1:
             add_up[(1,)](parts, pointer, total, programs, number, BLOCK=BLOCK, **OPTIONS)

@@ -99,16 +99,26 @@ def scores(x, present, parameter, LINK: tl.constexpr):  # type: ignore[no-untype
 
 
 @triton.jit
-def cooled(s, present, temperature):
-    """The scores of a block, each row divided by its temperature."""
+def distance(top, s, temperature):
+    """How far scores lie below the largest, in temperatures: divided after the subtraction, for x / T is rounded. A difference of halves does not overflow."""
     if temperature is not None:
-        s = tl.where(present, clipped(s / temperature[:, None]), -INF)
-    return s
+        return (0.5 * top - 0.5 * s) / (0.5 * temperature)
+    return top - s
 
 
 @triton.jit
-def below(s, top):
-    """How far scores lie below the largest; a score of minus infinity lies infinitely far, even where there is no other."""
+def cooled(top, temperature):
+    """The largest score in temperatures; an infinite one is read as the largest number."""
+    if temperature is not None:
+        top = clipped(top / temperature)
+    return top
+
+
+@triton.jit
+def below(s, top, temperature):
+    """`distance` of a block; a score of minus infinity lies infinitely far, even where there is no other."""
+    if temperature is not None:
+        return tl.where(s == -INF, INF, distance(top[:, None], s, temperature[:, None]))
     return tl.where(s == -INF, INF, top[:, None] - s)
 
 
@@ -119,10 +129,10 @@ def share(SHARES, j, classes, REAL: tl.constexpr):  # type: ignore[no-untyped-de
 
 
 @triton.jit
-def sums(s, j, y, SHARES, classes, REAL: tl.constexpr, FIRST: tl.constexpr):  # type: ignore[no-untyped-def]
+def sums(s, j, y, temperature, SHARES, classes, REAL: tl.constexpr, FIRST: tl.constexpr):  # type: ignore[no-untyped-def]
     """Of a block of each row: the largest score, the label's score, the sum of the other classes' exponentials, the spread, the shares, the winner."""
     top = tl.max(s, 1)
-    gap = below(s, top)
+    gap = below(s, top, temperature)
     at_label = j[None, :] == y[:, None]
     own = tl.sum(tl.where(at_label, s, 0.0), 1)
     rest = tl.sum(tl.where(at_label, 0.0, exp_neg(gap)), 1)
@@ -139,32 +149,33 @@ def sums(s, j, y, SHARES, classes, REAL: tl.constexpr, FIRST: tl.constexpr):  # 
 
 
 @triton.jit
-def gaps_of(s, j, y, top, TEMPERED: tl.constexpr):  # type: ignore[no-untyped-def]
-    """How far scores of the other classes lie below the largest, times their exponentials, added up; only of use to temperatures."""
-    if TEMPERED:
-        distance = below(s, top)
-        return tl.sum(tl.where(j[None, :] == y[:, None], 0.0, gap(exp_neg(distance), distance)), 1)
+def gaps_of(s, j, y, top, temperature, HEATED: tl.constexpr):  # type: ignore[no-untyped-def]
+    """How far scores of the other classes lie below the largest, times their exponentials, added up; of use to derivatives by temperatures alone."""
+    if HEATED:
+        fall = below(s, top, temperature)
+        return tl.sum(tl.where(j[None, :] == y[:, None], 0.0, gap(exp_neg(fall), fall)), 1)
     return tl.zeros_like(top)
 
 
 @triton.jit
-def raised_gaps(gaps, rest, m, new):
+def raised_gaps(gaps, rest, m, new, temperature):
     """Their sum, taken against the maximum m, against a larger one."""
-    lift = tl.where(m == new, 0.0, new - m)
+    lift = tl.where(m == new, 0.0, distance(new, m, temperature))
     return tl.where(rest == 0.0, gaps, gaps + lift * rest) * exp_neg(lift)
 
 
 @triton.jit
-def raised(rest, spread, shared, m, new):
+def raised(rest, spread, shared, m, new, temperature):
     """Sums taken against the maximum m, against a larger one."""
-    gap = tl.where(m == new, 0.0, new - m)
+    gap = tl.where(m == new, 0.0, distance(new, m, temperature))
     return rest * exp_neg(gap), spread + tl.where(shared == 0.0, 0.0, shared * gap)
 
 
 @triton.jit
-def point(m, own, rest, gaps, spread, shared, own_share, weight, p, FORMULA: tl.constexpr):  # type: ignore[no-untyped-def]
+def point(m, own, rest, gaps, spread, shared, own_share, weight, temperature, p, FORMULA: tl.constexpr):  # type: ignore[no-untyped-def]
     """From a row's sums to: value, log-sum-exp, the factors of the exponentials and of the shares in the gradient, the label's gradient, and what operands need."""
-    d = tl.where((m == largest(m)) & (own < m), INF, m - own)
+    d = tl.where((m == largest(m)) & (own < m), INF, distance(m, own, temperature))
+    m = cooled(m, temperature)
     hit = exp_neg(d)
     level = log1p(tl.where(d == 0.0, rest, rest + hit - 1.0))
     inverse = 1.0 / (rest + hit)
@@ -192,7 +203,7 @@ def store_gradient(  # type: ignore[no-untyped-def]
     LINK: tl.constexpr, REAL: tl.constexpr,
 ):  # fmt: skip
     """A block of the gradient: exact zeros for what does not count, whatever it holds."""
-    g = exp_neg(below(cooled(scores(x, present, parameter, LINK), present, temperature), m)) * slope[:, None]
+    g = exp_neg(below(scores(x, present, parameter, LINK), m, temperature)) * slope[:, None]
     if SHARES is not None:
         g -= share(SHARES, j, classes, REAL)[None, :] * by_share[:, None]
     g = tl.where(j[None, :] == y[:, None], own_slope[:, None], g)
@@ -208,7 +219,7 @@ def rowwise(  # type: ignore[no-untyped-def]  # typed by Triton
     classes: tl.int64, inner: tl.int64, ignore: tl.int64, scale: tl.float64, link: tl.float64,
     p0: tl.float64, p1: tl.float64, p2: tl.float64, p3: tl.float64, p4: tl.float64,
     FORMULA: tl.constexpr, LINK: tl.constexpr, PARAMS: tl.constexpr, REAL: tl.constexpr, PLANES: tl.constexpr, WHOLE: tl.constexpr,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr, COUNT: tl.constexpr, TEMPERED: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, COUNT: tl.constexpr, TEMPERED: tl.constexpr, HEATED: tl.constexpr,
 ):  # fmt: skip
     """ROWS items, COLUMNS of their classes at a time: all of them if WHOLE. None pointers and INCOMING as in `pointwise`.
 
@@ -229,9 +240,9 @@ def rowwise(  # type: ignore[no-untyped-def]  # typed by Triton
     temperature = temperature_of(numbers, TEMPERED)
     if WHOLE:
         x, present = block(X, first, wanted, columns, step, classes, REAL)
-        s = cooled(scores(x, present, parameter, LINK), present, temperature)
-        m, own, rest, spread, shared, winner = sums(s, columns, y, SHARES, classes, REAL, RIGHT is not None)
-        gaps = gaps_of(s, columns, y, m, TEMPERED)
+        s = scores(x, present, parameter, LINK)
+        m, own, rest, spread, shared, winner = sums(s, columns, y, temperature, SHARES, classes, REAL, RIGHT is not None)
+        gaps = gaps_of(s, columns, y, m, temperature, HEATED)
     else:
         m = tl.full((ROWS,), -INF, REAL)
         own = tl.zeros((ROWS,), REAL)
@@ -243,15 +254,15 @@ def rowwise(  # type: ignore[no-untyped-def]  # typed by Triton
         for start in range(0, classes * tl.max(counts.to(tl.int64), 0), COLUMNS):
             j = (start + columns).to(tl.int32)
             x, present = block(X, first, wanted, j, step, classes, REAL)
-            s = cooled(scores(x, present, parameter, LINK), present, temperature)
-            top, own_here, rest, spread, shared, winner_here = sums(s, j, y, SHARES, classes, REAL, RIGHT is not None)
+            s = scores(x, present, parameter, LINK)
+            top, own_here, rest, spread, shared, winner_here = sums(s, j, y, temperature, SHARES, classes, REAL, RIGHT is not None)
             if RIGHT is not None:
                 winner = tl.where(top > m, winner_here, winner)
             new = tl.where(top > m, top, m)
-            if TEMPERED:
-                apart = raised_gaps(apart, rests, m, new) + raised_gaps(gaps_of(s, j, y, top, TEMPERED), rest, top, new)
-            rests, spreads = raised(rests, spreads, shares, m, new)
-            rest, spread = raised(rest, spread, shared, top, new)
+            if HEATED:
+                apart = raised_gaps(apart, rests, m, new, temperature) + raised_gaps(gaps_of(s, j, y, top, temperature, HEATED), rest, top, new, temperature)
+            rests, spreads = raised(rests, spreads, shares, m, new, temperature)
+            rest, spread = raised(rest, spread, shared, top, new, temperature)
             rests += rest
             spreads += spread
             shares += shared
@@ -270,7 +281,7 @@ def rowwise(  # type: ignore[no-untyped-def]  # typed by Triton
         own_share = tl.load(SHARES + y).to(REAL)
     p = (tl.full((), p0, REAL), tl.full((), p1, REAL), tl.full((), p2, REAL), tl.full((), p3, REAL), tl.full((), p4, REAL))
     value, lse, slope, by_share, own_slope, heat, found = point(
-        m, own, rest, gaps, spread, shared, own_share, own_weight, numbers[TEMPERED:] + p[:PARAMS], FORMULA
+        m, own, rest, gaps, spread, shared, own_share, own_weight, temperature, numbers[TEMPERED:] + p[:PARAMS], FORMULA
     )
 
     value = tl.where(counts, tl.where(wrong, float("nan"), value * f), 0.0)
@@ -343,7 +354,7 @@ def launch(
             operands, by or (None,) * len(operands),
             where.classes, where.inner, call.ignore, number, call.link_parameter, *call.params, *(0.0,) * (MAX_PARAMS - len(call.params)),
             FORMULA=bound(call.formula), LINK=None if call.link is None else bound(call.link), PARAMS=len(call.params), REAL=REAL[real_dtype(x.dtype)],
-            PLANES=where.planes, WHOLE=columns >= where.classes, ROWS=rows, COLUMNS=columns, COUNT=len(operands), TEMPERED=int(call.tempered), **options,
+            PLANES=where.planes, WHOLE=columns >= where.classes, ROWS=rows, COLUMNS=columns, COUNT=len(operands), TEMPERED=int(call.tempered), HEATED=call.tempered and bool(by) and by[0] is not None, **options,
         )  # fmt: skip
         if total is not None and programs > 1:
             add_up[(1,)](parts, pointer, total, programs, number, BLOCK=BLOCK, **OPTIONS)

@@ -19,6 +19,7 @@ from losskit.engines.cpu.core.total import SCALARS, add_up
 from losskit.engines.cpu.distributions.loops import BLOCK, CONTEXT, MAX_WIDTH
 from losskit.engines.cpu.rows import NOTHING, TASK, found_by, layout, of_items
 from losskit.engines.cpu.rows.loops import FEW, LANES, ROW_WIDTH
+from losskit.engines.cpu.rows.operands import Numbers
 from losskit.engines.language import fingerprint
 
 TILE = 1 << 12  # numbers of a tile in use at once: scores, exponentials and targets share the first-level cache with little else
@@ -30,8 +31,7 @@ def kernel(
     planes: bool | None,
     kind: str,
     shift: bool,
-    tempered: bool,
-    operands: int,
+    numbers: Numbers,
     formula: Callable[..., Any],
     params: int,
     link: Callable[..., Any] | None,
@@ -43,11 +43,11 @@ def kernel(
         from losskit.engines.cpu.distributions import compile
 
         if planes is None:
-            return compile.rows(kind, shift, formula, params, link, *dtypes, tempered, operands)
-        return compile.tiles(planes, kind, shift, formula, params, link, *dtypes, tempered, operands)
+            return compile.rows(kind, shift, formula, params, link, *dtypes, numbers)
+        return compile.tiles(planes, kind, shift, formula, params, link, *dtypes, numbers)
 
     label = f"distributions_{formula.__module__.rpartition('.')[2]}_{formula.__name__}"
-    variant = repr((planes, kind, shift, params, dtypes, *((tempered, operands) if tempered or operands else ()))).encode() + (
+    variant = repr((planes, kind, shift, params, dtypes, *((tuple(numbers),) if any(numbers) else ()))).encode() + (
         fingerprint(link) if link is not None else b""
     )
     return BODY(store.function(label, variant + fingerprint(formula), build))
@@ -137,18 +137,16 @@ def run(
         span = max(TASK // classes, 1)
     tasks = outer * ((inner + span - 1) // span)
     parts = torch.empty(tasks, dtype=torch.float64, device="cpu") if tasks > 1 else None
-    fields = of_items(call, others, shape, real) if others else NOTHING
+    items = of_items(call, others, shape, real, wants) if others else NOTHING
     context = CONTEXT.pack(
         x=x, t=t, v=value, gx=gx, gt=gt, parts=parts, out=total, items=outer * inner, lse=lse,
         scale=scale, z_loss=call.square, link=call.link_parameter, params=call.params, ignore=call.ignore,
         factor=factor, factor_step=factor_step, weight=weight, weight_step=weight_step,
         classes=classes, inner=inner, x_outer=outer_step, x_class=class_step, x_item=item_step, span=span, width=width,
-        **fields,
+        **items.fields,
     )  # fmt: skip
     dtypes = (x.dtype, x.dtype if call.kind == "none" else t.dtype, factor.dtype)
-    run_loop = kernel(
-        planes if width else None, call.kind, call.shift, call.tempered, len(others) - call.tempered, call.formula, len(call.params), call.link, *dtypes
-    )
+    run_loop = kernel(planes if width else None, call.kind, call.shift, items.numbers, call.formula, len(call.params), call.link, *dtypes)
     if tasks == 0:
         total.zero_()
     elif parts is None:
@@ -158,7 +156,7 @@ def run(
         add_up(parts, scale, total)
     if scale == 0.0:
         gradients.zero(gx, gt)
-    return Results(total, value, (gx, gt, *found_by(fields, others, wants)) if others else (gx, gt), lse)
+    return Results(total, value, (gx, gt, *found_by(items.found, others)) if others else (gx, gt), lse)
 
 
 rescaled = partial(gradients.rescaled, run)

@@ -42,12 +42,11 @@ def shared(
     input: torch.dtype,
     target: torch.dtype,
     factor: torch.dtype,
-    tempered: bool,
-    operands: int,
+    numbers: row_operands.Numbers,
 ) -> dict[str, Any]:
     """The names of the loops of rows with distributions: those of rows, and what stands for the kind of target."""
     walk = distribution_loops
-    names = row_names(formula, params, link, input, target if kind == "label" else torch.int64, factor, tempered, operands)
+    names = row_names(formula, params, link, input, target if kind == "label" else torch.int64, factor, numbers)
     names |= constants(walk)
     real = names["REAL"]
     names |= dict(STORED_T=STORED[target][0], T_ITEM=target.itemsize, read_t=reader(target, real), write_t=writer(target))
@@ -58,7 +57,7 @@ def shared(
     masses = {"distribution": walk.mass_given, "label": walk.mass_of_label, "position": walk.mass_of_position, "none": walk.no_mass}
     names["mass"] = instance(masses[kind], names)
     names["keep_by_target"] = instance(walk.keep if given else walk.drop, names)
-    for name, chosen in row_operands.variant(tempered, operands).items():
+    for name, chosen in row_operands.variant(numbers).items():
         names[name] = instance(chosen, names)
     for part in (walk.apart, walk.levels, walk.log_chance, walk.slope, walk.placed):
         names[part.__name__] = instance(part, names)
@@ -89,13 +88,13 @@ def tiles(planes: bool, kind: str, shift: bool, *variant: Any) -> Code:
     """`distribution_tiles.tile_walk`, with classes apart in memory (`planes`) or next to each other."""
     walk, names, given = tiles_of_distributions, shared(kind, shift, *variant), kind == "distribution"
     names |= dict(turn_square=turn_square(names["REAL"]), SQUARE=row_loops.LINE // names["REAL_ITEM"])
-    tempered, operands = variant[-2:]
+    items: row_operands.Numbers = variant[-1]
     names |= dict(fall_of=instance(row_operands.fall_of, names))
     names |= dict(
-        finish_temperature=instance(walk.finish_temperature if tempered else walk.finish_no_temperature, names),
-        finish_operands=instance(walk.finish_operands if operands else walk.finish_no_operands, names),
-        warm_factors=instance(walk.warm_factors if tempered else walk.leave_factors, names),
-        return_factors=instance(walk.return_factors if tempered else walk.leave_factors, names),
+        finish_temperature=instance(walk.finish_temperature if items.by_temperature else walk.finish_no_temperature, names),
+        finish_operands=instance(walk.finish_operands if items.by_operands else walk.finish_no_operands, names),
+        warm_factors=instance(walk.warm_factors if items.tempered else walk.leave_factors, names),
+        return_factors=instance(walk.return_factors if items.tempered else walk.leave_factors, names),
     )
     names["bend_rows"] = instance(walk.bend_shifted_rows if shift else walk.bend_rows, names)
     for part in (

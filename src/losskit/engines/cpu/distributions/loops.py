@@ -153,12 +153,12 @@ def clear_row(c, i, n):
             hs[j] = write_t(ZERO)
 
 
-def fill(xs, s, base, parameter, temperature, m):
+def fill(xs, s, base, parameter, m):
     """A block of scores to scratch, padded with minus infinity; infinite ones are read as the largest number. The larger of `m` and the largest of them."""
     top = key(m)
     for j in range(xs.size):
         v = link(shift(read(xs[j]), base), parameter)
-        v = cool(LARGEST if v > LARGEST else v, temperature)
+        v = LARGEST if v > LARGEST else v
         s[j] = v
         top = max(top, key(v))
     beyond = s[xs.size :]
@@ -173,14 +173,15 @@ def apart(v):
     return v - one, one
 
 
-def exponentials(s, e, m):
-    """exp(score - m); the sum of those below 1, how many are 1, and the sum of gaps."""
+def exponentials(s, e, m, temperature):
+    """exp(score - m), in temperatures; the sum of those below 1, how many are 1, and the sum of gaps."""
     base = ZERO if m == -INFINITY else m  # nothing but minus infinity so far
     rest, largest, gaps = ZERO, ZERO, ZERO
     for j in range(s.size):
-        v = exp_neg(base - s[j])
+        fall = distance(base, s[j], temperature)
+        v = exp_neg(fall)
         e[j] = v
-        gaps += gap(v, base - s[j])
+        gaps += gap(v, fall)
         below, one = apart(v)
         rest += below
         largest += one
@@ -198,12 +199,12 @@ def levels(rest):
     return log1p(rest), inverse, rest * inverse
 
 
-def log_chance(s, m, level):
+def log_chance(fall, level):
     """log p, in this order: the level of a sure item is far smaller than its score."""
-    return s - m - level
+    return -fall - level
 
 
-def classes_of_row(s, e, ts, ws, m, level, inverse, miss, y, k, p):
+def classes_of_row(s, e, ts, ws, m, level, inverse, miss, y, k, temperature, p):
     """The formula on a block of `k` classes: scores become derivatives by log p, targets the derivatives by them. The sums of values, of `rest` and `own`, and of
     what operands need: derivatives by log p times how far scores lie below the largest, and the derivatives by operands.
     """
@@ -213,9 +214,10 @@ def classes_of_row(s, e, ts, ws, m, level, inverse, miss, y, k, p):
         here = int32(j)
         chance = e[j] * inverse
         largest, inside = e[j] == ONE, here < k
-        found = formula(log_chance(s[j], m, level), chance, miss if largest else ONE - chance, mass(ts[j], y, here), ws[j], *p)
+        below = distance(m, s[j], temperature)
+        found = formula(log_chance(below, level), chance, miss if largest else ONE - chance, mass(ts[j], y, here), ws[j], *p)
         value, by_log, by_target = found[0], found[1], found[2]
-        fall += gap(by_log, m - s[j]) if inside else nothing
+        fall += gap(by_log, below) if inside else nothing
         first += by_first(found) if inside else nothing
         second += by_second(found) if inside else nothing
         total += value if inside else nothing
@@ -275,15 +277,17 @@ def row_walk(lo, hi, context):
                     k = min(BLOCK, n - b)
                     padded = (k + LANES - 1) // LANES * LANES
                     s, e = scratch[:padded], scratch[BLOCK : BLOCK + padded]
-                    new = fill(xs[b : b + k], s, base, parameter, temperature, m)
+                    new = fill(xs[b : b + k], s, base, parameter, m)
                     if new != m:  # larger, or NaN
-                        gaps = moved_gap(gaps, rest + largest, float64(new - m)) * float64(exp_neg(new - m))
-                        rest, largest = (rest + largest) * float64(exp_neg(new - m)), 0.0
+                        lift = distance(new, m, temperature)
+                        gaps = moved_gap(gaps, rest + largest, float64(lift)) * float64(exp_neg(lift))
+                        rest, largest = (rest + largest) * float64(exp_neg(lift)), 0.0
                         m = new
-                    below, at, more = exponentials(s, e, m)
+                    below, at, more = exponentials(s, e, m, temperature)
                     rest, largest, gaps = rest + below, largest + at, gaps + more
                 level, inverse, miss = levels(without_one(rest, largest, m))
-                lse = m + level
+                height = cool(m, temperature)
+                lse = height + level
                 sum_, rest, own, weighed, fall, first, second = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
                 bonus = ZERO if square == ZERO else square * lse * lse
                 for turn in range(2 if long and wanted else 1):
@@ -293,12 +297,12 @@ def row_walk(lo, hi, context):
                         s, e, ts = scratch[:padded], scratch[BLOCK : BLOCK + padded], scratch[2 * BLOCK : 2 * BLOCK + padded]
                         ws = view(c[WEIGHT] + b * c[WEIGHT_STEP] * REAL_ITEM, padded, REAL)
                         if long:
-                            fill(xs[b : b + k], s, base, parameter, temperature, m)
-                            exponentials(s, e, m)
+                            fill(xs[b : b + k], s, base, parameter, m)
+                            exponentials(s, e, m, temperature)
                         load_target(c, i * n + b, k, ts)
                         if square != ZERO and turn == 0:
                             weighed += masses_of_row(ts, ws, within(y, b), k)
-                        found = classes_of_row(s, e, ts, ws, m, level, inverse, miss, within(y, b), int32(k), numbers)
+                        found = classes_of_row(s, e, ts, ws, m, level, inverse, miss, within(y, b), int32(k), temperature, numbers)
                         if turn == 0:
                             sum_, rest, own = sum_ + found[0], rest + found[1], own + found[2]
                             fall, first, second = fall + found[3], first + found[4], second + found[5]
@@ -309,7 +313,7 @@ def row_walk(lo, hi, context):
                             store_target(c, i * n + b, k, ts, ws, bonus, f * scale)
                 value = (REAL(sum_) + REAL(weighed) * bonus) * f
                 mean = REAL(gaps) * inverse
-                pulled = REAL(fall) - REAL(rest + own) * mean - TWO * square * REAL(weighed) * lse * (m - mean)
+                pulled = REAL(fall) - REAL(rest + own) * mean - TWO * square * REAL(weighed) * lse * (height - mean)
                 leave_by_temperature(spare, 0, pulled, f * scale, temperature)
                 leave_summed(spare, 0, REAL(first), REAL(second), f * scale)
                 give_by_temperature(c, i, 1, spare)

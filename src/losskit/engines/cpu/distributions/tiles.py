@@ -39,11 +39,11 @@ def no_tile_base(tile, base, n, pitch):
         base[i] = ZERO
 
 
-def link_class(s, base, m, parameter, spare):
+def link_class(s, base, m, parameter):
     """Scores of a class: linked, infinite ones read as the largest number; the largest so far."""
     for i in range(s.size):
         v = link(shift(s[i], base[i]), parameter)
-        v = cool(LARGEST if v > LARGEST else v, temperature_of(spare, i))
+        v = LARGEST if v > LARGEST else v
         s[i] = v
         m[i] = v if v > m[i] else m[i]
 
@@ -51,9 +51,10 @@ def link_class(s, base, m, parameter, spare):
 def exponentials_of_class(s, e, m, rest, largest, spare):
     """exp(score - m); the sum of those below 1, and how many are 1."""
     for i in range(s.size):
-        v = exp_neg(m[i] - s[i])
+        fall = distance(m[i], s[i], temperature_of(spare, i))
+        v = exp_neg(fall)
         e[i] = v
-        add_gap(spare, i, gap(v, m[i] - s[i]))
+        add_gap(spare, i, gap(v, fall))
         below, one = apart(v)
         rest[i] += below
         largest[i] += one
@@ -72,9 +73,10 @@ def class_of_tile(s, e, ts, ys, m, level, inverse, miss, value, rest, own, weigh
         largest = e[i] == ONE
         chance = e[i] * inverse[i]
         numbers = read_operands(spare, i, p)
-        found = formula(log_chance(s[i], m[i], level[i]), chance, miss[i] if largest else ONE - chance, mass(ts[i], ys[i], j), weight, *numbers)
+        fall = distance(m[i], s[i], temperature_of(spare, i))
+        found = formula(log_chance(fall, level[i]), chance, miss[i] if largest else ONE - chance, mass(ts[i], ys[i], j), weight, *numbers)
         v, by_log, by_target = found[0], found[1], found[2]
-        add_fall(spare, i, gap(by_log, m[i] - s[i]))
+        add_fall(spare, i, gap(by_log, fall))
         add_by_operands(spare, i, found)
         value[i] += v
         rest[i] += ZERO if largest else by_log
@@ -92,8 +94,8 @@ def masses_of_class(ts, ys, weighed, weight, j):
 def finish_temperature(spare, f, scale, m, level, inverse, rest, own, weighed, square):
     """Derivatives by the temperatures of a tile."""
     for i in range(m.size):
-        mean = gap_of(spare, i) * inverse[i]
-        pulled = fall_of(spare, i) - (rest[i] + own[i]) * mean - TWO * square * weighed[i] * (m[i] + level[i]) * (m[i] - mean)
+        height, mean = cool(m[i], temperature_of(spare, i)), gap_of(spare, i) * inverse[i]
+        pulled = fall_of(spare, i) - (rest[i] + own[i]) * mean - TWO * square * weighed[i] * (height + level[i]) * (height - mean)
         leave_by_temperature(spare, i, pulled, f[i] * scale, temperature_of(spare, i))
 
 
@@ -132,10 +134,10 @@ def leave_factors(spare, f):
     """They are the same."""
 
 
-def sums(m, level, value, rest, weighed, f, square, scale):
+def sums(m, level, value, rest, weighed, f, square, scale, spare):
     """In place: value becomes the item's loss, m log sum exp, level what the square adds by the target, f what multiplies gradients; rest is pulled by it."""
     for i in range(m.size):
-        lse = m[i] + level[i]
+        lse = cool(m[i], temperature_of(spare, i)) + level[i]
         bonus = ZERO if square == ZERO else square * lse * lse
         absent = f[i] == ZERO
         value[i] = ZERO if absent else (value[i] + weighed[i] * bonus) * f[i]
@@ -286,7 +288,7 @@ def tile_walk(lo, hi, context):
             for i in range(padded):
                 m[i], miss[i], value[i], rest[i], own[i], weighed[i] = -INFINITY, ZERO, ZERO, ZERO, ZERO, ZERO
             for j in range(n):
-                link_class(xt[j * pitch : j * pitch + padded], base, m, parameter, spare)
+                link_class(xt[j * pitch : j * pitch + padded], base, m, parameter)
             for j in range(n):
                 exponentials_of_class(xt[j * pitch : j * pitch + padded], et[j * pitch : j * pitch + padded], m, miss, own, spare)
             levels_of_tile(miss, own, level, inverse)
@@ -300,7 +302,7 @@ def tile_walk(lo, hi, context):
             finish_operands(spare, f, scale)
             give_by_temperature(c, item, k, spare)
             give_by_operands(c, item, k, spare)
-            sums(m, level, value, rest, weighed, f, square, scale)
+            sums(m, level, value, rest, weighed, f, square, scale, spare)
             total += give(c, item, k, value, m)
             if c[GX] != 0:
                 warm_factors(spare, f)

@@ -5,7 +5,7 @@ fill a vector as well as many do (`tiles.py`); rows of up to 512 classes go sixt
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from losskit.engines.cpu.core.memory import empty_like
 from losskit.engines.cpu.core.threads import BODY, parallel_for
 from losskit.engines.cpu.core.total import SCALARS, add_up
 from losskit.engines.cpu.rows.loops import BUNDLE, CONTEXT, FEW, LANES, LINE, MAX_CLASSES, MAX_WIDTH, ROW_BLOCK, ROW_WIDTH, TILE
+from losskit.engines.cpu.rows.operands import NONE, Numbers
 from losskit.engines.language import fingerprint
 
 TASK = 1 << 16  # scores per task
@@ -49,43 +50,48 @@ def layout(x: Tensor, dim: int) -> Layout | None:
 
 
 @cache
-def kernel(
-    kind: str, planes: bool, tempered: bool, operands: int, formula: Callable[..., Any], params: int, link: Callable[..., Any] | None, *dtypes: torch.dtype
-) -> Any:
+def kernel(kind: str, planes: bool, numbers: Numbers, formula: Callable[..., Any], params: int, link: Callable[..., Any] | None, *dtypes: torch.dtype) -> Any:
     """A loop for a formula, as a C function (begin, end, context)."""
 
     def build() -> store.Code:
         from losskit.engines.cpu.rows import compile
 
         if kind == "tiles":
-            return compile.tiles(planes, formula, params, link, *dtypes, tempered, operands)
-        return (compile.bundles if kind == "bundles" else compile.long_rows)(formula, params, link, *dtypes, tempered, operands)
+            return compile.tiles(planes, formula, params, link, *dtypes, numbers)
+        return (compile.bundles if kind == "bundles" else compile.long_rows)(formula, params, link, *dtypes, numbers)
 
     label = f"{kind}_{formula.__module__.rpartition('.')[2]}_{formula.__name__}"
-    variant = repr((planes, params, dtypes, *((tempered, operands) if tempered or operands else ()))).encode() + (
-        fingerprint(link) if link is not None else b""
-    )
+    variant = repr((planes, params, dtypes, *((tuple(numbers),) if any(numbers) else ()))).encode() + (fingerprint(link) if link is not None else b"")
     return BODY(store.function(label, variant + fingerprint(formula), build))
 
 
-NOTHING: dict[str, Any] = {}
+class OfItems(NamedTuple):
+    """Operands with a number per item as a loop sees them: the instance, the fields of its context, and where the wanted derivatives by each item's number go."""
+
+    numbers: Numbers
+    fields: Mapping[str, Any]
+    found: tuple[Tensor | None, ...]
 
 
-def of_items(call: Rows | Distributions, operands: Sequence[Tensor], shape: tuple[int, ...], real: torch.dtype) -> dict[str, Any]:
-    """What a loop is told of operands with a number per item: temperatures apart, and where the derivatives by each item's number go. A step of 0: one for all."""
-    numbers = [y.to(real) if y.numel() == 1 else y.to(real).expand(shape).contiguous() for y in operands]
+NOTHING = OfItems(NONE, {}, ())
+NOWHERE = torch.empty(0, device="cpu")  # a null address
+
+
+def of_items(call: Rows | Distributions, operands: Sequence[Tensor], shape: tuple[int, ...], real: torch.dtype, wants: tuple[bool, ...]) -> OfItems:
+    """Temperatures apart. A step of 0: one number for all."""
+    given = [y.to(real) if y.numel() == 1 else y.to(real).expand(shape).contiguous() for y in operands]
     steps = [int(y.numel() > 1) for y in operands]
-    found = [torch.zeros(shape, dtype=real, device="cpu") for _ in operands]
-    first = int(call.tempered)
-    fields = dict(heat=numbers[0], heat_step=steps[0], by_heat=found[0]) if first else {}
-    return fields | dict(operands=numbers[first:], operand_steps=steps[first:], by_operands=found[first:])
-
-
-def found_by(fields: dict[str, Any], operands: Sequence[Tensor], wants: tuple[bool, ...]) -> tuple[Tensor | None, ...]:
-    """The gradients by those operands, after a pass."""
-    found = (*((fields["by_heat"],) if "by_heat" in fields else ()), *fields["by_operands"])
     wanted = wants[2:] or (False,) * len(operands)
-    return tuple(summed(by, y) if wants_y else None for by, y, wants_y in zip(found, operands, wanted, strict=True))
+    found = tuple([torch.zeros(shape, dtype=real, device="cpu") if wants_y else None for wants_y in wanted])
+    first = int(call.tempered)
+    fields: dict[str, Any] = dict(heat=given[0], heat_step=steps[0], by_heat=found[0]) if first else {}
+    fields |= dict(operands=given[first:], operand_steps=steps[first:], by_operands=[NOWHERE if y is None else y for y in found[first:]])
+    return OfItems(Numbers(call.tempered, len(given) - first, any(wanted[:first]), any(wanted[first:])), fields, found)
+
+
+def found_by(found: Sequence[Tensor | None], operands: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
+    """The gradients by those operands, after a pass."""
+    return tuple([None if by is None else summed(by, y) for by, y in zip(found, operands, strict=True)])
 
 
 def summed(by: Tensor, operand: Tensor) -> Tensor:
@@ -187,15 +193,15 @@ def run(
     past = past and (not planes or inner * x.itemsize % LINE == 0)  # every plane starts a line
     kept = gx is not None and full and call.link is None and ROW_BLOCK < classes <= ROW_BLOCK * ROW_BLOCK
     parts = torch.empty(tasks, dtype=torch.float64, device="cpu") if tasks > 1 else None
-    fields = of_items(call, others, t.shape, real) if others else NOTHING
+    items = of_items(call, others, t.shape, real, wants) if others else NOTHING
     context = CONTEXT.pack(
         x=x, labels=t, v=value, gx=gx, parts=parts, out=total, items=t.numel(), lse=lse, right=right,
         scale=scale, link=call.link_parameter, params=call.params, ignore=call.ignore,
         factor=factor, factor_step=factor_step, weight=weight, weight_step=weight_step, shares=shares, total_share=total_share,
         classes=classes, inner=inner, x_outer=outer_step, x_class=class_step, x_item=item_step, span=span, width=width, past=past, kept=kept,
-        **fields,
+        **items.fields,
     )  # fmt: skip
-    run_loop = kernel(kind, planes, call.tempered, len(others) - call.tempered, call.formula, len(call.params), call.link, x.dtype, t.dtype, factor.dtype)
+    run_loop = kernel(kind, planes, items.numbers, call.formula, len(call.params), call.link, x.dtype, t.dtype, factor.dtype)
     if tasks == 0:
         total.zero_()
     elif parts is None:
@@ -205,7 +211,7 @@ def run(
         add_up(parts, scale, total)
     if scale == 0.0:
         gradients.zero(gx)
-    return Results(total, value, (gx, None, *found_by(fields, others, wants)) if others else (gx, None), lse, right)
+    return Results(total, value, (gx, None, *found_by(items.found, others)) if others else (gx, None), lse, right)
 
 
 rescaled = partial(gradients.rescaled, run)

@@ -43,8 +43,7 @@ def row_names(
     input: torch.dtype,
     label: torch.dtype,
     factor: torch.dtype,
-    tempered: bool = False,
-    operands: int = 0,
+    numbers: row_operands.Numbers = row_operands.NONE,
 ) -> dict[str, Any]:
     """The names of the loops of the rows pattern."""
     dtype = real_dtype(input)
@@ -62,14 +61,14 @@ def row_names(
         read=reader(input, real),
         write=writer(input),
     )
-    names |= dict(ZERO=real(0), ONE=real(1), INFINITY=real(np.inf), LARGEST=np.finfo(real).max, key=KEYS[dtype][0], from_key=KEYS[dtype][1])
+    names |= dict(ZERO=real(0), ONE=real(1), HALF=real(0.5), INFINITY=real(np.inf), LARGEST=np.finfo(real).max, key=KEYS[dtype][0], from_key=KEYS[dtype][1])
     names |= dict(exp_neg=table["exp_neg"], log1p=table["log1p"], formula=bound(formula, real))
     names["STRAIGHT"] = link is None and input is dtype  # the scores are what lies in memory
     names |= dict(prefetch=prefetch, stream=stream_line(real), settle=settle)
     names["bound"] = bound(link or identity, real)
     names["params"] = instance(loops.PARAMETERS[params], names)
-    names |= dict(NAN=real(np.nan), OPERAND_COUNT=operands, SPARE=row_operands.SPARE if tempered or operands else 0)
-    for name, chosen in row_operands.variant(tempered, operands).items():
+    names |= dict(NAN=real(np.nan), OPERAND_COUNT=numbers.count, SPARE=row_operands.SPARE if any(numbers) else 0)
+    for name, chosen in row_operands.variant(numbers).items():
         names[name] = instance(chosen, names)
     for part in (
         row_points.link,

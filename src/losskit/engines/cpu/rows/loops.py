@@ -47,14 +47,14 @@ def give(c, item, k, value, lse):
     return float64(part)
 
 
-def scores(xs, s, parameter, temperature, m):
+def scores(xs, s, parameter, m):
     """A block of scores to scratch, padded with minus infinity; infinite ones are read as the largest number. The larger of `m` and the largest of them.
 
     The maximum is taken of integers: one of floats is not vectorised, for the sake of NaN.
     """
     top = key(m)
     for j in range(xs.size):
-        v = cool(score(read(xs[j]), parameter), temperature)
+        v = score(read(xs[j]), parameter)
         s[j] = v
         top = max(top, key(v))
     beyond = s[xs.size :]
@@ -63,12 +63,12 @@ def scores(xs, s, parameter, temperature, m):
     return from_key(top)
 
 
-def exponentials(s, m):
-    """Scores to exp(score - m), in place; their sum, and that of their gaps."""
+def exponentials(s, m, temperature):
+    """Scores to exp(score - m), in temperatures, in place; their sum, and that of their gaps."""
     base = ZERO if m == -INFINITY else m  # nothing but minus infinity so far
     total, gaps = ZERO, ZERO
     for j in range(s.size):
-        below = base - s[j]
+        below = distance(base, s[j], temperature)
         e = exp_neg(below)
         s[j] = e
         total += e
@@ -115,34 +115,35 @@ def long_rows(lo, hi, context):
                 take_operands(c, i, 1, spare)
                 temperature = temperature_of(spare, 0)
                 if c[RIGHT] != 0:
-                    before, own = 0, cool(score(read(xs[y]), parameter), temperature)
+                    before, own = 0, score(read(xs[y]), parameter)
                     for j in range(y):
-                        before += 1 if cool(score(read(xs[j]), parameter), temperature) >= own else 0
+                        before += 1 if score(read(xs[j]), parameter) >= own else 0
                     right = before == 0
                 at_label = read(xs[y])
                 m, own, rest, gaps, spread, seen = -INFINITY, ZERO, 0.0, 0.0, 0.0, 0.0
                 for b in range(0, n, ROW_BLOCK):
                     k = min(ROW_BLOCK, n - b)
                     s = scratch[: (k + LANES - 1) // LANES * LANES]
-                    new = scores(xs[b : b + k], s, parameter, temperature, m)
+                    new = scores(xs[b : b + k], s, parameter, m)
                     if new != m:
-                        gaps = moved_gap(gaps, rest, float64(new - m)) * float64(exp_neg(new - m))
-                        rest *= float64(exp_neg(new - m))
+                        lift = distance(new, m, temperature)
+                        gaps = moved_gap(gaps, rest, float64(lift)) * float64(exp_neg(lift))
+                        rest *= float64(exp_neg(lift))
                         if seen != 0.0:
-                            spread += seen * float64(new - m)
+                            spread += seen * float64(lift)
                         m = new
                     if c[SHARES] != 0:
                         part, share = ZERO, ZERO
                         h = shares[b : b + k]
                         for j in range(k):
-                            part += h[j] * (m - s[j]) if h[j] != ZERO else ZERO
+                            part += h[j] * distance(m, s[j], temperature) if h[j] != ZERO else ZERO
                             share += h[j]
                         spread += float64(part)
                         seen += float64(share)
                     if b <= y < b + k:
                         own = s[y - b]
                         s[y - b] = -INFINITY
-                    found = exponentials(s, m)
+                    found = exponentials(s, m, temperature)
                     rest, gaps = rest + found[0], gaps + found[1]
                     if kept:
                         keep(s[:k], c[GX] + (i * n + b) * ITEM)
@@ -150,7 +151,7 @@ def long_rows(lo, hi, context):
                 own_share = shares[y] if c[SHARES] != 0 else ZERO
                 weight = weights[y * c[WEIGHT_STEP]]
                 value, lse, slope, by_share, own_slope, heat, by = point(
-                    m, own, REAL(rest), REAL(gaps), REAL(spread), total_share, own_share, weight, read_operands(spare, 0, p)
+                    m, own, REAL(rest), REAL(gaps), REAL(spread), total_share, own_share, weight, temperature, read_operands(spare, 0, p)
                 )
                 value *= f
                 leave_by_operands(spare, 0, by, f * scale)
@@ -168,11 +169,11 @@ def long_rows(lo, hi, context):
                         place, h = (i * n + b) * ITEM, shares[b : b + k] if c[SHARES] != 0 else shares[:0]
                         to = c[GX] + place
                         if kept:
-                            spend_kept(view(to, k, REAL), slope * exp_neg(m - tops[b // ROW_BLOCK]), h, by_share)
+                            spend_kept(view(to, k, REAL), slope * exp_neg(distance(m, tops[b // ROW_BLOCK], temperature)), h, by_share)
                         else:
                             if n > ROW_BLOCK:
-                                scores(xs[b : b + k], s, parameter, temperature, m)
-                                exponentials(s, m)
+                                scores(xs[b : b + k], s, parameter, m)
+                                exponentials(s, m, temperature)
                             spend(s[:k], c[X] + place, to, slope, h, by_share, parameter)
                         if b <= y < b + k:
                             view(to, k, STORED)[y - b] = write(own_slope * w * link_slope(at_label, parameter))
@@ -219,12 +220,12 @@ def bundles(lo, hi, context):
             for i in range(k):
                 if f[i] != ZERO:
                     y, s = int64(ys[i]), rows[i * padded : (i + 1) * padded]
-                    m[i] = scores(view(c[X] + (item + i) * n * ITEM, n, STORED), s, parameter, temperature_of(spare, i), -INFINITY)
+                    m[i] = scores(view(c[X] + (item + i) * n * ITEM, n, STORED), s, parameter, -INFINITY)
                     weight[i] = weights[y * c[WEIGHT_STEP]]
                     if c[SHARES] != 0:
                         part = ZERO
                         for j in range(n):
-                            part += shares[j] * (m[i] - s[j]) if shares[j] != ZERO else ZERO
+                            part += shares[j] * distance(m[i], s[j], temperature_of(spare, i)) if shares[j] != ZERO else ZERO
                         spread[i], own_share[i] = part, shares[y]
                     own[i] = s[y]
                     if c[LSE] != 0:
@@ -237,7 +238,7 @@ def bundles(lo, hi, context):
                     rights[item + i] = uint8(0)
             for i in range(k):  # a loop of its own: the next row's exponentials need not wait for this row's sums
                 if f[i] != ZERO:
-                    sums = exponentials(rows[i * padded : (i + 1) * padded], m[i])
+                    sums = exponentials(rows[i * padded : (i + 1) * padded], m[i], temperature_of(spare, i))
                     rest[i] = REAL(sums[0])
                     add_gap(spare, i, REAL(sums[1]))
             points(m, own, rest, spread, total_share, own_share, weight, by_share, f, scale, p, spare)

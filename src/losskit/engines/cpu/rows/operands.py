@@ -1,24 +1,48 @@
-"""Numbers of items in loops of rows: temperatures, which divide an item's scores, and operands that the formula reads. Templates, put in as an instance needs them.
+"""Numbers of items in loops of rows: temperatures, which divide the distances between an item's scores, and operands that the formula reads. Templates, put in as an instance needs them.
 
 What a tile's items have is kept in SPARE rows of scratch behind all else: how far scores lie below the largest, added up with their exponentials as weights
 (`gap`); the temperature; the derivative by it; two operands; the derivatives by them. A call without them compiles to what it would be without these names.
 """
 
+from typing import NamedTuple
+
 SPARE = 7
+
+
+class Numbers(NamedTuple):
+    """What an instance is compiled for: temperatures or none, how many operands the formula reads, and which derivatives by them are wanted."""
+
+    tempered: bool = False
+    count: int = 0
+    by_temperature: bool = False
+    by_operands: bool = False
+
+
+NONE = Numbers()
 
 
 # temperatures
 
 
-def cool(v, temperature):
-    """A score divided by its item's temperature; an infinite one is read as the largest number."""
-    s = v / temperature
+def distance(top, s, temperature):
+    """How far a score lies below the largest, in temperatures: divided after the subtraction, for x / T is rounded. A difference of halves does not overflow."""
+    return (HALF * top - HALF * s) / (HALF * temperature)
+
+
+def untempered_distance(top, s, temperature):
+    """The same in units of the scores."""
+    return top - s
+
+
+def cool(top, temperature):
+    """The largest score in temperatures; an infinite one is read as the largest number."""
+    s = top / temperature
     return LARGEST if s > LARGEST else s
 
 
-def uncooled(v, temperature):
-    """A score as it is."""
-    return v
+def uncooled(top, temperature):
+    """As it is."""
+    return top
 
 
 def temperature_of(spare, i):
@@ -29,19 +53,6 @@ def temperature_of(spare, i):
 def no_temperature(spare, i):
     """Nothing divides the scores."""
     return ONE
-
-
-def cool_tile(tile, n, k, pitch, spare):
-    """The scores of a tile."""
-    temperatures = view(spare + ROW, k, REAL)
-    for j in range(n):
-        s = tile[j * pitch : j * pitch + k]
-        for i in range(k):
-            s[i] = cool(s[i], temperatures[i])
-
-
-def leave_tile(tile, n, k, pitch, spare):
-    """Scores stay as they are."""
 
 
 def gap(e, below):
@@ -183,9 +194,10 @@ def take_no_operands(c, item, k, spare):
 def give_by_operands(c, item, k, spare):
     """Derivatives by them to where they belong."""
     for q in range(OPERAND_COUNT):
-        to, found = view(c[BY_OPERANDS + q] + item * REAL_ITEM, k, REAL), view(spare + (5 + q) * ROW, k, REAL)
-        for i in range(k):
-            to[i] = found[i]
+        if c[BY_OPERANDS + q] != 0:
+            to, found = view(c[BY_OPERANDS + q] + item * REAL_ITEM, k, REAL), view(spare + (5 + q) * ROW, k, REAL)
+            for i in range(k):
+                to[i] = found[i]
 
 
 def give_no_operands(c, item, k, spare):
@@ -248,19 +260,26 @@ def add_by_two(spare, i, found):
 ADD = (add_by_none, add_by_one, add_by_two)
 
 
-def variant(tempered, count):
-    """The parts that a call with or without temperatures, and with so many operands, puts in, by the names that the loops call them by."""
+def variant(numbers):
+    """The parts that a call with or without temperatures, with so many operands, and with derivatives by them or without, puts in, by the names that the loops call
+    them by.
+    """
+    tempered, count, heated, derived = numbers
     chosen = dict(
-        cool=cool, temperature_of=temperature_of, cool_tile=cool_tile, gap=gap, add_gap=add_gap, gap_of=gap_of, moved_gap=moved_gap,
-        add_fall=add_fall, by_temperature=by_temperature, warm=warm, take_temperature=take_temperature, leave_by_temperature=leave_by_temperature,
-        give_by_temperature=give_by_temperature,
+        distance=distance, cool=cool, temperature_of=temperature_of, warm=warm, take_temperature=take_temperature,
     ) if tempered else dict(
-        cool=uncooled, temperature_of=no_temperature, cool_tile=leave_tile, gap=no_gap, add_gap=add_no_gap, gap_of=no_gap_of, moved_gap=no_moved_gap,
-        add_fall=add_no_fall, by_temperature=by_no_temperature, warm=unwarmed, take_temperature=take_no_temperature, leave_by_temperature=leave_no_temperature,
-        give_by_temperature=give_no_temperature,
+        distance=untempered_distance, cool=uncooled, temperature_of=no_temperature, warm=unwarmed, take_temperature=take_no_temperature,
     )  # fmt: skip
+    chosen |= dict(
+        gap=gap, add_gap=add_gap, gap_of=gap_of, moved_gap=moved_gap, add_fall=add_fall, by_temperature=by_temperature,
+        leave_by_temperature=leave_by_temperature, give_by_temperature=give_by_temperature,
+    ) if heated else dict(
+        gap=no_gap, add_gap=add_no_gap, gap_of=no_gap_of, moved_gap=no_moved_gap, add_fall=add_no_fall, by_temperature=by_no_temperature,
+        leave_by_temperature=leave_no_temperature, give_by_temperature=give_no_temperature,
+    )  # fmt: skip
+    found = count if derived else 0
     return chosen | dict(
-        read_operands=READ[count], leave_by_operands=LEAVE[count], take_operands=take_operands if count else take_no_operands,
-        give_by_operands=give_by_operands if count else give_no_operands, by_first=FIRST[count], by_second=SECOND[count],
-        leave_summed=leave_summed if count else leave_none_summed, add_by_operands=ADD[count],
+        read_operands=READ[count], leave_by_operands=LEAVE[found], take_operands=take_operands if count else take_no_operands,
+        give_by_operands=give_by_operands if found else give_no_operands, by_first=FIRST[found], by_second=SECOND[found],
+        leave_summed=leave_summed if found else leave_none_summed, add_by_operands=ADD[found],
     )  # fmt: skip

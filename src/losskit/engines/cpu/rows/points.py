@@ -4,9 +4,10 @@ Templates, as in `loops.py`, where it stands what the sums are.
 """
 
 
-def point(m, own, rest, gaps, spread, total_share, own_share, weight, p):
+def point(m, own, rest, gaps, spread, total_share, own_share, weight, temperature, p):
     """From a row's sums to: value, log-sum-exp, the factors of E_j and of a class's share in the gradient, the label's gradient, and what operands need."""
-    d = INFINITY if m == LARGEST and own < LARGEST else m - own
+    d = INFINITY if m == LARGEST and own < LARGEST else distance(m, own, temperature)
+    m = cool(m, temperature)
     hit = exp_neg(d)
     level = log1p(rest if d == ZERO else rest + hit - ONE)
     inverse = ONE / (rest + hit)
@@ -85,7 +86,7 @@ def points(m, own, rest, spread, total_share, own_share, weight, by_share, f, sc
     for i in range(m.size):
         numbers, temperature = read_operands(spare, i, p), temperature_of(spare, i)
         value, lse, slope, shared, own_slope, heat, found = point(
-            m[i], own[i], rest[i], gap_of(spare, i), spread[i], total_share, own_share[i], weight[i], numbers
+            m[i], own[i], rest[i], gap_of(spare, i), spread[i], total_share, own_share[i], weight[i], temperature, numbers
         )
         absent = f[i] == ZERO
         w = f[i] * scale

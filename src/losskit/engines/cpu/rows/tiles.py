@@ -38,7 +38,6 @@ def tiles(lo, hi, context):
             load_tile(c[X] + origin, base, flat, n, k, pitch, c[X_CLASS], parameter)
             take_temperature(c, item, k, spare)
             take_operands(c, item, k, spare)
-            cool_tile(tile, n, k, pitch, spare)
             for j in range(n):
                 s = tile[j * pitch : j * pitch + padded]
                 for i in range(k):
@@ -50,7 +49,7 @@ def tiles(lo, hi, context):
                     s, h = tile[j * pitch : j * pitch + padded], shares[j]
                     if h != ZERO:
                         for i in range(padded):
-                            spread[i] += h * (m[i] - s[i])
+                            spread[i] += h * distance(m[i], s[i], temperature_of(spare, i))
                 for i in range(k):
                     own_share[i] = shares[ys[i]]
             if c[WEIGHT_STEP] != 0:
@@ -60,14 +59,14 @@ def tiles(lo, hi, context):
                 ask_ahead(c[X] + origin, j, k, c[X_CLASS])
                 s = tile[j * pitch : j * pitch + padded]
                 for i in range(padded):
-                    below = m[i] - s[i]
+                    below = distance(m[i], s[i], temperature_of(spare, i))
                     e = exp_neg(below)
                     e = ZERO if ys[i] == int32(j) else e
                     s[i] = e
                     rest[i] += e
                     add_gap(spare, i, gap(e, below))
             if c[LSE] != 0:
-                right_labels(rights[item : item + k], c[X] + origin, ys, own, m, f, k, c[X_CLASS], c[X_ITEM], parameter, spare)
+                right_labels(rights[item : item + k], c[X] + origin, ys, own, m, f, k, c[X_CLASS], c[X_ITEM], parameter)
             points(m, own, rest, spread, total_share, own_share, weight, by_share, f, scale, p, spare)
             give_by_temperature(c, item, k, spare)
             give_by_operands(c, item, k, spare)
@@ -85,14 +84,14 @@ def tiles(lo, hi, context):
             view(c[OUT], 1, REAL)[0] = REAL(total * float64(scale) if scale != ZERO else 0.0)
 
 
-def right_labels(rights, address, ys, own, m, f, k, class_step, item_step, parameter, spare):
+def right_labels(rights, address, ys, own, m, f, k, class_step, item_step, parameter):
     """Whether the label is the first of the classes with the largest score."""
     xs = view(address, 1 << 60, STORED)
     for i in range(k):
         right = f[i] != ZERO and own[i] == m[i]
         if right:
             for j in range(ys[i]):
-                if cool(link(read(xs[j * class_step + i * item_step]), parameter), temperature_of(spare, i)) == own[i]:
+                if score(read(xs[j * class_step + i * item_step]), parameter) == own[i]:
                     right = False
         rights[i] = uint8(right)
 
