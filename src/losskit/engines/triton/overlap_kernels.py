@@ -47,7 +47,7 @@ def chance(x, LINK: tl.constexpr):  # type: ignore[no-untyped-def]
 @triton.jit
 def softmax(x, present, m, inverse):
     """The exponentials against the largest score, and the probabilities."""
-    e = exp_neg(below(scores(x, present, 0.0, None), m))
+    e = exp_neg(below(scores(x, present, 0.0, None), m, None))
     return e, e * inverse[:, None]
 
 
@@ -65,7 +65,7 @@ def settled(m, own, rest, p, FORMULA: tl.constexpr):  # type: ignore[no-untyped-
         inverse, value, slope, own_slope = 1.0 / rest, none, none, none
     else:
         inverse = 1.0 / (rest + exp_neg(m - own))
-        value, _, slope, _, own_slope, _, _ = point(m, own, rest, none, none, 0.0, none, none + 1.0, p, FORMULA)
+        value, _, slope, _, own_slope, _, _ = point(m, own, rest, none, none, 0.0, none, none + 1.0, None, p, FORMULA)
     return inverse, value, slope, own_slope
 
 
@@ -82,11 +82,11 @@ def walked(  # type: ignore[no-untyped-def]
     for start in range(0, classes, COLUMNS):
         j = (start + tl.arange(0, COLUMNS)).to(tl.int32)
         x, present = block(X, first, wanted, j, step, classes, REAL)
-        top, own_here, rest, _, _, winner_here = sums(scores(x, present, 0.0, None), j, y, None, classes, REAL, True)
+        top, own_here, rest, _, _, winner_here = sums(scores(x, present, 0.0, None), j, y, None, None, classes, REAL, True)
         winner = tl.where(top > m, winner_here, winner)
         new = tl.where(top > m, top, m)
-        rests, _ = raised(rests, none, none, m, new)
-        rest, _ = raised(rest, none, none, top, new)
+        rests, _ = raised(rests, none, none, m, new, None)
+        rest, _ = raised(rest, none, none, top, new, None)
         rests += rest
         own += own_here
         m = new
@@ -142,7 +142,7 @@ def totals(  # type: ignore[no-untyped-def]  # typed by Triton
         counts, t = targets(T, FACTOR, first, step, j, present, y, alive, ignore, LINK, BY_CLASS, REAL)
         if LINK == "softmax":
             if LEVEL is None:
-                m, own, rest, _, _, _ = sums(scores(x, present, 0.0, None), j, own_label(y, FORMULA), None, classes, REAL, False)
+                m, own, rest, _, _, _ = sums(scores(x, present, 0.0, None), j, own_label(y, FORMULA), None, None, classes, REAL, False)
                 inverse, value, _, _ = settled(m, own, rest, p[:PARAMS], FORMULA)
             else:
                 m = tl.load(LEVEL + item, live, other=0)
@@ -263,7 +263,7 @@ def softmax_gradients(  # type: ignore[no-untyped-def]  # typed by Triton
     label = own_label(y, FORMULA)
     if WHOLE:
         x, present = block(X, first, wanted, columns, step, classes, REAL)
-        m, own, rest, _, _, top = sums(scores(x, present, 0.0, None), columns, label, None, classes, REAL, True)
+        m, own, rest, _, _, top = sums(scores(x, present, 0.0, None), columns, label, None, None, classes, REAL, True)
     else:
         m, own, rest, top = walked(X, first, wanted, step, label, classes, REAL, ROWS, COLUMNS)
     inverse, _, slope, own_slope = settled(m, own, rest, p[:PARAMS], FORMULA)

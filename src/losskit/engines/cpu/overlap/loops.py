@@ -107,7 +107,7 @@ def level_items(f, m, own, z, value, slope, own_slope, by, p):
         if EXTRA:
             d = INFINITY if m[i] == LARGEST and own[i] < LARGEST else m[i] - own[i]
             whole = rest + exp_neg(d)
-            loss, _, factor, _, own_factor, _, _ = point(m[i], own[i], rest, ZERO, ZERO, ZERO, ZERO, ONE, p)
+            loss, _, factor, _, own_factor, _, _ = point(m[i], own[i], rest, ZERO, ZERO, ZERO, ZERO, ONE, ONE, p)
             absent = f[i] == ZERO
             value[i] = ZERO if absent else loss
             slope[i] = ZERO if absent else factor * whole * by[i]

@@ -74,7 +74,7 @@ class OfItems(NamedTuple):
 
 
 NOTHING = OfItems(NONE, {}, ())
-NOWHERE = torch.empty(0, device="cpu")  # a null address
+NOWHERE = torch.empty(0, dtype=torch.float32, device="cpu")  # a null address
 
 
 def of_items(call: Rows | Distributions, operands: Sequence[Tensor], shape: tuple[int, ...], real: torch.dtype, wants: tuple[bool, ...]) -> OfItems:
