@@ -6,6 +6,8 @@ os.environ.setdefault("TRITON_INTERPRET", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import contextlib
+import signal
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +17,9 @@ from cases import Case
 
 import losskit
 from losskit.testing import Subject
+
+if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job is deaf to Ctrl-C, and so would be the processes that tests start
 
 pytest.register_assert_rewrite("touching")  # imported by the files that have it as their plugin, before pytest sees that they do
 
