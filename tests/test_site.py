@@ -17,6 +17,7 @@ sys.path.insert(0, str(DOCS / "_ext"))
 
 import formulas  # noqa: E402
 import pages  # noqa: E402
+import translation  # noqa: E402
 import worked  # noqa: E402
 
 # formulas that are not followed by hand, and why
@@ -131,3 +132,19 @@ def test_a_page_says_what_stands_in_the_docstring(site):
         assert "def formula" in text or "def " in text
         for heading in ("When to use it", "Arguments", "What it returns", "Example", "Edge cases", "Reference", "View the formula"):
             assert heading in text, f"{loss.name}: {heading}"
+
+
+@pytest.mark.parametrize(
+    ("english", "chinese", "fault"),
+    [
+        ("The mean of `x`.", "`x` 的均值。", ""),
+        ("The mean of `x`.", "`y` 的均值。", "code, formula or link differs: `x`"),
+        ("A sentence that nobody has translated.", "A sentence that nobody has translated.", "not in Chinese"),
+        ("Scores, or logits.", "得分,或 logits。", "punctuation: '分,'"),
+        ("Scores (logits) of all.", "得分(logits)，全部。", "parentheses: write 得分（logits），全部。"),
+        ("**Store** (`store.py`): on disk.", "**存储**(`store.py`)：在磁盘上。", "parentheses: write **存储**（`store.py`）：在磁盘上。"),
+        ("The interval (0, 1) and exp(distance).", "区间 (0, 1) 与 exp(距离)。", ""),
+    ],
+)
+def test_faults_of_a_translation(english, chinese, fault):
+    assert "; ".join(translation.faults(english, chinese)) == fault

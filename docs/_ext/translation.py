@@ -21,6 +21,7 @@ NAMES = set(
     )
 )
 CHINESE = "\u4e00-\u9fff"
+MARKED = re.compile(r"`[^`\n]*`|\$[^$\n]*\$|\]\([^)]*\)|\{\{.*?\}\}|\{%.*?%\}|<[^>\n]*>")  # code, formulas, where links lead, templates
 
 
 def plain(text: str) -> str:
@@ -45,6 +46,24 @@ def kept(text: str) -> list[str]:
     return sorted(CODE.findall(text)) + sorted(LINK.findall(text))
 
 
+def widened(text: str) -> str:
+    """Chinese with the parentheses that go with it: wide ones around Chinese, and after it; those of calls, formulas and intervals stay."""
+    plainly = MARKED.sub(lambda match: "\0" * len(match[0]), text)
+    letters, open_at = list(text), []
+    beside = re.compile(f"[{CHINESE}，。；：、]")
+    word = re.compile(f"[{CHINESE}]")
+    for place, letter in enumerate(plainly):
+        if letter == "(":
+            open_at.append(place)
+        elif letter == ")" and open_at:
+            start = open_at.pop()
+            before, after = plainly[start - 1 : start], plainly[place + 1 : place + 2]
+            called = re.search(r"(\b(exp|log|sqrt|max|min|sum|mean|cos|cosh|tanh|sigmoid|softmax)|[-+/=^] ?| \* ?)$", plainly[:start])
+            if not called and (word.search(text[start:place]) or word.match(before) or (before in {"\0", "*"} and beside.match(after))):
+                letters[start], letters[place] = "（", "）"
+    return re.sub(" ?([（）]) ?", r"\1", "".join(letters))
+
+
 def faults(english: str, chinese: str) -> Iterator[str]:
     """What is wrong with a translation."""
     if kept(english) != kept(chinese):
@@ -55,6 +74,8 @@ def faults(english: str, chinese: str) -> Iterator[str]:
     bare = CODE.sub("x", chinese)
     if match := re.search(f"[{CHINESE}][,;:!?]|[{CHINESE}]\\.(?![\\w.])|[，。；：！？] ", bare):
         yield f"punctuation: {match[0]!r}"
+    if re.search(f"[{CHINESE}]", chinese) and widened(chinese) != chinese:
+        yield f"parentheses: write {widened(chinese)}"
 
 
 def check(messages: Path, locale: Path) -> list[str]:

@@ -45,7 +45,7 @@ def textbook(mp, x, t, weight, pos_weight, label_smoothing):
     chinese="""
     二元交叉熵：输入是概率，与 torch 的 binary_cross_entropy 一致；目标是 0/1 标签或 [0, 1] 内的概率。输入是 logits 时用 binary_cross_entropy_with_logits。
     何时用：模型只给出概率时；自己的网络最好输出 logits，接近 0 与 1 的概率在 float32 里已经丢了位数。
-    边界：概率恰为 0 或 1 且判错时按最小正数计(float32 下损失 103.28)，梯度很大但有限，不会出现无穷大；等于 ignore_index 或 missing(可为 NaN)的目标视为不存在。
+    边界：概率恰为 0 或 1 且判错时按最小正数计（float32 下损失 103.28），梯度很大但有限，不会出现无穷大；等于 ignore_index 或 missing（可为 NaN）的目标视为不存在。
     """,
 )
 def binary_cross_entropy(

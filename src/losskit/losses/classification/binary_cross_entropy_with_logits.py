@@ -84,7 +84,7 @@ def textbook(mp, x, t, weight, pos_weight, label_smoothing):
     chinese="""
     二元交叉熵：输入是 logits，目标是 0/1 标签或 [0, 1] 内的概率；输入是概率时用 binary_cross_entropy，与 torch 同名函数一致。
     何时用：二分类与多标签分类的默认选择；正例稀少时用 pos_weight，难例淹没在易例中时用 focal。
-    边界：logit 为 ±1e4 时数值与梯度仍然准确，±inf 处取极限；等于 ignore_index 或 missing(可为 NaN)的目标视为不存在。
+    边界：logit 为 ±1e4 时数值与梯度仍然准确，±inf 处取极限；等于 ignore_index 或 missing（可为 NaN）的目标视为不存在。
     """,
 )
 def binary_cross_entropy_with_logits(

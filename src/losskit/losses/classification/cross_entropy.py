@@ -102,9 +102,9 @@ def textbook(mp, x, t, weight, label_smoothing, z_loss, softcap, temperature, fr
     ),
     tolerance=4e-6,
     chinese="""
-    交叉熵(含 softmax)：输入是各类别的 logits，类别轴默认为第 1 维；目标是类别编号，或每类的概率。
+    交叉熵（含 softmax）：输入是各类别的 logits，类别轴默认为第 1 维；目标是类别编号，或每类的概率。
     何时用：多分类与语义分割的默认选择。label_smoothing 防止过分自信，weight 补偿类别不均衡，ignore_index 或 mask 去掉不计的样本。
-    边界：很有把握的正确预测保留微小的损失与梯度(不会被舍入成 0)；logit 为 -inf 的类别概率恰为 0；全部忽略时损失为 0、梯度为 0，不是 NaN。
+    边界：很有把握的正确预测保留微小的损失与梯度（不会被舍入成 0）；logit 为 -inf 的类别概率恰为 0；全部忽略时损失为 0、梯度为 0，不是 NaN。
     """,
 )
 def cross_entropy(

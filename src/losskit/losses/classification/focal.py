@@ -179,10 +179,10 @@ def textbook(mp, x, t, task, alpha, gamma, from_logits, label_smoothing):
     ),
     tolerance=1e-5,
     chinese="""
-    Focal 损失：输入默认是 logits，目标是 0/1 标签(或 [0, 1] 内的概率)；task="multiclass" 时输入是各类别的 logits，目标是类别编号。
+    Focal 损失：输入默认是 logits，目标是 0/1 标签（或 [0, 1] 内的概率）；task="multiclass" 时输入是各类别的 logits，目标是类别编号。
     在交叉熵上乘以 (1 - p_t)^gamma，使已经判对的样本几乎不起作用。
-    何时用：正负极不均衡、易例极多的任务，如单阶段检测器；gamma 常取 2(越大越忽略易例)，alpha 是正例的权重(论文取 0.25)。
-    边界：gamma = 0 即(加权的)二元交叉熵；gamma < 1 时在饱和处也没有 NaN；按正例数归一化用 normalizer="positives"；等于 ignore_index 或 missing(可为 NaN)的目标视为不存在。
+    何时用：正负极不均衡、易例极多的任务，如单阶段检测器；gamma 常取 2（越大越忽略易例），alpha 是正例的权重（论文取 0.25）。
+    边界：gamma = 0 即（加权的）二元交叉熵；gamma < 1 时在饱和处也没有 NaN；按正例数归一化用 normalizer="positives"；等于 ignore_index 或 missing（可为 NaN）的目标视为不存在。
     """,
 )
 def focal_loss(

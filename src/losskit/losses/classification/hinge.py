@@ -29,9 +29,9 @@ def textbook(mp, x, t):
     input="logit",
     ranges=RANGES,
     chinese="""
-    合页损失(支持向量机)：输入是得分(logits)，目标是 -1 或 1；得分在正确一侧超过 1 时损失为 0。
+    合页损失（支持向量机）：输入是得分（logits），目标是 -1 或 1；得分在正确一侧超过 1 时损失为 0。
     何时用：只关心分类边界、不需要概率时，如支持向量机、GAN 的判别器；需要概率时用 `binary_cross_entropy_with_logits`。
-    边界：目标为其他数(如 0)会报错，0/1 标签用 target * 2 - 1 转换；间隔恰为 1 处梯度取 0。
+    边界：目标为其他数（如 0）会报错，0/1 标签用 target * 2 - 1 转换；间隔恰为 1 处梯度取 0。
     """,
 )
 def hinge_loss(

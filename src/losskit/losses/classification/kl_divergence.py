@@ -60,9 +60,9 @@ def textbook(mp, x, t, log_target, temperature):
     arguments=({}, {"temperature": 3.0}, {"log_target": True}, {"log_target": True, "temperature": 0.5}),
     tolerance=1e-5,
     chinese="""
-    KL 散度：输入是各类别的 logits，目标是概率分布(log_target=True 时是对数概率)。KL(t || p) = 交叉熵 - 熵，其中 p = softmax(x / temperature)。
-    何时用：知识蒸馏(教师的输出除以同一温度后取 softmax 作目标)，或标签本身就是分布时。
-    边界：目标中的 0 按 0 log 0 = 0 计；"mean" 按样本(行)平均，输入为 (N, C) 时也可写作 torch 的 "batchmean"；乘以 temperature 的平方，使梯度的大小不随温度改变。
+    KL 散度：输入是各类别的 logits，目标是概率分布（log_target=True 时是对数概率）。KL(t || p) = 交叉熵 - 熵，其中 p = softmax(x / temperature)。
+    何时用：知识蒸馏（教师的输出除以同一温度后取 softmax 作目标），或标签本身就是分布时。
+    边界：目标中的 0 按 0 log 0 = 0 计；"mean" 按样本（行）平均，输入为 (N, C) 时也可写作 torch 的 "batchmean"；乘以 temperature 的平方，使梯度的大小不随温度改变。
     """,
 )
 def kl_divergence(

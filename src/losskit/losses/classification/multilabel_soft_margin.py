@@ -28,7 +28,7 @@ def textbook(mp, x, t, weight):
     arguments=({}, {"weight": [0.5, 2.0, 1.0]}),
     chinese="""
     多标签软间隔损失：输入是各类别的 logits，目标是同形的 0/1 标签或 [0, 1] 内的概率；对每个类别取二元交叉熵，再对一个样本的各类别求平均。
-    何时用：多标签分类，并且需要每个样本一个损失(加权、筛选样本)时；否则与 binary_cross_entropy_with_logits 相同，后者还有 pos_weight、标签平滑和 ignore_index。
+    何时用：多标签分类，并且需要每个样本一个损失（加权、筛选样本）时；否则与 binary_cross_entropy_with_logits 相同，后者还有 pos_weight、标签平滑和 ignore_index。
     边界：mask 与 sample_weight 按样本给出，没有类别轴；weight 按类别加权，不改变分母，与 torch 一致；logit 很大时数值与梯度仍然准确。
     """,
 )

@@ -23,7 +23,7 @@ def textbook(mp, x, t, weight):
     torch="nll_loss",
     arguments=({}, {"weight": [0.5, 2.0, 1.0]}),
     chinese="""
-    负对数似然：输入是各类别的对数概率(log_softmax 的输出)，目标是类别编号。
+    负对数似然：输入是各类别的对数概率（log_softmax 的输出），目标是类别编号。
     何时用：模型的最后一层已经是 log_softmax 时；否则直接用 cross_entropy，更快也更准。
     边界：每一行的概率之和必须为 1，否则报错：把 logits 误当作对数概率是常见的错误。
     """,

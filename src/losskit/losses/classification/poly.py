@@ -40,7 +40,7 @@ def textbook(mp, x, t, epsilon, weight):
     arguments=({"epsilon": 1.0}, {"epsilon": -1.0}, {"epsilon": 4.0, "weight": [0.5, 2.0, 1.0]}),
     tolerance=4e-6,
     chinese="""
-    Poly 损失(Poly-1)：输入是各类别的 logits，目标是类别编号。把交叉熵按 1 - p 展开，再把第一项的系数增大 epsilon。
+    Poly 损失（Poly-1）：输入是各类别的 logits，目标是类别编号。把交叉熵按 1 - p 展开，再把第一项的系数增大 epsilon。
     何时用：想只调一个数就在交叉熵上再挤出一点精度时；图像分类常取 epsilon = 1 或 2，类别不均衡的检测可取负值。
     边界：epsilon = 0 就是交叉熵；epsilon < -1 时容易样本的梯度会变号，一般不用。
     """,

@@ -32,7 +32,7 @@ def textbook(mp, x, t):
     chinese="""
     软间隔损失：输入是 logits，目标是 -1 或 1；与 0/1 标签的 `binary_cross_entropy_with_logits` 是同一个损失，只是标签写法不同。
     何时用：标签本来就是 -1 和 1 时，如逻辑回归、成对比较；标签是 0 和 1 时用 `binary_cross_entropy_with_logits`。
-    边界：logit 很大时不溢出(torch 的实现会得到 inf)；目标为其他数(如 0)会报错，0/1 标签用 target * 2 - 1 转换。
+    边界：logit 很大时不溢出（torch 的实现会得到 inf）；目标为其他数（如 0）会报错，0/1 标签用 target * 2 - 1 转换。
     """,
 )
 def soft_margin_loss(

@@ -33,7 +33,7 @@ def textbook(mp, x, t, alpha, beta, log_zero, weight):
     chinese="""
     对称交叉熵：输入是各类别的 logits，目标是类别编号。交叉熵 H(t, p) 加上反向交叉熵 H(p, t)，其中 log 0 以常数 log_zero 代替。
     何时用：标签有噪声时；反向项有界，能压住错误标签，正向项保证学得动。
-    边界：alpha = 0 时只剩有界的反向项(与 1 - p_y 成正比)；beta = 0 时就是交叉熵的 alpha 倍。
+    边界：alpha = 0 时只剩有界的反向项（与 1 - p_y 成正比）；beta = 0 时就是交叉熵的 alpha 倍。
     """,
 )
 def symmetric_cross_entropy(

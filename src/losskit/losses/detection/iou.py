@@ -74,9 +74,9 @@ def iou(input: Tensor, target: Tensor, *, box_format: BoxFormat = "xyxy") -> Ten
     scores=(iou,),
     chinese="""
     IoU 损失：输入与目标都是框，最后一维四个数，默认是左上角与右下角 (x1, y1, x2, y2)。损失为 1 减去交并比。
-    何时用：两框总有重叠时(精修阶段)，或作为与其他框损失比较的基准；square 看重低质量的框，log 即 UnitBox 的 -ln IoU。
+    何时用：两框总有重叠时（精修阶段），或作为与其他框损失比较的基准；square 看重低质量的框，log 即 UnitBox 的 -ln IoU。
     边界：不相交的框损失为 1，没有梯度，请改用 GIoU、DIoU 或 CIoU；相同的框损失与梯度恰好为 0，面积为零的框也一样；
-    角点颠倒的框(x2 < x1)按其中点计算，另加 w / (w + 目标宽) 的代价，梯度会把角点拉回正确的次序。
+    角点颠倒的框（x2 < x1）按其中点计算，另加 w / (w + 目标宽) 的代价，梯度会把角点拉回正确的次序。
     """,
 )
 def iou_loss(

@@ -47,8 +47,8 @@ def textbook(mp, x, t, constant):
     arguments=({"constant": 12.8}, {"constant": 1.0}),
     tolerance=4e-6,
     chinese="""
-    NWD(归一化 Wasserstein 距离)损失：输入与目标都是框，最后一维四个数，以像素为单位。把框看成高斯分布，损失为 1 - exp(-W / constant)。
-    何时用：只有几个像素大的小目标，偏移一两个像素 IoU 就归零，而 NWD 仍平滑；必须给出 constant：数据集中目标的平均大小，论文在 AI-TOD 上取 12.8(像素)。
+    NWD（归一化 Wasserstein 距离）损失：输入与目标都是框，最后一维四个数，以像素为单位。把框看成高斯分布，损失为 1 - exp(-W / constant)。
+    何时用：只有几个像素大的小目标，偏移一两个像素 IoU 就归零，而 NWD 仍平滑；必须给出 constant：数据集中目标的平均大小，论文在 AI-TOD 上取 12.8（像素）。
     边界：损失依赖坐标的单位，框缩放后值会变；很远的框梯度趋于 0；角点颠倒的框距离更大，梯度直接把角点拉回。
     """,
 )

@@ -68,9 +68,9 @@ def textbook(mp, x, t, beta):
     arguments=({"beta": 2.0}, {"beta": 0.0}, {"beta": 1.0}, {"beta": 1.5}, {"beta": 4.0}),
     tolerance=1e-5,
     chinese="""
-    质量 focal 损失(QFL)：输入是 logits，目标是 [0, 1] 内的质量：目标所属类别处是预测框与真值的 IoU，其余类别和背景处是 0。
+    质量 focal 损失（QFL）：输入是 logits，目标是 [0, 1] 内的质量：目标所属类别处是预测框与真值的 IoU，其余类别和背景处是 0。
     把二元交叉熵乘以 |t - p|^beta：预测越接近质量，损失越小，恰好相等时值与梯度都为 0。
-    何时用：单阶段检测器(GFL)让分类得分同时表示定位质量；目标只有 0 和 1 时就是 gamma = beta 的 focal 损失。
+    何时用：单阶段检测器（GFL）让分类得分同时表示定位质量；目标只有 0 和 1 时就是 gamma = beta 的 focal 损失。
     边界：beta = 0 即二元交叉熵；0 与 1 之间的 beta 会报错，因为预测越对梯度越大；除以正样本数用 normalizer=(target > 0).sum().clamp(min=1)。
     """,
 )

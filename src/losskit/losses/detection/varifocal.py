@@ -63,9 +63,9 @@ def textbook(mp, x, t, alpha, gamma, iou_weighted):
     ),
     tolerance=1e-5,
     chinese="""
-    Varifocal 损失(VFL)：输入是 logits，目标是 [0, 1] 内的质量：目标所属类别处是预测框与真值的 IoU，其余类别和背景处是 0。
-    正例(t > 0)用二元交叉熵并以 t 加权，IoU 高的样本更重要；负例(t = 0)用 focal 损失 alpha p^gamma。
-    何时用：密集检测器(VarifocalNet)学习同时反映类别与定位质量的得分；正例极少，不应像负例那样被削弱。
+    Varifocal 损失（VFL）：输入是 logits，目标是 [0, 1] 内的质量：目标所属类别处是预测框与真值的 IoU，其余类别和背景处是 0。
+    正例（t > 0）用二元交叉熵并以 t 加权，IoU 高的样本更重要；负例（t = 0）用 focal 损失 alpha p^gamma。
+    何时用：密集检测器（VarifocalNet）学习同时反映类别与定位质量的得分；正例极少，不应像负例那样被削弱。
     边界：t = 0 表示没有目标，不是可变的质量，对目标的梯度为 0；除以正样本数用 normalizer=(target > 0).sum().clamp(min=1)。
     """,
 )

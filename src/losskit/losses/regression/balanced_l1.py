@@ -53,7 +53,7 @@ def textbook(mp, x, t, alpha, gamma, beta):
     "r = x - t,  b = exp(gamma / alpha) - 1,  v = b |r| / beta",
     arguments=({"alpha": 0.5, "gamma": 1.5, "beta": 1.0}, {"alpha": 1.0, "gamma": 0.7, "beta": 0.1}, {"alpha": 0.2, "gamma": 1.5, "beta": 3.0}),
     chinese="""
-    平衡 L1 损失(Libra R-CNN)：输入与目标均为实数，通常是框的回归偏移量；误差超过 beta 后斜率固定为 gamma，小误差的梯度比 smooth L1 更大。
+    平衡 L1 损失（Libra R-CNN）：输入与目标均为实数，通常是框的回归偏移量；误差超过 beta 后斜率固定为 gamma，小误差的梯度比 smooth L1 更大。
     何时用：检测器的框回归，想让定位较准的样本贡献更多梯度，而离群样本的梯度不超过 gamma 时。
     边界：误差等于 beta 处值与梯度都连续，对任何 beta 都成立；gamma / alpha 超过 80 时指数超出 float32，会报错。
     """,

@@ -104,9 +104,9 @@ def textbook(mp, x, t, alpha, scale, nll):
     ),
     tolerance=1e-5,
     chinese="""
-    Barron 通用稳健损失：用一个形状参数 alpha 连接 L2(2)、Charbonnier(1)、Cauchy(0)、Geman-McClure(-2)、Welsch(负无穷)；输入与目标均为实数。
+    Barron 通用稳健损失：用一个形状参数 alpha 连接 L2(2)、Charbonnier(1)、Cauchy(0)、Geman-McClure(-2)、Welsch（负无穷）；输入与目标均为实数。
     何时用：离群值多少未知，想把"稳健程度"当作一个可调的旋钮时；scale 取正常误差的大小。
-    alpha 与 scale 也可以是张量(整体一个、按类别、按样本或逐元素)，并可求梯度；要从数据中学习它们，请用 nll=True(负对数似然，alpha 取 0 到 2)。
+    alpha 与 scale 也可以是张量（整体一个、按类别、按样本或逐元素），并可求梯度；要从数据中学习它们，请用 nll=True（负对数似然，alpha 取 0 到 2）。
     边界：alpha < 0 时损失有上界，很大的误差几乎没有梯度，初始预测太远会学不动；0 与 2 处按极限计算。
     """,
 )

@@ -21,7 +21,7 @@ def textbook(mp, x, t, scale):
     formula="log(1 + r^2 / 2),  r = (x - t) / scale",
     arguments=({"scale": 1.0}, {"scale": 0.3}),
     chinese="""
-    Cauchy 损失(Lorentz 损失)：输入与目标均为实数；误差小时是平方，误差大时只按对数增长，即 `barron_loss` 取 alpha = 0。
+    Cauchy 损失（Lorentz 损失）：输入与目标均为实数；误差小时是平方，误差大时只按对数增长，即 `barron_loss` 取 alpha = 0。
     何时用：误差分布的尾部很重，又希望离群值仍保留一点拉力时；scale 取正常误差的大小。
     边界：误差超过 scale 的 1.41 倍后，误差越大拉力越小，所以初始预测要离数据近一些。
     """,

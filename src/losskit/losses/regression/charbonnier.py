@@ -35,7 +35,7 @@ def textbook(mp, x, t, eps):
     chinese="""
     Charbonnier 损失：sqrt(误差^2 + eps^2)，输入与目标均为实数；处处可导的 L1。
     何时用：超分辨率、光流等图像回归；eps 取可以忽略的误差大小。
-    边界：完全正确时损失是 eps 而不是 0；误差 1e25 也不溢出(直接平方会)。
+    边界：完全正确时损失是 eps 而不是 0；误差 1e25 也不溢出（直接平方会）。
     """,
 )
 def charbonnier_loss(

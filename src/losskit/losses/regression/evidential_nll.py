@@ -57,7 +57,7 @@ ALPHA = (1e-3, 0.3, 1.0, 2.0, 3.9, 30.0, 1e4, 1e9, 4e29)
     cancels="residual",
     tolerance=1e-5,
     chinese="""
-    证据回归损失：网络为每个目标预测正态-逆伽马分布的四个参数，输入是均值 gamma，另给出 nu、alpha、beta(均大于 0)；损失是目标的负对数似然，加上 coeff 乘以误差与证据 2 nu + alpha 之积。
+    证据回归损失：网络为每个目标预测正态-逆伽马分布的四个参数，输入是均值 gamma，另给出 nu、alpha、beta（均大于 0）；损失是目标的负对数似然，加上 coeff 乘以误差与证据 2 nu + alpha 之积。
     何时用：只训练一个网络、一次前向，就想同时得到数据噪声 beta / (alpha - 1) 与模型不确定性 beta / (nu (alpha - 1))时。
     边界：这两个量在 alpha 大于 1 时才有意义，alpha 的最后一层用 softplus + 1，nu 和 beta 用 softplus；coeff 太大，拟合变差，太小，远离数据处仍然自信；损失可以为负。
     """,

@@ -64,7 +64,7 @@ CONSTANT = 0.5 * math.log(2.0 * math.pi)
     operands=(OperandFacts("var", ">= 0", True), OperandFacts("log_var", "real", True), OperandFacts("std", ">= 0", True)),
     cancels="residual",
     chinese="""
-    高斯负对数似然：输入是预测的均值，目标是实数，再给出预测的方差 var、方差的对数 log_var 或标准差 std 三者之一(逐元素、逐类别或单个数)，三者都有梯度。
+    高斯负对数似然：输入是预测的均值，目标是实数，再给出预测的方差 var、方差的对数 log_var 或标准差 std 三者之一（逐元素、逐类别或单个数），三者都有梯度。
     何时用：噪声大小因样本而异，希望模型同时给出自己的不确定度时。首选 log_var：任何实数都合法，极小的方差也不丢精度。
     边界：方差为 0 时按最小的正数读，不加 eps；损失可以为负；不确定的样本梯度小，训练初期均值可能学得慢，可改用 beta_nll_loss。
     """,

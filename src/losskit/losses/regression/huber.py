@@ -41,7 +41,7 @@ def textbook(mp, x, t, delta):
     operands=(OperandFacts("delta", "> 0"),),
     chinese="""
     Huber 损失：误差小于 delta 时为平方的一半，之外为线性；输入与目标均为实数。
-    何时用：大体高斯、夹有少量离群值的目标；delta 取"正常误差"的大小(标准化后常用 1.35)。
+    何时用：大体高斯、夹有少量离群值的目标；delta 取"正常误差"的大小（标准化后常用 1.35）。
     边界：等于 beta 乘以 smooth L1(beta = delta)；delta 越大，离群值的拉力越大。
     """,
 )

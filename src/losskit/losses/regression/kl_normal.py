@@ -68,7 +68,7 @@ def textbook(mp, x, t, log_var, target_log_var):
     cancels="residual",
     chinese="""
     两个正态分布之间的 KL 散度：输入是前一个分布的均值，log_var 是它的对数方差；目标与 target_log_var 是后一个的，省略时后一个为标准正态 N(0, 1)。
-    何时用：变分自编码器(VAE)的正则项：kl_normal_loss(mean, log_var=log_var, reduction="none").sum(-1).mean()；也用于先验由网络预测的模型、策略之间的距离。
+    何时用：变分自编码器（VAE）的正则项：kl_normal_loss(mean, log_var=log_var, reduction="none").sum(-1).mean()；也用于先验由网络预测的模型、策略之间的距离。
     边界：两个分布相同时为 0，梯度也为 0；相近时按级数计算，不丢精度，也不会变成负数。先后次序不能交换。默认对所有元素求平均，VAE 通常要对潜变量各维求和。
     """,
 )

@@ -25,7 +25,7 @@ def textbook(mp, x, t):
     formula="(x - t)^2",
     torch="mse_loss",
     chinese="""
-    平方误差(MSE)：输入与目标均为实数。
+    平方误差（MSE）：输入与目标均为实数。
     何时用：噪声近似高斯分布、关心均值时；回归的默认选择。
     边界：是 `l2_loss` 的两倍；离群值的梯度与其误差成正比，数据不干净时用 Huber 或 smooth L1。
     """,

@@ -86,7 +86,7 @@ FORMS = {(True, False): of_log, (True, True): of_log_full, (False, False): of_me
     cancels="input",
     tolerance=1e-5,
     chinese="""
-    泊松负对数似然：输入是计数均值的对数(log_input=False 时是均值本身)，目标是非负实数，通常是计数。
+    泊松负对数似然：输入是计数均值的对数（log_input=False 时是均值本身），目标是非负实数，通常是计数。
     何时用：预测次数、人数、销量、点击数等计数，且方差与均值大致相当时；方差明显大于均值请用 negative_binomial_nll_loss。
     边界：负的目标会报错；均值为 0 时其对数按最小的正数取；full=True 加上 log(t!)，用准确的对数伽马函数，不是 Stirling 近似；不加 full 时损失可以为负。
     """,

@@ -48,9 +48,9 @@ def textbook(mp, x, t, quantile):
     formula="q (t - x)        where x < t\n(1 - q) (x - t)  elsewhere",
     arguments=({"quantile": 0.9}, {"quantile": 0.5}, {"quantile": 0.001}),
     chinese="""
-    分位数损失(pinball)：输入是对目标的 q 分位数的预测，二者均为实数。
+    分位数损失（pinball）：输入是对目标的 q 分位数的预测，二者均为实数。
     quantile 可以是列表，此时输入的最后一轴是各分位数的预测，目标没有这一轴；crossing > 0 时，相邻分位数的预测若次序颠倒，按其差值乘以 crossing 计入损失。
-    何时用：要预测区间而不只是一个值(例如 quantile=[0.05, 0.5, 0.95])，或低估与高估代价不同时。
+    何时用：要预测区间而不只是一个值（例如 quantile=[0.05, 0.5, 0.95]），或低估与高估代价不同时。
     边界：q = 0.5 是 L1 的一半，得到中位数；差为 0 处导数取 0。
     """,
 )

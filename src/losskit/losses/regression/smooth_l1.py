@@ -42,7 +42,7 @@ def textbook(mp, x, t, beta):
     operands=(OperandFacts("beta", ">= 0"),),
     chinese="""
     平滑 L1：误差小于 beta 时为平方，之外为绝对值；输入与目标均为实数。
-    何时用：检测框回归的经典选择(Fast R-CNN)；对离群值像 L1 一样不敏感，在最优点附近像 L2 一样平稳收敛。
+    何时用：检测框回归的经典选择（Fast R-CNN）；对离群值像 L1 一样不敏感，在最优点附近像 L2 一样平稳收敛。
     边界：等于 Huber(delta = beta) 除以 beta；beta = 0 就是 L1；beta 越大越接近 L2 / beta。
     """,
 )

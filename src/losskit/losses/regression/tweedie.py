@@ -51,9 +51,9 @@ def textbook(mp, x, t, power, log_input):
     cancels="input",
     tolerance=1e-5,
     chinese="""
-    Tweedie 损失：输入是均值的对数(log_input=False 时是均值本身)，目标是非负实数，可以有很多个 0；方差与均值的 power 次方成正比。
+    Tweedie 损失：输入是均值的对数（log_input=False 时是均值本身），目标是非负实数，可以有很多个 0；方差与均值的 power 次方成正比。
     何时用：目标是若干笔正数金额之和、常常恰好为 0 时，例如保险赔付、降水量、客户消费额。power 在 1 与 2 之间：接近 1 像泊松分布，接近 2 像伽马分布。
-    取负的拟对数似然，与 XGBoost、LightGBM 相同；scikit-learn 的偏差(deviance)是它减去最小值后的 2 倍，梯度只差 2 倍。
+    取负的拟对数似然，与 XGBoost、LightGBM 相同；scikit-learn 的偏差（deviance）是它减去最小值后的 2 倍，梯度只差 2 倍。
     边界：负的目标会报错；均值为 0 时其对数按最小的正数取；最小值不是 0，不同 power 的损失值不能互相比较。
     """,
 )

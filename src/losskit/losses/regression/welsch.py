@@ -24,7 +24,7 @@ def textbook(mp, x, t, scale):
     arguments=({"scale": 1.0}, {"scale": 0.3}),
     tolerance=2e-5,  # an exponent of 87, where float32 ends, doubles the roundings of r and multiplies them by itself
     chinese="""
-    Welsch 损失(Leclerc 损失、相关熵损失)：输入与目标均为实数；误差远大于 scale 时趋于 1，即 `barron_loss` 取 alpha 为负无穷。
+    Welsch 损失（Leclerc 损失、相关熵损失）：输入与目标均为实数；误差远大于 scale 时趋于 1，即 `barron_loss` 取 alpha 为负无穷。
     何时用：离群值很多，想让它们完全不起作用时；scale 取正常误差的大小。
     边界：误差达到 scale 的几倍后梯度几乎为 0，初始预测离数据太远会学不动，可以先用 `cauchy_loss` 训练。
     """,

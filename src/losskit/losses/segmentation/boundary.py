@@ -62,8 +62,8 @@ def textbook(mp, x, t, task, from_logits, background):
     ),
     tolerance=4e-6,
     chinese="""
-    边界损失：输入默认是 logits，目标是到目标边界的有符号距离图(目标内为负，外为正，浮点数)，或整数标签(此时每次调用都用 SciPy 现算距离图)；
-    每个位置的损失是概率乘以距离。距离图最好随数据一次算好：losskit.distance_map(labels, num_classes=C, spacing=体素间距)。
+    边界损失：输入默认是 logits，目标是到目标边界的有符号距离图（目标内为负，外为正，浮点数），或整数标签（此时每次调用都用 SciPy 现算距离图）；
+    每个位置的损失是概率乘以距离。距离图最好随数据一次算好：losskit.distance_map（labels, num_classes=C, spacing=体素间距）。
     何时用：与 Dice 或交叉熵相加，让离边界远的错误代价更大；前景与背景大小悬殊时，权重由小逐渐加大。
     边界：损失可以为负，完全找到目标时最小；图中没有的类、占满全图的类没有边界，distance_map 给 0，即不计。
     """,

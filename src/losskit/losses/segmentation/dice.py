@@ -69,9 +69,9 @@ def dice_score(
     tolerance=4e-6,
     scores=(dice_score,),
     chinese="""
-    Dice 损失：输入默认是 logits，目标是类别编号(或 0/1 掩码)。等于 1 减 Dice 系数，Dice 系数 = 2|A∩B| / (|A|+|B|)，用概率代替集合。
-    何时用：前景很小的分割任务，常与交叉熵相加(dice_ce_loss)；over 选择按样本还是按整批求和，average 选择各类怎样平均。
-    边界：某类在目标中不存在时的含义由 empty 决定(smooth、skip、zero、mass)；软标签请用 power=2，这样预测与目标相等时损失为 0。
+    Dice 损失：输入默认是 logits，目标是类别编号（或 0/1 掩码）。等于 1 减 Dice 系数，Dice 系数 = 2|A∩B| / (|A|+|B|)，用概率代替集合。
+    何时用：前景很小的分割任务，常与交叉熵相加（dice_ce_loss）；over 选择按样本还是按整批求和，average 选择各类怎样平均。
+    边界：某类在目标中不存在时的含义由 empty 决定（smooth、skip、zero、mass）；软标签请用 power=2，这样预测与目标相等时损失为 0。
     """,
 )
 def dice_loss(

@@ -43,8 +43,8 @@ def textbook(mp, i, p, t, n, second, dice_weight, ce_weight, smooth):
     arguments=({}, {"dice_weight": 0.5, "ce_weight": 2.0, "smooth": 0.0, "power": 2}, {"smooth": (0.0, 1e-5), "ce_weight": 0.0}),
     tolerance=4e-6,
     chinese="""
-    Dice 与交叉熵之和：输入默认是 logits，目标是类别编号(或 0/1 掩码)。两者在同一遍扫描中算出；多分类用 softmax 交叉熵，二分类与多标签用二元交叉熵。
-    何时用：分割任务的默认选择(nnU-Net 的做法)：交叉熵给每个像素稳定的梯度，Dice 看重整体重叠与小目标。
+    Dice 与交叉熵之和：输入默认是 logits，目标是类别编号（或 0/1 掩码）。两者在同一遍扫描中算出；多分类用 softmax 交叉熵，二分类与多标签用二元交叉熵。
+    何时用：分割任务的默认选择（nnU-Net 的做法）：交叉熵给每个像素稳定的梯度，Dice 看重整体重叠与小目标。
     边界：background=False 只在 Dice 中去掉类别 0，交叉熵照算；weight 同时作用于两者；return_parts=True 另外返回两个分量。
     """,
 )

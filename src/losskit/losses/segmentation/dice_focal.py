@@ -49,9 +49,9 @@ def textbook(mp, i, p, t, n, second, dice_weight, focal_weight, gamma, alpha, sm
     ),
     tolerance=1e-5,
     chinese="""
-    Dice 与 focal 损失之和：输入默认是 logits，目标是类别编号(或 0/1 掩码)。两者在同一遍扫描中算出；多分类用 softmax，二分类与多标签用 sigmoid。
+    Dice 与 focal 损失之和：输入默认是 logits，目标是类别编号（或 0/1 掩码）。两者在同一遍扫描中算出；多分类用 softmax，二分类与多标签用 sigmoid。
     何时用：小目标淹没在大片容易的背景中时：focal 使判对的像素几乎不起作用，Dice 看重整体重叠。
-    边界：gamma = 0 就是 Dice 加(加权的)交叉熵；focal 的数值很小，可用 focal_weight 放大；weight 只作用于 Dice，alpha 只作用于 focal。
+    边界：gamma = 0 就是 Dice 加（加权的）交叉熵；focal 的数值很小，可用 focal_weight 放大；weight 只作用于 Dice，alpha 只作用于 focal。
     """,
 )
 def dice_focal_loss(

@@ -34,8 +34,8 @@ def textbook(mp, i, p, t, n, volume_weight, smooth):
     arguments=({}, {"volume_weight": "simple", "smooth": 1e-3, "power": 2}, {"volume_weight": "uniform", "smooth": (0.0, 1e-5)}),
     tolerance=1e-5,
     chinese="""
-    广义 Dice 损失：输入默认是 logits，目标是类别编号(或 0/1 掩码)。各类的重叠与质量先按体积倒数(的平方)加权相加，再求一个 Dice 损失。
-    何时用：各类大小相差很大，希望小类与大类贡献相当时；volume_weight 选择 1/T²("square")、1/T("simple")或不加权("uniform")。
+    广义 Dice 损失：输入默认是 logits，目标是类别编号（或 0/1 掩码）。各类的重叠与质量先按体积倒数（的平方）加权相加，再求一个 Dice 损失。
+    何时用：各类大小相差很大，希望小类与大类贡献相当时；volume_weight 选择 1/T²("square")、1/T("simple")或不加权（"uniform"）。
     边界：目标中没有的类，权重取在场各类中最稀少者的权重；权重随 1/T² 变小，因此 smooth 默认是 0：固定的 1e-5 会压过大体积的各项。
     """,
 )

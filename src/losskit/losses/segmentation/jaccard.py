@@ -68,9 +68,9 @@ def jaccard_score(
     tolerance=4e-6,
     scores=(jaccard_score,),
     chinese="""
-    Jaccard 损失(IoU 损失)：输入默认是 logits，目标是类别编号(或 0/1 掩码)。等于 1 减交并比，交并比 = |A∩B| / |A∪B|，用概率代替集合。
-    何时用：评测指标就是 IoU 时；与 Dice 同向变化(J = D / (2 - D))，但对重叠差的类别罚得更重。
-    边界：空目标的含义由 empty 决定(见 dice_loss)；软标签请用 power=2，这样预测与目标相等时损失为 0。
+    Jaccard 损失（IoU 损失）：输入默认是 logits，目标是类别编号（或 0/1 掩码）。等于 1 减交并比，交并比 = |A∩B| / |A∪B|，用概率代替集合。
+    何时用：评测指标就是 IoU 时；与 Dice 同向变化（J = D / (2 - D)），但对重叠差的类别罚得更重。
+    边界：空目标的含义由 empty 决定（见 dice_loss）；软标签请用 power=2，这样预测与目标相等时损失为 0。
     """,
 )
 def jaccard_loss(

@@ -38,7 +38,7 @@ def textbook(mp, i, p, t, n, smooth):
     arguments=({}, {"smooth": 0.0, "power": 2}, {"smooth": (0.0, 1e-5)}),
     tolerance=1e-5,
     chinese="""
-    Log-cosh Dice 损失：输入默认是 logits，目标是类别编号(或 0/1 掩码)。是每类 Dice 损失 d 的 log cosh(d)。
+    Log-cosh Dice 损失：输入默认是 logits，目标是类别编号（或 0/1 掩码）。是每类 Dice 损失 d 的 log cosh(d)。
     何时用：Dice 损失在训练后期抖动时；d 小时约为 d 的平方的一半，梯度随之变小，d 大时接近线性。
     边界：最大值是 log cosh 1 = 0.4338；d 很小时也不丢精度；空目标的含义由 empty 决定。
     """,

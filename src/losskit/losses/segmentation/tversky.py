@@ -40,8 +40,8 @@ def textbook(mp, i, p, t, n, alpha, beta, smooth):
     arguments=({"alpha": 0.3, "beta": 0.7}, {"alpha": 0.7, "beta": 0.3, "smooth": 0.0, "power": 2}, {"smooth": (0.0, 1e-3)}),
     tolerance=4e-6,
     chinese="""
-    Tversky 损失：输入默认是 logits，目标是类别编号(或 0/1 掩码)。在 Dice 的分母里，给误报(P - I)和漏报(T - I)各自的权重 alpha 与 beta。
-    何时用：漏掉小目标比多报更糟(或相反)时；常取 alpha = 0.3，beta = 0.7，使召回更高。
+    Tversky 损失：输入默认是 logits，目标是类别编号（或 0/1 掩码）。在 Dice 的分母里，给误报（P - I）和漏报（T - I）各自的权重 alpha 与 beta。
+    何时用：漏掉小目标比多报更糟（或相反）时；常取 alpha = 0.3，beta = 0.7，使召回更高。
     边界：alpha = beta = 0.5 就是 Dice，alpha = beta = 1 就是 Jaccard；空目标的含义由 empty 决定。
     """,
 )
