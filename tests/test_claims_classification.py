@@ -392,6 +392,8 @@ def test_labels_of_zero():
     for name in ("hinge_loss", "squared_hinge_loss", "soft_margin_loss", "hinge_embedding_loss"):
         with pytest.raises(ValueError, match=r"target must be -1 or 1, got 0 at index \(1,\): for labels of 0 and 1, try target \* 2 - 1"):
             getattr(losskit, name)(x, t)
+        with pytest.raises(ValueError, match="target must be -1 or 1, got 0"):
+            getattr(losskit, name)(x, t.bool())
         with pytest.raises(ValueError, match="target must be -1 or 1, got 2"):
             getattr(losskit, name)(x, t + 1)
         assert getattr(losskit, name)(x, t * 2 - 1).isfinite()

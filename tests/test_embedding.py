@@ -249,7 +249,7 @@ def test_bad_settings_raise_when_they_are_set(name, settings, kind, text):
         ((X, X.tolist(), X), TypeError, r"positive must be a torch.Tensor, got list: try torch.as_tensor\(positive, device=anchor.device\)$"),
         ((X, X.long(), X), TypeError, r"positive must be a floating-point tensor, got torch.int64: try positive.float\(\)"),
         ((X, X, X[:2]), ValueError, r"negative has shape \(2, 4\) but anchor has shape \(3, 4\): they must be equal, nothing is broadcast$"),
-        ((X[0], X[0], X), ValueError, r"Try anchor.expand\(3, 4\), if one vector for many of negative is meant"),
+        ((X[0], X[0], X), ValueError, r"Try anchor.expand\(3, 4\), if one for many of negative is meant"),
         ((X[:, :0],) * 3, ValueError, r"anchor must hold vectors of at least one number along its last axis.*got shape \(3, 0\)"),
         ((X[0, 0],) * 3, ValueError, r"anchor must hold vectors.*got shape \(\)"),
         ((X, X, X.to("meta")), ValueError, "negative is on meta"),

@@ -10,6 +10,7 @@ import torch
 from cases import ENGINES
 
 import losskit
+from losskit.contract.registry import LABELS
 from losskit.contract.registry import LOSSES
 
 CASES = [
@@ -188,7 +189,8 @@ def test_a_module_holds_one_number_in_all(loss):
     needed = {name: loss.arguments[0][name] for name in loss.required if name in loss.arguments[0]}
     for name in dict.fromkeys(names):
         needed |= {"log_var": 0.0} if loss.name == "kl_normal_loss" else {"log_scale": 0.0} if name == "df" else {}  # which is needed beside it
-        module = getattr(losskit, loss.module)(**{key: value for key, value in needed.items() if key != name}, **{name: torch.nn.Parameter(torch.tensor(0.75))})
+        here = torch.tensor(1.0 if (name, LABELS) in [(operand.name, operand.range) for operand in loss.operands] else 0.75)
+        module = getattr(losskit, loss.module)(**{key: value for key, value in needed.items() if key != name}, **{name: torch.nn.Parameter(here)})
         assert [held for held, _ in module.named_parameters()] == [name]
         x, t = batch(torch.float32, loss.name)
         module(x, t.abs() if "target" in loss.ranges and t.is_floating_point() else t).backward()

@@ -285,10 +285,11 @@ def test_signature_and_docstring(loss):
     assert list(inspect.signature(module).parameters) == list(loss.settings)
     assert module.__doc__.startswith(loss.summary)
     forward = list(inspect.signature(module.forward).parameters)[1:]
-    if any(operand.predicted for operand in loss.operands):  # some of which are given by name
+    predicted = [operand.name for operand in loss.operands if operand.predicted]
+    if predicted and loss.tensors in USUAL:  # some of which are given by name
         assert forward == ["input", "target", "predicted", "mask", "sample_weight", "normalizer", "named"]
     else:
-        assert forward == [*(("input", "target") if loss.tensors in USUAL else loss.tensors), "mask", "sample_weight", "normalizer"]
+        assert forward == [*(("input", "target") if loss.tensors in USUAL else (*loss.tensors, *predicted)), "mask", "sample_weight", "normalizer"]
 
 
 def test_trains_in_a_sequence_of_modules():

@@ -54,6 +54,7 @@ MODULES = {
 REFUSED = {"size_average", "reduce"} | {"weight"}
 WEIGHTED = ("binary_cross_entropy", "binary_cross_entropy_with_logits", "nll_loss", "cross_entropy", "multi_margin_loss", "multilabel_soft_margin_loss")
 APART = {"gaussian_nll_loss": "GaussianNLLLoss", "poisson_nll_loss": "PoissonNLLLoss"}  # they take more than input and target, or have eps: see below
+APART |= {"margin_ranking_loss": "MarginRankingLoss"}  # other names than input and target: see test_margin_ranking.py
 APART |= test_embedding.MODULES  # those are examined there
 CASES = [(name, *case) for name, samples in SHARED.items() for case in samples]
 

@@ -70,7 +70,8 @@ def test_chinese(loss):
 def test_signature(loss):
     parameters = inspect.signature(loss.function).parameters
     tensors = list(loss.tensors)
-    assert loss.pattern == "vectors" or tensors == (["input"] if loss.target == "none" else ["input", "target"])
+    usual = ["input"] if loss.target == "none" else ["input", "target"]
+    assert loss.pattern == "vectors" or tensors == (["input1", "input2"] if loss.name == "margin_ranking_loss" else usual)
     last = ["mask", "normalizer"] if loss.facts.summed else [*TENSOR_ARGUMENTS, "reduction"]
     assert list(parameters)[: len(tensors)] == tensors and list(parameters)[-len(last) :] == last
     predicted = [operand.name for operand in loss.operands if operand.predicted]  # torch's own may come third, as there

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.masked import masked_tensor
 
 import losskit
+from losskit.contract.registry import LABELS
 from losskit.testing.inputs import within
 
 pytestmark = pytest.mark.filterwarnings(
@@ -116,7 +117,8 @@ def tensors_of(loss):
     if "sample_weight" in parameters:
         given["sample_weight"] = torch.rand(items) + 0.5
     given["normalizer"] = torch.tensor(3.0)
-    given |= {operand.name: torch.rand(items) + 0.5 for operand in loss.operands_of(loss.arguments[0])}
+    for operand in loss.operands_of(loss.arguments[0]):
+        given[operand.name] = (torch.rand(items) + 0.5).sign() if operand.range == LABELS else torch.rand(items) + 0.5
     return given | {name: torch.tensor([1.0, 0.5, 2.0]) for name in ("weight", "pos_weight") if name in parameters}, settings
 
 

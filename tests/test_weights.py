@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 import losskit
+from losskit.contract.registry import LABELS
 
 WEIGHTED = [
     (loss, name) for loss in losskit.LOSSES.values() for name, p in inspect.signature(loss.function).parameters.items()
@@ -36,21 +37,23 @@ def batch(loss, dtype=torch.float32, name=None):
 
 @pytest.mark.parametrize(("loss", "name"), WEIGHTED, ids=[f"{loss.name}-{name}" for loss, name in WEIGHTED])
 def test_every_kind_of_list_is_the_tensor(loss, name):
+    labels = any(operand.name == name and operand.range == LABELS for operand in loss.operands)
+    numbers = [1.0, -1.0, -1.0] if labels else NUMBERS
     for dtype in (torch.float32, torch.float64, torch.bfloat16):
         x, t, settings = batch(loss, dtype, name)
         real = torch.float64 if dtype is torch.float64 else torch.float32
         with (
             losskit.use_engine("torch") if dtype is not torch.float32 else nullcontext()
         ):  # a list is read before an engine is chosen: no loop to compile per dtype
-            expected = loss.function(x, t, **settings, **{name: torch.tensor(NUMBERS, dtype=real)})
-            for given in (NUMBERS, tuple(NUMBERS), np.array(NUMBERS), UserList(NUMBERS)):
+            expected = loss.function(x, t, **settings, **{name: torch.tensor(numbers, dtype=real)})
+            for given in (numbers, tuple(numbers), np.array(numbers), UserList(numbers)):
                 assert torch.equal(loss.function(x, t, **settings, **{name: given}), expected), type(given)
     module = getattr(losskit, loss.module)
     x, t, settings = batch(loss, name=name)
-    for given in (NUMBERS, tuple(NUMBERS), np.array(NUMBERS, np.float32), UserList(NUMBERS)):
+    for given in (numbers, tuple(numbers), np.array(numbers, np.float32), UserList(numbers)):
         held = module(**settings, **{name: given})
         assert set(held.state_dict()) == {name}
-        assert torch.equal(held(x, t), loss.function(x, t, **settings, **{name: NUMBERS})), type(given)
+        assert torch.equal(held(x, t), loss.function(x, t, **settings, **{name: numbers})), type(given)
 
 
 @pytest.mark.parametrize(("loss", "name"), WEIGHTED, ids=[f"{loss.name}-{name}" for loss, name in WEIGHTED])

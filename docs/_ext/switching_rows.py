@@ -26,6 +26,12 @@ TORCH = Library(
         Row("F.binary_cross_entropy(x, t)", "losskit.binary_cross_entropy(x, t)", "probabilities"),
         Row("F.soft_margin_loss(x, t)", "losskit.soft_margin_loss(x, t)", "signs"),
         Row("F.hinge_embedding_loss(x, t, margin=0.5)", "losskit.hinge_embedding_loss(x, t, margin=0.5)", "signs"),
+        Row(
+            "F.margin_ranking_loss(x, x.flip(0), t, margin=0.5)",
+            "losskit.margin_ranking_loss(x, x.flip(0), t, margin=0.5)",
+            "signs",
+            "The label may be one number for all.",
+        ),
         Row("F.multi_margin_loss(x, t, p=2)", "losskit.multi_margin_loss(x, t, p=2)", "classes"),
         Row("F.multilabel_soft_margin_loss(x, t)", "losskit.multilabel_soft_margin_loss(x, t)", "binary", "Items are rows; `mask` leaves some out."),
         Row("F.l1_loss(x, t)", "losskit.l1_loss(x, t)", "real"),
@@ -110,7 +116,6 @@ TORCH = Library(
     missing=(
         ("ctc_loss", "needs a recursion over the sequence"),
         ("multilabel_margin_loss", "a hinge of several labels"),
-        ("margin_ranking_loss", "a pair of scores"),
         ("linear_cross_entropy", "the last layer and the loss in one, without the logits"),
     ),
 )

@@ -31,6 +31,7 @@ from losskit.losses.classification.hinge import hinge_loss as hinge_loss
 from losskit.losses.classification.hinge_embedding import hinge_embedding_loss as hinge_embedding_loss
 from losskit.losses.classification.js_divergence import js_divergence as js_divergence
 from losskit.losses.classification.kl_divergence import kl_divergence as kl_divergence
+from losskit.losses.classification.margin_ranking import margin_ranking_loss as margin_ranking_loss
 from losskit.losses.classification.multi_margin import multi_margin_loss as multi_margin_loss
 from losskit.losses.classification.multilabel_soft_margin import multilabel_soft_margin_loss as multilabel_soft_margin_loss
 from losskit.losses.classification.nll import nll_loss as nll_loss
@@ -682,6 +683,16 @@ class MSLELoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+
+class MarginRankingLoss(LossModule):
+    """Margin ranking loss of pairs of scores (real values) against labels -1 and 1: the score that is to rank higher is to be above the other by `margin`."""
+
+    target: torch.Tensor | float
+    margin: float
+    reduction: Literal["none", "mean", "sum"]
+
+    def __init__(self, *, target: torch.Tensor | collections.abc.Sequence[float] | float = 1.0, margin: float = 0.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input1: torch.Tensor, input2: torch.Tensor, target: torch.Tensor | collections.abc.Sequence[float] | float = 1.0, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class MultiLabelSoftMarginLoss(LossModule):
     """Multi-label soft margin loss of class logits against 0/1 labels of every class: binary cross-entropy, averaged over the classes of an item."""

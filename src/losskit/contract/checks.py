@@ -209,6 +209,25 @@ def moved(t: Sequence[int], shape: Sequence[int]) -> str:
     return ""
 
 
+def floating(name: str, x: Tensor, beside: str = "") -> None:
+    """A tensor of a floating-point dtype."""
+    tensors.check(name, x, beside)
+    if not x.is_floating_point():
+        raise TypeError(f"{name} must be a floating-point tensor, got {x.dtype}: try {name}.float()")
+
+
+def alike(given: Mapping[str, Tensor]) -> None:
+    """Tensors of one shape on one device, by the names of their arguments."""
+    (first, x), *others = given.items()
+    for name, y in others:
+        tensors.check(name, y, first)
+        if y.shape != x.shape:
+            few, many, wide = (name, first, x.shape) if fits(y.shape, x.shape) else (first, name, y.shape)
+            fix = f". Try {few}.expand{shown(wide)}, if one for many of {many} is meant" if fits(y.shape, x.shape) or fits(x.shape, y.shape) else ""
+            raise ValueError(f"{name} has shape {shown(y.shape)} but {first} has shape {shown(x.shape)}: they must be equal, nothing is broadcast{fix}")
+        tensors.beside(name, y, first, x)
+
+
 def fits(shape: Sequence[int], wide: Sequence[int]) -> bool:
     """Whether a shape broadcasts to another, their last axes aligned, as everywhere in torch."""
     offset = len(wide) - len(shape)
@@ -328,12 +347,13 @@ OUTSIDE: Mapping[str, Callable[[Tensor], Tensor]] = {  # of each range, which nu
     ">= 0": lambda x: x < 0,
     "> -1": lambda x: x <= -1,
     "!= 0": lambda x: x == 0,
-    "-1 or 1": lambda x: (x.abs() != 1) & (x == x),
+    "-1 or 1": lambda x: ((x if x.is_signed() else x.float()).abs() != 1) & (x == x),  # of bool there is no size
     "from -10 to 4": lambda x: (x < -10) | (x > 4),
     "from 0 to 1": lambda x: (x < 0) | (x > 1),
     "from 0 to 2": lambda x: (x < 0) | (x > 2),
 }
 FREE = {
+    "-1 or 1": "for labels of 0 and 1, try {name} * 2 - 1",
     "from 0 to 1": "for a free parameter, try torch.sigmoid({name})",
     "from -10 to 4": "for a free parameter between 0 and 2, try 2 * torch.sigmoid({name})",
     "from 0 to 2": "for a free parameter between 0 and 2, try 2 * torch.sigmoid({name})",

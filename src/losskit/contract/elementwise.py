@@ -10,7 +10,7 @@ from torch import Tensor
 from losskit.contract import checks, labels, reduce, tensors
 from losskit.contract.checks import Numbers, Reduction
 from losskit.contract.reduce import Normalizer, needs_gradient
-from losskit.contract.registry import Range
+from losskit.contract.registry import LABELS, Range
 from losskit.engines import dispatch
 from losskit.engines.call import Call, real_dtype
 from losskit.engines.dispatch import EngineName
@@ -133,7 +133,7 @@ def _checked(operand: Operand, input: Tensor, mask: Tensor | None, differentiabl
         checks.weights(operand.name, x, input, mask)
     else:
         checks.broadcastable(operand.name, x, input)
-    if not x.is_floating_point() and (operand.range != "real" or not operand.weight):
+    if not x.is_floating_point() and (operand.range != "real" or not operand.weight) and operand.range != LABELS:
         raise TypeError(f"{operand.name} must be a floating-point tensor, got {x.dtype}: try {operand.name}.float()")
     if x.dtype is torch.float64 and input.dtype is not torch.float64 and operand.weight:
         _check_range(operand.name, x)

@@ -245,13 +245,15 @@ def constructor(loss: Loss) -> Callable[..., None]:
 
 
 def forward_of(loss: Loss) -> Callable[..., Any]:
-    """`forward` with the tensors of a loss's call, where they are not input and target."""
+    """`forward` with the tensors of a loss's call, where they are not input and target; what was predicted takes the place of what the module holds."""
+    predicted = [operand.name for operand in loss.operands if operand.predicted]
 
     def forward(self: LossModule, *tensors: Tensor, **named: Any) -> Any:
-        return loss.function(*tensors, **named, **self.settings)
+        given = {*(*loss.tensors, *predicted)[: len(tensors)], *named}
+        return loss.function(*tensors, **named, **{name: value for name, value in self.settings.items() if name not in predicted or name not in given})
 
     own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    taken = [p for p in inspect.signature(loss.function).parameters.values() if p.name not in loss.settings]
+    taken = [p for p in inspect.signature(loss.function).parameters.values() if p.name not in loss.settings or p.name in predicted]
     forward.__signature__ = inspect.Signature([own, *taken], return_annotation=Any)  # type: ignore[attr-defined]
     forward.__qualname__, forward.__module__ = f"{loss.module}.forward", "losskit"
     return forward
@@ -261,8 +263,8 @@ def make_module(loss: Loss) -> type[LossModule]:
     """The module class of a loss."""
     docs = (inspect.getdoc(loss.function) or "") + "\n\nAs a module: keyword arguments go to the constructor, tensors to the call."
     body = {"__doc__": docs, "__module__": "losskit", "loss": loss, "names": tuple(loss.settings), "__init__": constructor(loss)}
-    if any(operand.predicted for operand in loss.operands):
-        body["forward"] = LossModule.forward_predicted
-    elif loss.tensors not in USUAL:
+    if loss.tensors not in USUAL:
         body["forward"] = forward_of(loss)
+    elif any(operand.predicted for operand in loss.operands):
+        body["forward"] = LossModule.forward_predicted
     return type(loss.module, (LossModule,), body)

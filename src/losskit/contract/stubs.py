@@ -60,10 +60,10 @@ def body(loss: Loss) -> str:
 def call(loss: Loss) -> str:
     """The module's call, where its tensors are not input and target."""
     told = inspect.signature(loss.function).parameters.values()
-    given = [p for p in told if p.name not in loss.settings]
-    tensors, rest = ([p for p in given if (p.name in loss.tensors) is by_place] for by_place in (True, False))
-    shown = [f"{p.name}: {annotation(p.annotation)}" for p in tensors]
-    shown += ["*", *(f"{p.name}: {annotation(p.annotation)} = {p.default!r}" for p in rest)]
+    by_place = [*loss.tensors, *(operand.name for operand in loss.operands if operand.predicted)]
+    given = [p for p in told if p.name not in loss.settings or p.name in by_place]
+    shown = [f"{p.name}: {annotation(p.annotation)}" + ("" if p.default is p.empty else f" = {p.default!r}") for p in given]
+    shown.insert(sum(p.name in by_place for p in given), "*")
     return f"    def __call__(self, {', '.join(shown)}) -> torch.Tensor: ...  # type: ignore[override]\n"
 
 

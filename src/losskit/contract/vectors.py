@@ -40,22 +40,12 @@ def seen(
 ) -> Vectors:
     """Vectors of one shape, by the names of their arguments; `beside` are the call's other operands."""
     reduce.check(reduction, normalizer)
-    (first, x), *others = given.items()
+    first, x = next(iter(given.items()))
     for name, y in given.items():
-        tensors.check(name, y, first)
-        if not y.is_floating_point():
-            raise TypeError(f"{name} must be a floating-point tensor, got {y.dtype}: try {name}.float()")
+        checks.floating(name, y, first)
     if not x.dim() or not x.shape[-1]:
         raise ValueError(f"{first} must hold vectors of at least one number along its last axis, shape {SHAPES}, got shape {checks.shown(x.shape)}")
-    for name, y in others:
-        if y.shape != x.shape:
-            few, many, wide = (name, first, x.shape) if checks.fits(y.shape, x.shape) else (first, name, y.shape)
-            fits = checks.fits(y.shape, x.shape) or checks.fits(x.shape, y.shape)
-            fix = f". Try {few}.expand{checks.shown(wide)}, if one vector for many of {many} is meant" if fits else ""
-            raise ValueError(
-                f"{name} has shape {checks.shown(y.shape)} but {first} has shape {checks.shown(x.shape)}: they must be equal, nothing is broadcast{fix}"
-            )
-        tensors.beside(name, y, first, x)
+    checks.alike(given)
     vectors = tuple(tensors.lasting(y) for y in given.values())
     dispatch.choice((*vectors, *beside), plain="losses of embeddings run in PyTorch operations")
     real = torch.float64 if any(real_dtype(y.dtype) is torch.float64 for y in vectors) else real_dtype(x.dtype)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from losskit.contract.registry import LABELS
 from losskit.testing import oracles
 from losskit.testing.operands import OperandSubject, exact
 from losskit.testing.subject import LawBroken, NotOffered, at, gradient, leaf, refusals, refused, require_close, require_same_bits
@@ -272,7 +273,7 @@ def second_derivative(s: OperandSubject) -> None:
     """Against finite differences of the gradient, in float64; an operand per element, and one in all."""
     for small in ((6,), ()):
         x, t, *_ = s.batch((6,), torch.float64, seed=5)
-        operands = [leaf(s.operand(facts, small, torch.float64)) for facts in s.facts]
+        operands = [s.operand(facts, small, torch.float64).requires_grad_(facts.range != LABELS) for facts in s.facts]  # labels have no neighbours
         try:
             torch.autograd.gradgradcheck(lambda *numbers: s(*numbers, reduction="none"), (leaf(x), leaf(t), *operands), atol=1e-5, rtol=1e-4)
         except RuntimeError as error:
@@ -361,7 +362,8 @@ def messages(s: OperandSubject) -> None:
         def given(wrong: object, k: int = k) -> Callable[[], object]:
             return lambda: s(*(wrong if i == k + 2 else y for i, y in enumerate(values)))  # type: ignore[arg-type]
 
-        refused(given(torch.ones(5, 7, dtype=torch.long)), TypeError, f"{name} must be a floating-point tensor, got torch.int64", f"{name}.float()")
+        if s.facts[k].range != LABELS:
+            refused(given(torch.ones(5, 7, dtype=torch.long)), TypeError, f"{name} must be a floating-point tensor, got torch.int64", f"{name}.float()")
         refused(given(torch.ones(5, 6)), ValueError, f"{name} has shape (5, 6)", "(5, 7)")
         refused(given(torch.ones(5)), ValueError, f"{name} has shape (5,)", "reshape(-1, 1)")
         refused(given(torch.ones(2, 5, 7)), ValueError, f"{name} has shape (2, 5, 7)", "(5, 7)")

@@ -10,7 +10,7 @@ import mpmath
 import torch
 from torch import Tensor
 
-from losskit.contract.registry import LOSSES, Loss, OperandFacts
+from losskit.contract.registry import LABELS, LOSSES, Loss, OperandFacts
 from losskit.engines.call import real_dtype
 from losskit.engines.dispatch import EngineName
 from losskit.testing import inputs, oracles
@@ -66,7 +66,8 @@ class OperandSubject:
     def operand(self, facts: OperandFacts, shape: tuple[int, ...], dtype: torch.dtype | None = None, seed: int = 7) -> Tensor:
         """Ordinary numbers of an operand."""
         y = torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-        return (y if facts.range == "real" else (0.7 * y).exp()).to(dtype or self.dtype)
+        y = inputs.INTO[LABELS](y) if facts.range == LABELS else y if facts.range == "real" else (0.7 * y).exp()
+        return y.to(dtype or self.dtype)
 
     def extremes(self) -> tuple[Tensor, ...]:
         """Input, target and operands over the whole of their ranges."""
