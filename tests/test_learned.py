@@ -10,8 +10,7 @@ import torch
 from cases import ENGINES
 
 import losskit
-from losskit.contract.registry import LABELS
-from losskit.contract.registry import LOSSES
+from losskit.contract.registry import LABELS, LOSSES
 
 CASES = [
     ("huber_loss", "delta", (0.3, 1.0, 5.0), {}),

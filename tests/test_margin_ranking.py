@@ -63,7 +63,9 @@ def test_other_labels():
 @claim("margin_ranking_loss", "A label may be left out, if the first score")
 def test_shapes():
     assert F.margin_ranking_loss(X1, X2[:1], LABELS.float()).isfinite()
-    with pytest.raises(ValueError, match=r"input2 has shape \(1, 7\) but input1 has shape \(40, 7\): .* Try input2.expand\(40, 7\), if one for many of input1 is meant"):
+    with pytest.raises(
+        ValueError, match=r"input2 has shape \(1, 7\) but input1 has shape \(40, 7\): .* Try input2.expand\(40, 7\), if one for many of input1 is meant"
+    ):
         ranking(X1, X2[:1], LABELS)
     ones = torch.ones_like(LABELS)
     expected = ranking(X1, X2, ones, margin=0.5)
@@ -109,7 +111,11 @@ def test_the_module():
 
 
 def test_the_arguments_are_torchs():
-    for ours, torchs in ((ranking, F.margin_ranking_loss), (losskit.MarginRankingLoss, nn.MarginRankingLoss), (losskit.MarginRankingLoss.forward, nn.MarginRankingLoss.forward)):
+    for ours, torchs in (
+        (ranking, F.margin_ranking_loss),
+        (losskit.MarginRankingLoss, nn.MarginRankingLoss),
+        (losskit.MarginRankingLoss.forward, nn.MarginRankingLoss.forward),
+    ):
         ours, torchs = inspect.signature(ours).parameters, inspect.signature(torchs).parameters
         assert set(torchs) - set(ours) == {"size_average", "reduce"} & set(torchs)
         shared = [name for name in torchs if name in ours]

@@ -32,7 +32,7 @@ TORCH = Library(
             "signs",
             "The label may be one number for all.",
         ),
-        Row("F.multi_margin_loss(x, t, p=2)", "losskit.multi_margin_loss(x, t, p=2)", "classes"),
+        Row("F.multi_margin_loss(x, t, p=2)", "losskit.multi_margin_loss(x, t, p=2)", "labels"),
         Row("F.multilabel_soft_margin_loss(x, t)", "losskit.multilabel_soft_margin_loss(x, t)", "binary", "Items are rows; `mask` leaves some out."),
         Row("F.l1_loss(x, t)", "losskit.l1_loss(x, t)", "real"),
         Row("F.mse_loss(x, t)", "losskit.mse_loss(x, t)", "real", "`l2_loss` is half of it."),
