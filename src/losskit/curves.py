@@ -66,6 +66,8 @@ def is_probability(loss: Loss, settings: Mapping[str, Any]) -> bool:
 
 def axis_of_elements(loss: Loss, settings: Mapping[str, Any]) -> Axis:
     """An error, a logit or a probability."""
+    if loss.tensors[0] == "input1":
+        return Axis("score", -4.0, 4.0)
     if loss.input == "real" and loss.task != "regression":
         return Axis("distance", -1.0, 5.0)
     if loss.input == "real":
@@ -129,7 +131,7 @@ def elements_at(loss: Loss, settings: Mapping[str, Any], x: torch.Tensor) -> tup
     """Elements beside one target."""
     if loss.ranges and loss.task == "regression":
         return x + BASE, torch.full_like(x, BASE, requires_grad=False)
-    target = QUALITY if loss.task == "detection" else 0.0 if loss.task == "regression" else -1.0 if loss.input == "real" else 1.0
+    target = QUALITY if loss.task == "detection" else 0.0 if loss.task == "regression" or loss.tensors[0] == "input1" else -1.0 if loss.input == "real" else 1.0
     return x, torch.full_like(x, target, requires_grad=False)
 
 
@@ -249,6 +251,7 @@ PARTS = {"value": ("value", "损失值"), "derivative": ("derivative", "导数")
 AXES = {
     "error": ("error x - t", "误差 x - t"),
     "error from 4": (f"error x - t, target {BASE:g}", f"误差 x - t(目标为 {BASE:g})"),
+    "score": ("score x beside one of 0, label 1", "得分 x(另一个得分为 0，标签为 1)"),
     "distance": ("distance x, label -1", "距离 x(标签为 -1)"),
     "logit": ("logit x, target 1", "logit x(目标为 1)"),
     "score's logit": (f"logit x, quality {QUALITY}", f"logit x(质量为 {QUALITY})"),
