@@ -35,9 +35,9 @@ def textbook(mp, x, t, target, margin):
     operands=(OperandFacts("target", LABELS, predicted=True, numbers=(-1.0, 1.0)),),
     cancels="residual",
     chinese="""
-    间隔排序损失：输入是两组得分(实数)，目标 1 表示第一个应排在前面，-1 表示第二个应排在前面；应在前的得分至少要高出 margin，不足的部分就是损失。
+    间隔排序损失：输入是两组得分（实数），目标 1 表示第一个应排在前面，-1 表示第二个应排在前面；应在前的得分至少要高出 margin，不足的部分就是损失。
     何时用：排序学习、成对比较、奖励模型等只知道两者谁更好的任务；需要概率时用 `soft_margin_loss(input1 - input2, target)`。
-    边界：间隔恰为 margin 时仍有梯度，与 torch 一致，所以 margin=0 时相等的得分会被拉开；目标为其他数(如 0)会报错，0/1 标签用 target * 2 - 1 转换。
+    边界：间隔恰为 margin 时仍有梯度，与 torch 一致，所以 margin=0 时相等的得分会被拉开；目标为其他数（如 0）会报错，0/1 标签用 target * 2 - 1 转换。
     """,
 )
 def margin_ranking_loss(
