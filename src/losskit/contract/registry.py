@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import Any, Literal, NamedTuple, NoReturn, TypeVar
+from typing import Any, Final, Literal, NamedTuple, NoReturn, TypeVar
 
 from torch import Tensor
 
@@ -16,7 +16,7 @@ from losskit.contract.patterns import PATTERNS, Pattern, PatternOfLosses
 Task = Literal["regression", "binary classification", "classification", "segmentation", "detection", "embedding"]
 LossFunction = TypeVar("LossFunction", bound=Callable[..., Any])
 
-LABELS = "-1 or 1"  # the range of labels: of any dtype, and without neighbours
+LABELS: Final = "-1 or 1"  # the range of labels: of any dtype, and without neighbours
 Range = Literal["real", "> 0", ">= 0", "-1 or 1", "from -10 to 4", "from 0 to 1", "from 0 to 2"]
 TENSOR_ARGUMENTS = ("mask", "sample_weight", "normalizer")  # what `forward` takes besides the tensors of a call
 USUAL = (("input", "target"), ("input",))  # the tensors of a call, for nearly all losses
