@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import box_numbers
+import class_weights
 import outside
 import pytest
 
@@ -52,7 +53,8 @@ class Mutation(NamedTuple):
 
     `place` is a file under `losskit`, "losses/regression/barron", by default the loss's own; or a function in a file of contract or engines, "contract/passes:census".
     The subject is `loss` with `settings`; `kind` says which laws are meant where the registry does not ("soft": distributions for targets; "operands": the settings
-    are tensors; "items" and "soft items": so are those settings of a loss of rows that are given as `...`; "corners": laws of boxes on tensors, not on numbers; "score": the coefficient that the loss is one minus of).
+    are tensors; "items" and "soft items": so are those settings of a loss of rows that are given as `...`; "class weights" and "soft class weights":
+    they require a gradient; "corners": laws of boxes on tensors, not on numbers; "score": the coefficient that the loss is one minus of).
     """
 
     loss: str
@@ -112,6 +114,8 @@ class Examined(NamedTuple):
             names = tuple(operand.name for operand in facts.operands_of(settings))
             rest = {name: value for name, value in settings.items() if name not in names}
             return OPERAND_LAWS[law].law(OperandSubject(function, facts, names, rest, engine=self.engine))
+        if self.kind in ("class weights", "soft class weights"):
+            return class_weights.LAWS[law](with_fields(facts, function=function), settings, self.kind != "class weights")
         if self.kind in ("items", "soft items"):
             names = tuple(name for name, value in settings.items() if value is ...)
             rest = {name: value for name, value in settings.items() if name not in names}

@@ -381,6 +381,8 @@ ROWS = [
     ),
     Row(ce, of(X, P, inplace=True), "Leave inplace out", {"inplace": OUT}, of(X, P, inplace=False)),
     Row(ce, of(X.clone().requires_grad_(), L, inplace=True), "Leave inplace out", {"inplace": OUT}, of(X, L, inplace=False)),
+    Row(ce, of(X.sigmoid(), L, weight=W.clone().requires_grad_(), inplace=True), "try weight.detach()", {"weight": "weight.detach()"}, of(X.sigmoid(), L, weight=W, inplace=True)),
+    Row(ce, of(X.sigmoid(), L, weight=W.clone().requires_grad_(), inplace=True), "or leave inplace out", {"inplace": OUT}, of(X.sigmoid(), L, weight=W, inplace=False)),
     Row(ce, of(X.half(), L, inplace=True), "Leave inplace out", {"inplace": OUT}, of(X.half(), L, inplace=False)),
     Row(ce, of(X.as_subclass(type("Named", (Tensor,), {})), L, inplace=True), "Leave inplace out", {"inplace": OUT}, of(X, L, inplace=False)),
     Row(ce, of(X.repeat(1, 2)[:, ::2], L, inplace=True), "try input.contiguous()", {"input": "input.contiguous()"}, of(X.repeat(1, 2)[:, ::2], L, inplace=False)),

@@ -26,7 +26,7 @@ LINES = {
         "sum": the sum of the weighted losses. "none": one loss per {item}.""",
     "weight": """
         one weight per class, (C,), a tensor or a list. It multiplies the losses of the items with that label, and "mean" divides by the weights
-        of the labels that count. No gradient. None: every weight is 1.""",
+        of the labels that count. It may require a gradient. None: every weight is 1.""",
     "ignore_index": """
         items with this label are absent, as if masked. Any integer, also one that is no class.""",
     "dim": """

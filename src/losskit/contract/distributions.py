@@ -1,7 +1,7 @@
 """The contract for rows whose targets are distributions, and for inputs that are distributions already."""
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from losskit.contract.passes import census, reduced
 from losskit.contract.reduce import Normalizer
 from losskit.engines import dispatch
 from losskit.engines.call import Call, Distributions, real_dtype
+from losskit.engines.language import where
 from losskit.engines.torch import distributions as plain
 from losskit.engines.torch import elementwise
 
@@ -28,6 +29,14 @@ BOTH_LOGS = "For a single probability per item, make both classes of it: try tor
 BOTH_TARGETS = "torch.cat((1 - target, target), {axis})"
 
 SUM_TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-4, torch.bfloat16: 2e-2, torch.float16: 2e-3}  # how far from 1 a row may sum by rounding
+
+
+class Masses(NamedTuple):
+    """The same loss of a target that carries the class weights: what makes masses of it and of the operands, before the weights; and the formula of masses."""
+
+    of: Callable[..., Tensor]
+    formula: Callable[..., Any]
+    params: tuple[float, ...] = ()
 
 
 def check_pair(input: Tensor, target: Tensor, dim: int, fix: str) -> int:
@@ -95,12 +104,13 @@ def distributions(
     return_parts: bool = False,
     operands: tuple[Operand, ...] = (),
     temperature: tuple[Operand, ...] = (),
+    masses: Masses | None = None,
 ) -> Any:
     """A loss of scores against a distribution each (labels: all mass on one class; positions: on the two beside it), or of scores alone (no target).
 
     `square` multiplies the squared log-sum-exp, weighted like the item, which is added. `shift` takes the largest input from all of them before the link: no
     digits are lost to a large common part, and no loss depends on it. `operands` have one number per item, which the formula reads; `temperature` is one that divides
-    the scores, or none.
+    the scores, or none. `masses`: what a weight that requires a gradient needs.
     """
     reduce.check(reduction, normalizer)
     if target_is == "nothing":
@@ -115,7 +125,11 @@ def distributions(
     else:
         labels.only_labels(ignore_index, input)
         kind, axis = "distribution", check_pair(input, target, dim, ONE_LOG if target_is == "log_probabilities" else ONE_PROBABILITY)
-    own = None if weight is None else labels.class_weights(weight, input, input.shape[axis])
+    own = None if weight is None else labels.class_weights(weight, input, input.shape[axis], learned=masses is not None)
+    if own is not None and masses is not None and reduce.needs_gradient(own):
+        how: dict[str, Any] = dict(link=link, temperature=temperature, return_parts=return_parts)
+        weighing: dict[str, Any] = dict(mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction)
+        return _weighed(masses, input, target, own, axis, ignore_index if kind == "label" else None, square, operands, how, **weighing)
     one_class = input.select(axis, 0)
     to = "input" if kind == "none" else "target"
     factor = reduce.item_factor(one_class, mask, sample_weight, real_dtype(input.dtype), reduction == "mean" and normalizer is None, to)
@@ -152,6 +166,52 @@ def distributions(
     return result
 
 
+def _weighed(
+    masses: Masses, input: Tensor, target: Tensor, weight: Tensor, axis: int, ignore_index: int | None, square: float,
+    operands: tuple[Operand, ...], how: dict[str, Any],
+    *, mask: Tensor | None, sample_weight: Tensor | None, normalizer: Normalizer | None, reduction: Reduction,
+) -> Any:  # fmt: skip
+    """The same with class weights that require a gradient, which become part of the target."""
+    real, one_class = real_dtype(input.dtype), input.select(axis, 0)
+    factor = reduce.item_factor(one_class, mask, sample_weight, real, reduction == "mean" and normalizer is None)
+    factor = reduce.counting(factor, normalizer, input, one_class.shape)
+    if ignore_index is None:
+        check_distribution("target", target, axis, factor)
+        counts = None if factor is None else factor != 0
+        t = reduce.present(target.to(real), None if counts is None else counts.unsqueeze(axis), 0.0)
+    else:
+        counts = row_items.counting(target, ignore_index, factor)
+        if checks.readable(target):
+            labels.refuse(target, input.shape[axis], ignore_index, factor)
+        label = (target if counts is None else torch.where(counts, target, 0)).long()
+        t = (torch.arange(input.shape[axis], dtype=torch.int64, device=input.device) == label[..., None]).to(real).movedim(-1, axis)
+    own = labels.along(weight.to(real), input, axis)
+    numbers = row_items.checked(operands, input, axis)
+    wide = [reduce.present(y.to(real).expand(one_class.shape), counts, 0.0).unsqueeze(axis) for y in numbers]
+    alone: dict[str, Any] = dict(dim=axis, mask=counts, sample_weight=None, normalizer=None, reduction="none", target_is="numbers")
+    mass = masses.of(t, *wide)
+    apart = bool(square) and mass is not t
+    input = input.to(real) if apart else input  # two passes, and the gradient of half precision is rounded once
+    found = distributions(masses.formula, input, own * mass, masses.params, square=0.0 if apart else square, **alone, **how)
+    each, parts = found if how["return_parts"] else (found, None)
+    if apart:
+        each = each + distributions(nothing, input, own * t, square=square, **alone, **how | {"return_parts": False})
+    total = one_class.numel() if counts is None else (counts if factor is None else torch.where(counts, factor, 0)).sum()
+    result = reduce.reduced(each, counts if factor is None else factor, total, input, normalizer=normalizer, reduction=reduction)
+    row_items.refuse(operands, numbers, "torch", one_class, counts, result)
+    return result if parts is None else (result, parts._replace(losses=(each if factor is None else torch.where(factor != 0, each * factor, 0.0)).detach()))
+
+
+def of_masses(logp: Any, p: Any, q: Any, t: Any, weight: Any) -> Any:
+    """-t log p of one class. Without mass it may be ruled out, and then no weight has a gradient from it."""
+    return where(t == 0.0, 0.0, -t * logp), -t, where(t == 0.0, where(logp < -1e30, 0.0, -logp), -logp)
+
+
+def nothing(logp: Any, p: Any, q: Any, t: Any, weight: Any) -> Any:
+    """No loss besides the squared log-sum-exp."""
+    return 0.0 * p, 0.0 * p, 0.0 * p
+
+
 def from_distributions(
     formula: Callable[..., Any],
     input: Tensor,
@@ -181,11 +241,12 @@ def from_distributions(
     factor = reduce.item_factor(input.select(axis, 0), mask, sample_weight, real, reduction == "mean" and normalizer is None)
     input, target = tensors.lasting(input), tensors.lasting(target)
     engine, _ = dispatch.choice((input, target), plain="from_logits=False reads one number per item and needs no fused pass")
-    own = torch.ones(classes, dtype=real, device=input.device) if weight is None else labels.class_weights(weight, input, classes).to(real)
+    own = torch.ones(classes, dtype=real, device=input.device) if weight is None else labels.class_weights(weight, input, classes, learned=True)
     counts = torch.ones((), dtype=real, device=input.device) if factor is None else factor.to(real)
     if soft:
         check_distribution("target", target, axis, factor)
         mass = target.movedim(axis, -1).to(real)
+        mass = mass if factor is None else torch.where((counts != 0).expand(mass.shape[:-1])[..., None], mass, 0.0)
     else:
         labels.index(ignore_index)
         if checks.readable(target):
@@ -205,8 +266,11 @@ def from_distributions(
         smooth = torch.where(alive, given.to(real).expand(counts.shape)[..., None], 0.0)
     else:
         smooth = label_smoothing
-    mass = (mass * (1.0 - smooth) + smooth / classes) * own
+    learned = reduce.needs_gradient(own)
+    own = labels.exact(own) if learned else own.to(real)
+    mass = ((mass * (1.0 - smooth) + smooth / classes) * own).to(real)
     x = torch.where(alive, input.movedim(axis, -1).to(real), 0.0 if logs else 1.0)
+    x = torch.where((mass == 0.0) & x.isinf(), 0.0, x) if learned else x  # a class without mass may be ruled out
     each = elementwise.losses(Call(formula, params), x, torch.where(alive, mass, 0.0)).sum(-1)
     weighed = counts if soft or not mean_by_weight else counts * labels.of_labels(own, place[..., 0])
     denominator = reduce.weight_of(weighed, each.numel(), real)

@@ -1,5 +1,6 @@
 """Operands of rows: one number per item, or one in all, beside the class scores."""
 
+import math
 from collections.abc import Sequence
 from numbers import Real
 from typing import Any
@@ -53,3 +54,8 @@ def counting(target: Tensor, ignore_index: int | None, factor: Tensor | None) ->
     if factor is None:
         return kept
     return factor != 0 if kept is None else kept & (factor != 0)
+
+
+def unit(s: Tensor) -> Tensor:
+    """Numbers from 0 to 1, NaN for others."""
+    return torch.where((s >= 0.0) & (s <= 1.0), s, math.nan)

@@ -144,14 +144,14 @@ def _shape_fix(input: Tensor, target: Tensor, axis: int, shape: tuple[int, ...],
     return "Check that both come from the same batch"
 
 
-def class_weights(weight: Numbers, input: Tensor, classes: int, name: str = "weight") -> Tensor:
-    """One finite number per class, as a tensor beside the input."""
+def class_weights(weight: Numbers, input: Tensor, classes: int, name: str = "weight", learned: bool = False) -> Tensor:
+    """One finite number per class, as a tensor beside the input; `learned`: it may require a gradient."""
     weight = numbers(name, weight, real_dtype(input.dtype), input.device)
     tensors.check(name, weight)
     if weight.shape != (classes,):
         raise ValueError(f"{name} has shape {shown(weight.shape)}, expected one number for each of the {classes} classes: {shown((classes,))}")
     tensors.beside(name, weight, "input", input)
-    if weight.requires_grad and torch.is_grad_enabled():
+    if weight.requires_grad and torch.is_grad_enabled() and not learned:
         raise ValueError(f"{name} must not require a gradient, none is defined for it: try {name}.detach()")
     if readable(weight) and not bool(torch.isfinite(weight).all()):
         place = int((~torch.isfinite(weight)).nonzero()[0])
@@ -194,7 +194,12 @@ def index(ignore_index: int) -> int:
 
 def of_labels(weight: Tensor, target: Tensor) -> Tensor:
     """The number of each label's class; not by indexing, which `vmap` cannot do with the label of a single item."""
-    return torch.nn.functional.embedding(target, weight.detach()[:, None])[..., 0]
+    return torch.nn.functional.embedding(target, weight[:, None])[..., 0]
+
+
+def exact(weight: Tensor) -> Tensor:
+    """Class weights in float64, where the device has it: what the items add to their gradient is added up there, in the order of the items, and rounded once."""
+    return weight.to(torch.float32 if weight.device.type == "mps" else torch.float64)
 
 
 def kept(target: Tensor, mark: float) -> Tensor:

@@ -33,7 +33,7 @@ def beside_label(
     axis = labels.pair(input, target, dim)
     labels.index(ignore_index)
     classes, real = input.shape[axis], real_dtype(input.dtype)
-    own = None if weight is None else labels.class_weights(weight, input, classes)
+    own = None if weight is None else labels.class_weights(weight, input, classes, learned=True)
     factor = reduce.item_factor(target, mask, sample_weight, real, reduction == "mean" and normalizer is None)
     if checks.readable(target):
         labels.refuse(target, classes, ignore_index, factor)
@@ -51,7 +51,7 @@ def beside_label(
     columns = margins.Columns(others, place, missing, counts)
     each = margins.margins(formula, (*params, 1.0 / classes), axis, tensors.lasting(input), columns)
     if own is not None:
-        each = each * labels.of_labels(own.to(real), label)
+        each = (each * labels.of_labels(labels.exact(own) if reduce.needs_gradient(own) else own.to(real), label)).to(real)
     return reduce.reduced(each, factor, reduce.weight_of(factor, 0, real), input, normalizer=normalizer, reduction=reduction)
 
 
@@ -83,7 +83,7 @@ def label_for_each(
         input,
         target,
         (),
-        weight=None if weight is None else labels.along(labels.class_weights(weight, input, classes), input, axis),
+        weight=None if weight is None else labels.along(labels.class_weights(weight, input, classes, learned=True), input, axis),
         unit=checks.UNIT_TARGET,
         mask=None if sample_weight is not None else factor,
         sample_weight=None if sample_weight is None else factor,

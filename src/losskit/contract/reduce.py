@@ -173,7 +173,7 @@ def reduced(
     engine: EngineName = "torch",
 ) -> Tensor:
     """none / sum / mean of items times their factor; "mean" divides by `denominator`, or by the normalizer."""
-    each = each if factor is None else torch.where(factor != 0, each * factor, 0.0)
+    each = each if factor is None else torch.where(factor != 0, (each * factor).to(each.dtype), 0.0)
     if reduction == "none":
         return each
     if reduction == "sum":

@@ -1,5 +1,6 @@
 """The contract for rows: class scores along one axis, a label for each item. What all patterns share is in `reduce.py`."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from losskit.contract import items, labels, reduce
 from losskit.contract.checks import Numbers, Reduction
+from losskit.contract.distributions import distributions, of_masses
 from losskit.contract.elementwise import Operand
 from losskit.contract.passes import census, reduced
 from losskit.contract.reduce import Normalizer
@@ -27,6 +29,7 @@ class Labelled(NamedTuple):
     mean_by_weight: bool = True  # whether "mean" divides by the class weights of the items that count
     operands: tuple[Operand, ...] = ()  # that the formula reads, one number per item
     temperature: tuple[Operand, ...] = ()  # that divides the scores, or none
+    spread_by: Tensor | None = None  # what multiplies `spread` in the loss, one number per item
 
 
 def rows(
@@ -49,7 +52,10 @@ def rows(
     axis = labels.pair(input, target, dim)
     labels.index(ignore_index)
     classes = input.shape[axis]
-    own = None if weight is None else labels.class_weights(weight, input, classes)
+    own = None if weight is None else labels.class_weights(weight, input, classes, learned=True)
+    if own is not None and reduce.needs_gradient(own):
+        weighing: dict[str, Any] = dict(mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction)
+        return _weighed(loss, input, target, own, axis, ignore_index, inplace, return_parts, **weighing)
     real = real_dtype(input.dtype)
     factor = None
     if mask is not None or sample_weight is not None:
@@ -74,6 +80,47 @@ def rows(
     if operands:
         items.refuse(operands, numbers, engine, target, items.counting(target, ignore_index, factor), result[0] if return_parts else result)
     return result
+
+
+def _weighed(
+    loss: Labelled, input: Tensor, target: Tensor, weight: Tensor, axis: int, ignore_index: int, inplace: bool, return_parts: bool,
+    *, mask: Tensor | None, sample_weight: Tensor | None, normalizer: Normalizer | None, reduction: Reduction,
+) -> Any:  # fmt: skip
+    """The same with class weights that require a gradient. Losses are linear in them: passes without weights give what they multiply, PyTorch operations the product."""
+    if inplace:
+        raise ValueError(
+            "inplace=True has one pass for loss and gradient, and a weight that requires a gradient needs more: try weight.detach(), or leave inplace out"
+        )
+    real = real_dtype(input.dtype)
+    factor = reduce.item_factor(target, mask, sample_weight, real, reduction == "mean" and normalizer is None)
+    factor = reduce.counting(factor, normalizer, input, target.shape)
+    counts = items.counting(target, ignore_index, factor)
+    input = input.to(real) if loss.share else input  # two passes, and the gradient of half precision is rounded once
+    exact = labels.exact(weight)
+    own = labels.of_labels(exact, (target if counts is None else torch.where(counts, target, 0)).long().clamp(0, input.shape[axis] - 1))
+    each = rows(
+        loss._replace(share=0.0), input, target, dim=axis, ignore_index=ignore_index, weight=None, mask=mask if counts is None else counts, sample_weight=None,
+        normalizer=None, reduction="none", return_parts=return_parts,
+    )  # fmt: skip
+    each, parts = each if return_parts else (each, None)
+    each = (torch.where((own == 0.0) & each.isinf(), 0.0, each) * own).to(real)  # a class of weight 0 may be ruled out
+    if loss.share:
+        shares = labels.along(loss.share * exact, input, axis).to(real).expand(input.shape)
+        spread_counts, by = counts, None
+        if loss.spread_by is not None:  # an item that is not smoothed may rule classes out
+            by = reduce.present(loss.spread_by.to(real), counts, 0.0)
+            spread_counts = (by != 0.0) | ~((input == -math.inf) & (shares != 0.0)).any(axis)
+            spread_counts = spread_counts if counts is None else spread_counts & counts
+        spread = distributions(
+            of_masses, input, shares, dim=axis, mask=spread_counts, sample_weight=None, normalizer=None, reduction="none", link=loss.link, target_is="numbers",
+            temperature=loss.temperature,
+        )  # fmt: skip
+        each = each + (spread if by is None else by * spread)
+    weights = own if loss.mean_by_weight else torch.ones_like(own)
+    weights = weights if factor is None else weights * factor
+    total = (weights if counts is None else torch.where(counts, weights, 0.0)).sum()
+    result = reduce.reduced(each, counts if factor is None else factor, total, input, normalizer=normalizer, reduction=reduction)
+    return result if parts is None else (result, parts._replace(losses=(each if factor is None else torch.where(factor != 0, each * factor, 0.0)).detach()))
 
 
 def _check_inplace(engine: EngineName, input: Tensor, target: Tensor, axis: int, reduction: Reduction) -> None:

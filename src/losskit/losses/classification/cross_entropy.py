@@ -7,7 +7,7 @@ from torch import Tensor
 
 from losskit.contract import checks, items, labels
 from losskit.contract.checks import Numbers, Reduction
-from losskit.contract.distributions import distributions, from_distributions
+from losskit.contract.distributions import Masses, distributions, from_distributions, of_masses
 from losskit.contract.elementwise import Operand
 from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
@@ -137,7 +137,8 @@ def cross_entropy(
     Args:
         input: logits, (C,), (N, C) or (N, C, d1, ...), any real value, -inf for a class that is ruled out; the class axis is `dim`.
         target: class labels of any integer dtype, the input's shape without the class axis; or probabilities of the input's shape, which sum to 1.
-        weight: one number per class, (C,). With labels "mean" divides by the weights of the labels that count, as in torch. No gradient.
+        weight: one number per class, (C,). With labels "mean" divides by the weights of the labels that count, as in torch. It may require a gradient, not
+            with inplace=True.
         ignore_index: the label of items that are absent; where the target is probabilities, mask= leaves items out.
         label_smoothing: s in [0, 1]: a number; or a tensor, with or without a gradient, that broadcasts to the shape without the class axis (one number in all, or
             one per item).
@@ -200,10 +201,12 @@ def cross_entropy(
     params: tuple[float, ...]
     share = smoothing / max(labels.count(input, dim), 1) if smoothing else 0.0  # an input without classes is refused later, with the other checks
     if labels.soft(input, target):
+        each = (lambda t, s: t * (1.0 - items.unit(s)) + share * items.unit(s)) if own else (lambda t: t * (1.0 - smoothing) + share if smoothing else t)
         if inplace:
             raise ValueError("inplace=True needs class labels, and the target is probabilities. Leave inplace out")
         form, params = (soft_by_item, (share,)) if own else (soft, (1.0 - smoothing, share))
         how: dict[str, Any] = dict(link=link, square=square, ignore_index=ignore_index, return_parts=return_parts, operands=own, temperature=heat)
+        how |= dict(masses=Masses(each, of_masses))
         result: Tensor = distributions(form, input, target, params, **how, **common)
         return result
     if own:
@@ -212,6 +215,7 @@ def cross_entropy(
         form, params = smoothed, (1.0 - smoothing, square)
     else:
         form, params = formula, ()
-    described = Labelled(form, params, share, link, operands=own, temperature=heat)
+    spread_by = label_smoothing if isinstance(label_smoothing, Tensor) else None
+    described = Labelled(form, params, share, link, operands=own, temperature=heat, spread_by=spread_by)
     result = rows(described, input, target, ignore_index=ignore_index, inplace=inplace, return_parts=return_parts, **common)
     return result

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from losskit.contract import checks, labels
 from losskit.contract.checks import Numbers, Reduction
-from losskit.contract.distributions import distributions, from_distributions
+from losskit.contract.distributions import Masses, distributions, from_distributions
 from losskit.contract.elementwise import Operand, elementwise
 from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
@@ -216,7 +216,7 @@ def focal_loss(
         task: "binary": every element is classified by itself; "multilabel": the same for (N, C, ...), with one yes or no per class; "multiclass":
             one right class per item.
         alpha: weight of positives in [0, 1], 1 - alpha for negatives; the paper's detector uses 0.25. Multi-label: a number for all, or one per class, (C,).
-            Multi-class: the weight of the class, a number >= 0 for all, or one per class.
+            Multi-class: the weight of the class, a number >= 0 for all, or one per class; such a tensor may require a gradient.
         gamma: how strongly well-classified items are down-weighted, any number >= 0; 0 is cross-entropy.
         from_logits: False if the input is probabilities. Rounding outside [0, 1] up to 1e-6 is accepted.
         label_smoothing: s in [0, 1], multi-class only.
@@ -343,7 +343,7 @@ def _multiclass(
         dtype = torch.promote_types(input.dtype, torch.float32)
         weight = torch.full((classes,), checks.number("alpha", alpha, low=0.0), dtype=dtype, device=input.device)
     elif alpha is not None:
-        weight = labels.class_weights(alpha, input, classes, "alpha")  # type: ignore[arg-type]
+        weight = labels.class_weights(alpha, input, classes, "alpha", learned=True)  # type: ignore[arg-type]
     result: Tensor
     if not from_logits:
         result = from_distributions(
@@ -361,7 +361,8 @@ def _multiclass(
         return result
     if smoothing:
         params = (gamma, 1.0 - smoothing, smoothing / classes)
-        result = distributions(multiclass_soft, input, target, params, target_is="labels", ignore_index=ignore_index, weight=weight, **common)
+        masses = Masses(lambda t: t * (1.0 - smoothing) + smoothing / classes, multiclass_soft, (gamma, 1.0, 0.0))
+        result = distributions(multiclass_soft, input, target, params, target_is="labels", ignore_index=ignore_index, weight=weight, masses=masses, **common)
         return result
     form = multiclass_squared if gamma == 2.0 else multiclass
     described = Labelled(form, (gamma,), mean_by_weight=False) if gamma else Labelled(cross_entropy.formula, mean_by_weight=False)

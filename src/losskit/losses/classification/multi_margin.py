@@ -75,7 +75,8 @@ def multi_margin_loss(
         target: class labels y of any integer dtype, the input's shape without the class axis.
         p: 1, or 2 for squares.
         margin: by how much the label's score is to be above, any real number.
-        weight: one number per class; the label's multiplies the item. Not part of the denominator of "mean" (as in torch; `sample_weight` is).
+        weight: one number per class; the label's multiplies the item. Not part of the denominator of "mean" (as in torch; `sample_weight` is). It may require a
+            gradient.
         ignore_index, dim, mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`.
 
     Returns:

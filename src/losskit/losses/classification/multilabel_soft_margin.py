@@ -51,7 +51,8 @@ def multilabel_soft_margin_loss(
     Args:
         input: logits x, (C,), (N, C) or (N, C, d1, ...), any real value.
         target: for every class a label 0 or 1 of any dtype, or a probability in [0, 1]; the input's shape.
-        weight: one number per class, which multiplies its term. Not part of C, nor of the denominator of "mean" (as in torch; `sample_weight` is).
+        weight: one number per class, which multiplies its term. Not part of C, nor of the denominator of "mean" (as in torch; `sample_weight` is). It may require
+            a gradient.
         dim, mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`.
 
     Returns:
