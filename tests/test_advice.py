@@ -166,7 +166,10 @@ ROWS = [
         of(X, torch.tensor([0.5, 1.5])),
     ),
     Row(lovasz, of(V, K.clone().requires_grad_(), task="multilabel"), "Try target.detach()", {"target": "target.detach()"}, of(V, K)),
-    Row(ce, of(X, L, weight=W.clone().requires_grad_()), "try weight.detach()", {"weight": "weight.detach()"}, dict(weight=W)),
+    Row(
+        losskit.focal_loss, of(X, T.round(), task="multilabel", alpha=(W / 2).requires_grad_()), "try alpha.detach()", {"alpha": "alpha.detach()"},
+        dict(alpha=W / 2),
+    ),
     Row(losskit.quantile_loss, of(X, T, quantile=0.3, crossing=1.0), "leave crossing out, or give a list", {"crossing": OUT}, of(X, T, quantile=0.3, crossing=0.0)),
     Row(
         losskit.quantile_loss, of(X, T, quantile=[0.9, 0.5, 0.1], crossing=1.0), "sort quantile, and the input's last axis alike",
