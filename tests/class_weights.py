@@ -26,7 +26,11 @@ def drawn(loss, settings, soft=False):
     probabilities = not settings.get("from_logits", True)
     if probabilities or loss.input == "log-probability":
         x = x.log_softmax(1) if settings.get("log_input") or loss.input == "log-probability" else x.softmax(1)
-    t = torch.randint(0, CLASSES, (ITEMS,), generator=draw)
+    t = (
+        torch.randint(0, 2, (ITEMS, CLASSES), generator=draw)
+        if loss.target == "unit" and settings.get("task") != "multiclass"
+        else torch.randint(0, CLASSES, (ITEMS,), generator=draw)
+    )
     return x, torch.randn(ITEMS, CLASSES, generator=draw, dtype=torch.float64).softmax(1) if soft else t
 
 
@@ -35,7 +39,8 @@ def named(loss):
 
 
 def examined(loss, x, t, settings, ways):
-    weight = torch.tensor([0.5, 2.0, 0.0, 1.5], dtype=torch.float64, requires_grad=True)
+    zero = 0.0 if t.dim() == 1 or t.is_floating_point() else 1.0  # a weight of 0 takes elements out, and they give it no gradient; of rows it does
+    weight = torch.tensor([0.5, 2.0, zero, 1.5], dtype=torch.float64, requires_grad=True)
     scores = not settings.get("from_logits", True) or loss.input == "log-probability"  # whose rows must sum to 1
     for way in ways:
 
@@ -58,7 +63,7 @@ def examined(loss, x, t, settings, ways):
 
 def by_differences(loss, settings, soft):
     """All ways to reduce."""
-    examined(loss, *drawn(loss, settings, soft), settings, [way for way in WAYS if not (soft and "ignore_index" in way)])
+    examined(loss, *drawn(loss, settings, soft), settings, [way for way in WAYS if "ignore_index" not in way or ("ignore_index" in loss.settings and not soft)])
 
 
 def fresh():

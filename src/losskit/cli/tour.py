@@ -24,6 +24,7 @@ PAGE = "boxes.html"
 def conduct(output: Path, seed: int, quick: bool, language: Literal["en", "zh"]) -> Path:
     """Run the tour and print its summary; returns the report's path."""
     console = Console()
+    report.check(output)
     with Steps(console, tour.work()) as steps, announced(steps.say):
         steps.say(f"{tour.work()} steps: {len(tour.CHAPTERS)} chapters, each loss trained in each, and the speed; then {output / 'index.html'} is written")
         outcome = tour.conduct(output, seed, tour.QUICK if quick else tour.FULL, steps)
