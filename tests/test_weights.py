@@ -29,6 +29,8 @@ def batch(loss, dtype=torch.float32, name=None):
         settings["log_var"] = 0.5
     if name == "df":  # nor without a scale
         settings["log_scale"] = 0.5
+    if loss.name == "evidential_nll_loss":  # nor without all of its parameters
+        settings |= {other: 1.5 for other in ("nu", "alpha", "beta") if other != name}
     x = {"log-probability": lambda x: x.log_softmax(1), "probability": torch.sigmoid}.get(loss.input, lambda x: x)(x)
     if loss.target == "label" or "task" in settings:
         return x, torch.randint(0, 3, (4, 5)), settings
