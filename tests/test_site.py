@@ -35,6 +35,9 @@ WITHOUT = {
     "dice_ce_loss": "two losses in one",
     "dice_focal_loss": "two losses in one",
     "lovasz_loss": "errors in order",
+    "multi_margin_loss": "a sum over the other classes",
+    "multilabel_soft_margin_loss": "labels of all classes",
+    "margin_ranking_loss": "a score beside another",
 }
 
 

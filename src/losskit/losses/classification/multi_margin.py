@@ -38,7 +38,7 @@ FORMS = {1: linear, 2: square}
     module="MultiMarginLoss",
     task="classification",
     pattern="rows",
-    formula="w_y / C sum of max(margin - x_y + x_j, 0)^p over j != y",
+    formula="w_y / C sum_j max(margin - x_y + x_j, 0)^p,  j other than y",
     input="logit",
     target="label",
     torch="multi_margin_loss",

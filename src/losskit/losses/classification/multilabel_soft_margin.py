@@ -21,7 +21,7 @@ def textbook(mp, x, t, weight):
     module="MultiLabelSoftMarginLoss",
     task="classification",
     pattern="rows",
-    formula="-1 / C sum of w_j (t_j log p_j + (1 - t_j) log(1 - p_j)) over j,  p = sigmoid(x)",
+    formula="-1 / C sum_j w_j (t_j log p_j + (1 - t_j) log(1 - p_j)),  p = sigmoid(x)",
     input="logit",
     target="unit",
     torch="multilabel_soft_margin_loss",
