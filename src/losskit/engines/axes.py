@@ -251,7 +251,7 @@ def write(formula: FunctionType, axes: int) -> FunctionType:
     file = f"<{formula.__module__}.{formula.__qualname__} over {axes} axes>"
     while file in linecache.cache:  # of another function of that name
         file = f"<{file}>"
-    scope: dict[str, Any] = {"__name__": formula.__module__}
+    scope: dict[str, Any] = {}  # of no module: torch.compile would look names up there that it does not have
     for name in code.co_names:
         origin = PRIMITIVES.get(name) or formula.__globals__.get(name)
         if isinstance(origin, FunctionType) and origin not in JOINS:
@@ -260,6 +260,7 @@ def write(formula: FunctionType, axes: int) -> FunctionType:
     exec(compile(source, file, "exec"), scope)
     linecache.cache[file] = len(source), None, source.splitlines(keepends=True), file
     made: FunctionType = scope[formula.__name__]
+    made.__module__ = formula.__module__
     made.vectors = tuple(isinstance(v, Vector) for v in told)  # type: ignore[attr-defined]
     return made
 

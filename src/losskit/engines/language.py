@@ -176,7 +176,9 @@ def bind(
     `literal` types the float constants: to Numba they are float64, and one of them silently turns a float32 formula into a slower, different one.
     """
     assert isinstance(formula, FunctionType)
-    scope: dict[str, Any] = {"__name__": formula.__module__, "__builtins__": __builtins__}
+    scope: dict[str, Any] = {"__builtins__": __builtins__}
+    if "__name__" in formula.__globals__:  # what was written out has none, see `axes.py`
+        scope["__name__"] = formula.__module__
     if "tl" in names:  # Triton's interpreter patches the module it finds under this name
         scope["tl"] = names["tl"]
     for name in formula.__code__.co_names:
@@ -193,6 +195,7 @@ def bind(
     if literal is not None:
         code = code.replace(co_consts=tuple(literal(c) if isinstance(c, float) else c for c in code.co_consts))
     bound = FunctionType(code, scope, formula.__name__)
+    bound.__module__ = formula.__module__
     bound.__module__, bound.__qualname__ = formula.__module__, formula.__qualname__
     return compiled(bound)
 
