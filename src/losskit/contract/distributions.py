@@ -10,7 +10,7 @@ from losskit.contract import checks, labels, reduce, tensors
 from losskit.contract import items as row_items
 from losskit.contract.checks import Numbers, Reduction
 from losskit.contract.elementwise import Operand
-from losskit.contract.passes import census, reduced
+from losskit.contract.passes import census, reduced, weighed
 from losskit.contract.reduce import Normalizer
 from losskit.engines import dispatch
 from losskit.engines.call import Call, Distributions, real_dtype
@@ -174,7 +174,7 @@ def _weighed(
     """The same with class weights that require a gradient, which become part of the target."""
     real, one_class = real_dtype(input.dtype), input.select(axis, 0)
     factor = reduce.item_factor(one_class, mask, sample_weight, real, reduction == "mean" and normalizer is None)
-    factor = reduce.counting(factor, normalizer, input, one_class.shape)
+    factor = reduce.unless_nothing_counts(factor, normalizer, input, one_class.shape)
     if ignore_index is None:
         check_distribution("target", target, axis, factor)
         counts = None if factor is None else factor != 0
@@ -197,9 +197,9 @@ def _weighed(
     if apart:
         each = each + distributions(nothing, input, own * t, square=square, **alone, **how | {"return_parts": False})
     total = one_class.numel() if counts is None else (counts if factor is None else torch.where(counts, factor, 0)).sum()
-    result = reduce.reduced(each, counts if factor is None else factor, total, input, normalizer=normalizer, reduction=reduction)
-    row_items.refuse(operands, numbers, "torch", one_class, counts, result)
-    return result if parts is None else (result, parts._replace(losses=(each if factor is None else torch.where(factor != 0, each * factor, 0.0)).detach()))
+    result = weighed(each, parts, factor, counts, total, input, normalizer=normalizer, reduction=reduction)
+    row_items.refuse(operands, numbers, "torch", one_class, counts, result if parts is None else result[0])
+    return result
 
 
 def of_masses(logp: Any, p: Any, q: Any, t: Any, weight: Any) -> Any:

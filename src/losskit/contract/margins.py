@@ -39,7 +39,7 @@ def beside_label(
         labels.refuse(target, classes, ignore_index, factor)
     kept = labels.kept(target, ignore_index)
     factor = kept if factor is None else torch.where(kept, factor, torch.zeros((), dtype=factor.dtype, device=factor.device))
-    some = reduce.counting(factor, normalizer, input, target.shape)
+    some = reduce.unless_nothing_counts(factor, normalizer, input, target.shape)
     assert some is not None
     counts = some != 0
     label = torch.where(counts, target, 0).long()
@@ -47,9 +47,9 @@ def beside_label(
     label = torch.where(known, label, 0)
     place = label.unsqueeze(axis)
     others = torch.ones(input.shape, dtype=torch.bool, device=input.device).scatter(axis, place, False)
-    missing = torch.where(known, 0.0, torch.nan).to(real).unsqueeze(axis)
-    columns = margins.Columns(others, place, missing, counts)
-    each = margins.margins(formula, (*params, 1.0 / classes), axis, tensors.lasting(input), columns)
+    offset = torch.where(known, 0.0, torch.nan).to(real).unsqueeze(axis)
+    told = margins.Labels(others, place, offset, counts.unsqueeze(axis))
+    each = margins.margins(formula, (*params, 1.0 / classes), axis, tensors.lasting(input), told)
     if own is not None:
         each = (each * labels.of_labels(labels.exact(own) if reduce.needs_gradient(own) else own.to(real), label)).to(real)
     return reduce.reduced(each, factor, reduce.weight_of(factor, 0, real), input, normalizer=normalizer, reduction=reduction)

@@ -54,6 +54,25 @@ def reduced(
     return result, ByProducts(found.value.detach(), found.lse, accuracy, count)
 
 
+def weighed(
+    each: Tensor,
+    parts: ByProducts | None,
+    factor: Tensor | None,
+    counts: Tensor | None,
+    total: float | Tensor,
+    input: Tensor,
+    *,
+    normalizer: Normalizer | None,
+    reduction: Reduction,
+) -> Any:
+    """The same of items whose losses are known already, in PyTorch operations: those that count, times their factor; the by-products, if there are, with them."""
+    result = reduce.reduced(each, counts if factor is None else factor, total, input, normalizer=normalizer, reduction=reduction)
+    if parts is None:
+        return result
+    losses = each if factor is None else torch.where(factor != 0, each * factor, 0.0)
+    return result, parts._replace(losses=losses.detach())
+
+
 def census(engine: EngineName, call: Rows | Distributions, input: Tensor, target: Tensor, by_weight: bool) -> tuple[float | Tensor, int | Tensor]:
     """The denominator of "mean" and the number of items that count; on CPU, and under `validate`, labels that are no class raise."""
     if not by_weight:

@@ -148,7 +148,7 @@ def items(
     return reduced(each, factor, weight_of(factor, each.numel(), each.dtype), input, normalizer=normalizer, reduction=reduction)
 
 
-def counting(factor: Tensor | None, normalizer: Normalizer | None, input: Tensor, shape: torch.Size) -> Tensor | None:
+def unless_nothing_counts(factor: Tensor | None, normalizer: Normalizer | None, input: Tensor, shape: torch.Size) -> Tensor | None:
     """The factor of items, 0 where a normalizer of 0 says that nothing counts: then every item is absent, and made harmless before a loss is computed."""
     if normalizer is None:
         return factor

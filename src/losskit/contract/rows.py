@@ -11,7 +11,7 @@ from losskit.contract import items, labels, reduce
 from losskit.contract.checks import Numbers, Reduction
 from losskit.contract.distributions import distributions, of_masses
 from losskit.contract.elementwise import Operand
-from losskit.contract.passes import census, reduced
+from losskit.contract.passes import census, reduced, weighed
 from losskit.contract.reduce import Normalizer
 from losskit.engines import dispatch
 from losskit.engines.call import Rows, real_dtype
@@ -93,7 +93,7 @@ def _weighed(
         )
     real = real_dtype(input.dtype)
     factor = reduce.item_factor(target, mask, sample_weight, real, reduction == "mean" and normalizer is None)
-    factor = reduce.counting(factor, normalizer, input, target.shape)
+    factor = reduce.unless_nothing_counts(factor, normalizer, input, target.shape)
     counts = items.counting(target, ignore_index, factor)
     input = input.to(real) if loss.share else input  # two passes, and the gradient of half precision is rounded once
     exact = labels.exact(weight)
@@ -119,8 +119,7 @@ def _weighed(
     weights = own if loss.mean_by_weight else torch.ones_like(own)
     weights = weights if factor is None else weights * factor
     total = (weights if counts is None else torch.where(counts, weights, 0.0)).sum()
-    result = reduce.reduced(each, counts if factor is None else factor, total, input, normalizer=normalizer, reduction=reduction)
-    return result if parts is None else (result, parts._replace(losses=(each if factor is None else torch.where(factor != 0, each * factor, 0.0)).detach()))
+    return weighed(each, parts, factor, counts, total, input, normalizer=normalizer, reduction=reduction)
 
 
 def _check_inplace(engine: EngineName, input: Tensor, target: Tensor, axis: int, reduction: Reduction) -> None:

@@ -74,7 +74,7 @@ def seen(
     if sample_weight is not None:
         checks.broadcastable("sample_weight", sample_weight, input.new_empty(()).expand(input.shape[:2]), "unreduced loss")
         mask = both(mask, (sample_weight.detach() != 0).reshape(*(1,) * (2 - sample_weight.dim()), *sample_weight.shape, *(1,) * axes))
-    counts = reduce.counting(None, normalizer, input, input.shape[:2])
+    counts = reduce.unless_nothing_counts(None, normalizer, input, input.shape[:2])
     if counts is not None:
         mask = both(mask, counts.reshape(*counts.shape, *(1,) * axes))
     if mask is not None:

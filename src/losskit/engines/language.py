@@ -195,7 +195,6 @@ def bind(
     if literal is not None:
         code = code.replace(co_consts=tuple(literal(c) if isinstance(c, float) else c for c in code.co_consts))
     bound = FunctionType(code, scope, formula.__name__)
-    bound.__module__ = formula.__module__
     bound.__module__, bound.__qualname__ = formula.__module__, formula.__qualname__
     return compiled(bound)
 
