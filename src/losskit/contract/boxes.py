@@ -39,7 +39,9 @@ def boxes(
         check_whole(name, x, one, input.shape[-1])
     factor = reduce.item_factor(one, mask, sample_weight, real_dtype(input.dtype), reduction == "mean" and normalizer is None)
     if reduce.learned(sample_weight):
-        how: dict[str, Any] = dict(space=space, box_format=box_format, mask=mask, sample_weight=None, normalizer=None, reduction="none")
+        factor = reduce.unless_nothing_counts(factor, normalizer, input, one.shape)
+        assert factor is not None
+        how: dict[str, Any] = dict(space=space, box_format=box_format, mask=factor != 0, sample_weight=None, normalizer=None, reduction="none")
         count = reduce.weight_of(factor, one.numel(), real_dtype(input.dtype))
         return reduce.reduced(boxes(formula, input, target, params, **how), factor, count, input, normalizer=normalizer, reduction=reduction)
     operands, call = tensors.all_lasting((input, target), Boxes(written_out(formula, axes), params, box_format, factor))

@@ -139,7 +139,9 @@ def distributions(
     call = Distributions(formula, params, own, function, parameter, shift, square, kind, ignore_index, axis, factor, bool(temperature))
     apart = not return_parts and reduce.learned(sample_weight)
     if apart:
-        call = call._replace(factor=None if mask is None else mask.expand(one_class.shape))
+        factor = reduce.unless_nothing_counts(factor, normalizer, input, one_class.shape)
+        assert factor is not None
+        call = call._replace(factor=(factor != 0).expand(one_class.shape))
     given = (input, target, *numbers)
     engine, _ = dispatch.choice(given, call.tensors())
     mass: float | Tensor

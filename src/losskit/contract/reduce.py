@@ -172,8 +172,10 @@ def reduced(
     reduction: Reduction,
     engine: EngineName = "torch",
 ) -> Tensor:
-    """none / sum / mean of items times their factor; "mean" divides by `denominator`, or by the normalizer."""
-    each = each if factor is None else torch.where(factor != 0, (each * factor).to(each.dtype), 0.0)
+    """none / sum / mean of items times their factor; "mean" divides by `denominator`, or by the normalizer. What an absent item holds reaches no gradient."""
+    factor = unless_nothing_counts(factor, normalizer, input, each.shape)
+    if factor is not None:
+        each = (torch.where(factor != 0, each, 0.0) * factor).to(each.dtype)
     if reduction == "none":
         return each
     if reduction == "sum":

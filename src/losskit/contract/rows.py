@@ -70,7 +70,10 @@ def rows(
     apart = sample_weight is not None and not (inplace or return_parts) and reduce.learned(sample_weight)
     engine, _ = dispatch.choice((input, target, *numbers), call._replace(factor=None).tensors() if apart else call.tensors())
     if apart:
-        each = rows(loss, input, target, dim=dim, ignore_index=ignore_index, weight=weight, mask=mask, sample_weight=None, normalizer=None, reduction="none")
+        factor = reduce.unless_nothing_counts(factor, normalizer, input, target.shape)
+        assert factor is not None
+        how: dict[str, Any] = dict(mask=factor != 0, sample_weight=None, normalizer=None, reduction="none")
+        each = rows(loss, input, target, dim=dim, ignore_index=ignore_index, weight=weight, **how)
         total, _ = census("torch", call, input, target, loss.mean_by_weight)
         return reduce.reduced(each, factor, total, input, normalizer=normalizer, reduction=reduction)
     if inplace:

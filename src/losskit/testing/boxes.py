@@ -240,12 +240,10 @@ class BoxSubject(Subject):
         return factor[..., None]
 
     def nothing(self) -> Iterator[tuple[str, Pair, dict[str, Any]]]:
-        """No boxes in a row; a normalizer of 0."""
+        """No boxes in a row, too."""
         yield from super().nothing()
         x, t = self.batch(self.items)
         yield "no boxes in a row", (x[:, :0], t[:, :0]), {}
-        if self.offers("normalizer"):
-            yield "a normalizer of 0, over NaN", (torch.full_like(x, math.nan), t), {"normalizer": 0}
 
     def layouts(self) -> tuple[Pair, dict[str, Change]]:
         """Coordinates apart in memory, part of longer rows; one box alone, boxes along three axes."""

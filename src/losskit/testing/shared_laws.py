@@ -130,7 +130,7 @@ def accumulation(s: Subject) -> None:
 
 @law("nothing left to count gives 0, attached to the graph, with zero gradients", *EVERY)
 def nothing_left(s: Subject) -> None:
-    """An empty batch; everything masked, ignored or of weight 0, over NaN."""
+    """An empty batch; everything masked, ignored, of weight 0 or under a normalizer of 0, over NaN; with a gradient to weights that require one, too."""
     for what, batch, extra in s.nothing():
         for how in s.ways():
             if "normalizer" in extra and how.get("reduction") != "mean":
@@ -140,7 +140,7 @@ def nothing_left(s: Subject) -> None:
             shape = s.shape_of(batch[0]) if how.get("reduction") == "none" else ()
             if bool((value != 0).any()) or ("reduction" in how and value.shape != shape):
                 raise LawBroken(f"{what}, {how}: {value.tolist()}, expected 0")
-            for g in result(value, pair).gradients:
+            for g in result(value, (*pair, *(z for z in extra.values() if isinstance(z, Tensor)))).gradients:
                 require_close(g, torch.zeros_like(g), 0.0, f"gradient of {what}, {how}")
 
 

@@ -198,6 +198,14 @@ class Subject:
             yield "everything masked, over NaN", bad, {"mask": self.mask(none)}
         if self.offers("sample_weight"):
             yield "weights all 0, over NaN", bad, {"sample_weight": torch.zeros(self.items[-1])}
+        if self.offers("normalizer"):
+            x, *rest = batch
+            over_nan = (torch.full_like(x, math.nan), *rest)
+            for zero in (0.0, torch.tensor(0.0)):
+                yield f"a normalizer of {zero!r}, over NaN", over_nan, {"normalizer": zero}
+                if self.offers("sample_weight"):
+                    weights = torch.ones(self.items[-1], requires_grad=True)
+                    yield f"a normalizer of {zero!r}, over NaN, with learned weights", over_nan, {"normalizer": zero, "sample_weight": weights}
 
     def layouts(self) -> tuple[Pair, dict[str, Change]]:
         """A batch, and ways to lie in memory."""

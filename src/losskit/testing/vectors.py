@@ -1,6 +1,5 @@
 """Losses of vectors: the subjects of an examination, batches to test them with, the exact loss of an item, and errors against it."""
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -98,13 +97,6 @@ class VectorSubject(Subject):
         """Of the last tensor of a batch, vectors or labels."""
         items = t.shape[:-1] if t.is_floating_point() else t.shape
         return torch.ones(items, dtype=torch.float64) if factor is None else factor
-
-    def nothing(self) -> Iterator[tuple[str, Pair, dict[str, Any]]]:
-        """A normalizer of 0, too."""
-        yield from super().nothing()
-        if self.offers("normalizer"):
-            x, *rest = self.batch(self.items)
-            yield "a normalizer of 0, over NaN", (torch.full_like(x, math.nan), *rest), {"normalizer": 0}
 
     def layouts(self) -> tuple[Pair, dict[str, Change]]:
         """Numbers apart in memory, part of longer rows; one item alone, items along three axes."""

@@ -1,6 +1,5 @@
 """Losses of windows over pictures: the subject of an examination, pictures to test them with, the exact loss of a picture, and errors against it."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -78,14 +77,12 @@ class WindowSubject(Subject):
         return torch.ones(t.shape[:2], dtype=torch.float64) if factor is None else factor
 
     def nothing(self) -> Iterator[tuple[str, Pair, dict[str, Any]]]:
-        """No channels; no whole window; a normalizer of 0."""
+        """No channels; no whole window."""
         yield from super().nothing()
         x, t = self.batch(self.items)
         yield "no channels", (x[:, :0], t[:, :0]), {}
         if self.offers("mask"):
             yield "every other row masked", (x, t), {"mask": torch.arange(x.shape[-2])[:, None] % 2 > 0}
-        if self.offers("normalizer"):
-            yield "a normalizer of 0, over NaN", (torch.full_like(x, math.nan), t), {"normalizer": 0}
 
     def layouts(self) -> tuple[Pair, dict[str, Change]]:
         """Rows and columns, samples and channels in another order in memory."""
