@@ -33,6 +33,17 @@ def one(name: str, **settings: Any) -> Case:
     return Case(loss, {name: loss.arguments[0][name] for name in loss.required if name in loss.arguments[0]} | settings)
 
 
+def beside(loss: Loss, name: str) -> dict[str, Any]:
+    """What a setting given as a tensor asks for beside it, and what gives it a gradient on ordinary numbers."""
+    known = {
+        "kl_normal_loss": {"log_var": 0.0},
+        "evidential_nll_loss": {"nu": 1.0, "alpha": 2.0, "beta": 1.0},
+        "student_t_nll_loss": {"log_scale": 0.0} if name == "df" else {},
+        "margin_ranking_loss": {"margin": 9.0},
+    }
+    return {key: value for key, value in known.get(loss.name, {}).items() if key != name}
+
+
 CASES = cases()
 ENGINES = ("cpu", "torch")
 # each kernel costs the CPU engine a second or two to compile: laws about how tensors are walked need only a few formulas, which differ in what they

@@ -9,6 +9,7 @@ from typing import Literal, Union, get_args, get_origin, get_type_hints
 
 import pytest
 import torch
+from cases import beside
 from torch import Tensor
 from torch.nn import Parameter
 
@@ -101,13 +102,10 @@ def test_lists_of_lists():
 def weights_of(loss):
     """The settings that may be tensors, with one for the settings they need."""
     kinds = {name: get_args(p.annotation) for name, p in inspect.signature(loss.function).parameters.items() if name in loss.settings}
-    others = {"kl_normal_loss": {"log_var": 0.0}, "evidential_nll_loss": {"nu": 1.0, "alpha": 2.0, "beta": 1.0}}.get(loss.name, {})  # which it always needs
     for name in (name for name, inside in kinds.items() if Tensor in inside and name not in ("temperature", "label_smoothing")):  # no numbers per class
         yield (
             name,
-            {"task": "multiclass"}
-            if "multiclass" in kinds.get("task", ())
-            else needed(loss) | ({"log_scale": 0.0} if name == "df" else {}) | {k: v for k, v in others.items() if k != name},
+            {"task": "multiclass"} if "multiclass" in kinds.get("task", ()) else needed(loss) | beside(loss, name),
         )
 
 

@@ -160,7 +160,10 @@ TORCH = [
 def test_torch_agrees_where_it_has_the_loss(case: Case, reduction):
     x, t = inputs.batch(case.loss, case.settings, (9, 11))
     arguments = inputs.as_arguments(case.settings) | {"reduction": reduction}
-    ours, theirs = (value_and_gradient(f, x, t, **arguments) for f in (case.loss.function, getattr(F, case.loss.torch)))
+    whole = {
+        name: torch.full_like(x, arguments[name]) for name in (o.name for o in case.loss.operands if o.predicted) if isinstance(arguments.get(name), float)
+    }  # torch takes tensors only
+    ours, theirs = value_and_gradient(case.loss.function, x, t, **arguments), value_and_gradient(getattr(F, case.loss.torch), x, t, **(arguments | whole))
     torch.testing.assert_close(ours, theirs, rtol=2e-5, atol=1e-7)
 
 

@@ -7,7 +7,7 @@ from typing import get_args
 import mpmath
 import pytest
 import torch
-from cases import ENGINES
+from cases import ENGINES, beside
 
 import losskit
 from losskit.contract.registry import LABELS, LOSSES
@@ -187,9 +187,8 @@ def test_a_module_holds_one_number_in_all(loss):
     names = [operand.name for operand in loss.operands] or [setting for name, setting, *_ in CASES if name == loss.name]
     needed = {name: loss.arguments[0][name] for name in loss.required if name in loss.arguments[0]}
     for name in dict.fromkeys(names):
-        needed |= {"log_var": 0.0} if loss.name == "kl_normal_loss" else {"log_scale": 0.0} if name == "df" else {}  # which is needed beside it
         here = torch.tensor(1.0 if (name, LABELS) in [(operand.name, operand.range) for operand in loss.operands] else 0.75)
-        module = getattr(losskit, loss.module)(**{key: value for key, value in needed.items() if key != name}, **{name: torch.nn.Parameter(here)})
+        module = getattr(losskit, loss.module)(**(needed | beside(loss, name) | {name: torch.nn.Parameter(here)}))
         assert [held for held, _ in module.named_parameters()] == [name]
         x, t = batch(torch.float32, loss.name)
         module(x, t.abs() if "target" in loss.ranges and t.is_floating_point() else t).backward()

@@ -46,9 +46,8 @@ def beside_label(
     known = (label >= 0) & (label < classes)
     label = torch.where(known, label, 0)
     place = label.unsqueeze(axis)
-    others = torch.ones(input.shape, dtype=torch.bool, device=input.device).scatter(axis, place, False)
     offset = torch.where(known, 0.0, torch.nan).to(real).unsqueeze(axis)
-    told = margins.Labels(others, place, offset, counts.unsqueeze(axis))
+    told = margins.Labels(place, offset, counts.unsqueeze(axis))
     each = margins.margins(formula, (*params, 1.0 / classes), axis, tensors.lasting(input), told)
     if own is not None:
         each = (each * labels.of_labels(labels.exact(own) if reduce.needs_gradient(own) else own.to(real), label)).to(real)

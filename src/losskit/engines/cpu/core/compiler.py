@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache, partial
 from types import FunctionType
-from typing import Any
+from typing import Any, NamedTuple
 
 import llvmlite.binding as llvm
 import numba as nb
@@ -166,25 +166,34 @@ def compiled(loop: Callable[..., Any], names: dict[str, Any], signature: Any) ->
     """A loop over its table of names, as a C function."""
     assert isinstance(loop, FunctionType)
     bound = FunctionType(loop.__code__, names | {"__name__": __name__}, loop.__name__)
-    with unlinked() as link:
+    with whole() as finish:
         callback = nb.cfunc(signature, fastmath=REASSOCIATE, error_model="numpy", _nrt=False)(bound)
         name, library = callback._wrapper_name, callback._library
+        finish.optimise(library)
         module = library._final_module
         called = {function.name for function in module.functions if function.is_declaration}
         raises = any("picklebuf" in variable.name for variable in module.global_variables)  # where Numba keeps the exceptions that a function may raise
         alone = not raises and all(each.startswith("llvm.") or each in C_LIBRARY | UNUSED for each in called)
-        return Code(name, machine_code(module), None, None) if alone else Code(name, None, link(library, name), callback)
+        return Code(name, machine_code(module), None, None) if alone else Code(name, None, finish.link(library, name), callback)
+
+
+class Finish(NamedTuple):
+    """The last steps of Numba, taken once for a whole loop."""
+
+    optimise: Callable[[Any], None]  # of a library
+    link: Callable[[Any, str], int]  # of a library, its function's name: the address
 
 
 @contextmanager
-def unlinked() -> Iterator[Callable[[Any, str], int]]:
-    """Numba without its last step, machine code in its own engine: of the parts of a loop nobody needs any, and of the loop `machine_code` writes it.
+def whole() -> Iterator[Finish]:
+    """Numba without its last steps for each part of a loop: optimising a part before it is inlined takes a quarter of the time and changes nothing, and of machine
+    code in its own engine nobody needs any, for `machine_code` writes the loop's.
 
-    Gives what takes that step for one library after all. Numba compiles under one lock, so that nothing of others is compiled meanwhile. The garbage collector
-    rests: Numba leaves little garbage, and looking for it takes a seventh of the time.
+    Numba compiles under one lock, so that nothing of others is compiled meanwhile. The garbage collector rests: Numba leaves little garbage, and looking for it
+    takes a seventh of the time.
     """
     library, engine = codegen.JITCodeLibrary, codegen.JITCPUCodegen
-    step, add, set_env = library._finalize_specific, engine._add_module, engine.set_env
+    optimise, step, add, set_env = library._optimize_final_module, library._finalize_specific, engine._add_module, engine.set_env
 
     def link(each: Any, name: str) -> int:
         add(each._codegen, each._final_module)
@@ -194,11 +203,11 @@ def unlinked() -> Iterator[Callable[[Any, str], int]]:
     collects = gc.isenabled()
     with global_compiler_lock:
         gc.disable()
-        library._finalize_specific = engine._add_module = engine.set_env = lambda *_: None
+        library._optimize_final_module = library._finalize_specific = engine._add_module = engine.set_env = lambda *_: None
         try:
-            yield link
+            yield Finish(optimise, link)
         finally:
-            library._finalize_specific, engine._add_module, engine.set_env = step, add, set_env
+            library._optimize_final_module, library._finalize_specific, engine._add_module, engine.set_env = optimise, step, add, set_env
             if collects:
                 gc.enable()
 
