@@ -17,7 +17,6 @@ from losskit.engines.fused import must_be_watched, of_sums
 from losskit.engines.protocol import ENGINES
 from losskit.engines.torch import elementwise
 
-
 PIECE = 1 << 17  # scores
 
 

@@ -4,7 +4,7 @@ The first derivative is the formula's own, not autograd's of its value: a branch
 gives the same one. The derivative is itself made of PyTorch operations, so autograd takes over from the second on.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
