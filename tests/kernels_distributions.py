@@ -10,7 +10,7 @@ def variants(name: str) -> int:
     from losskit.engines.call import Distributions
     from losskit.engines.triton import distributions as engine
     from losskit.engines.triton import elementwise
-    from losskit.losses.classification import cross_entropy, entropy, focal, js_divergence, kl_divergence
+    from losskit.losses.classification import cross_entropy, entropy, focal_of_classes, js_divergence, kl_divergence
 
     def everything(classes: int) -> Distributions:
         return Distributions(cross_entropy.soft, (0.9, 0.1), torch.ones(classes), cross_entropy.soft_cap, 30.0, square=1e-4)
@@ -20,7 +20,7 @@ def variants(name: str) -> int:
 
     distilled = Distributions(kl_divergence.formula, (4.0,), None, cross_entropy.soft_cap, 2.0, shift=True)
     jensen, alone = Distributions(js_divergence.formula), Distributions(entropy.formula, kind="none")
-    focused = Distributions(focal.multiclass_soft, (2.0, 0.9, 0.1), kind="label")
+    focused = Distributions(focal_of_classes.multiclass_soft, (2.0, 0.9, 0.1), kind="label")
     beside = Distributions(cross_entropy.soft, (1.0, 0.0), kind="position")
     labels = torch.zeros(32, dtype=torch.int64)
     with caught((engine.classwise, elementwise.add_up), name) as built:

@@ -10,7 +10,7 @@ def variants(name: str) -> int:
     from losskit.engines.call import Overlap
     from losskit.engines.triton import overlap as engine
     from losskit.engines.triton import overlap_kernels as kernels
-    from losskit.losses.classification import cross_entropy, focal
+    from losskit.losses.classification import cross_entropy, focal, focal_of_classes
 
     def numbers(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
         return torch.zeros(shape, dtype=dtype)
@@ -24,7 +24,7 @@ def variants(name: str) -> int:
     labels = torch.zeros(2, 32, 32, dtype=torch.int64)
     with caught((kernels.levels, kernels.totals, kernels.softmax_gradients, kernels.point_gradients), name) as built:
         both(softmax, numbers(2, 4, 32, 32), labels)
-        both(softmax._replace(formula=focal.multiclass, params=(1.5,), squared=True), numbers(2, 300, 32, 32, dtype=torch.bfloat16), labels)
+        both(softmax._replace(formula=focal_of_classes.multiclass, params=(1.5,), squared=True), numbers(2, 300, 32, 32, dtype=torch.bfloat16), labels)
         both(fading, numbers(2, 1, 32, 32, dtype=torch.float16), numbers(2, 1, 32, 32))
         if name == "sm_90":
             items, every = torch.ones(2, 32, 32, dtype=torch.bool), torch.ones(2, 20, 32, 32, dtype=torch.bool)

@@ -11,7 +11,7 @@ def variants(name: str) -> int:
     from losskit.engines.triton import elementwise
     from losskit.engines.triton import rows as engine
     from losskit.losses.classification.cross_entropy import formula, smoothed, soft_cap
-    from losskit.losses.classification.focal import multiclass
+    from losskit.losses.classification.focal_of_classes import multiclass
 
     def data(*shape: int, dtype: torch.dtype = torch.float32, labels: torch.dtype = torch.int64) -> tuple[torch.Tensor, torch.Tensor]:
         return torch.zeros(shape, dtype=dtype), torch.zeros((shape[0], *shape[2:]), dtype=labels)

@@ -26,8 +26,9 @@ SCALES = {
     "ssim_loss": ("data_range",),
     "l1_ssim_loss": ("data_range",),
 }  # in the units of the boxes, or of the pictures, which nobody but the user knows
-SHARED = {  # of a learned alpha, of log-gamma; and a module with state, which is no function
+SHARED = {  # of a learned alpha, of log-gamma, of classes; and a module with state, which is no function
     "adaptive.py",
+    "focal_of_classes.py",
     "stirling.py",
     "wiou_v3.py",
 }

@@ -28,6 +28,7 @@ SUBJECTS = [
     RowOperandSubject(ce, ("temperature", "label_smoothing"), {"z_loss": 1e-2, "weight": WEIGHT}, soft=True),
     RowOperandSubject(kl, ("temperature",), soft=True),
     RowOperandSubject(kl, ("temperature",), {"log_target": True}, soft=True),
+    RowOperandSubject(LOSSES["focal_loss"], ("gamma",), {"task": "multiclass", "alpha": WEIGHT}),
 ]
 WALK = ("shapes", "numbers", "half_precision", "subsets", "mask_deletes", "nothing_left", "incoming_gradient", "messages")
 DERIVED = ("second_derivative", "transforms", "compiled")

@@ -18,7 +18,7 @@ pytest.importorskip("triton", reason="Triton")
 from losskit.engines import dispatch
 from losskit.engines.call import Distributions
 from losskit.engines.triton import distributions as engine
-from losskit.losses.classification import cross_entropy, entropy, focal, js_divergence, kl_divergence
+from losskit.losses.classification import cross_entropy, entropy, focal_of_classes, js_divergence, kl_divergence
 
 pytestmark = pytest.mark.filterwarnings("ignore:All-NaN slice")  # how NumPy takes the maximum under the interpreter
 INF, NAN = math.inf, math.nan
@@ -83,7 +83,7 @@ def every(classes):
     weight[1 : classes // 2 : 4] = 0.0
     temperature: dict[str, Any] = {"link": scaled, "shift": True}
     cap: dict[str, Any] = {"link": cross_entropy.soft_cap, "link_parameter": 15.0}
-    labels = Distributions(focal.multiclass_soft, (1.5, 0.8, 0.2 / classes), weight, kind="label")
+    labels = Distributions(focal_of_classes.multiclass_soft, (1.5, 0.8, 0.2 / classes), weight, kind="label")
     return {
         "kl": Case(Distributions(kl_divergence.formula, (9.0,), link_parameter=3.0, **temperature), divergence, scores=lambda x: x / 3),
         "kl of logs": Case(

@@ -18,7 +18,7 @@ from losskit.engines import dispatch
 from losskit.engines.call import COUNT, EXTRA, INTERSECTION, PREDICTION, PREDICTION_SQUARED, TARGET, TARGET_SQUARED, Overlap
 from losskit.engines.torch import overlap as plain
 from losskit.engines.triton import overlap as engine
-from losskit.losses.classification import binary_cross_entropy_with_logits, cross_entropy, focal
+from losskit.losses.classification import binary_cross_entropy_with_logits, cross_entropy, focal, focal_of_classes
 
 pytestmark = pytest.mark.filterwarnings("ignore:All-NaN slice")  # how NumPy takes the maximum under the interpreter
 INF, NAN = math.inf, math.nan
@@ -31,7 +31,7 @@ by_few = pytest.mark.parametrize("shape", FEW.values(), ids=FEW)
 CALLS = {
     "softmax, labels": Overlap("softmax", "label"),
     "softmax, cross-entropy": Overlap("softmax", "label", cross_entropy.formula, squared=True),
-    "softmax, focal": Overlap("softmax", "label", focal.multiclass, (1.5,)),
+    "softmax, focal": Overlap("softmax", "label", focal_of_classes.multiclass, (1.5,)),
     "softmax, numbers": Overlap("softmax", "number", squared=True),
     "sigmoid": Overlap("sigmoid", "number"),
     "sigmoid, cross-entropy": Overlap("sigmoid", "number", binary_cross_entropy_with_logits.plain, squared=True),

@@ -21,7 +21,7 @@ from losskit.engines.torch import rows as plain
 from losskit.engines.triton import layout
 from losskit.engines.triton import rows as engine
 from losskit.losses.classification.cross_entropy import formula, smoothed, soft_cap
-from losskit.losses.classification.focal import multiclass
+from losskit.losses.classification.focal_of_classes import multiclass
 
 pytestmark = pytest.mark.filterwarnings("ignore:All-NaN slice")  # how NumPy takes the maximum under the interpreter
 INF, NAN = math.inf, math.nan

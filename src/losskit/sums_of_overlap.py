@@ -12,7 +12,7 @@ from losskit.contract.registry import no_script
 from losskit.engines import dispatch, fused
 from losskit.engines.protocol import ENGINES
 from losskit.engines.torch import overlap as plain
-from losskit.losses.classification import binary_cross_entropy_with_logits, cross_entropy, focal
+from losskit.losses.classification import binary_cross_entropy_with_logits, cross_entropy, focal, focal_of_classes
 
 ExtraName = Literal["cross_entropy", "focal"]
 
@@ -137,5 +137,5 @@ def item_formula(extra: ExtraName, task: Task, gamma: float) -> tuple[Callable[.
     if extra == "cross_entropy" or gamma == 0.0:
         return (cross_entropy.formula if task == "multiclass" else binary_cross_entropy_with_logits.plain), ()
     if task == "multiclass":
-        return focal.multiclass_squared if gamma == 2.0 else focal.multiclass, (gamma,)
+        return focal_of_classes.multiclass_squared if gamma == 2.0 else focal_of_classes.multiclass, (gamma,)
     return focal.from_logits_squared if gamma == 2.0 else focal.from_logits_formula, (1.0, 1.0, gamma)

@@ -72,7 +72,8 @@ class OperandSubject:
     def extremes(self) -> tuple[Tensor, ...]:
         """Input, target and operands over the whole of their ranges."""
         x, t = inputs.pairs(self.loss, self.settings, self.dtype)
-        x, t = torch.cat([x[::4], torch.linspace(-3, 3, 13, dtype=self.dtype)]), torch.cat([t[::4], torch.zeros(13, dtype=self.dtype)])
+        low, high = (0.01, 0.99) if inputs.domain(self.loss, self.settings) == "probability" else (-3, 3)
+        x, t = torch.cat([x[::4], torch.linspace(low, high, 13, dtype=self.dtype)]), torch.cat([t[::4], torch.zeros(13, dtype=self.dtype)])
         if self.loss.target == "real":
             t[-13:] = 0.25
         found = []

@@ -99,8 +99,11 @@ class Traced:
             return Traced(self.tape, self.value * b.value, (self, b.value), (b, self.value))
         return Traced(self.tape, self.value * b, (self, b))
 
-    def __pow__(self, g: Number) -> "Traced":
+    def __pow__(self, g: Any) -> "Traced":
         """At 0, to which many digits too few have rounded a difference, a power below 1 counts as flat: what it multiplies shrinks faster."""
+        if isinstance(g, Traced):
+            power, by_power = self.__pow__(g.value), self.value**g.value * self.tape.mp.log(self.value) if self.value else 0
+            return Traced(self.tape, power.value, (power, 1), (g, by_power))
         slope = g * self.value ** (g - 1) if self.value or g >= 1 else 0
         return Traced(self.tape, self.value**g, (self, slope))
 

@@ -4,21 +4,31 @@ from collections.abc import Callable
 from numbers import Real
 from typing import Any, Literal, get_args
 
-import torch
 from torch import Tensor
 
 from losskit.contract import checks, labels
 from losskit.contract.checks import Numbers, Reduction
-from losskit.contract.distributions import Masses, distributions, from_distributions
 from losskit.contract.elementwise import Operand, elementwise
 from losskit.contract.reduce import Normalizer
-from losskit.contract.registry import loss
-from losskit.contract.rows import Labelled, rows
-from losskit.engines.language import absolute, exp_neg, exp_product, log1m_floored, log1p_unit, log_floored, minimum, reciprocal, unit, where
-from losskit.losses.classification import cross_entropy
+from losskit.contract.registry import OperandFacts, loss
+from losskit.engines.language import (
+    absolute,
+    exp_neg,
+    exp_product,
+    expm1_product,
+    log1m_floored,
+    log1p_unit,
+    log_floored,
+    minimum,
+    non_negative,
+    reciprocal,
+    unit,
+    where,
+)
 from losskit.losses.classification.binary_cross_entropy import formula as of_probabilities
 from losskit.losses.classification.binary_cross_entropy_with_logits import formula as of_logits
 from losskit.losses.classification.binary_cross_entropy_with_logits import plain as of_logits_plain
+from losskit.losses.classification.focal_of_classes import of_classes
 
 FocalTask = Literal["binary", "multilabel", "multiclass"]
 TASKS = get_args(FocalTask)
@@ -89,6 +99,45 @@ def weighted_probability(p, t, positive, negative, gamma, log_p, log_q, p_gamma,
     return value, slope, negative * (p_gamma * log_q) - positive * (q_gamma * log_p)
 
 
+def by_element(x, t, gamma, positive, negative):
+    """gamma is read beside the input."""
+    gamma = non_negative(gamma)
+    a = absolute(x)
+    e = exp_neg(a)
+    log1pe = log1p_unit(e)
+    hard = exp_product(-gamma, log1pe)
+    easy = exp_product(-gamma, minimum(a, 1e30)) * hard
+    value, slope, slope_t = weighted(x, t, positive, negative, gamma, a, e, log1pe, hard, easy)
+    yes, no = positive * unit(t), negative * (1.0 - unit(t))
+    up = x > 0.0
+    both = where(up, no * hard + yes * easy, yes * hard + no * easy)
+    apart = positive * hard * (a - expm1_product(-gamma, minimum(a, 1e30)) * log1pe)  # of the two losses, exact where they are nearly equal
+    slope_t = where(0.0 * e + positive == negative, where(up, -apart, apart), slope_t)
+    return value, slope, slope_t, -(both * minimum(a + log1pe, 1e30) * log1pe)
+
+
+def by_element_probability(x, t, gamma, positive, negative):
+    gamma = non_negative(gamma)
+    p = unit(x)
+    log_p = log_floored(p)
+    log_q = log1m_floored(p)
+    nothing = where(gamma == 0.0, 1.0, 0.0)  # to the power gamma
+    p_gamma = where(p == 0.0, nothing, exp_product(gamma, log_p))
+    q_gamma = where(p == 1.0, nothing, exp_product(gamma, log_q))
+    value, slope, slope_t = weighted_probability(p, t, positive, negative, gamma, log_p, log_q, p_gamma, q_gamma)
+    both = positive * unit(t) * q_gamma + negative * (1.0 - unit(t)) * p_gamma
+    return value, slope, slope_t, -(both * (log_p * log_q))
+
+
+def by_element_and_class(x, t, gamma, alpha):
+    """The weight of positives varies by class, too."""
+    return by_element(x, t, gamma, alpha, 1.0 - alpha)
+
+
+def by_element_and_class_probability(x, t, gamma, alpha):
+    return by_element_probability(x, t, gamma, alpha, 1.0 - alpha)
+
+
 def one_a_class(x, t, alpha, gamma):
     """The weight of positives varies by class."""
     return from_logits_formula(x, t, alpha, 1.0 - alpha, gamma)
@@ -110,35 +159,6 @@ def one_a_class_probability(x, t, alpha, gamma):
 def one_a_class_probability_unfaded(x, t, alpha):
     """gamma = 0."""
     return of_probabilities(x, t, alpha, 1.0 - alpha, 1.0, 0.0)
-
-
-def multiclass(nll, hit, miss, spread, lse, weight, gamma):
-    power = where(miss == 0.0, 0.0, exp_product(gamma, log_floored(miss)))
-    ratio = minimum(nll, 1e30) / where(miss == 0.0, 1.0, miss)
-    return weight * power * nll, weight * power * (1.0 + gamma * hit * ratio), 0.0, 0.0
-
-
-def multiclass_squared(nll, hit, miss, spread, lse, weight, gamma):
-    """gamma = 2."""
-    return weight * miss * miss * nll, weight * miss * (miss + 2.0 * hit * minimum(nll, 1e30)), 0.0, 0.0
-
-
-def multiclass_soft(logp, p, q, t, weight, gamma, keep, smooth):
-    """One class of an item with smoothed labels: the loss is the expected one."""
-    mass = weight * (t * keep + smooth)
-    power = where(q == 0.0, 0.0, exp_product(gamma, log_floored(q)))
-    ratio = minimum(-logp, 1e30) / where(q == 0.0, 1.0, q)
-    return where(mass == 0.0, 0.0, -mass * power * logp), -mass * power * (1.0 + gamma * p * ratio), where(weight == 0.0, 0.0, -weight * keep * power * logp)
-
-
-def multiclass_probability(x, t, gamma):
-    """One class, x its probability."""
-    p = unit(x)
-    log_p = log_floored(p)
-    q = 1.0 - p
-    power = where(q == 0.0, 0.0, exp_product(gamma, log1m_floored(p)))
-    ratio = log_p / where(q == 0.0, 1.0, q)
-    return where(t == 0.0, 0.0, -t * power * log_p), t * power * (gamma * ratio - reciprocal(p)), -power * log_p
 
 
 def textbook(mp, x, t, task, alpha, gamma, from_logits, label_smoothing):
@@ -177,11 +197,12 @@ def textbook(mp, x, t, task, alpha, gamma, from_logits, label_smoothing):
         {"task": "multiclass", "gamma": 1.5, "label_smoothing": 0.1},
         {"task": "multiclass", "gamma": 2.0, "from_logits": False},
     ),
+    operands=(OperandFacts("gamma", ">= 0", numbers=(0.0, 1e-6, 0.03, 0.5, 1.0, 1.5, 2.0, 5.0, 30.0)),),
     tolerance=1e-5,
     chinese="""
     Focal 损失：输入默认是 logits，目标是 0/1 标签（或 [0, 1] 内的概率）；task="multiclass" 时输入是各类别的 logits，目标是类别编号。
     在交叉熵上乘以 (1 - p_t)^gamma，使已经判对的样本几乎不起作用。
-    何时用：正负极不均衡、易例极多的任务，如单阶段检测器；gamma 常取 2（越大越忽略易例），alpha 是正例的权重（论文取 0.25）。
+    何时用：正负极不均衡、易例极多的任务，如单阶段检测器；gamma 常取 2（越大越忽略易例），alpha 是正例的权重（论文取 0.25）；gamma 也可以是张量（整体、每类、每样本或每元素一个，可带梯度）。
     边界：gamma = 0 即（加权的）二元交叉熵；gamma < 1 时在饱和处也没有 NaN；按正例数归一化用 normalizer="positives"；等于 ignore_index 或 missing（可为 NaN）的目标视为不存在。
     """,
 )
@@ -191,7 +212,7 @@ def focal_loss(
     *,
     task: FocalTask = "binary",
     alpha: float | Numbers | None = None,
-    gamma: float = 2.0,
+    gamma: float | Numbers = 2.0,
     from_logits: bool = True,
     label_smoothing: float = 0.0,
     dim: int = 1,
@@ -217,7 +238,8 @@ def focal_loss(
             one right class per item.
         alpha: weight of positives in [0, 1], 1 - alpha for negatives; the paper's detector uses 0.25. Multi-label: a number for all, or one per class, (C,).
             Multi-class: the weight of the class, a number >= 0 for all, or one per class; such a tensor may require a gradient.
-        gamma: how strongly well-classified items are down-weighted, any number >= 0; 0 is cross-entropy.
+        gamma: how strongly well-classified items are down-weighted, any number >= 0; 0 is cross-entropy. Or a tensor of such numbers, per class, item or element,
+            or one in all, which may require a gradient. Multi-class: per item, or one in all; for one per class, give gamma[target].
         from_logits: False if the input is probabilities. Rounding outside [0, 1] up to 1e-6 is accepted.
         label_smoothing: s in [0, 1], multi-class only.
         dim: the class axis of multi-class and multi-label; "binary" has none.
@@ -259,15 +281,17 @@ def focal_loss(
     """
     checks.one_of("task", task, TASKS)
     checks.flag("from_logits", from_logits)
-    gamma = checks.number("gamma", gamma, low=0.0)
+    each = checks.is_tensor_or_list("gamma", gamma)
+    number = 2.0 if each else checks.number("gamma", gamma, low=0.0)  # type: ignore[arg-type]
+    own = (Operand("gamma", gamma, ">= 0", weight=True),) if each else ()
     smoothing = checks.number("label_smoothing", label_smoothing, low=0.0, high=1.0)
     if task == "multiclass":
         if isinstance(normalizer, str):
             raise ValueError(f'normalizer must be a number or a 0-d tensor for task="multiclass", which has no positives, got {normalizer!r}')
         if missing is not None:
             raise ValueError(f'missing={missing!r} needs task="binary" or "multilabel": class labels are integers, of which ignore_index= marks what is absent')
-        return _multiclass(
-            input, target, alpha, gamma, smoothing, from_logits, -100 if ignore_index is None else ignore_index,
+        return of_classes(
+            input, target, alpha, number, own, smoothing, from_logits, -100 if ignore_index is None else ignore_index,
             dict(dim=dim, mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction),
         )  # fmt: skip
     if smoothing:
@@ -280,13 +304,13 @@ def focal_loss(
     if isinstance(normalizer, str):
         checks.one_of("normalizer", normalizer, ("positives",))
     alphas = class_alphas(input, alpha, task, dim)
-    form, params = binary(alpha, gamma, from_logits) if alphas is None else binary_by_class(gamma, from_logits)  # type: ignore[arg-type]
+    form, params = binary(alpha, number, from_logits, each) if alphas is None else binary_by_class(number, from_logits, each)  # type: ignore[arg-type]
     return elementwise(
         form,
         input,
         target,
         params,
-        operands=() if alphas is None else (Operand("alpha", alphas, weight=True),),
+        operands=own if alphas is None else (*own, Operand("alpha", alphas, weight=True)),
         unit=checks.UNIT_TARGET if from_logits else checks.UNIT_INPUT | checks.UNIT_TARGET,
         mass=isinstance(normalizer, str),
         ignore_index=ignore_index,
@@ -311,10 +335,12 @@ def class_alphas(input: Tensor, alpha: float | Numbers | None, task: FocalTask, 
     return labels.along(alphas, input, axis)
 
 
-def binary(alpha: float | None, gamma: float, from_logits: bool) -> tuple[Callable[..., Any], tuple[float, ...]]:
-    """The formula of a number alone, and its parameters."""
+def binary(alpha: float | None, gamma: float, from_logits: bool, each: bool = False) -> tuple[Callable[..., Any], tuple[float, ...]]:
+    """The formula of a number alone, and its parameters; `each`: gamma is read beside it."""
     positive = 1.0 if alpha is None else checks.number("alpha", alpha, low=0.0, high=1.0)
     sides = (positive, 1.0 if alpha is None else 1.0 - positive)
+    if each:
+        return by_element if from_logits else by_element_probability, sides
     if gamma == 0.0:
         if from_logits and alpha is None:
             return of_logits_plain, ()
@@ -324,47 +350,12 @@ def binary(alpha: float | None, gamma: float, from_logits: bool) -> tuple[Callab
     return from_probabilities_squared if gamma == 2.0 else from_probabilities_formula, (*sides, gamma)
 
 
-def binary_by_class(gamma: float, from_logits: bool) -> tuple[Callable[..., Any], tuple[float, ...]]:
+def binary_by_class(gamma: float, from_logits: bool, each: bool) -> tuple[Callable[..., Any], tuple[float, ...]]:
     """The same where alpha is read beside the input."""
+    if each:
+        return by_element_and_class if from_logits else by_element_and_class_probability, ()
     if gamma == 0.0:
         return one_a_class_unfaded if from_logits else one_a_class_probability_unfaded, ()
     if from_logits and gamma == 2.0:
         return one_a_class_squared, ()
     return one_a_class if from_logits else one_a_class_probability, (gamma,)
-
-
-def _multiclass(
-    input: Tensor, target: Tensor, alpha: float | Numbers | None, gamma: float, smoothing: float, from_logits: bool, ignore_index: int, common: dict[str, Any]
-) -> Tensor:
-    """task="multiclass"."""
-    classes = labels.several(input, labels.class_axis(input, common["dim"]), labels.ONE_LABEL)
-    weight: Tensor | None = None
-    if isinstance(alpha, Real):
-        dtype = torch.promote_types(input.dtype, torch.float32)
-        weight = torch.full((classes,), checks.number("alpha", alpha, low=0.0), dtype=dtype, device=input.device)
-    elif alpha is not None:
-        weight = labels.class_weights(alpha, input, classes, "alpha", learned=True)  # type: ignore[arg-type]
-    result: Tensor
-    if not from_logits:
-        result = from_distributions(
-            multiclass_probability,
-            input,
-            target,
-            (gamma,),
-            logs=False,
-            weight=weight,
-            ignore_index=ignore_index,
-            label_smoothing=smoothing,
-            mean_by_weight=False,
-            **common,
-        )
-        return result
-    if smoothing:
-        params = (gamma, 1.0 - smoothing, smoothing / classes)
-        masses = Masses(lambda t: t * (1.0 - smoothing) + smoothing / classes, multiclass_soft, (gamma, 1.0, 0.0))
-        result = distributions(multiclass_soft, input, target, params, target_is="labels", ignore_index=ignore_index, weight=weight, masses=masses, **common)
-        return result
-    form = multiclass_squared if gamma == 2.0 else multiclass
-    described = Labelled(form, (gamma,), mean_by_weight=False) if gamma else Labelled(cross_entropy.formula, mean_by_weight=False)
-    result = rows(described, input, target, ignore_index=ignore_index, weight=weight, **common)
-    return result

@@ -16,7 +16,7 @@ from losskit.contract.overlap import Smooth, Task, one_a_class
 from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
 from losskit.contract.scores import Average, Empty, Extra, Over
-from losskit.losses.classification import cross_entropy, focal
+from losskit.losses.classification import cross_entropy, focal, focal_of_classes
 from losskit.losses.segmentation.dice import parameters
 from losskit.losses.segmentation.tversky import formula
 
@@ -137,7 +137,7 @@ def dice_focal_loss(
             return focal.focal_loss(x, t, alpha=alpha, gamma=gamma, from_logits=from_logits, mask=counts, reduction="sum", **how)
         if from_logits:
             both: dict[str, Any] = dict(sample_weight=None, normalizer=None, reduction="sum")
-            result: Tensor = distributions(focal.multiclass_soft, x, t, (gamma, 1.0, 0.0), dim=axis, mask=counts, weight=own, **both)
+            result: Tensor = distributions(focal_of_classes.multiclass_soft, x, t, (gamma, 1.0, 0.0), dim=axis, mask=counts, weight=own, **both)
             return result
         return focal.focal_loss(
             x, t, task="multiclass", alpha=own, gamma=gamma, from_logits=False, dim=axis, ignore_index=ignore_index, mask=counts, reduction="sum"
@@ -154,7 +154,7 @@ def dice_focal_loss(
 def item_formula(task: Task, gamma: float, alpha: float | Numbers | None) -> tuple[Callable[..., Any] | None, tuple[float, ...]]:
     """The focal loss of an item in the pass, and its parameters; None where it must be taken apart, for one number per class is read beside the input."""
     if task == "multiclass":
-        return (cross_entropy.formula, ()) if gamma == 0.0 else (focal.multiclass_squared if gamma == 2.0 else focal.multiclass, (gamma,))
+        return (cross_entropy.formula, ()) if gamma == 0.0 else (focal_of_classes.multiclass_squared if gamma == 2.0 else focal_of_classes.multiclass, (gamma,))
     if not (alpha is None or isinstance(alpha, Real)):
         return None, ()
     return focal.binary(alpha, gamma, True)  # type: ignore[arg-type]
