@@ -1,5 +1,6 @@
 """The DIoU paper's simulation: it is the paper's set-up, its steps are plain gradient descent, and what it says follows from the numbers."""
 
+import contextlib
 import re
 
 import numpy as np
@@ -18,10 +19,18 @@ from losskit.tour.report import html
 POINTS = 12
 
 
+@pytest.fixture(autouse=True)
+def operations(request):
+    """What a simulation does with a loss is the same in every engine; that plain descent is, is seen with loops."""
+    with contextlib.nullcontext() if "score" in request.fixturenames else losskit.use_engine("torch"):
+        yield
+
+
 @pytest.fixture(scope="module")
 def found():
     told, ticks = [], []
-    made = boxes.experiment.run(POINTS, 0, COMPARED, told.append, lambda: ticks.append(1))
+    with losskit.use_engine("torch"):
+        made = boxes.experiment.run(POINTS, 0, COMPARED, told.append, lambda: ticks.append(1))
     assert len(told) == len(COMPARED) + 1 and len(ticks) == boxes.experiment.ticks(POINTS)
     return made
 

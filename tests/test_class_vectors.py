@@ -38,8 +38,11 @@ def test_vectors_are_those_of_the_registry():
     assert {name for _, name in VECTORS} == {"weight", "pos_weight", "alpha"} and len(ELEMENTWISE) == 4
 
 
-@pytest.mark.parametrize("engine", ["torch", "cpu"])
-@pytest.mark.parametrize(("loss", "name"), ELEMENTWISE, ids=lambda x: getattr(x, "name", x))
+# how a loop reads a number of each class is one matter for all of them
+LOOP = next((loss, name) for loss, name in ELEMENTWISE if name == "pos_weight")
+
+
+@pytest.mark.parametrize(("loss", "name", "engine"), [*((*of, "torch") for of in ELEMENTWISE), (*LOOP, "cpu")], ids=lambda x: getattr(x, "name", x))
 def test_elementwise(loss, name, engine):
     """Square pictures with as many columns as classes: the shape that torch takes for columns."""
     for shape in ((3,), (4, 3), (3, 3), (2, 3, 3), (4, 3, 2, 3), (3, 3, 3, 3)):
@@ -81,9 +84,9 @@ def test_the_message_gives_the_reshape(loss, name):
         assert torch.equal(got, loss.function(x, t, **{name: vector.reshape(shape)}))
 
 
-@pytest.mark.parametrize("from_logits", [True, False])
-@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
-@pytest.mark.parametrize("engine", ["torch", "cpu"])
+@pytest.mark.parametrize(
+    ("engine", "gamma", "from_logits"), [*(("torch", gamma, logits) for gamma in (0.0, 0.5, 2.0) for logits in (True, False)), ("cpu", 2.0, True)]
+)
 def test_alpha_of_each_class(engine: EngineName, gamma, from_logits):
     """The same as a call for each class with its own number."""
     for shape, axis in (((5, 3), 1), ((2, 3, 3), 1), ((2, 3, 4), -1), ((2, 3, 2, 3), 1)):
@@ -98,8 +101,10 @@ def test_alpha_of_each_class(engine: EngineName, gamma, from_logits):
         def together(x):
             return losskit.focal_loss(x, t, task="multilabel", alpha=ALPHA, dim=axis, **settings)  # noqa: B023
 
+        with use_engine("torch"):
+            expected = found(apart, x)
         with use_engine(engine):
-            require_same(found(together, x), found(apart, x))
+            require_same(found(together, x), expected)
             for reduction in ("mean", "sum"):
                 value = losskit.focal_loss(x, t, task="multilabel", alpha=torch.tensor(ALPHA), dim=axis, **settings | {"reduction": reduction})
                 torch.testing.assert_close(value, getattr(torch, reduction)(together(x)))

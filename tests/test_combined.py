@@ -105,12 +105,22 @@ def require_right(context: Context, options: dict[str, Any]) -> bool:
 COMPUTED = [c for c in CONTEXTS if c.loss.pattern != "windows" and (c.loss.name != "boundary_loss" or c.kind == "real")]
 
 
+# what `dice_loss` takes is the contract's: two such options are combined for it, for a loss that weighs classes itself, and for a compound
+WHOLE = ("dice_loss", "generalized_dice_loss", "dice_ce_loss")
+SHARED = {*losskit.LOSSES["dice_loss"].settings, "normalizer"}
+
+
+def is_shared(context: Context, *names: str) -> bool:
+    """Whether these options are the contract's alone, and examined with another loss."""
+    return context.loss.pattern == "overlap" and context.loss.name not in WHOLE and SHARED.issuperset(names)
+
+
 @pytest.mark.parametrize("context", COMPUTED, ids=str)
 def test_two_features(context: Context) -> None:
     found = features(context)
-    computed = require_right(context, {})
+    computed = require_right(context, {}) + sum(require_right(context, {a: p}) for a, p in found if is_shared(context, a))
     for (a, p), (b, q) in itertools.combinations(found, 2):
-        if a == b:
+        if a == b or is_shared(context, a, b):
             continue
         options = {a: p, b: q}
         if "sample_weight" in options:
@@ -159,7 +169,7 @@ def test_each_feature_at_the_edges(edge: Any) -> None:
         if edge is far_out and (context.form not in ("logit", "real") or context.loss.pattern == "vectors"):
             continue  # of vectors it is a difference of lengths, see the error budget
         for name, value in [("reduction", "mean"), *features(context)]:
-            if name == "sample_weight" or (name == "reduction" and name not in context.loss.settings):
+            if name == "sample_weight" or (is_shared(context, name) and name != "empty") or (name == "reduction" and name not in context.loss.settings):
                 continue
             try:
                 with losskit.use_engine("torch"):

@@ -12,6 +12,14 @@ import losskit
 from losskit.testing import Subject
 from losskit.testing.laws import _against_oracle
 
+
+@pytest.fixture
+def operations():
+    """What a docstring claims is the formula's."""
+    with losskit.use_engine("torch"):
+        yield
+
+
 LOG_MEANS, COUNTS = torch.linspace(-3, 5, 40).reshape(5, 8), torch.arange(40.0).reshape(5, 8) % 9
 
 
@@ -22,7 +30,7 @@ LOG_MEANS, COUNTS = torch.linspace(-3, 5, 40).reshape(5, 8), torch.arange(40.0).
 @claim("poisson_nll_loss", "torch adds `eps`")
 @claim("poisson_nll_loss", "With full=True torch adds Stirling's formula")
 @claim("poisson_nll_loss", "torch takes negative targets")
-def test_poisson():
+def test_poisson(operations):
     assert losskit.poisson_nll_loss(LOG_MEANS, COUNTS).shape == () and losskit.poisson_nll_loss(LOG_MEANS, COUNTS, **NONE).shape == (5, 8)
     for reduction in ("none", "mean", "sum"):
         for log_input in (True, False):
@@ -51,7 +59,7 @@ def test_poisson():
 @claim("negative_binomial_nll_loss", "A mean of 0 is read as the smallest positive number")
 @claim("negative_binomial_nll_loss", "Between whole counts t! is")
 @claim("negative_binomial_nll_loss", "torch has no such loss; with full=True")
-def test_negative_binomial():
+def test_negative_binomial(operations):
     loss = losskit.negative_binomial_nll_loss
     assert loss(LOG_MEANS, COUNTS, 2.0).shape == () and loss(LOG_MEANS, COUNTS, 2.0, **NONE).shape == (5, 8)
     for full in (False, True):
@@ -78,7 +86,7 @@ def test_negative_binomial():
 @claim("gamma_nll_loss", "Where the concentration is one number")
 @claim("gamma_nll_loss", "A target of 0 is refused")
 @claim("gamma_nll_loss", "torch has no such loss; it is minus the log_prob")
-def test_gamma():
+def test_gamma(operations):
     loss, t = losskit.gamma_nll_loss, COUNTS.double() + 0.5
     x, k = LOG_MEANS.double(), torch.rand(5, 8, dtype=torch.float64) * 5 + 0.1
     assert loss(x, t).shape == () and loss(x, t, **NONE).shape == (5, 8)
@@ -100,7 +108,7 @@ def test_gamma():
 @claim("tweedie_loss", "torch has no such loss")
 @claim("tweedie_loss", "It is what XGBoost and LightGBM train on and report")
 @claim("tweedie_loss", "scikit-learn's deviance is twice this loss")
-def test_tweedie():
+def test_tweedie(operations):
     loss, x, t = losskit.tweedie_loss, LOG_MEANS.double(), COUNTS.double()
     assert loss(x, t).shape == () and loss(x, t, **NONE).shape == (5, 8) and not hasattr(F, "tweedie_loss")
     for p in (1.1, 1.5, 1.9):

@@ -29,6 +29,13 @@ def kinds(loss):
             yield task | {"log_target": True}, loss.input, "log-distribution"
 
 
+@pytest.fixture
+def operations():
+    """The shape is refused before an engine is chosen, and the advice is about shapes."""
+    with losskit.use_engine("torch"):
+        yield
+
+
 CASES = [(loss, *kind) for loss in SOFTMAX for kind in kinds(loss) if loss.target != "position"]
 
 
@@ -41,7 +48,7 @@ def refusal(loss, tensors, settings):
 
 
 @pytest.mark.parametrize(("loss", "settings", "form", "kind"), CASES, ids=["-".join((c[0].name, c[2], c[3])) for c in CASES])
-def test_refused_and_the_advice_works(loss, settings, form, kind):
+def test_refused_and_the_advice_works(loss, settings, form, kind, operations):
     input = INPUTS[form][:, None].clone().requires_grad_()
     target = TARGETS.get(kind)
     advice = refusal(loss, (input,) if target is None else (input, target), settings).partition("try ")[2]

@@ -25,12 +25,13 @@ SUMS = [
 ]
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize(
-    ("task", "extra", "dtype"),
-    [*((task, extra, torch.float32) for task, extra in SUMS), ("multiclass", "cross_entropy", torch.float64), ("multiclass", "cross_entropy", torch.float16)],
-    ids=str,
-)
+DTYPES = [("multiclass", "cross_entropy", torch.float64), ("multiclass", "cross_entropy", torch.float16)]
+# loops differ in what a target is, and in the second loss; without one they are those of the laws
+LOOPS = [("multiclass", "cross_entropy", torch.float32), ("multilabel", "focal", torch.float32), ("soft", None, torch.float32), *DTYPES]
+ASKED = [*((task, extra, torch.float32, "torch") for task, extra in SUMS), *((*of, "torch") for of in DTYPES), *((*of, "cpu") for of in LOOPS)]
+
+
+@pytest.mark.parametrize(("task", "extra", "dtype", "engine"), ASKED, ids=str)
 def test_overlap_sums(task, extra, dtype, engine):
     draw = torch.Generator().manual_seed(2)
     x = (2.0 * torch.randn(2, 3, 6, generator=draw, dtype=torch.float64)).to(dtype)

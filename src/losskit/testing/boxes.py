@@ -210,6 +210,8 @@ def is_boxes(loss: Loss) -> bool:
 class BoxSubject(Subject):
     """A loss of boxes, examined: input and target are corners, (..., 4), if no box_format says otherwise."""
 
+    few: ClassVar[tuple[int, ...]] = (3,)  # one that hardly differs, one that overlaps, one anywhere
+
     def each(self, x: Tensor, t: Tensor, /, **extra: Any) -> Tensor:
         """One loss per pair."""
         if self.offers("reduction"):
