@@ -96,7 +96,7 @@ def test_values_and_gradients_are_the_textbooks(name, settings, formula, engine)
     pairs = exact_pairs(CASES.index((name, settings, formula)))
     incoming = torch.linspace(-2, 3, 24)
     for dtype, allowed in ((torch.float64, 1e-13), (torch.float32, 2e-6)):
-        if dtype is torch.float64 and engine == "cpu" and name != "giou_loss":
+        if dtype is torch.float64 and engine != "torch" and name != "giou_loss":
             continue  # a loop for each; beside the formula they are the same
         x, t = leaves(a.to(device, dtype), b.to(device, dtype))
         with losskit.use_engine(engine), np.errstate(all="ignore"):  # Triton's interpreter is NumPy
@@ -176,7 +176,7 @@ def test_formats(form):
     with losskit.use_engine("torch"):
         wanted = losskit.giou_loss(*(torch.cat((z[:, :3] - half * z[:, 3:], z[:, :3] + (1 - half) * z[:, 3:]), -1) for z in (x, t)), reduction="none")
     by = gradients(wanted, x, t, incoming=incoming)
-    for engine in ("cpu", "torch"):
+    for engine in ("cpu", "torch") if form == "cxcywh" else ("torch",):  # a loop for each
         with losskit.use_engine(engine):
             found = losskit.giou_loss(x, t, box_format=form, reduction="none")
             torch.testing.assert_close(found, wanted, rtol=1e-11, atol=1e-12)

@@ -17,6 +17,13 @@ NUMBERS = [0.5, 2.0, 0.75]
 ALPHA = [0.25, 0.9, 0.0]
 
 
+@pytest.fixture
+def operations():
+    """Which numbers belong to which class is settled before an engine is chosen."""
+    with use_engine("torch"):
+        yield
+
+
 def batch(shape, axis=1, seed=0):
     draw = torch.Generator().manual_seed(seed)
     x, t = torch.randn(shape, generator=draw), (torch.rand(shape, generator=draw) < 0.4).float()
@@ -65,7 +72,7 @@ def test_elementwise(loss, name, engine):
 
 
 @pytest.mark.parametrize(("loss", "name"), ELEMENTWISE, ids=lambda x: getattr(x, "name", x))
-def test_the_message_gives_the_reshape(loss, name):
+def test_the_message_gives_the_reshape(loss, name, operations):
     x, t = batch((4, 3, 2, 5))
     x = x.sigmoid()
     for length, place, said in ((4, 0, "per sample"), (2, 2, "for each place along axis 2"), (5, 3, "for each place along axis 3"), (7, None, "")):
@@ -112,7 +119,7 @@ def test_alpha_of_each_class(engine: EngineName, gamma, from_logits):
             assert torch.equal(each(x, t), together(x)) and set(each.state_dict()) == {"alpha"}
 
 
-def test_alpha_of_each_class_beside_dice():
+def test_alpha_of_each_class_beside_dice(operations):
     x, t = batch((2, 3, 4))
     for from_logits, dim in ((True, 1), (False, 1), (True, -1)):
         a, b = (z.movedim(1, dim) for z in (x if from_logits else x.sigmoid(), t))
