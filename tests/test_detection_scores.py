@@ -50,8 +50,13 @@ def compared(ours, theirs, x, t):
     torch.testing.assert_close(grads[0].double(), grads[1], **close)
 
 
+# formulas beside formulas; that each has its digits in a loop is for its laws
+IN_OPERATIONS = pytest.mark.parametrize("engine", ["torch"], indirect=True)
+
+
+@IN_OPERATIONS
 @pytest.mark.parametrize("beta", [1.0, 2.0, 2.5])
-def test_quality_focal_is_that_of_the_field(beta):
+def test_quality_focal_is_that_of_the_field(beta, engine):
     x, label, iou = detections()
     classes = x.shape[1]
     target = dense(label, iou, classes)
@@ -68,8 +73,9 @@ def test_quality_focal_is_that_of_the_field(beta):
     compared(lambda x, t: losskit.quality_focal_loss(x, t, beta=beta, reduction="none").sum(1), field, x, target)
 
 
+@IN_OPERATIONS
 @pytest.mark.parametrize(("gamma", "alpha", "weighted"), [(2.0, 0.75, True), (1.5, 0.5, False)])
-def test_varifocal_is_that_of_the_field(gamma, alpha, weighted):
+def test_varifocal_is_that_of_the_field(gamma, alpha, weighted, engine):
     x, label, iou = detections()
     target = dense(label, iou, x.shape[1])
 
@@ -80,7 +86,8 @@ def test_varifocal_is_that_of_the_field(gamma, alpha, weighted):
     compared(lambda x, t: losskit.varifocal_loss(x, t, alpha=alpha, gamma=gamma, iou_weighted=weighted, reduction="none"), field, x, target)
 
 
-def test_detectors_divide_by_the_number_of_positives():
+@IN_OPERATIONS
+def test_detectors_divide_by_the_number_of_positives(engine):
     x, label, iou = detections()
     x, target = x.float(), dense(label, iou, x.shape[1]).float()
     positives = (target > 0).sum().clamp(min=1)
@@ -104,7 +111,8 @@ def masses(y, bins):
     return (1 - (torch.arange(bins) - y[..., None]).abs()).clamp(min=0)
 
 
-def test_distribution_focal_is_that_of_the_field():
+@IN_OPERATIONS
+def test_distribution_focal_is_that_of_the_field(engine):
     x, y = sides()
     y = single(y.clamp(max=15.99))  # at the last bin the field reads one that is not there
     left = y.long()
