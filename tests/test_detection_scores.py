@@ -199,8 +199,9 @@ def test_a_logit_that_is_nan_is_no_bad_position():
     assert losskit.distribution_focal_loss(x, y, dim=2).isnan()
 
 
+@pytest.mark.parametrize("engine", ["torch"], indirect=True)  # and the other, beside the same exact numbers
 @pytest.mark.parametrize("name", ["quality_focal_loss", "varifocal_loss"])
-def test_digits_where_prediction_and_quality_meet(name):
+def test_digits_where_prediction_and_quality_meet(name, engine):
     """Targets within a few roundings of the prediction, and exactly there, on both sides of 1/2."""
     logits = torch.linspace(-9, 9, 25).repeat(5)
     near = torch.tensor([0.0, 1.0, -1.0, 4.0, 3000.0], dtype=torch.float64).repeat_interleave(25)
@@ -209,11 +210,13 @@ def test_digits_where_prediction_and_quality_meet(name):
     loss = LOSSES[name]
     for settings in loss.arguments:
         exact = oracles.exact(loss, settings, logits, t)
-        a = logits.clone().requires_grad_()
-        value = loss.function(a, t, reduction="none", **settings)
-        assert oracles.worst_error(value, [e.value for e in exact], [e.scale_value for e in exact]).error < loss.tolerance
-        (grad,) = torch.autograd.grad(value.sum(), a)
-        assert oracles.worst_error(grad, [e.grad_input for e in exact], [e.scale_input for e in exact]).error < loss.tolerance
+        for each in ENGINES:
+            a = logits.clone().requires_grad_()
+            with losskit.use_engine(each):
+                value = loss.function(a, t, reduction="none", **settings)
+                (grad,) = torch.autograd.grad(value.sum(), a)
+            assert oracles.worst_error(value, [e.value for e in exact], [e.scale_value for e in exact]).error < loss.tolerance
+            assert oracles.worst_error(grad, [e.grad_input for e in exact], [e.scale_input for e in exact]).error < loss.tolerance
 
 
 @pytest.mark.parametrize("beta", [1.0, 1.5, 2.0, 4.0])
