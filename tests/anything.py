@@ -142,6 +142,16 @@ def entries() -> Iterator[Entry]:
 
 
 def ways() -> list[Entry]:
-    """Of each way through the contract and the engines a loss that goes it, the first of its settings for each kind of tensors."""
+    """Of each way through the contract and the engines a loss that goes it, the first of its settings for each kind of tensors.
+
+    Of probabilities one a pattern, and of two losses in one no distributions: they go the ways of the others, in loops of their own.
+    """
     found = {(entry.name, entry.takes, entry.scores, entry.classes): entry for entry in reversed(list(entries())) if entry.name in WAYS}
-    return list(reversed(found.values()))
+    return [entry for entry in reversed(found.values()) if goes_its_own_way(entry)]
+
+
+def goes_its_own_way(entry: Entry) -> bool:
+    """Whether no other entry stands for it."""
+    if entry.scores == "log-probability" or (entry.name, entry.takes) == ("dice_ce_loss", "distributions"):
+        return False
+    return entry.scores != "probability" or (entry.name in ("cross_entropy", "dice_loss") and entry.takes == "labels")

@@ -53,9 +53,23 @@ def test_in_fused_engines(entry):
         check(entry, torch.float16, way)
 
 
-@pytest.mark.parametrize("entry", [entry for entry in anything.ways() if entry.offers("mask")], ids=str)
-def test_where_nothing_counts_it_is_0(entry):
+MASKED = [entry for entry in anything.ways() if entry.offers("mask")]
+OF_LOOPS = ("mse_loss", "cross_entropy", "giou_loss", "dice_loss", "lovasz_loss")  # one a pattern: a mask is read by a loop of its own
+
+
+@pytest.mark.parametrize(
+    ("entry", "engine"),
+    [(entry, "torch") for entry in MASKED] + [(next(entry for entry in MASKED if entry.name == name), "cpu") for name in OF_LOOPS],
+    ids=str,
+)
+def test_where_nothing_counts_it_is_0(entry, engine):
     """All masked, whatever the numbers; no items at all."""
+    with losskit.use_engine(engine):
+        nothing_counts(entry)
+
+
+def nothing_counts(entry: Entry) -> None:
+    """In each way in which nothing can."""
     for shape in ((0, 4), (2, 0, 4)) if entry.takes == "boxes" else ((0, 3), (2, 3, 0)):
         x, t = (y.to(torch.float16) if y is not None and y.is_floating_point() else y for y in entry.tensors(shape))
         zero(entry(x.requires_grad_(), t), x)

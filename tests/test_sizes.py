@@ -155,11 +155,12 @@ def difference(got: Answer, expected: Answer) -> str:
 
 
 # the engines of each part, with a graph and without
-RUNS = {"ways": (("cpu", True), ("cpu", False), ("torch", True)), "others": (("cpu", True), ("torch", True)), "interpreter": (("triton", True),)}
+RUNS = {"ways": (("cpu", True), ("cpu", False), ("torch", True)), "others": (("torch", True),), "interpreter": (("triton", True),)}
 
 
 def chosen(part: str) -> Iterator[tuple[Case, str, str]]:
-    """Many options of one loss of each kind, hardly any of the others: each takes a kernel, and what could go wrong is not the formula's."""
+    """Many options of one loss of each kind, hardly any of the others, and in PyTorch operations: each takes a kernel, and what could go wrong is not the
+    formula's."""
     turn, ways = 0, list(map(str, anything.ways()))
     for entry in anything.entries():
         turn += 60
