@@ -13,6 +13,13 @@ SETS = (torch.arange(30).reshape(6, 5) % 3 == 0).float()
 multi, soft = losskit.multi_margin_loss, losskit.multilabel_soft_margin_loss
 
 
+@pytest.fixture(autouse=True)
+def formulas_alone():
+    """What is claimed here is claimed of formulas: PyTorch operations say it, and loops where a test asks for them."""
+    with losskit.use_engine("torch"):
+        yield
+
+
 @claim("multi_margin_loss", "A scalar, or with reduction")
 @claim("multi_margin_loss", "At exactly the margin")
 @claim("multi_margin_loss", "Equal scores cost")
@@ -62,12 +69,14 @@ def test_margins_beside_torchs(p):
 def test_margins_far_apart_keep_their_digits():
     """The label's gradient is the sum of the others', rounded once; a confident item costs nothing, an infinite one no NaN beside it."""
     x = torch.tensor([[1e4, 0.0, -1e4], [-torch.inf, 0.0, 1.0], [torch.inf, 0.0, 1.0]])
-    for p in (1, 2):
-        value, by = slope(multi, x, torch.zeros(3, dtype=torch.long), p=p, **NONE)
-        assert value.tolist() == [0, torch.inf, 0] and not by[[0, 2]].any() and not by.isnan().any()
-    half = torch.zeros(1, 1001, dtype=torch.float16)
-    by = slope(multi, half, torch.tensor([5]))[1]
-    assert by[0, 5].item() == pytest.approx(-1000 / 1001, rel=1e-3) and by.dtype is torch.float16
+    for engine in ("cpu", "torch"):
+        with losskit.use_engine(engine):
+            for p in (1, 2):
+                value, by = slope(multi, x, torch.zeros(3, dtype=torch.long), p=p, **NONE)
+                assert value.tolist() == [0, torch.inf, 0] and not by[[0, 2]].any() and not by.isnan().any()
+            half = torch.zeros(1, 1001, dtype=torch.float16)
+            by = slope(multi, half, torch.tensor([5]))[1]
+            assert by[0, 5].item() == pytest.approx(-1000 / 1001, rel=1e-3) and by.dtype is torch.float16
 
 
 @pytest.mark.parametrize("given", [{"p": 3}, {"p": 0}, {"margin": "1"}])

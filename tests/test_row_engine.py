@@ -91,17 +91,16 @@ def test_a_scaled_loss_leaves_no_gradient_at_0():
         loss.backward()
 
 
-@pytest.mark.parametrize("shape", [((1 << 24) + 3, 128), (1, 2, (1 << 30) + 8)], ids=["rows", "planes"])
+@pytest.mark.parametrize("shape", [((1 << 24) + 3, 128), (1, 128, (1 << 24) + 3)], ids=["rows", "planes"])
 def test_past_32_bit_offsets(shape):
     """More than 2**31 numbers: pages never written to take no memory, so 4 GB of zeros fit anywhere. All items but the last are ignored, which is quick."""
     x = torch.zeros(shape, dtype=torch.bfloat16)
     t = torch.zeros((shape[0], *shape[2:]), dtype=torch.uint8)
-    last = (-1, 1) if len(shape) == 2 else (0, 1, -1)
-    x[last] = -3.0
-    t.view(-1)[-1] = 1
+    x.view(-1)[-1] = -3.0
+    t.view(-1)[-1] = 127
     items = t.numel()
     loss = losskit.cross_entropy(x, t, ignore_index=0)
-    expected = math.log(shape[1] - 1 + math.exp(-3.0)) + 3.0
+    expected = math.log(127 + math.exp(-3.0)) + 3.0
     assert loss.item() == pytest.approx(expected, rel=1e-6)
     t.view(-1)[-1] = 200
     with pytest.raises(ValueError, match=rf"got 200 at index \((0, )?{items - 1},?\)"):
