@@ -116,7 +116,7 @@ def test_out_of_range(name, setting, bad, range):
     x, t = batch()
     given = torch.ones(4, 5)
     given[1, 2] = bad
-    with pytest.raises(ValueError, match=rf"{setting} must be {range}, got {bad:g} at index \(1, 2\)"):
+    with losskit.use_engine("torch"), pytest.raises(ValueError, match=rf"{setting} must be {range}, got {bad:g} at index \(1, 2\)"):
         LOSSES[name].function(x, t, **{setting: given})
 
 
@@ -137,7 +137,8 @@ def test_a_module_trains_its_parameter():
     x, t = batch(torch.float32)
     module = losskit.HuberLoss(delta=torch.nn.Parameter(torch.tensor(0.5)))
     assert [name for name, _ in module.named_parameters()] == ["delta"]
-    module(x, t).backward()
+    with losskit.use_engine("torch"):
+        module(x, t).backward()
     assert module.delta.grad is not None and module.delta.grad.item() > 0.0
 
 
@@ -151,7 +152,7 @@ def test_temperature(shape, reduction):
     items = x.select(1, 0).shape
     mask, weight = torch.rand(items) > 0.3, torch.rand(items, dtype=torch.float64)
     temperature = torch.rand(shape, dtype=torch.float64) + 0.5
-    engine = "torch" if wide else "cpu"
+    engine = "cpu" if shape in ((), (6,)) and reduction == "mean" else "torch"  # more of the loop: the laws of operands of rows
     clean = [y.clone().requires_grad_() for y in (x, temperature, t)]
     x = torch.where(mask.unsqueeze(1), x, math.nan)
     if shape == items:
@@ -171,9 +172,8 @@ def test_temperature(shape, reduction):
 
 def test_temperature_is_refused_where_it_is_none():
     x, t = torch.randn(3, 5), torch.rand(3, 5).softmax(1)
-    with pytest.raises(
-        ValueError, match=r"temperature must be > 0, got -1 at index \(1,\): for a free parameter, try torch.nn.functional.softplus\(temperature\)"
-    ):
+    told = r"temperature must be > 0, got -1 at index \(1,\): for a free parameter, try torch.nn.functional.softplus\(temperature\)"
+    with losskit.use_engine("torch"), pytest.raises(ValueError, match=told):
         losskit.kl_divergence(x, t, temperature=torch.tensor([1.0, -1.0, 2.0]))
     with pytest.raises(TypeError, match=r"temperature must be a floating-point tensor, got torch.int64: try temperature.float\(\)"):
         losskit.kl_divergence(x, t, temperature=torch.tensor([1, 2, 2]))
@@ -185,7 +185,8 @@ def test_temperature_is_refused_where_it_is_none():
 def test_temperature_trains_and_compiles():
     x, t = torch.randn(6, 5), torch.rand(6, 5).softmax(1)
     module = losskit.KLDivergence(temperature=torch.nn.Parameter(torch.tensor(2.0)))
-    module(x, t).backward()
+    with losskit.use_engine("torch"):
+        module(x, t).backward()
     (temperature,) = module.parameters()
     compiled = torch.compile(lambda T: losskit.kl_divergence(x, t, temperature=T), backend="eager", fullgraph=True)
     again = torch.tensor(2.0, requires_grad=True)

@@ -245,13 +245,13 @@ def run(d: Draw, engine: Any) -> None:
     close(grad.movedim(-1, 1) if last else grad, exact, size.clamp(min=1e-6 * max(1.0, size.max().item())), "gradient", d)
 
 
-@settings(max_examples=700, deadline=None, derandomize=True, database=None)
+@settings(max_examples=450, deadline=None, derandomize=True, database=None)
 @given(draws("torch"))
 def test_plain_operations(d: Draw) -> None:
     run(d, "torch")
 
 
-@settings(max_examples=500, deadline=None, derandomize=True, database=None)
+@settings(max_examples=400, deadline=None, derandomize=True, database=None)
 @given(draws("cpu"))
 def test_fused_passes(d: Draw) -> None:
     run(d, "cpu")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import losskit
 from losskit import LOSSES
 
 ROOT = Path(__file__).parent.parent
@@ -44,7 +45,8 @@ WITHOUT = {
 @pytest.mark.parametrize("name", LOSSES)
 def test_the_printed_formula_computes_the_loss(name):
     """`worked` raises where the text with numbers put in does not come to what the loss returns."""
-    made = worked.worked(LOSSES[name])
+    with losskit.use_engine("torch"):  # a formula is the same on every engine, which the laws say
+        made = worked.worked(LOSSES[name])
     assert (made is None) == (name in WITHOUT), f"{name}: {made}"
 
 
