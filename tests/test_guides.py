@@ -13,6 +13,7 @@ from torch import distributed
 import losskit
 from losskit.tour.chapter import FULL
 from losskit.tour.chapters import imbalance, regression
+from losskit.tour.train import one_thread
 
 DOCS = Path(__file__).parent.parent / "docs"
 sys.path.insert(0, str(DOCS / "_ext"))
@@ -26,10 +27,11 @@ def test_every_line_of_code_in_the_text_runs(capsys):
     names: dict[str, object] = {}
     for session in blocks(page, "pycon"):
         code = "\n".join(line[4:] for line in session.splitlines() if line.startswith((">>> ", "... ")))
-        exec(code, names)
+        with losskit.use_engine("torch"):  # what is written is no matter of the engine
+            exec(code, names)
     lines = re.findall(r"`(losskit\.\w+\([^`]*\))`", page.read_text(encoding="utf-8"))
     assert len(lines) > 30
-    with losskit.use_engine("torch"):  # what is written is no matter of the engine
+    with losskit.use_engine("torch"):
         for line in lines:
             assert eval(line, names).isfinite().all(), line
 
@@ -100,7 +102,8 @@ def test_the_numbers_on_rare_classes_are_those_of_the_tour():
         "focal, gamma=5": "focal_loss(gamma=5)",
         "focal, gamma=2, alpha=0.25": "focal_loss(gamma=2, alpha=0.25)",
     }
-    scores = imbalance.experiment.run(0, FULL, lambda done: None).scores
+    with one_thread():
+        scores = imbalance.experiment.run(0, FULL, lambda done: None).scores
     quoted = rows("imbalance.md", "loss")
     assert set(quoted) == set(names)
     for name, (recall, precision, ap, ece) in quoted.items():
@@ -115,7 +118,8 @@ def test_the_numbers_on_rare_classes_are_those_of_the_tour():
 
 def test_the_numbers_on_wrong_targets_are_those_of_the_tour():
     """The same for regression."""
-    found = regression.experiment.run(0, FULL, lambda done: None)
+    with one_thread():
+        found = regression.experiment.run(0, FULL, lambda done: None)
     names = {e.name.replace("(scale=1)", ""): e.name for e in found.order}
     for name, (pull, dirty, clean) in rows("outliers.md", "loss").items():
         measured = [100 * found.pulls[names[name]], float(np.mean(found.dirty[names[name]].mae)), float(np.mean(found.clean[names[name]].mae))]

@@ -28,19 +28,20 @@ def weights(items, dtype, shape=None):
 
 @pytest.mark.parametrize("s", WEIGHABLE, ids=named)
 def test_gradient_to_sample_weight(s):
-    """By finite differences, in PyTorch operations."""
+    """By finite differences, in PyTorch operations: each loss through the denominator of its mean, a few in all ways."""
     (x, *t), items = drawn(s, torch.float64)
+    few = s.loss.name in COMPILED
     with losskit.use_engine("torch"):
-        for reduction in ("none", "sum", "mean"):
+        for reduction in ("none", "sum", "mean") if few else ("mean",):
             settings = inputs.as_arguments(s.settings) | {"reduction": reduction}
-            for shape in (items, (), (1,) * (len(items) - 1) + items[-1:]):
+            for shape in (items, (), (1,) * (len(items) - 1) + items[-1:])[: 3 if few else 1]:
                 weight, mask = weights(items, torch.float64, shape)
 
                 def function(w, mask=mask, settings=settings):
                     return s.function(x, *t, sample_weight=w, mask=mask, **settings)
 
                 assert torch.autograd.gradcheck(function, weight)
-                if reduction == "mean" and shape == items:  # in which the denominator has second derivatives
+                if few and reduction == "mean" and shape == items:  # in which the denominator has second derivatives
                     assert torch.autograd.gradgradcheck(function, weight)
 
 
