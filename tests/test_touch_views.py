@@ -5,6 +5,7 @@ import io
 import json
 import math
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,6 +16,13 @@ import losskit
 from losskit import LOSSES
 
 pytest_plugins = ("touching",)
+
+
+@pytest.fixture(autouse=True)
+def formulas_alone() -> Iterator[None]:
+    """What the page computes are formulas: PyTorch operations say whether it is right."""
+    with losskit.use_engine("torch"):
+        yield
 
 
 EMPTY = "0" * 96
