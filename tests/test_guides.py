@@ -75,7 +75,8 @@ def test_pictures_are_those_of_the_pages():
 @pytest.mark.parametrize("name", pictures.PICTURES)
 def test_pictures_have_chinese_words(name):
     """Each word in it is translated: `chinese` raises where one is missing."""
-    english = pictures.drawn(name)
+    with losskit.use_engine("torch"):  # a line is the same on every engine
+        english = pictures.drawn(name)
     assert english.startswith("<?xml")
     assert pictures.chinese(english).count("<text") == english.count("<text")
 

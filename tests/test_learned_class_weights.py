@@ -141,7 +141,7 @@ def test_smoothing_per_item_beside_learned_weights(target):
     for way in WAYS[:4]:
         with losskit.use_engine("torch"):
             assert torch.autograd.gradcheck(lambda w, s, way=way: losskit.cross_entropy(x, t, weight=w, label_smoothing=s, **way), (weight, smoothing))
-    with pytest.raises(ValueError, match=r"label_smoothing must be from 0 to 1, got 1.5 at index \(2,\)"):
+    with losskit.use_engine("torch"), pytest.raises(ValueError, match=r"label_smoothing must be from 0 to 1, got 1.5 at index \(2,\)"):
         losskit.cross_entropy(x, t, weight=weight, label_smoothing=torch.tensor([0.1, 0.2, 1.5, 0.0, 0.0, 0.0, 0.0]))
 
 

@@ -11,7 +11,6 @@ from losskit.testing import inputs
 KINDS = [
     one("smooth_l1_loss", beta=0.5),
     one("focal_loss", alpha=0.25, gamma=1.5),
-    one("barron_loss", alpha=0.3),
 ]
 
 
@@ -57,7 +56,7 @@ def test_compiled_module_with_weights_and_garbage_under_the_mask():
 @pytest.mark.filterwarnings("ignore")
 def test_compiled_bins():
     """A position outside is NaN in its item: the compiler looks at no numbers."""
-    compiled = torch.compile(losskit.distribution_focal_loss, fullgraph=True, dynamic=True, backend="aot_eager")
+    compiled = torch.compile(losskit.distribution_focal_loss, fullgraph=True, dynamic=True, backend="eager")
     for shape in ((6, 5), (8, 9)):
         x, t, mask = torch.randn(shape), torch.rand(shape[0]) * (shape[1] - 1), torch.rand(shape[0]) < 0.6
         torch.testing.assert_close(
