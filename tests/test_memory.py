@@ -14,6 +14,7 @@ from torch.profiler import ProfilerActivity, profile
 
 import losskit
 from losskit import LOSSES
+from losskit.engines import margins
 from losskit.testing.boxes import BoxSubject
 from losskit.testing.overlap import OverlapSubject
 from losskit.testing.rows import RowSubject
@@ -32,6 +33,7 @@ WAYS = (
 HELD = [s for s in KNOWN if s.loss.name in WAYS]
 SMALL = 0.03  # of the input: sums of tasks, one number per box
 SORTS = ("lovasz_loss",)  # sorted errors are as large as the input, and so are their places
+PIECES = ("multi_margin_loss",)  # what a pass writes beside the gradient is as large as a piece of the input
 
 
 def measured(step: Callable[[], object]) -> tuple[int, int]:
@@ -76,7 +78,7 @@ def test_nothing_but_the_gradient_is_left(s: Subject) -> None:
         assert left <= (1 + SMALL) * size, f"{left / size:.2f} times the input is left {'behind a layer' if layer else 'on a leaf'}"
 
 
-FUSED = [s for s in KNOWN if s.loss.name not in SORTS and losskit.engine_for(s, *s.batch()).engine == "cpu"]  # PyTorch operations promise nothing
+FUSED = [s for s in KNOWN if s.loss.name not in (*SORTS, *PIECES) and losskit.engine_for(s, *s.batch()).engine == "cpu"]  # PyTorch operations promise nothing
 
 
 @pytest.mark.parametrize("s", [s for s in FUSED if s.loss.name in WAYS], ids=named)
@@ -87,9 +89,19 @@ def test_the_gradient_is_the_kernels_buffer(s: Subject) -> None:
     assert peak <= (1 + SMALL) * size, f"{peak / size:.2f} times the input at the peak"
 
 
+@pytest.mark.parametrize("s", [s for s in KNOWN if s.loss.name in PIECES], ids=named)
+def test_pieces_are_small(s: Subject) -> None:
+    """The gradient, one number per item, and four numbers for each score of a piece."""
+    x, t = s.batch((1 << 21,))
+    x = x.contiguous().requires_grad_()
+    peak, left = measured(stepping(s, x, t, layer=False))
+    assert left <= (1 + SMALL) * x.nbytes, f"{left / x.nbytes:.2f} times the input is left"
+    assert peak <= x.nbytes + 40 * len(x) + 16 * margins.PIECE, f"{peak / x.nbytes:.2f} times the input at the peak"
+
+
 def test_all_patterns_are_measured() -> None:
     """A loss that falls out of the fused ones is seen."""
-    assert set(LOSSES) - {s.loss.name for s in FUSED} == {*SORTS, "nll_loss", *LOSSES.of("windows"), *LOSSES.of("vectors")}
+    assert set(LOSSES) - {s.loss.name for s in FUSED} == {*SORTS, *PIECES, "nll_loss", *LOSSES.of("windows"), *LOSSES.of("vectors")}
 
 
 def items_of(s: Subject, x: Tensor, t: Tensor) -> tuple[int, ...]:

@@ -1,7 +1,7 @@
 """Autograd around an engine's elementwise passes that read the score of an item's label beside each of its other scores.
 
 A loss of x_j - x_y has as much gradient by x_y as by all x_j together, with the other sign: it is added up from theirs, and no pass writes it.
-On a CPU the pass goes over the items piece by piece, so that what it writes for single scores stays in the cache.
+On a CPU the pass goes over the items piece by piece, so that what it writes for single scores stays small.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ from losskit.engines.fused import must_be_watched, of_sums
 from losskit.engines.protocol import ENGINES
 from losskit.engines.torch import elementwise
 
-PIECE = 1 << 17  # scores
+PIECE = 1 << 20  # scores
 
 
 class Labels(NamedTuple):
