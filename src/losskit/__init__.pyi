@@ -376,7 +376,7 @@ class FocalLoss(LossModule):
 
     task: Literal["binary", "multilabel", "multiclass"]
     alpha: float | torch.Tensor | None
-    gamma: float
+    gamma: float | torch.Tensor
     from_logits: bool
     label_smoothing: float
     dim: int
@@ -384,7 +384,7 @@ class FocalLoss(LossModule):
     missing: float | None
     reduction: Literal["none", "mean", "sum"]
 
-    def __init__(self, *, task: Literal["binary", "multilabel", "multiclass"] = "binary", alpha: float | torch.Tensor | collections.abc.Sequence[float] | None = None, gamma: float = 2.0, from_logits: bool = True, label_smoothing: float = 0.0, dim: int = 1, ignore_index: int | None = None, missing: float | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, task: Literal["binary", "multilabel", "multiclass"] = "binary", alpha: float | torch.Tensor | collections.abc.Sequence[float] | None = None, gamma: float | torch.Tensor | collections.abc.Sequence[float] = 2.0, from_logits: bool = True, label_smoothing: float = 0.0, dim: int = 1, ignore_index: int | None = None, missing: float | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class FocalTverskyLoss(LossModule):
     """Focal Tversky loss of logits (default) or, with from_logits=False, of probabilities: the Tversky loss of each class to a power."""
