@@ -144,7 +144,7 @@ def entries() -> Iterator[Entry]:
 def ways() -> list[Entry]:
     """Of each way through the contract and the engines a loss that goes it, the first of its settings for each kind of tensors.
 
-    Of probabilities one a pattern, and of two losses in one no distributions: they go the ways of the others, in loops of their own.
+    Of probabilities one loss per pattern, and of two losses in one no distributions: they go the ways of the others, in loops of their own.
     """
     found = {(entry.name, entry.takes, entry.scores, entry.classes): entry for entry in reversed(list(entries())) if entry.name in WAYS}
     return [entry for entry in reversed(found.values()) if goes_its_own_way(entry)]

@@ -34,7 +34,7 @@ def one(name: str, **settings: Any) -> Case:
 
 
 def beside(loss: Loss, name: str) -> dict[str, Any]:
-    """What a setting given as a tensor asks for beside it, and what gives it a gradient on ordinary numbers."""
+    """What must be given beside a setting that is a tensor, and what lets it have a gradient on ordinary numbers."""
     known = {
         "kl_normal_loss": {"log_var": 0.0},
         "evidential_nll_loss": {"nu": 1.0, "alpha": 2.0, "beta": 1.0},

@@ -29,7 +29,7 @@ MUTATIONS = [
     M("binary_cross_entropy_with_logits", "label smoothing off", "tail = (1.0, 1.0 - smoothing, 0.5 * smoothing)", "tail = (1.0, 1.0, 0.0)", settings={"label_smoothing": 0.1}),
     M("binary_cross_entropy_with_logits", "rest for sure", "slope = wrong - rest", "slope = wrong - sure"),
     M("focal_loss", "alpha swapped", "alphas = class_alphas(input, alpha, task, dim)", "alpha = 1.0 - alpha; alphas = class_alphas(input, alpha, task, dim)", settings={"alpha": 0.25}),
-    M("focal_loss", "gamma plus 1", 'gamma = checks.number("gamma", gamma, low=0.0)', 'gamma = checks.number("gamma", gamma, low=0.0) + 1.0', settings={"gamma": 0.5}),
+    M("focal_loss", "gamma plus 1", 'else checks.number("gamma", gamma, low=0.0)', 'else 1.0 + checks.number("gamma", gamma, low=0.0)', settings={"gamma": 0.5}),
     M("quality_focal_loss", "factor held constant", "r * factor + steep * (rest * (1.0 - rest))", "r * factor", settings={"beta": 2.0}),
     M("quality_focal_loss", "derivative of the power", "beta * sign(r) * steep", "sign(r) * steep", settings={"beta": 1.5}),
     M("quality_focal_loss", "sign of the difference", "beta * sign(r) * steep", "beta * steep", settings={"beta": 1.0}),

@@ -105,7 +105,7 @@ def weights_of(loss):
     for name in (name for name, inside in kinds.items() if Tensor in inside and name not in ("temperature", "label_smoothing")):  # no numbers per class
         yield (
             name,
-            {"task": "multiclass"} if "multiclass" in kinds.get("task", ()) else needed(loss) | beside(loss, name),
+            {"task": "multiclass"} if "multiclass" in kinds.get("task", ()) and name != "gamma" else needed(loss) | beside(loss, name),
         )
 
 

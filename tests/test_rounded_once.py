@@ -54,7 +54,7 @@ def test_in_fused_engines(entry):
 
 
 MASKED = [entry for entry in anything.ways() if entry.offers("mask")]
-OF_LOOPS = ("mse_loss", "cross_entropy", "giou_loss", "dice_loss", "lovasz_loss")  # one a pattern: a mask is read by a loop of its own
+OF_LOOPS = ("mse_loss", "cross_entropy", "giou_loss", "dice_loss", "lovasz_loss")  # one per pattern: a mask is read by a loop of its own
 
 
 @pytest.mark.parametrize(

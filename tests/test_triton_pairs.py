@@ -42,8 +42,8 @@ def test_every_pair_is_the_aligned_loss(kind):
     compare(boxes(9, wrong=0.3), boxes(70, seed=1, wrong=0.3), kind)
 
 
-@pytest.mark.parametrize("n, m", [(1, 1), (4, 64), (5, 65), (3, 200), (66, 2)])  # around tiles
-@pytest.mark.parametrize("programs", [1, 1 << 10])  # one stretch of the other side, or many
+# around tiles; one stretch of the other side, or many
+@pytest.mark.parametrize(("n", "m", "programs"), [(1, 1, 1), (4, 64, 1 << 10), (5, 65, 1), (3, 150, 1), (3, 150, 1 << 10), (66, 2, 1 << 10)])
 def test_sizes(n, m, programs, monkeypatch):
     monkeypatch.setattr(engine, "PROGRAMS", programs)
     compare(boxes(n), boxes(m, seed=1), "giou")

@@ -24,7 +24,7 @@ def batch(loss, dtype=torch.float32, name=None):
     """An input of three classes along axis 1, a target that fits, and the settings that make class weights possible."""
     torch.manual_seed(3)
     x = torch.randn(4, 3, 5, dtype=dtype)
-    settings = {"task": "multiclass"} if "task" in loss.settings else {}
+    settings = {"task": "multilabel" if name == "gamma" else "multiclass"} if "task" in loss.settings else {}  # of classes, gamma is one per item
     if loss.name == "kl_normal_loss" and name != "log_var":  # without which there is no distribution
         settings["log_var"] = 0.5
     if name == "df":  # nor without a scale
@@ -32,7 +32,7 @@ def batch(loss, dtype=torch.float32, name=None):
     if loss.name == "evidential_nll_loss":  # nor without all of its parameters
         settings |= {other: 1.5 for other in ("nu", "alpha", "beta") if other != name}
     x = {"log-probability": lambda x: x.log_softmax(1), "probability": torch.sigmoid}.get(loss.input, lambda x: x)(x)
-    if loss.target == "label" or "task" in settings:
+    if loss.target == "label" or settings.get("task") == "multiclass":
         return x, torch.randint(0, 3, (4, 5)), settings
     return x, torch.rand(4, 3, 5), settings
 
@@ -44,7 +44,7 @@ def test_every_kind_of_list_is_the_tensor(loss, name):
 
 
 def chosen(loss):
-    """A list is read before an engine is chosen: but for one loss a pattern no loop is compiled."""
+    """A list is read before an engine is chosen: but for one loss per pattern no loop is compiled."""
     return nullcontext() if loss.name in ("binary_cross_entropy_with_logits", "cross_entropy", "dice_loss") else losskit.use_engine("torch")
 
 

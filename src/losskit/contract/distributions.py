@@ -240,7 +240,9 @@ def from_distributions(
     axis = check_pair(input, target, dim, fix + ", " + BOTH_TARGETS) if soft else labels.pair(input, target, dim, fix)
     classes = input.shape[axis]
     real = real_dtype(input.dtype)
-    factor = reduce.item_factor(input.select(axis, 0), mask, sample_weight, real, reduction == "mean" and normalizer is None)
+    items = input.select(axis, 0)
+    factor = reduce.item_factor(items, mask, sample_weight, real, reduction == "mean" and normalizer is None)
+    factor = reduce.unless_nothing_counts(factor, normalizer, input, items.shape)
     input, target = tensors.lasting(input), tensors.lasting(target)
     engine, _ = dispatch.choice((input, target), plain="from_logits=False reads one number per item and needs no fused pass")
     own = torch.ones(classes, dtype=real, device=input.device) if weight is None else labels.class_weights(weight, input, classes, learned=True)

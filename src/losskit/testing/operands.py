@@ -142,5 +142,9 @@ def _exact(
         by = tuple(g(point) for g in slopes)
         scale = abs(f(point)) + oracles.felt_by_terms(mp, loss, f, point, step)
         scales = tuple(oracles.size(g) + oracles.felt_by_terms(mp, loss, quantity, point, step) for g, quantity in zip(by, slopes, strict=True))
+        if loss.target == "unit":  # of a soft target, the loss is a mean of two, and so is its slope
+            t, no, yes = point["t"], {**point, "t": mp.mpf(0)}, {**point, "t": mp.mpf(1)}
+            by_sides = (1 - t) * oracles.size(slopes[0](no)) + t * oracles.size(slopes[0](yes))
+            scales = (max(scales[0], by_sides), max(scales[1], abs(f(no)) + abs(f(yes))), *scales[2:])
         found.append(ExactPoint(f(point), by, scale, scales))
     return found

@@ -15,7 +15,6 @@ from losskit.engines.language import (
     absolute,
     exp_neg,
     exp_product,
-    expm1_product,
     log1m_floored,
     log1p_unit,
     log_floored,
@@ -109,10 +108,7 @@ def by_element(x, t, gamma, positive, negative):
     easy = exp_product(-gamma, minimum(a, 1e30)) * hard
     value, slope, slope_t = weighted(x, t, positive, negative, gamma, a, e, log1pe, hard, easy)
     yes, no = positive * unit(t), negative * (1.0 - unit(t))
-    up = x > 0.0
-    both = where(up, no * hard + yes * easy, yes * hard + no * easy)
-    apart = positive * hard * (a - expm1_product(-gamma, minimum(a, 1e30)) * log1pe)  # of the two losses, exact where they are nearly equal
-    slope_t = where(0.0 * e + positive == negative, where(up, -apart, apart), slope_t)
+    both = where(x > 0.0, no * hard + yes * easy, yes * hard + no * easy)
     return value, slope, slope_t, -(both * minimum(a + log1pe, 1e30) * log1pe)
 
 
