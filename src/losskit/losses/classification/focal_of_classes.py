@@ -101,8 +101,8 @@ def of_classes(
         gammas = checks.numbers("gamma", own[0].value, torch.get_default_dtype(), input.device)
         if isinstance(target, Tensor) and not checks.fits(gammas.shape, target.shape):
             raise ValueError(
-                f'gamma has shape {checks.shown(gammas.shape)}: with task="multiclass" it must broadcast to the target\'s shape, '
-                f"{checks.shown(target.shape)}, one number per item. For one per class, give gamma[target]"
+                f"gamma has shape {checks.shown(gammas.shape)}, which does not broadcast to the target's shape {checks.shown(target.shape)}: "
+                'with task="multiclass" it is one number per item. For one per class, give gamma[target]'
             )
         described = Labelled(multiclass_by_item, operands=(own[0]._replace(value=gammas),), mean_by_weight=False)
     result = rows(described, input, target, ignore_index=ignore_index, weight=weight, **common)
