@@ -135,7 +135,10 @@ ROWS = [
         kl, of(X, T / T.sum(1)[:, None], temperature=torch.tensor(2)), "try temperature.float()", {"temperature": "temperature.float()"},
         of(X, T / T.sum(1)[:, None], temperature=2.0),
     ),
-    Row(focal, of(X, L, task="multiclass", gamma=W), "give gamma[target]", {"gamma": "gamma[target]"}, of(X, L, task="multiclass", gamma=W[L])),
+    Row(
+        focal, of(X, torch.tensor([2, -100]), task="multiclass", gamma=W), "give gamma[target.clamp(min=0)]", {"gamma": "gamma[target.clamp(min=0)]"},
+        of(X[:1], L[:1], task="multiclass", gamma=2.0),
+    ),
     Row(losskit.kl_normal_loss, of(X, T), "try log_var=0.0", {"log_var": 0.0}, of(X, T, log_var=torch.zeros(2, 3))),
     # numbers outside a range
     Row(

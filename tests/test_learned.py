@@ -64,7 +64,7 @@ def exact(case, point):
 def test_value_and_every_gradient_are_the_textbook_s(case, shape):
     name, setting, numbers, others = CASES[case]
     x, t = (y.requires_grad_() for y in batch(name=name))
-    mask, weight, incoming = torch.rand(4, 5) > 0.3, torch.rand(4, 5, dtype=torch.float64), torch.rand(4, 5, dtype=torch.float64) + 0.1
+    mask, weight, incoming = torch.rand(4, 5) > 0.3, torch.rand(4, 5, dtype=torch.float64), torch.randn(4, 5, dtype=torch.float64)
     given = torch.tensor(numbers, dtype=torch.float64)[torch.randint(3, shape)].clone().requires_grad_()
     wide = given.detach().expand(4, 5)
     points = zip(*(y.flatten().tolist() for y in (x, t, wide)), strict=True)

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from claims import claim, slope
 
 import losskit
+from losskit.engines import margins
 
 NONE = {"reduction": "none"}
 SCORES, LABELS = torch.randn(6, 5, generator=torch.Generator().manual_seed(1)), torch.tensor([0, 4, 2, 2, 1, 3])
@@ -77,6 +78,24 @@ def test_margins_far_apart_keep_their_digits():
             half = torch.zeros(1, 1001, dtype=torch.float16)
             by = slope(multi, half, torch.tensor([5]))[1]
             assert by[0, 5].item() == pytest.approx(-1000 / 1001, rel=1e-3) and by.dtype is torch.float16
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(("shape", "dim"), [((40, 5), 1), ((5, 40), 0), ((2, 5, 9, 3), 1), ((1, 5), 1), ((5,), 0)], ids=str)
+def test_pieces_are_the_whole(shape, dim, dtype, monkeypatch):
+    """A few items at a time, along whichever axis is the longest: the same, but for the order in which PyTorch adds up classes that lie apart."""
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(dtype)
+    t = torch.randint(0, 5, x.select(dim, 0).shape, generator=torch.Generator().manual_seed(1))
+    outer, found = torch.linspace(-1, 2, t.numel()).reshape(t.shape), []
+    for size in (1 << 20, 7):
+        monkeypatch.setattr(margins, "PIECE", size)
+        a = x.clone().requires_grad_()
+        with losskit.use_engine("cpu"):
+            each = multi(a, t, dim=dim, p=2, **NONE)
+            found.append((each, *torch.autograd.grad(each, a, outer.to(each.dtype))))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=max(1e-6, torch.finfo(one.dtype).eps), atol=1e-6)
+        assert one.any()
 
 
 @pytest.mark.parametrize("given", [{"p": 3}, {"p": 0}, {"margin": "1"}])

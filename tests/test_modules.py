@@ -11,6 +11,8 @@ from typing import get_args
 import pytest
 import torch
 from cases import CASES, Case
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 import losskit
 from losskit.contract import stubs
@@ -23,6 +25,26 @@ def operations():
     """What a module holds, and what it hands to its function, is the same in every engine."""
     with losskit.use_engine("torch"):
         yield
+
+
+class WithoutMeta(TorchDispatchMode):
+    """Where PyTorch takes a hundred times as long for each step."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        found = func(*args, **(kwargs or {}))
+        assert not any(isinstance(y, torch.Tensor) and y.is_meta for y in tree_leaves(found)), func
+        return found
+
+
+@pytest.mark.parametrize("loss", losskit.LOSSES.values(), ids=losskit.LOSSES)
+def test_settings_are_checked_without_shape_inference(loss):
+    """A schedule sets one in every step."""
+    for settings in (*loss.arguments[:1], *loss.rows[:1]):
+        settings = {"task": "multiclass"} | settings if "task" in loss.required else settings
+        with WithoutMeta():
+            module = getattr(losskit, loss.module)(**settings)
+            for name, value in settings.items():
+                setattr(module, name, value)
 
 
 def made(case: Case, **more):

@@ -25,6 +25,7 @@ UNIT_TARGET = {"target": "targets are probabilities or 0/1 labels{mark}"}  # {ma
 SOFT_TARGET = {"target": "targets are probabilities. To leave an item out, use mask= (True = counts), without the class axis"}
 
 _validating: ContextVar[bool] = ContextVar("losskit_validate", default=False)
+_shapes_alone: ContextVar[bool] = ContextVar("losskit_shapes_alone", default=False)
 
 
 @contextmanager
@@ -47,13 +48,23 @@ def validate() -> Iterator[None]:
         _validating.reset(token)
 
 
+@contextmanager
+def shapes_alone() -> Iterator[None]:
+    """A call inside is checked for what its tensors are, not for what they hold: a module checks its settings so, on tensors of nothing."""
+    token = _shapes_alone.set(True)
+    try:
+        yield
+    finally:
+        _shapes_alone.reset(token)
+
+
 def readable(x: Tensor) -> bool:
     """Whether the values of `x` may be read now: it has some, nothing is being traced, and reading forces no synchronisation (or `validate` allows one).
 
     A subclass that only carries a name or facts (a picture's mask, an annotated tensor) holds its numbers as plain tensors do; one with a dispatch of its own
     may hold none.
     """
-    if traced() or x.is_meta:
+    if traced() or x.is_meta or _shapes_alone.get():
         return False
     if type(x) is Tensor or isinstance(x, torch.nn.Parameter):
         return x.is_cpu or _validating.get()

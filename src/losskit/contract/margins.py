@@ -39,9 +39,9 @@ def beside_label(
         labels.refuse(target, classes, ignore_index, factor)
     kept = labels.kept(target, ignore_index)
     factor = kept if factor is None else torch.where(kept, factor, torch.zeros((), dtype=factor.dtype, device=factor.device))
-    some = reduce.unless_nothing_counts(factor, normalizer, input, target.shape)
-    assert some is not None
-    counts = some != 0
+    factor = reduce.unless_nothing_counts(factor, normalizer, input, target.shape)
+    assert factor is not None
+    counts = factor != 0
     label = torch.where(counts, target, 0).long()
     known = (label >= 0) & (label < classes)
     label = torch.where(known, label, 0)

@@ -104,9 +104,13 @@ class LossModule(nn.Module):
         return value
 
     def _check(self, settings: Mapping[str, Any]) -> None:
-        """Bad settings raise here, at the constructor, not in the first training step: a call on no items, without memory behind it."""
+        """Bad settings raise here, at the constructor, not in the first training step: a call on no items. Not on tensors of "meta", where each step takes a hundred
+        times as long; one number in all stands for weights, wherever they are, of whose values only the shape is asked.
+        """
         weights = {  # those that require a gradient still do: where none is defined for them, they are refused here
-            name: value.detach().to("meta").requires_grad_(value.requires_grad) for name, value in settings.items() if isinstance(value, Tensor)
+            name: torch.ones((), dtype=value.dtype, device="cpu").expand(value.shape).requires_grad_(value.requires_grad)
+            for name, value in settings.items()
+            if isinstance(value, Tensor)
         }
         shapes = {name: w.shape for name, w in weights.items() if w.dim()}  # one number in all fits any input
         for name, value in settings.items():  # a number or a list: one for each place of the last axis
@@ -117,7 +121,7 @@ class LossModule(nn.Module):
         here: dict[str, Any] = {"inplace": False} if "inplace" in settings else {}  # there is no memory to reuse
         if isinstance(settings.get("process_group"), ProcessGroup):
             here["process_group"] = None  # and nothing to send
-        with use_engine("torch"), torch.enable_grad():
+        with use_engine("torch"), torch.enable_grad(), checks.shapes_alone():
             self.loss.function(*nothing, **{**settings, **weights, **here})
 
     def _predictions(self, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -135,11 +139,11 @@ class LossModule(nn.Module):
             told = " and ".join(f"{name} has shape {checks.shown(shape)}" for name, shape in shapes.items())
             raise ValueError(f"{told}: both must broadcast to the shape of one input") from None
         if self.loss.facts.empty is not None:
-            empty = torch.empty(self.loss.facts.empty, dtype=torch.float32, device="meta")
+            empty = torch.empty(self.loss.facts.empty, dtype=torch.float32, device="cpu")
             labelled = self.loss.pattern == "vectors" and self.loss.target != "none"  # one number per vector
             return (*(empty,) * (count - 1), empty.select(-1, 0) if labelled else empty)
         if self.loss.target in ("real", "unit") and settings.get("task") != "multiclass" and not self.loss.multilabel:
-            empty = torch.empty((0, *vector, *(wide[1:] if wide[0] in (1, *vector) else wide)), dtype=torch.float32, device="meta")
+            empty = torch.empty((0, *vector, *(wide[1:] if wide[0] in (1, *vector) else wide)), dtype=torch.float32, device="cpu")
             return (empty,) * count
         dim = settings.get("dim", 1)
         single = [name for name, shape in shapes.items() if shape == (1,)]
@@ -152,10 +156,10 @@ class LossModule(nn.Module):
         shape = [0] * axes
         if isinstance(dim, int):
             shape[dim] = classes
-        input = torch.empty(shape, dtype=torch.float32, device="meta")
+        input = torch.empty(shape, dtype=torch.float32, device="cpu")
         if self.loss.target in ("distribution", "none", "real") or self.loss.multilabel or settings.get("task") in ("binary", "multilabel"):
             return (input,) * count
-        return input, torch.empty([0] * (axes - 1), dtype=torch.long, device="meta")
+        return input, torch.empty([0] * (axes - 1), dtype=torch.long, device="cpu")
 
     def forward(
         self, input: Tensor, target: Tensor | None = None, *, mask: Tensor | None = None, sample_weight: Tensor | None = None, normalizer: Any = None

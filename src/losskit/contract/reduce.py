@@ -172,8 +172,9 @@ def reduced(
     reduction: Reduction,
     engine: EngineName = "torch",
 ) -> Tensor:
-    """none / sum / mean of items times their factor; "mean" divides by `denominator`, or by the normalizer. What an absent item holds reaches no gradient."""
-    factor = unless_nothing_counts(factor, normalizer, input, each.shape)
+    """none / sum / mean of items times their factor, which knows of a normalizer of 0 (`unless_nothing_counts`); "mean" divides by `denominator`, or by the normalizer.
+    What an absent item holds reaches no gradient.
+    """
     if factor is not None:
         each = (torch.where(factor != 0, each, 0.0) * factor).to(each.dtype)
     if reduction == "none":

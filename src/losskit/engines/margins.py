@@ -38,7 +38,7 @@ class Step(NamedTuple):
 
 
 def operands(x: Tensor, labels: Labels, axis: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Of the formula: the scores, which of them are another class's than the label, the label's."""
+    """What the formula reads: the scores, whether each is of another class than the label, and the label's score."""
     others = torch.ones(x.shape, dtype=torch.bool, device=x.device).scatter(axis, labels.place, False)
     return x, others, x.gather(axis, labels.place) + labels.offset
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from losskit.engines.call import Distributions, Results, real_dtype, sum_to
 from losskit.engines.language import ROUNDING, identity
-from losskit.engines.torch.elementwise import bound, scaled_sum, value_of
+from losskit.engines.torch.elementwise import bound, scaled_sum
 from losskit.engines.torch.rows import cooled, distance, level_of, of_items, temperatures, with_scale
 
 __all__ = ["by_products", "gradients", "losses", "total", "with_scale"]
@@ -93,7 +93,7 @@ class Rowwise(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, t: Tensor, weight: Tensor, settings: Settings, *operands: Tensor) -> Tensor:
-        return value_of(parts, x, x.shape[:-1], x, t, weight, settings, *operands)
+        return parts(x, t, weight, settings, *operands).value
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

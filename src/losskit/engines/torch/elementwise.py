@@ -33,13 +33,6 @@ def keep_bound(formula: Callable[..., Any]) -> None:
 private.constant_to_the_compiler(keep_bound)  # it cannot trace the making of a function, and no formula need be bound ahead of that
 
 
-def value_of(formula: Callable[..., Any], x: Tensor, shape: tuple[int, ...], *given: Any) -> Tensor:
-    """The value that a formula begins with. Of tensors without memory (a module checks its settings with such) it is only a shape, which nobody need ask of every
-    step: that takes a hundred times as long."""
-    value: Tensor = x.new_empty(shape) if x.is_meta and type(x) is Tensor else formula(*given)[0]
-    return value
-
-
 class Pointwise(torch.autograd.Function):
     """One loss per element."""
 
@@ -47,7 +40,7 @@ class Pointwise(torch.autograd.Function):
 
     @staticmethod
     def forward(formula: Callable[..., Any], params: tuple[float, ...], *operands: Tensor) -> Tensor:
-        return value_of(formula, operands[0], operands[0].shape, *operands, *params)
+        return formula(*operands, *params)[0]  # type: ignore[no-any-return]
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

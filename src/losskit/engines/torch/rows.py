@@ -13,7 +13,7 @@ from torch import Tensor
 
 from losskit.engines.call import Distributions, Results, Rows, real_dtype, sum_to
 from losskit.engines.language import identity
-from losskit.engines.torch.elementwise import SAFE, bound, scaled_sum, value_of
+from losskit.engines.torch.elementwise import SAFE, bound, scaled_sum
 
 AnyRows = TypeVar("AnyRows", Rows, Distributions)
 
@@ -100,7 +100,7 @@ class Rowwise(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, labels: Tensor, weight: Tensor, shares: Tensor, settings: Settings, *operands: Tensor) -> Tensor:
-        return value_of(parts, x, labels.shape, x, labels, weight, shares, settings, *operands)
+        return parts(x, labels, weight, shares, settings, *operands).value
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

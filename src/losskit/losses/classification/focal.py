@@ -235,7 +235,8 @@ def focal_loss(
         alpha: weight of positives in [0, 1], 1 - alpha for negatives; the paper's detector uses 0.25. Multi-label: a number for all, or one per class, (C,).
             Multi-class: the weight of the class, a number >= 0 for all, or one per class; such a tensor may require a gradient.
         gamma: how strongly well-classified items are down-weighted, any number >= 0; 0 is cross-entropy. Or a tensor of such numbers, per class, item or element,
-            or one in all, which may require a gradient. Multi-class: per item, or one in all; for one per class, give gamma[target].
+            or one in all, which may require a gradient. Multi-class: per item, or one in all; for one per class, give
+            gamma[target.clamp(min=0)].
         from_logits: False if the input is probabilities. Rounding outside [0, 1] up to 1e-6 is accepted.
         label_smoothing: s in [0, 1], multi-class only.
         dim: the class axis of multi-class and multi-label; "binary" has none.
@@ -277,9 +278,8 @@ def focal_loss(
     """
     checks.one_of("task", task, TASKS)
     checks.flag("from_logits", from_logits)
-    each = checks.is_tensor_or_list("gamma", gamma)
-    number = 2.0 if each else checks.number("gamma", gamma, low=0.0)  # type: ignore[arg-type]
-    own = (Operand("gamma", gamma, ">= 0", weight=True),) if each else ()
+    beside = checks.is_tensor_or_list("gamma", gamma)
+    fading = Operand("gamma", gamma, ">= 0", weight=True) if beside else checks.number("gamma", gamma, low=0.0)  # type: ignore[arg-type]
     smoothing = checks.number("label_smoothing", label_smoothing, low=0.0, high=1.0)
     if task == "multiclass":
         if isinstance(normalizer, str):
@@ -287,7 +287,7 @@ def focal_loss(
         if missing is not None:
             raise ValueError(f'missing={missing!r} needs task="binary" or "multilabel": class labels are integers, of which ignore_index= marks what is absent')
         return of_classes(
-            input, target, alpha, number, own, smoothing, from_logits, -100 if ignore_index is None else ignore_index,
+            input, target, alpha, fading, smoothing, from_logits, -100 if ignore_index is None else ignore_index,
             dict(dim=dim, mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction),
         )  # fmt: skip
     if smoothing:
@@ -300,7 +300,8 @@ def focal_loss(
     if isinstance(normalizer, str):
         checks.one_of("normalizer", normalizer, ("positives",))
     alphas = class_alphas(input, alpha, task, dim)
-    form, params = binary(alpha, number, from_logits, each) if alphas is None else binary_by_class(number, from_logits, each)  # type: ignore[arg-type]
+    form, params = binary(alpha, fading, from_logits) if alphas is None else binary_by_class(fading, from_logits)  # type: ignore[arg-type]
+    own = (fading,) if isinstance(fading, Operand) else ()
     return elementwise(
         form,
         input,
@@ -331,11 +332,11 @@ def class_alphas(input: Tensor, alpha: float | Numbers | None, task: FocalTask, 
     return labels.along(alphas, input, axis)
 
 
-def binary(alpha: float | None, gamma: float, from_logits: bool, each: bool = False) -> tuple[Callable[..., Any], tuple[float, ...]]:
-    """The formula of a number alone, and its parameters; `each`: gamma is read beside it."""
+def binary(alpha: float | None, gamma: float | Operand, from_logits: bool) -> tuple[Callable[..., Any], tuple[float, ...]]:
+    """The formula of a number alone, or of one beside its gamma, and its parameters."""
     positive = 1.0 if alpha is None else checks.number("alpha", alpha, low=0.0, high=1.0)
     sides = (positive, 1.0 if alpha is None else 1.0 - positive)
-    if each:
+    if isinstance(gamma, Operand):
         return by_element if from_logits else by_element_probability, sides
     if gamma == 0.0:
         if from_logits and alpha is None:
@@ -346,9 +347,9 @@ def binary(alpha: float | None, gamma: float, from_logits: bool, each: bool = Fa
     return from_probabilities_squared if gamma == 2.0 else from_probabilities_formula, (*sides, gamma)
 
 
-def binary_by_class(gamma: float, from_logits: bool, each: bool) -> tuple[Callable[..., Any], tuple[float, ...]]:
+def binary_by_class(gamma: float | Operand, from_logits: bool) -> tuple[Callable[..., Any], tuple[float, ...]]:
     """The same where alpha is read beside the input."""
-    if each:
+    if isinstance(gamma, Operand):
         return by_element_and_class if from_logits else by_element_and_class_probability, ()
     if gamma == 0.0:
         return one_a_class_unfaded if from_logits else one_a_class_probability_unfaded, ()

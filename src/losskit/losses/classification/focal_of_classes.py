@@ -54,19 +54,29 @@ def multiclass_probability(x, t, gamma):
     return where(t == 0.0, 0.0, -t * power * log_p), t * power * (gamma * ratio - reciprocal(p)), -power * log_p
 
 
+def of_items(gamma: Operand, input: Tensor, target: Tensor) -> Operand:
+    """The gamma of each item, as a tensor."""
+    gammas = checks.numbers("gamma", gamma.value, torch.get_default_dtype(), input.device)
+    if isinstance(target, Tensor) and not checks.fits(gammas.shape, target.shape):
+        raise ValueError(
+            f"gamma has shape {checks.shown(gammas.shape)}, which does not broadcast to the target's shape {checks.shown(target.shape)}: "
+            'with task="multiclass" it is one number per item. For one per class, give gamma[target.clamp(min=0)]'
+        )
+    return gamma._replace(value=gammas)
+
+
 def of_classes(
     input: Tensor,
     target: Tensor,
     alpha: float | Numbers | None,
-    gamma: float,
-    own: tuple[Operand, ...],
+    gamma: float | Operand,
     smoothing: float,
     from_logits: bool,
     ignore_index: int,
     common: dict[str, Any],
 ) -> Tensor:
-    """The loss; a gamma in `own` stands in place of the number."""
-    if own and (smoothing or not from_logits):
+    """The loss; gamma may be read beside the scores."""
+    if isinstance(gamma, Operand) and (smoothing or not from_logits):
         raise ValueError("gamma must be a number beside label_smoothing or probabilities of classes; a tensor of gammas needs logits and plain labels")
     classes = labels.several(input, labels.class_axis(input, common["dim"]), labels.ONE_LABEL)
     weight: Tensor | None = None
@@ -76,6 +86,10 @@ def of_classes(
     elif alpha is not None:
         weight = labels.class_weights(alpha, input, classes, "alpha", learned=True)  # type: ignore[arg-type]
     result: Tensor
+    if isinstance(gamma, Operand):
+        described = Labelled(multiclass_by_item, operands=(of_items(gamma, input, target),), mean_by_weight=False)
+        result = rows(described, input, target, ignore_index=ignore_index, weight=weight, **common)
+        return result
     if not from_logits:
         result = from_distributions(
             multiclass_probability,
@@ -97,13 +111,5 @@ def of_classes(
         return result
     form = multiclass_squared if gamma == 2.0 else multiclass
     described = Labelled(form, (gamma,), mean_by_weight=False) if gamma else Labelled(cross_entropy.formula, mean_by_weight=False)
-    if own:
-        gammas = checks.numbers("gamma", own[0].value, torch.get_default_dtype(), input.device)
-        if isinstance(target, Tensor) and not checks.fits(gammas.shape, target.shape):
-            raise ValueError(
-                f"gamma has shape {checks.shown(gammas.shape)}, which does not broadcast to the target's shape {checks.shown(target.shape)}: "
-                'with task="multiclass" it is one number per item. For one per class, give gamma[target]'
-            )
-        described = Labelled(multiclass_by_item, operands=(own[0]._replace(value=gammas),), mean_by_weight=False)
     result = rows(described, input, target, ignore_index=ignore_index, weight=weight, **common)
     return result

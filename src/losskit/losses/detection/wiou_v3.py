@@ -74,7 +74,7 @@ class WIoUv3Loss(nn.Module):
         self.delta = checks.number("delta", delta, above=0.0)
         self.momentum = checks.number("momentum", momentum, low=0.0, high=1.0)
         self.box_format, self.reduction = box_format, reduction
-        nothing = torch.empty(0, 4, dtype=torch.float32, device="meta")
+        nothing = torch.empty(0, 4, dtype=torch.float32, device="cpu")
         wiou_loss(nothing, nothing, box_format=box_format, reduction=reduction)  # raises what is wrong with them
         self.register_buffer("mean", torch.ones((), dtype=torch.float32, device=checks.home()))
 

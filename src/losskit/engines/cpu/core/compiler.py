@@ -186,8 +186,8 @@ class Finish(NamedTuple):
 
 @contextmanager
 def whole() -> Iterator[Finish]:
-    """Numba without its last steps for each part of a loop: optimising a part before it is inlined takes a quarter of the time and changes nothing, and of machine
-    code in its own engine nobody needs any, for `machine_code` writes the loop's.
+    """Numba without its last steps for each part of a loop: a part is inlined, and optimised as a piece of the whole; and of machine code in Numba's own engine nobody
+    needs any, for `machine_code` writes the loop's.
 
     Numba compiles under one lock, so that nothing of others is compiled meanwhile. The garbage collector rests: Numba leaves little garbage, and looking for it
     takes a seventh of the time.
