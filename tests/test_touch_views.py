@@ -194,7 +194,10 @@ def test_a_residual_is_dragged_and_pinned(opened: Any) -> None:
     assert "cauchy" in page.page.get_attribute("#chart_value", "aria-label")
 
 
-SMOOTH = ("mse_loss", "huber_loss", "cauchy_loss", "geman_mcclure_loss", "welsch_loss", "log_cosh_loss", "barron_loss", "gaussian_nll_loss", "msle_loss")
+SMOOTH = (
+    "mse_loss", "huber_loss", "cauchy_loss", "geman_mcclure_loss", "welsch_loss", "log_cosh_loss", "barron_loss", "gaussian_nll_loss", "msle_loss",
+    "student_t_nll_loss", "poisson_nll_loss", "gamma_nll_loss", "negative_binomial_nll_loss", "tweedie_loss",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("loss", list(touch.regression()))

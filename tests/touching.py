@@ -126,4 +126,4 @@ def same(shown: str, python: str) -> bool:
 def worked_out(text: str) -> float:
     """The value of a formula with its numbers, as one would type it into Python."""
     text = re.sub(r"\|([^|]+)\|", r"abs(\1)", text).replace("^", "**")
-    return float(eval(text, {"log": math.log, "exp": math.exp, "sqrt": math.sqrt, "cosh": math.cosh, "abs": abs}))
+    return float(eval(text, {"log": math.log, "exp": math.exp, "sqrt": math.sqrt, "cosh": math.cosh, "abs": abs, "Gamma": math.gamma}))

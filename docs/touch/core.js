@@ -117,34 +117,48 @@ page.remember = () => {
 
 // ---- calls out of the catalogue
 
+/** A setting's text as a number, and a number as Python writes it. */
+page.numeric = (text) => (text.startsWith("float(") ? (text.includes("-") ? -Infinity : Infinity) : Number(text));
+page.written = (v) => (Number.isFinite(v) ? (Number.isInteger(v) ? v.toFixed(1) : String(v)) : `float('${page.g(v)}')`);
+/** Whether a number is one that a setting can have. */
+page.within = (setting, v) => (v >= setting.low && v <= setting.high) || setting.apart.some((one) => page.numeric(one) === v);
+
 /** What a setting of a loss stands at; `shared` names settings that all losses of the view have in common. */
 page.chosen = (view, loss, setting) => {
   const { set } = page.state[view];
   const shared = (page.views[view].shared || []).includes(setting.name);
-  const now = set[shared ? setting.name : `${loss}.${setting.name}`];
-  return setting.stops.includes(now) ? now : setting.first;
+  const now = set[shared ? setting.name : `${loss}.${setting.name}`] ?? setting.first;
+  if (!setting.apart) return setting.stops.includes(now) ? now : setting.first;
+  const number = page.numeric(now);
+  return page.written(now !== "" && page.within(setting, number) ? number : page.numeric(setting.first));
 };
 
+/** What the losses' own Python makes of the settings: the shape of a call, its parameters, those of its sums, its further operands, its shares of classes. */
 page.callOf = (view, loss) => {
   const entry = L.catalogue[view][loss];
-  const key = entry.settings.map((setting) => page.chosen(view, loss, setting)).join("|");
-  const [shape, params, ofSums, operands] = entry.calls[key];
+  const key = entry.settings.map((setting) => {
+    const now = page.chosen(view, loss, setting);
+    return setting.apart ? setting.apart.find((one) => page.numeric(one) === page.numeric(now)) ?? "*" : now;
+  }).join("|");
+  const [shape, derivation] = entry.calls[key];
+  const [params, ofSums, operands, shares] = L.derivations[derivation](page.valuesOf(view, loss));
   const call = { ...L.shapes[shape], params };
   if (call.how) call.how = { ...call.how, params: ofSums };
+  if (shares.length) call.shares = shares;
   return { call, operands };
 };
 
 /** The settings as arguments of the call in Python: those that are not what they are without. */
 page.argumentsOf = (view, loss) => L.catalogue[view][loss].settings
   .map((setting) => [setting, page.chosen(view, loss, setting)])
-  .filter(([setting, value]) => value !== setting.default)
+  .filter(([setting, value]) => value !== setting.default && !(setting.apart && setting.default && page.numeric(setting.default) === page.numeric(value)))
   .map(([setting, value]) => `, ${setting.name}=${value}`)
   .join("");
 
 /** The settings as numbers, for the formula with its numbers put in. */
 page.valuesOf = (view, loss) => Object.fromEntries(L.catalogue[view][loss].settings.map((setting) => {
   const text = page.chosen(view, loss, setting);
-  const number = text.startsWith("float(") ? Number(text.includes("-") ? -Infinity : Infinity) : Number(text);
+  const number = page.numeric(text);
   return [setting.name, Number.isNaN(number) ? text.replace(/'/g, "") : number];
 }));
 

@@ -102,7 +102,8 @@ page.fitPanel = (state) => {
     const one = page.callOf("residual", state.loss);
     const [a, b] = found.find(([name]) => name === state.loss)[1].map((v) => Number(page.g(v, 6)));
     const mean = page.meanLoss(one, points, [a, b]);
-    put(answer, t("fit_answer", { loss: state.loss, a: page.shown(a), b: page.shown(Math.abs(b)), sign: b < 0 ? "−" : "+", mean: page.shown(mean, 5) }));
+    const answered = Number.isFinite(mean) ? "fit_answer" : "fit_none"; // a line or a point where the loss has no value: a mean below 0
+    put(answer, t(answered, { loss: state.loss, a: page.shown(a), b: page.shown(Math.abs(b)), sign: b < 0 ? "−" : "+", mean: page.shown(mean, 5) }));
     answer.dataset.line = JSON.stringify([a, b, mean]);
     const column = (k) => points.map((p) => page.g(p[k])).join(", ");
     code.update(`import torch, losskit\nu = torch.tensor([${column(0)}], dtype=torch.float64)\ny = torch.tensor([${column(1)}], dtype=torch.float64)\n`

@@ -58,7 +58,7 @@ view.mount = () => {
     return { node, update };
   });
 
-  const temperature = page.slider("temperature", t("temperature"), [0.25, 5, 0.25], state.T, (v) => { state.T = v; page.changed(); });
+  const temperature = page.slider("temperature", t("temperature"), [0.25, 5, 0.05], state.T, (v) => { state.T = v; page.changed(); });
   const readout = page.readout("logits_value");
   const settings = page.settingsOf("logits", () => page.changed());
   const compare = page.compare("logits", names, (loss) => { state.loss = loss; page.changed(); }, t("logits_compare"));

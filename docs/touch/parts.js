@@ -102,23 +102,36 @@ page.settingsOf = (view, changed) => {
     changed();
   };
   const said = (value) => value.replace(/'/g, "").replace("float(-inf)", "−∞").replace(/^-/, "−").replace(/\.0$/, "");
+  /** A slider through the steps, and beside it the number, to be typed where a step is not enough. */
+  const range = (id, loss, setting, now) => {
+    const places = setting.stops.map(page.numeric);
+    const nearest = (v) => places.reduce((best, one, i) => (Math.abs(one - v) < Math.abs(places[best] - v) || one === v ? i : best), places.length - 1);
+    const typed = h("input", { id: `${id}_typed`, type: "text", inputmode: "decimal", autocomplete: "off", "aria-label": t("typed", { name: setting.name }), value: said(now) });
+    const slider = h("input", { id, type: "range", min: 0, max: places.length - 1, step: 1 });
+    const show = (text) => { slider.value = nearest(page.numeric(text)); slider.setAttribute("aria-valuetext", said(text)); };
+    slider.addEventListener("input", () => {
+      const text = setting.stops[Number(slider.value)];
+      typed.value = said(text);
+      typed.removeAttribute("aria-invalid");
+      slider.setAttribute("aria-valuetext", said(text));
+      choose(loss, setting.name, text);
+    });
+    typed.addEventListener("input", () => {
+      const v = Number(typed.value.trim().replace("−", "-").replace(/∞|inf$/, "Infinity"));
+      const fits = typed.value.trim() !== "" && page.within(setting, v);
+      if (!fits) return typed.setAttribute("aria-invalid", "true");
+      typed.removeAttribute("aria-invalid");
+      show(page.written(v));
+      choose(loss, setting.name, page.written(v));
+    });
+    typed.addEventListener("change", () => { typed.value = said(page.chosen(view, loss, setting)); typed.removeAttribute("aria-invalid"); });
+    show(now);
+    return h("div", { class: "setting" }, h("label", { for: id, text: setting.name }), slider, typed);
+  };
   const control = (loss, setting) => {
     const id = `${view}_${setting.name}`;
     const now = page.chosen(view, loss, setting);
-    const shown = h("output", { for: id, text: said(now) });
-    if (setting.stops.every((v) => v !== "None" && !v.startsWith("'") && !/True|False/.test(v)) && setting.stops.length > 2) {
-      const range = h("input", {
-        id, type: "range", min: 0, max: setting.stops.length - 1, step: 1, value: setting.stops.indexOf(now), "aria-valuetext": said(now),
-        oninput: () => {
-          const value = setting.stops[Number(range.value)];
-          put(shown, said(value));
-          range.setAttribute("aria-valuetext", said(value));
-          choose(loss, setting.name, value);
-        },
-      });
-      range.value = setting.stops.indexOf(now);
-      return h("div", { class: "setting" }, h("label", { for: id, text: setting.name }), range, shown);
-    }
+    if (setting.apart) return range(id, loss, setting, now);
     const options = setting.stops.map((v) => h("option", { value: v, text: said(v), selected: v === now }));
     const select = h("select", { id, onchange: () => choose(loss, setting.name, select.value) }, ...options);
     return h("div", { class: "setting" }, h("label", { for: id, text: setting.name }), select);

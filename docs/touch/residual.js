@@ -5,7 +5,7 @@
 const L = root.losskit;
 const { page } = L;
 const { h, t, put } = page;
-const [TARGET, LOW, HIGH] = [4, 0, 8];
+const [TARGET, LOW, HIGH] = [4, 0.1, 8]; // a prediction that may be a mean is above 0
 const KINDS = 4; // losses drawn together, the chosen one included
 
 const view = (page.views.residual = {
@@ -54,7 +54,7 @@ view.mount = () => {
       page.changed();
     } });
     const cells = [h("td", { class: "value" }), h("td", { class: "value" }), h("td", { class: "value" })];
-    const row = h("tr", {}, h("th", { scope: "row" }, h("label", {}, radio, h("span", { class: "swatch", "aria-hidden": "true" }), h("span", { text: page.short(name) }))), ...cells, h("td", {}, pin));
+    const row = h("tr", {}, h("th", { scope: "row" }, h("label", {}, radio, h("span", { class: "swatch", "aria-hidden": "true" }), h("span", { text: page.short(name).replaceAll("_", "_\u200b") }))), ...cells, h("td", {}, pin));
     rows.set(name, { row, radio, pin, cells });
     return row;
   };

@@ -17,6 +17,7 @@ root.losskit.strings.en = {
   board: "board of pixels",
   prediction: "Prediction",
   target: "Target",
+  typed: "{name}, as a number",
   gradient: "gradient",
   probability: "probability",
   formula_words: "losskit=>losskit",
@@ -116,6 +117,7 @@ root.losskit.strings.en = {
   fit_add: "Add a point",
   fit_remove: "Remove one",
   fit_answer: "{loss}: y = {a} u {sign} {b}, mean loss {mean}",
+  fit_none: "{loss} has no value at some of these points: its predictions and targets are to be positive.",
   point_label: "point {k}: {x}, {y}. Arrow keys move it, Delete removes it.",
   code_fit: "Python that prints the mean loss of the line",
 

@@ -17,6 +17,7 @@ root.losskit.strings.zh = {
   board: "像素画板",
   prediction: "预测框",
   target: "目标框",
+  typed: "{name} 的数值",
   gradient: "梯度",
   probability: "概率",
   formula_words: `IoU^gamma held constant=>IoU^gamma 视为常数
@@ -24,11 +25,11 @@ c held constant=>c 视为常数
 v^beta a constant=>v^beta 视为常数
 d between the centres, c the diagonal of the enclosing box=>d 为中心距，c 为外接框的对角线
 C the smallest enclosing box=>C 为最小外接框
-IoU of both boxes scaled by ratio about their centres=>IoU(两框各绕中心缩放 ratio 倍)
+IoU of both boxes scaled by ratio about their centres=>IoU（两框各绕中心缩放 ratio 倍）
 d_1, d_2 between the corners, W and H of the picture=>d_1、d_2 为对应角点的距离，W、H 为图像的宽和高
 d the signed distance to the target's boundary=>d 为到目标边界的有符号距离
-(square: 1 - IoU^2, log: -log IoU)=>(square：1 - IoU^2，log：-log IoU)
- where t = 1, else =>(t = 1 时)，否则为 
+(square: 1 - IoU^2, log: -log IoU)=>（square：1 - IoU^2，log：-log IoU）
+ where t = 1, else =>（t = 1 时），否则为 
  where =>，当 
  elsewhere=>，其余情形
  if =>，若 
@@ -123,13 +124,14 @@ mean(=>平均(`,
   residual_pin: "画出",
   pin: "同时画出 {name}",
   fit_title: "用直线拟合这些点",
-  fit_note: "拖动各点；双击可添加或删除(键盘用 Delete)。每种损失用自己的斜率给各点加权，反复迭代直到直线不再移动。灰线是全部损失，彩线是选中的几种。",
+  fit_note: "拖动各点；双击可添加或删除（键盘用 Delete）。每种损失用自己的斜率给各点加权，反复迭代直到直线不再移动。灰线是全部损失，彩线是选中的几种。",
   fit_stage: "各点，以及各损失拟合出的直线",
   fit_spoilt: "有离群点",
   fit_clean: "无离群点",
   fit_add: "加一个点",
   fit_remove: "减一个点",
   fit_answer: "{loss}：y = {a} u {sign} {b}，平均损失 {mean}",
+  fit_none: "{loss} 在其中某些点上没有值：它要求预测与目标都为正。",
   point_label: "第 {k} 点：{x}，{y}。方向键移动，Delete 删除。",
   code_fit: "打印直线平均损失的 Python 代码",
 

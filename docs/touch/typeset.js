@@ -3,7 +3,7 @@
 "use strict";
 
 const { h, t } = root.losskit.page;
-const GREEK = { alpha: "α", beta: "β", gamma: "γ", delta: "δ", epsilon: "ε", theta: "θ", omega: "ω", pi: "π", sum: "∑", sqrt: "√", inf: "∞" };
+const GREEK = { alpha: "α", beta: "β", gamma: "γ", delta: "δ", nu: "ν", epsilon: "ε", theta: "θ", omega: "ω", pi: "π", sum: "∑", sqrt: "√", inf: "∞", Gamma: "Γ" };
 const TOKEN = /\s+|\d+(?:\.\d+)?(?:e[+-]\d+)?|\^|_|[A-Za-z]+|<=|>=|!=|\|\||[^\s]/g;
 const SIGNS = { "-": "−", "<=": "≤", ">=": "≥", "!=": "≠", "*": "·" };
 

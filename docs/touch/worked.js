@@ -135,6 +135,20 @@ const REGRESSION = {
   laplace_nll_loss: (x, t, { log_scale }) => `${n(log_scale)} + |${n(x)} - ${n(t)}| / exp(${n(log_scale)})`,
   beta_nll_loss: (x, t, { log_var, beta }) => `exp(${n(log_var)})^${n(beta)} * (${n(log_var)} + (${n(x)} - ${n(t)})^2 / exp(${n(log_var)})) / 2`,
   kl_normal_loss: (x, t, { log_var: a, target_log_var: b }) => `(${n(b)} - ${n(a)} + (exp(${n(a)}) + (${n(x)} - ${n(t)})^2) / exp(${n(b)}) - 1) / 2`,
+  student_t_nll_loss: (x, t, { log_scale, df }) => {
+    const z = n((x - t) / Math.exp(log_scale));
+    return `${n((df + 1) / 2)} * log(1 + ${z}^2 / ${n(df)}) + ${n(log_scale)} + log(sqrt(${n(df)} / 2) * Gamma(${n(df / 2)}) / Gamma(${n((df + 1) / 2)}))`;
+  },
+  evidential_nll_loss: (x, t, { nu, alpha, beta, coeff }) => {
+    const s = Math.sqrt((beta * (1 + nu)) / (nu * alpha));
+    const constant = `log(sqrt(2 * ${n(Math.PI)} * ${n(alpha)}) * Gamma(${n(alpha)}) / Gamma(${n(alpha + 0.5)}))`;
+    return `${n(alpha + 0.5)} * log(1 + ${n((x - t) / s)}^2 / ${n(2 * alpha)}) + log(${n(s)}) + ${constant} + ${n(coeff)} * |${n(x)} - ${n(t)}| * ${n(2 * nu + alpha)}`;
+  },
+  poisson_nll_loss: (m, t) => `${n(m)} - ${n(t)} * log(${n(m)})`,
+  gamma_nll_loss: (m, t, { concentration: k }) => `${n(k)} * (${n(t)} / ${n(m)} + log(${n(m)} / ${n(k)})) - ${n(k - 1)} * log(${n(t)}) + log(Gamma(${n(k)}))`,
+  negative_binomial_nll_loss: (m, t, { total_count: r }) =>
+    `${n(r + t)} * log(${n(r + m)}) - ${n(r)} * log(${n(r)}) - ${n(t)} * log(${n(m)}) - log(Gamma(${n(r + t)}) / Gamma(${n(r)}))`,
+  tweedie_loss: (m, t, { power: p }) => `${n(m)}^${n(2 - p)} / ${n(2 - p)} + ${n(t)} * ${n(m)}^${n(1 - p)} / ${n(p - 1)}`,
   mape_loss: (x, t) => `|${n(x)} - ${n(t)}| / |${n(t)}|`,
   msle_loss: (x, t) => `(log(1 + ${n(x)}) - log(1 + ${n(t)}))^2`,
 };
