@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 import torch
+from accessible import faults
 
 import losskit
 from losskit import tour
@@ -15,6 +16,7 @@ from losskit.tour.chapters import digits, imbalance, regression, segmentation
 from losskit.tour.compare import calibration_error, difference, rank_correlation, student
 from losskit.tour.train import one_thread
 
+pytest_plugins = ("touching",)  # a browser
 LITTLE = Effort(seeds=3, steps=8, elements=1 << 12, rounds=1)
 
 
@@ -87,6 +89,28 @@ def test_every_picture_is_told_and_captioned(outcome):
     ids = re.findall(r' id="([^"]+)"', re.sub("<svg.*?</svg>", "", text, flags=re.DOTALL))
     assert len(ids) == len(set(ids)) and set(re.findall('<a href="#([^"]+)"', text)) <= set(ids)
     assert all(f'<li><a href="#{chapter.key}">' in text for chapter in outcome.chapters)
+
+
+def test_the_report_is_for_everyone(outcome, browser):
+    """In both languages and themes, on a phone and on a desk: contrast, names, focus, headings, width; names in pictures stay within them."""
+    page = browser.new_page()
+    found = []
+    for language, lang in (("en", "en"), ("zh", "zh-CN")):
+        page.goto(f"{outcome.page.as_uri()}?lang={language}")
+        page.keyboard.press("Tab")  # focus is shown to those who use keys
+        found += [f"{language}: {fault}" for fault in faults(page, lang)]
+        found += [f"{language}: {text}" for text in page.evaluate(OUTSIDE)]
+    page.close()
+    assert found == []
+
+
+# words that a picture cuts off
+OUTSIDE = """
+() => [...document.querySelectorAll("svg[role=img] text")].filter((e) => e.checkVisibility() && e.textContent.trim()).filter((e) => {
+  const [word, picture] = [e.getBoundingClientRect(), e.ownerSVGElement.getBoundingClientRect()];
+  return word.width && (word.left < picture.left - 2 || word.right > picture.right + 2 || word.top < picture.top - 2 || word.bottom > picture.bottom + 2);
+}).map((e) => e.textContent)
+"""
 
 
 def test_report_has_every_regression_loss_and_both_languages(outcome):

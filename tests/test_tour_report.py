@@ -1,5 +1,6 @@
 """The report as a file: whole or not there, whatever interrupts it; what the command says on the way; pictures in words; names that cover no line."""
 
+import importlib
 import os
 import re
 import signal
@@ -16,6 +17,7 @@ from rich.console import Console
 import losskit
 from losskit import tour
 from losskit.cli.steps import Steps
+from losskit.cli.tour import interruptible
 from losskit.tour import figures, report
 from losskit.tour.chapter import Cell, Chapter, Table, Text
 
@@ -62,8 +64,27 @@ def test_control_c_in_a_tour_that_is_piped(tmp_path):
         lines.append(child.stdout.readline())
     child.send_signal(signal.SIGINT)
     _, errors = child.communicate()
-    assert child.returncode == 130 and "Traceback" not in errors
+    assert child.returncode == 130
+    assert re.fullmatch(
+        rf"losskit: stopped after \d+ of \d+ steps: {tmp_path}/index.html is still that of an earlier run; compiled kernels are kept, .*\n", errors
+    )
     assert (tmp_path / "index.html").read_text(encoding="utf-8") == "the old page" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_control_c_says_that_there_is_no_page(tmp_path, capsys):
+    with pytest.raises(SystemExit) as end, Steps(Console(), 3) as steps, interruptible(steps, tmp_path / "boxes.html"):
+        steps.tick()
+        raise KeyboardInterrupt
+    assert end.value.code == 130 and f"stopped after 1 of 3 steps: {tmp_path}/boxes.html was not written; " in capsys.readouterr().err
+
+
+def test_losses_are_called_by_the_names_of_the_library():
+    """In tables, pictures and verdicts, in every chapter that compares losses."""
+    own = {"published_giou"}  # in the chapter on boxes: a mistake in published code, shown beside what is right
+    for place in Path(tour.__file__).parent.glob("chapters/*/experiment.py"):
+        entries = getattr(importlib.import_module(f"losskit.tour.chapters.{place.parent.name}.experiment"), "ENTRIES", ())
+        names = {entry.name.partition("(")[0] for entry in entries}
+        assert names <= set(losskit.LOSSES) | own, place
 
 
 def test_every_step_is_a_line_elsewhere_and_a_bar_in_a_terminal(capsys):
@@ -105,12 +126,18 @@ def test_a_loss_leads_to_its_page_where_there_is_a_site():
     without, with_site = (report.html((made,), None, 0, site) for site in ("", "../docs/_build/site"))
     assert "<code>focal_<wbr>loss(<wbr>gamma=2)</code>" in without and "<a href=" not in without and "focal(2)</small>" in without
     assert re.findall('<a href="([^"]*)"', with_site) == ["../docs/_build/site/en/classification/focal_loss.html"]
-    assert "../docs/_build/site/zh_CN/classification/focal_loss.html" in with_site
+    assert "../docs/_build/site/zh/classification/focal_loss.html" in with_site
 
 
 def test_pages_are_those_of_the_site(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "docs" / "_ext"))
+    monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "docs"))
+    import build
+
     import touch
+
+    template = Path(report.__file__).with_name("report.html").read_text(encoding="utf-8")
+    assert set(re.findall(r"\{\{ site \}\}/(\w+)/", template)) == set(build.LANGUAGES)  # the folders of the site
 
     assert all(report.page_of(name) == touch.page_of(name) for name in losskit.LOSSES) and report.page_of("published_giou") == ""
     monkeypatch.chdir(tmp_path)

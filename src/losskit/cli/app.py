@@ -184,7 +184,7 @@ def explain(
 
         console.print(f"\n{plot}", soft_wrap=True, highlight=False, markup=False)
         if lang is Language.zh and chinese_font() is None:
-            console.print("(没有找到中文字体，图中的文字是英文；可安装 Noto Sans CJK)", soft_wrap=True, highlight=False)
+            console.print("（没有找到中文字体，图中的文字是英文；可安装 Noto Sans CJK）", soft_wrap=True, highlight=False)
 
 
 @app.command()

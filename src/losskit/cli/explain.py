@@ -64,7 +64,7 @@ def explain(loss: Loss, console: Console, language: str = "en", *, draw: bool = 
     console.print(
         Text.assemble(
             (f"losskit.{loss.name}", "bold"),
-            ("   module: " if not zh else "   模块: ", "dim"),
+            ("   module: " if not zh else "   模块：", "dim"),
             loss.module,
             f"   {CHINESE_TASKS.get(loss.task, loss.task) if zh else loss.task}",
             style="default",
@@ -82,10 +82,10 @@ def explain(loss: Loss, console: Console, language: str = "en", *, draw: bool = 
         kind = next((s for s in SHOWN if heading.startswith(s)), None)
         if kind and not (zh and kind in ("When to use", "Edge cases")):
             if zh:
-                heading = "出处" if kind == "Reference" else f"与{OTHERS.get(other := heading.removeprefix('Differs from '), f' {other} ')}的不同(英文)"
+                heading = "出处" if kind == "Reference" else f"与{OTHERS.get(other := heading.removeprefix('Differs from '), f' {other} ')}的不同（英文）"
             block(console, heading, body(text))
     if zh:
-        block(console, "参数(默认值)", Text(", ".join(k if v is inspect.Parameter.empty else f"{k}={v!r}" for k, v in loss.settings.items())))
+        block(console, "参数（默认值）", Text(", ".join(k if v is inspect.Parameter.empty else f"{k}={v!r}" for k, v in loss.settings.items())))
     else:
         block(console, "Arguments", described(loss, english.get("Args", "")))
     if "Example" in english:

@@ -44,6 +44,7 @@ class Steps:
 
     def tick(self) -> None:
         """A step too small for a line of its own."""
+        self.done += 1
         if self.bar is not None and self.task is not None:
             self.bar.update(self.task, advance=1)
 

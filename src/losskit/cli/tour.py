@@ -1,5 +1,7 @@
 """The tour in a terminal: what it does, then what was found."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -9,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from losskit import tour
+from losskit.cli import stop
 from losskit.cli.steps import Steps
 from losskit.tour import report
 from losskit.tour.chapter import Chapter, Text
@@ -21,12 +24,23 @@ from losskit.tour.compiling import announced
 PAGE = "boxes.html"
 
 
+@contextmanager
+def interruptible(steps: Steps, page: Path) -> Iterator[None]:
+    """While this lasts, Control-C ends the command with a line that says what is there now."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        report_now = f"{page} is still that of an earlier run" if page.exists() else f"{page} was not written"
+        stop(f"stopped after {steps.done} of {steps.total} steps: {report_now}; compiled kernels are kept, nothing else. A new run begins anew", 130)
+
+
 def conduct(output: Path, seed: int, quick: bool, language: Literal["en", "zh"]) -> Path:
     """Run the tour and print its summary; returns the report's path."""
     console = Console()
     report.check(output)
-    with Steps(console, tour.work()) as steps, announced(steps.say):
-        steps.say(f"{tour.work()} steps: {len(tour.CHAPTERS)} chapters, each loss trained in each, and the speed; then {output / 'index.html'} is written")
+    page = output / "index.html"
+    with Steps(console, tour.work()) as steps, interruptible(steps, page), announced(steps.say):
+        steps.say(f"{tour.work()} steps: {len(tour.CHAPTERS)} chapters, each loss trained in each, and the speed; then {page} is written")
         outcome = tour.conduct(output, seed, tour.QUICK if quick else tour.FULL, steps)
     for chapter in outcome.chapters:
         summarise(chapter, console, language)
@@ -41,7 +55,7 @@ def simulate(output: Path, points: int, seed: int, more: bool, language: Literal
     console = Console()
     report.check(output)
     names = (*simulation.COMPARED, *(simulation.newer() if more else ()))
-    with Steps(console, simulation.ticks(points, names)) as steps, announced(steps.say):
+    with Steps(console, simulation.ticks(points, names)) as steps, interruptible(steps, output / PAGE), announced(steps.say):
         steps.say(f"{points * simulation.CASES:,} boxes under each of {len(names)} losses; then {output / PAGE} is written")
         found = simulation.run(points, seed, names, steps.now, steps.tick)
     chapter = boxes.tell(found)

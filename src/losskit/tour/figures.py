@@ -4,6 +4,7 @@ import base64
 import io
 import math
 import re
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from typing import Any
@@ -16,8 +17,9 @@ from losskit.tour.chapter import Text
 
 # drawn in these colours, which the page's style sheet then owns under these names
 INK, SOFT, GRID, PAPER = "#14181d", "#66707b", "#e1e4e8", "#fdfdfc"
-SERIES = ("#2563a8", "#c2571a", "#2d8a57", "#8a4fa3", "#a8842c", "#4d8f9c", "#c04872", "#6b7280")
+SERIES = ("#2563a8", "#ba5016", "#2d8a57", "#8a4fa3", "#a8842c", "#4d8f9c", "#c04872", "#6b7280")
 NAMES = {INK: "ink", SOFT: "soft", GRID: "grid", PAPER: "paper"} | {colour: f"c{number}" for number, colour in enumerate(SERIES)}
+REFERENCE = r'(href="#|url\(#)([^")]+)'  # of a part of an SVG to another
 STYLE: dict[str, Any] = {
     "svg.fonttype": "none",  # words stay words: the page's font, sharp at every size
     "svg.hashsalt": "losskit",  # the same identifiers run to run
@@ -108,9 +110,18 @@ def page_svg(svg: str, words: Iterable[Text], alt: Text) -> str:
     svg = re.sub(r"font: (?:\S+ )?([\d.]+)px [^;\"]*", r"font-size: \1px", svg)
     for colour, name in NAMES.items():
         svg = svg.replace(colour, f"var(--{name})")
+    svg = own_names(svg)
     for word in words:
         svg = svg.replace(f">{escape(word.en, quote=False)}</text>", f">{both(word)}</text>")
     return re.sub(r"\s*\n\s*", "\n", svg).strip()
+
+
+def own_names(svg: str) -> str:
+    """A picture without the names of its parts but for those that it refers to, which become its own: a page has many pictures."""
+    used = {name for _, name in re.findall(REFERENCE, svg)}
+    own = f"-{zlib.crc32(svg.encode()):x}"
+    svg = re.sub(r' id="([^"]*)"', lambda match: f' id="{match[1]}{own}"' if match[1] in used else "", svg)
+    return re.sub(REFERENCE, rf"\1\2{own}", svg)
 
 
 def both(word: Text) -> str:
@@ -138,16 +149,24 @@ def ranges(axes: Any, names: Sequence[str], groups: Sequence[tuple[str, int, Seq
         shift = (number - (len(groups) - 1) / 2) * 0.28
         means, sds = [m for m, _ in scores], [s for _, s in scores]
         axes.errorbar(means, [r + shift for r in rows], xerr=sds, fmt="o", color=SERIES[colour], markersize=5, elinewidth=2, label=title or None)
-    axes.set_yticks(list(rows), [name.replace("(", "\n(", 1) if len(name) > 28 else name for name in names])
+    lines = [name.replace("(", "\n(", 1) if len(name) > 28 else name for name in names]
+    axes.set_yticks(list(rows), lines)
+    axes.figure.set_figheight(max(axes.figure.get_figheight(), 0.8 + 0.38 * len(lines) if "\n" in "".join(lines) else 0.0))  # no line on another
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.grid(False, axis="y")
     axes.set_xlabel(label)
 
 
-def write(x: float, y: float, words: str, size: int, *, anchor: str = "start", colour: str = "ink", bold: bool = False) -> str:
+def fitting(size: float, room: float, *lines: str) -> float:
+    """The size, or the one at which the longest of these lines in bold fits into so much room."""
+    widest = max(sum(1.05 if letter > "\u2e7f" else 0.68 for letter in line) for line in lines)
+    return min(size, math.floor(10 * room / widest) / 10)
+
+
+def write(x: float, y: float, words: str, size: float, *, anchor: str = "start", colour: str = "ink", bold: bool = False) -> str:
     """A line of text in a picture drawn by hand."""
     weight = ' font-weight="bold"' if bold else ""
-    return f'<text x="{x:g}" y="{y:g}" font-size="{size}" text-anchor="{anchor}" fill="var(--{colour})"{weight}>{words}</text>'
+    return f'<text x="{x:g}" y="{y:g}" font-size="{size:g}" text-anchor="{anchor}" fill="var(--{colour})"{weight}>{words}</text>'
 
 
 def gallery(title: Text, items: Sequence[tuple[Any, str, bool]], across: int = 4) -> str:
@@ -155,7 +174,7 @@ def gallery(title: Text, items: Sequence[tuple[Any, str, bool]], across: int = 4
     side, gap, line = 64.0, 14.0, 19.0
     rows = -(-len(items) // across)
     width, height = across * (side + gap) - gap, 26 + rows * (side + line + gap)
-    parts = [write(0, 13, both(title), 13, bold=True)]
+    parts = [write(0, 13, both(title), fitting(13, width, *title), bold=True)]
     for number, (image, words, good) in enumerate(items):
         x, y = (number % across) * (side + gap), 26 + (number // across) * (side + line + gap)
         cell = side / len(image)
@@ -196,7 +215,10 @@ def region(mask: Any, x: float, y: float, width: float, colour: str, opacity: fl
 def matrix(title: Text, shares: Sequence[Sequence[float]], down: Text, across: Text) -> str:
     """A confusion table: the diagonal in one colour, mistakes in another, stronger the more there are; in per cent."""
     cell, left, top, n = 34.0, 40.0, 58.0, len(shares)
-    parts = [write(0, 13, both(title), 13, bold=True), write(left + n * cell / 2, 32, both(across), 12, anchor="middle", colour="soft")]
+    parts = [
+        write(0, 13, both(title), fitting(13, left + n * cell, *title), bold=True),
+        write(left + n * cell / 2, 32, both(across), 12, anchor="middle", colour="soft"),
+    ]
     parts.append(f'<g transform="rotate(-90)">{write(-(top + n * cell / 2), 12, both(down), 12, anchor="middle", colour="soft")}</g>')
     for i, row in enumerate(shares):
         middle = top + (i + 0.65) * cell

@@ -43,7 +43,7 @@ class Speed(NamedTuple):
     def line(self) -> Text:
         """The result in a sentence."""
         en = ", ".join(f"{t.times:.1f} times on {t.loss} ({t.ours_ms:.1f} against {t.plain_ms:.1f} ms)" for t in self.timings)
-        zh = "，".join(f"{t.loss} {t.times:.1f} 倍({t.ours_ms:.1f} 比 {t.plain_ms:.1f} 毫秒)" for t in self.timings)
+        zh = "，".join(f"{t.loss} {t.times:.1f} 倍（{t.ours_ms:.1f} 比 {t.plain_ms:.1f} 毫秒）" for t in self.timings)
         return Text(f"Fused CPU engine against plain PyTorch: {en}. {self.conditions.en}", f"融合 CPU 引擎与普通 PyTorch 的速度比：{zh}。{self.conditions.zh}")
 
     @property

@@ -28,9 +28,9 @@ class Entry(NamedTuple):
 
 
 ENTRIES = (
-    Entry("BCE", "binary_cross_entropy_with_logits", {}),
-    Entry("BCE(pos_weight=19)", "binary_cross_entropy_with_logits", {"pos_weight": [COMMON / RARE]}),
-    Entry("BCE(label_smoothing=0.1)", "binary_cross_entropy_with_logits", {"label_smoothing": 0.1}),
+    Entry("binary_cross_entropy_with_logits", "binary_cross_entropy_with_logits", {}),
+    Entry("binary_cross_entropy_with_logits(pos_weight=[19])", "binary_cross_entropy_with_logits", {"pos_weight": [COMMON / RARE]}),
+    Entry("binary_cross_entropy_with_logits(label_smoothing=0.1)", "binary_cross_entropy_with_logits", {"label_smoothing": 0.1}),
     Entry("focal_loss(gamma=0.5)", "focal_loss", {"gamma": 0.5}),
     Entry("focal_loss(gamma=1)", "focal_loss", {"gamma": 1.0}),
     Entry("focal_loss(gamma=2)", "focal_loss", {"gamma": 2.0}),

@@ -33,9 +33,9 @@ class Entry(NamedTuple):
 
 
 ENTRIES = (
-    Entry("binary_cross_entropy_with_logits", "BCE", "binary_cross_entropy_with_logits", {}),
+    Entry("binary_cross_entropy_with_logits", "cross-entropy", "binary_cross_entropy_with_logits", {}),
     Entry("dice_loss", "Dice", "dice_loss", {"task": "binary"}),
-    Entry("dice_ce_loss", "Dice + BCE", "dice_ce_loss", {"task": "binary"}),
+    Entry("dice_ce_loss", "Dice + CE", "dice_ce_loss", {"task": "binary"}),
     Entry('dice_loss(over="batch")', "Dice, batch", "dice_loss", {"task": "binary", "over": "batch"}),
     Entry("focal_loss(gamma=2)", "focal", "focal_loss", {"gamma": 2.0}),
     Entry("tversky_loss(alpha=0.3, beta=0.7)", "Tversky", "tversky_loss", {"task": "binary", "alpha": 0.3, "beta": 0.7}),

@@ -16,7 +16,7 @@ from losskit.tour.chapters.segmentation.experiment import (
 )
 from losskit.tour.chapters.segmentation.seen import NUMBER, Seen
 from losskit.tour.compare import spread
-from losskit.tour.figures import SERIES, both, key, panel, photograph, ranges, region, write
+from losskit.tour.figures import SERIES, both, fitting, key, panel, photograph, ranges, region, write
 from losskit.tour.figures import picture as picture_of
 from losskit.tour.texts import texts
 
@@ -53,7 +53,8 @@ def errors(image: Any, truth: Mask, found: Mask, x: float, y: float, width: floa
 def whole(picture: Picture, name: str, result: Result) -> str:
     """The picture put together from its held-out bands."""
     height = SIDE * picture.mask.shape[0] / picture.mask.shape[1]
-    parts = [write(0, 15, f"{name}: {result.dice.mean():.3f}", 14, bold=True), errors(picture.shown, picture.mask, result.found, 0, 24, SIDE, sharp=False)]
+    title = f"{name}: {result.dice.mean():.3f}"
+    parts = [write(0, 15, title, fitting(14, SIDE, title), bold=True), errors(picture.shown, picture.mask, result.found, 0, 24, SIDE, sharp=False)]
     parts += [f'<path d="M{SIDE * band / BANDS:g} 24v{height:g}" stroke="var(--soft)" stroke-width="1"/>' for band in range(1, BANDS)]
     alt = TEXTS("tiles.whole", picture=picture.title, name=name, dice=result.dice.mean(), iou=result.iou.mean())
     return picture_of(f"0 0 {SIDE:g} {25 + height:g}", "".join(parts), alt)
