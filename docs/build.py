@@ -19,7 +19,7 @@ GENERATED = BUILD / "generated"
 SITE = BUILD / "site"
 MESSAGES = BUILD / "messages"
 LANGUAGES = {"en": "en", "zh": "zh_CN"}
-KEPT = {"_build", "_ext", "locale", "touch", "__pycache__"}
+KEPT = {"_build", "_ext", "_templates", "locale", "touch", "__pycache__"}
 # documents of the repository that `_ext/reference.py` turns into pages
 OTHERWISE = {"architecture.md", "benchmarks.md", "error-budget.md", "build.py", "conf.py"}
 sys.path.insert(0, str(HERE / "_ext"))
@@ -28,6 +28,7 @@ sys.path.insert(0, str(HERE / "_ext"))
 def stage() -> None:
     """Everything Sphinx reads: what stands here, and what is made of the registry, made anew only if something it is made of has changed."""
     import banner
+    import mentions
     import pages
     import pictures
     import reference
@@ -47,6 +48,7 @@ def stage() -> None:
     shutil.copytree(GENERATED, SOURCE, dirs_exist_ok=True)
     reference.write(SOURCE)
     switching.write(SOURCE)
+    mentions.write(SOURCE)
     if names() != before:  # no page stays that is gone
         clear()
 
@@ -121,7 +123,8 @@ def main() -> int:
 
     languages = [chosen.only] if chosen.only else list(LANGUAGES)
     say(f"Sphinx: {' and '.join(languages)}")
-    running = [sphinx("html", SITE / name, "-D", f"language={LANGUAGES[name]}") for name in languages]
+    other = {name: next((one for one in languages if one != name), "") for name in languages}  # where a page leads whose reader speaks another language
+    running = [sphinx("html", SITE / name, "-D", f"language={LANGUAGES[name]}", "-A", f"other={other[name]}") for name in languages]
     if "zh" in languages:
         running.append(sphinx("gettext", MESSAGES))
     codes = [process.wait() for process in running]

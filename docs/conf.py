@@ -5,6 +5,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
+import furo
+
 import losskit
 
 project, author = "losskit", "losskit's authors"
@@ -18,6 +20,8 @@ exclude_patterns = ["_build", "touch", "locale"]
 html_theme = "furo"
 html_title = "losskit"
 html_static_path = ["_static"]
+templates_path = [str(Path(__file__).parent / "_templates"), str(Path(furo.__file__).parent / "theme" / "furo")]  # the theme's words are translated as well
+html_sidebars = {"**": [f"sidebar/{part}.html" for part in ("brand", "search", "language", "scroll-start", "navigation", "scroll-end")]}
 html_css_files, html_js_files = ["site.css"], ["site.js"]
 html_copy_source = html_show_sourcelink = False
 html_math_renderer = "mathml"

@@ -1,22 +1,31 @@
 """The site builds without a warning; its links, pictures and numbers are right; the printed formulas compute what the losses compute."""
 
+import ast
 import re
 import subprocess
 import sys
+import tomllib
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from accessible import SCRIPT, faults
 
 import losskit
 from losskit import LOSSES
 
+pytest_plugins = ("touching",)  # a browser
+
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 SITE = DOCS / "_build" / "site"
-sys.path.insert(0, str(DOCS / "_ext"))
+sys.path[:0] = [str(DOCS / "_ext"), str(DOCS)]
+
+import build  # noqa: E402
 
 import formulas  # noqa: E402
+import mentions  # noqa: E402
 import pages  # noqa: E402
 import translation  # noqa: E402
 import worked  # noqa: E402
@@ -128,6 +137,91 @@ def test_the_site_is_whole(site):
     assert sum(f.stat().st_size for f in SITE.rglob("*") if f.is_file()) < 40_000_000
 
 
+def test_pages_of_losses_lead_to_the_guides_that_name_them(site):
+    """Each guide that links to a loss is linked from its page, to a place in it, in every language."""
+    guides = sorted((DOCS / "guides").glob("*.md"))
+    linked = {(name, guide.stem) for guide in guides for name in re.findall(r"\(#losskit\.(\w+)\)", guide.read_text(encoding="utf-8")) if name in LOSSES}
+    assert len(linked) > 60
+    for language in build.LANGUAGES:
+        for name, guide in linked:
+            page = site[SITE / language / pages.family(LOSSES[name]) / f"{name}.html"]
+            assert any(link.startswith(f"../guides/{guide}.html#guide-") for link in page.links), f"{name} does not lead to {guide} ({language})"
+
+
+def test_what_a_guide_names():
+    text = "(guide-x)=\n# X\n\nBefore: `losskit.giou`.\n\n## One: the `first`\n\n[`l1_loss`](#losskit.l1_loss) and iou, `biweight_loss`.\n\n```python\n## no heading\nHuberLoss()\n```\n\n## Two\n"
+    assert mentions.labels(text) == ["guide-x-one-the-first", "guide-x-two"]
+    assert mentions.labelled(text).count("(guide-x-one-the-first)=\n## One") == 1
+    made = mentions.links([text])
+    assert {name: lines for name, lines in made.items() if lines} == {
+        "giou_loss": ["- [](#guide-x)"],
+        "huber_loss": ["- [](#guide-x) › [](#guide-x-one-the-first)"],
+        "l1_loss": ["- [](#guide-x) › [](#guide-x-one-the-first)"],
+    }
+
+
+# a page of each kind
+KINDS = {
+    "en": ("index", "classification/focal_loss", "guides/imbalance", "switching/torch", "reference/benchmarks", "search"),
+    "zh": ("index", "detection/ciou_loss", "reference/glossary"),
+}
+
+
+@pytest.mark.parametrize("language", build.LANGUAGES)
+def test_pages_are_for_everyone(site, browser, language):
+    """In both themes, on a phone and on a desk: contrast, alt texts, names, focus, headings, language, width; a link to the other language; no English of the theme's."""
+    page = browser.new_page()
+    found = []
+    for kind in KINDS[language]:
+        page.goto((SITE / language / f"{kind}.html").as_uri())
+        page.keyboard.press("Tab")  # focus is shown to those who use keys
+        found += [f"{kind}: {fault}" for fault in faults(page, {"en": "en", "zh": "zh-CN"}[language])]
+        other = page.locator("a.other-language")
+        assert other.get_attribute("href").endswith(f"../{ {'en': 'zh', 'zh': 'en'}[language] }/{kind}.html")
+        if language == "zh":
+            english = page.evaluate("document.body.innerText").split("\n")
+            found += [f"{kind}: {line}" for line in english if re.match("(Next|Previous|On this page|Made with|Copyright|Search)\\b", line)]
+    page.close()
+    assert found == []
+
+
+def test_each_picture_is_seen_on_its_ground(site, browser):
+    """Words in drawings, which are files of their own: one of each program that draws, in both themes."""
+    page = browser.new_page()
+    for name in ("focal_loss-value", "believed", "losses"):
+        for theme, ground in (("light", "rgb(255, 255, 255)"), ("dark", "rgb(19, 20, 22)")):
+            found = [path for path in SITE.glob(f"en/_images/{name}-{theme}*.svg")]
+            assert len(found) == 1, found
+            page.goto(found[0].as_uri())
+            assert page.evaluate(SCRIPT, {"contrast": True, "canvas": ground}) == []
+    page.close()
+
+
+BAD = """<!doctype html><html lang="de"><title>x</title><meta name="viewport" content="width=device-width"><body><h1>One</h1><h3>Three</h3><h1>Two</h1>
+<p style="color: #999">faint</p><p style="opacity: 0.4">pale</p><img src="data:,"><button></button><a href="#" style="outline: none">unseen</a><div style="width: 3000px">wide</div>"""
+
+
+def test_faults_of_a_page_are_found(browser, tmp_path):
+    (tmp_path / "bad.html").write_text(BAD, encoding="utf-8")
+    page = browser.new_page()
+    page.goto((tmp_path / "bad.html").as_uri())
+    found = "\n".join(faults(page, "en", widths=(390,)))
+    page.close()
+    for fault in (
+        "> faint",
+        "> pale",
+        "no alt",
+        "no name: <button",
+        "focus is not seen: <a",
+        "2 h1",
+        "h3 after h1",
+        'lang="de"',
+        "no main",
+        "wider than 390: 30",
+    ):
+        assert fault in found, f"{fault}: {found}"
+
+
 def test_a_page_says_what_stands_in_the_docstring(site):
     """What is typed and printed, each argument, and the formula's source are on the loss's page."""
     for loss in LOSSES.values():
@@ -137,6 +231,39 @@ def test_a_page_says_what_stands_in_the_docstring(site):
         assert "def formula" in text or "def " in text
         for heading in ("When to use it", "Arguments", "What it returns", "Example", "Edge cases", "Reference", "View the formula"):
             assert heading in text, f"{loss.name}: {heading}"
+
+
+def strings(path: Path) -> Iterator[str]:
+    """The strings of a module or of a file of texts; what is filled in stands as x."""
+    if path.suffix == ".toml":
+        waiting = list(tomllib.loads(path.read_text(encoding="utf-8")).values())
+        while waiting:
+            part = waiting.pop()
+            if isinstance(part, str):
+                yield part
+            elif isinstance(part, (list, dict)):
+                waiting += part.values() if isinstance(part, dict) else part
+        return
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.JoinedStr):
+            yield "".join(str(part.value) if isinstance(part, ast.Constant) else "{x}" for part in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+
+
+def test_chinese_in_the_package_has_wide_parentheses():
+    """In pictures, reports, and what the command line prints, as in the site's translations."""
+    package = Path(losskit.__file__).parent
+    found = [
+        f"{path.name}: {line.strip()}"
+        for path in [*package.rglob("*.py"), *package.rglob("*.toml")]
+        if re.search(f"[{translation.CHINESE}]", path.read_text(encoding="utf-8"))
+        for text in strings(path)
+        if re.search(f"[{translation.CHINESE}]", text) and translation.widened(text) != text
+        for line, wide in zip(text.splitlines(), translation.widened(text).splitlines(), strict=True)
+        if line != wide
+    ]
+    assert found == []
 
 
 @pytest.mark.parametrize(

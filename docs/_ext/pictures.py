@@ -54,6 +54,8 @@ WORDS = {
     "pixels of the target": "目标的像素数",
     "pull at a false pixel, no target": "没有目标时误报像素所受的拉力",
     "false pixels": "误报像素数",
+    "cross-entropy": "交叉熵",
+    "cross-entropy, pos_weight=19": "交叉熵，pos_weight=19",
     **training_pictures.WORDS,
 }
 START, GOAL = (12.5, 10.0, 1.4, 0.7), (10.0, 10.0, 0.7, 1.4)  # of the descent, centre and size
@@ -185,8 +187,8 @@ def believed(axes: Axes) -> None:
     share = torch.linspace(0, 1, 51, dtype=torch.float64)
     x = torch.linspace(-9, 9, 1801, dtype=torch.float64)
     losses = {
-        "BCE": losskit.BCEWithLogitsLoss(reduction="none"),
-        "BCE, pos_weight=19": losskit.BCEWithLogitsLoss(pos_weight=torch.tensor(19.0), reduction="none"),
+        "cross-entropy": losskit.BCEWithLogitsLoss(reduction="none"),
+        "cross-entropy, pos_weight=19": losskit.BCEWithLogitsLoss(pos_weight=torch.tensor(19.0), reduction="none"),
         "focal, gamma=2": losskit.FocalLoss(gamma=2.0, reduction="none"),
         "focal, gamma=5": losskit.FocalLoss(gamma=5.0, reduction="none"),
         "focal, gamma=2, alpha=0.25": losskit.FocalLoss(gamma=2.0, alpha=0.25, reduction="none"),
@@ -272,7 +274,7 @@ def pixels(axes: Axes) -> None:
     """How much harder a missed pixel pulls than a false one."""
     sizes = (3, 5, 10, 20, 50, 100, 200, 500, 1000)
     losses = {
-        "BCE": losskit.BCEWithLogitsLoss(),
+        "cross-entropy": losskit.BCEWithLogitsLoss(),
         "Dice": losskit.DiceLoss(task="binary"),
         "Tversky, alpha=0.3, beta=0.7": losskit.TverskyLoss(task="binary", alpha=0.3, beta=0.7),
     }

@@ -1,7 +1,10 @@
-// Tables of numbers are sorted by a click, or by Enter, on a column's head.
+// Tables of numbers are sorted by a click, or by Enter, on a column's head; a number stays in one line.
 "use strict";
 document.addEventListener("DOMContentLoaded", () => {
   const chinese = document.documentElement.lang.startsWith("zh");
+  for (const link of document.querySelectorAll(".sd-card a.sd-stretched-link")) link.setAttribute("aria-label", link.closest(".sd-card").querySelector(".sd-card-title").innerText);
+  if (chinese) for (const link of document.querySelectorAll("a[href$='touch/index.html']")) link.search = "?lang=zh";
+  for (const cell of document.querySelectorAll("article td")) if (/^[-+±−]?[\d.,]+(e[-+]?\d+)?( ?(%|x|µs|ms|s|M))?$/.test(cell.innerText.trim())) cell.classList.add("number");
   for (const table of document.querySelectorAll("article table")) {
     const body = table.tBodies[0];
     if (!table.tHead || !body || body.rows.length < 6) continue;
