@@ -11,10 +11,11 @@ from torch import Tensor
 import losskit
 from losskit.testing import boxes, inputs
 from losskit.testing.overlap import variants
+from losskit.testing.row_oracle import by_class
 from losskit.testing.rows import is_rows
 
-# what a second argument is beside an input of class scores: labels, positions, distributions, their logarithms, numbers in [0, 1] or any; or what both are
-Takes = Literal["labels", "positions", "distributions", "log_distributions", "numbers", "distances", "nothing", "elements", "boxes", "pairs"]
+# what a second argument is beside an input of class scores: labels, sets of them, positions, distributions, their logarithms, numbers in [0, 1] or any; or what both are
+Takes = Literal["labels", "sets", "positions", "distributions", "log_distributions", "numbers", "distances", "nothing", "elements", "boxes", "pairs"]
 
 # one of each way through the contract and the engines, for each formula takes kernels of its own, of a second or two
 WAYS = (
@@ -78,6 +79,8 @@ class Entry(NamedTuple):
         items = tuple(n for d, n in enumerate(shape) if d != dim % max(len(shape), 1))
         if self.takes == "labels":
             return x, torch.randint(0, max(shape[dim], 1), items, generator=draw)
+        if self.takes == "sets":
+            return x, some(*shape) > 0
         if self.takes == "positions":
             return x, torch.rand(items, generator=draw, dtype=torch.float64) * (shape[dim] - 1)
         if self.takes == "distributions":
@@ -121,8 +124,8 @@ def entries() -> Iterator[Entry]:
                 takes = "distances" if loss.target == "real" else "labels" if task == "multiclass" else "numbers"
                 yield Entry(name, function, settings, takes, form, task == "multiclass", task != "binary")
             elif is_rows(loss, settings):
-                kind = "distribution" if loss.multilabel else loss.target
-                takes = {"label": "labels", "unit": "labels", "position": "positions", "none": "nothing"}.get(kind, "distributions")  # type: ignore[assignment]
+                kind = "distribution" if by_class(loss) else loss.target
+                takes = {"label": "labels", "unit": "labels", "set": "sets", "position": "positions", "none": "nothing"}.get(kind, "distributions")  # type: ignore[assignment]
                 takes = "log_distributions" if settings.get("log_target") else takes
                 yield Entry(name, function, settings, takes, form, True)
                 if takes == "labels" and loss.pattern == "rows" and "label_smoothing" in loss.settings:

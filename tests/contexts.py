@@ -64,13 +64,14 @@ class Context(NamedTuple):
             "mask": soft > 0,
             "chance": soft.sigmoid(),
             "label": labels,
+            "set": soft > 0,
             "position": labels * 0.9,
             "distribution": soft.softmax(1),
             "log-distribution": soft.log_softmax(1),
         }[self.kind]
         if target is None:
             return (x.to(dtype),)
-        return within(self.loss, x.to(dtype), target if self.kind in ("label", "mask") else target.to(dtype))
+        return within(self.loss, x.to(dtype), target if self.kind in ("label", "set", "mask") else target.to(dtype))
 
     def __call__(self, *tensors: Tensor, **options: Any) -> Any:
         """The loss of tensors."""

@@ -37,7 +37,7 @@ with warnings.catch_warnings(action="ignore"):  # prototypes, deprecations
     QUANTISED, MASKED = torch.quantize_per_tensor(X, 0.1, 0, torch.qint8), masked_tensor(X, M)
 PADDED, THERE = torch.tensor([[1.0, 2.0], [3.0, 0.0]]), torch.tensor([[True, True], [True, False]])
 bce, logits, ce, l1, dice = losskit.binary_cross_entropy, losskit.binary_cross_entropy_with_logits, losskit.cross_entropy, losskit.l1_loss, losskit.dice_loss
-ssim = losskit.ssim_loss
+ssim, mlm = losskit.ssim_loss, losskit.multilabel_margin_loss
 focal, kl, nll, iou, lovasz, boundary = (
     losskit.focal_loss,
     losskit.kl_divergence,
@@ -63,7 +63,8 @@ class Row(NamedTuple):
 
 OUT = object()
 CHOICES = ("task", "reduction", "average")  # settings whose values are text
-NAMES = {"torch": torch, "binary_cross_entropy_with_logits": logits}
+NAMES = {"torch": torch, "binary_cross_entropy_with_logits": logits, "multi_margin_loss": losskit.multi_margin_loss}
+ONE_LOGIT = "binary_cross_entropy_with_logits(input, target"
 
 
 def of(x, t, **more):
@@ -362,6 +363,24 @@ ROWS = [
         boundary, of(V.to("meta"), K.long().to("meta"), task="multilabel"), "give distances, made by losskit.distance_map", {"target": K.to("meta")},
         of(V.to("meta"), K.to("meta")),
     ),
+    # sets of classes
+    Row(mlm, of(X, ONE), "try target.bool()", {"target": "target.bool()"}, of(X, ONE > 0)),
+    Row(mlm, of(X, ONE.double()), "try target.bool()", {"target": "target.bool()"}, of(X, ONE > 0)),
+    Row(
+        mlm, of(X, torch.tensor([[2, 255, 255], [1, 0, 255]])), "try target.masked_fill(target == 255, -1)", {"target": "target.masked_fill(target == 255, -1)"},
+        of(X, torch.tensor([[2, -1, -1], [1, 0, -1]])),
+    ),
+    *(
+        Row(
+            mlm, of(x, torch.tensor([[2, -1], [1, 0]]).movedim(1, dim), dim=dim), f"try torch.nn.functional.pad(target, {room}, value=-1)",
+            {"target": f"torch.nn.functional.pad(target, {room}, value=-1)"}, of(x, torch.tensor([[2, -1, -1], [1, 0, -1]]).movedim(1, dim)),
+        )
+        for x, dim, room in ((X, 1, (0, 1)), (X.T, 0, (0, 0, 0, 1)))
+    ),
+    Row(mlm, of(X, L), "try multi_margin_loss(input, target)", {"call": "multi_margin_loss(input, target)"}, of(X, L), losskit.multi_margin_loss),
+    Row(mlm, of(X.T, L, dim=0), "try multi_margin_loss(input, target, dim=0)", {"call": "multi_margin_loss(input, target, dim=0)"}, of(X, L), losskit.multi_margin_loss),
+    Row(mlm, of(X[:, :1], M[:, :1]), f"try {ONE_LOGIT})", {"call": f"{ONE_LOGIT})"}, of(X[:, :1], M[:, :1]), logits),
+    Row(mlm, of(X[:, :1], M[:, :1].long() - 1), f"try {ONE_LOGIT} != -1)", {"call": f"{ONE_LOGIT} != -1)"}, of(X[:, :1], M[:, :1]), logits),
     # settings
     *(
         Row(f, of(x, t, normalizer=3.0, reduction="sum"), "divide the result instead", {"normalizer": OUT, "result": lambda y: y / 3.0}, of(x, t, normalizer=3.0, reduction="mean"))

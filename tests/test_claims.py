@@ -88,6 +88,8 @@ def batches(loss, settings):
             yield x, torch.randn(4, classes, 5, generator=draw)
         elif loss.target == "none":
             yield (x,)
+        elif loss.target == "set":
+            yield x, soft > 0.5
         elif loss.target == "distribution" or loss.multilabel:
             yield x, soft.log_softmax(1) if settings.get("log_target") else soft.softmax(1)
         elif loss.target == "position":

@@ -1,17 +1,22 @@
 """What the docstrings of multi-margin losses claim, and how their gradients reach the label's score."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
 from claims import claim, slope
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import losskit
+from losskit.contract import margins as contract
 from losskit.engines import margins
+from losskit.testing.rows import lists
 
 NONE = {"reduction": "none"}
 SCORES, LABELS = torch.randn(6, 5, generator=torch.Generator().manual_seed(1)), torch.tensor([0, 4, 2, 2, 1, 3])
 SETS = (torch.arange(30).reshape(6, 5) % 3 == 0).float()
-multi, soft = losskit.multi_margin_loss, losskit.multilabel_soft_margin_loss
+multi, several, soft = losskit.multi_margin_loss, losskit.multilabel_margin_loss, losskit.multilabel_soft_margin_loss
 
 
 @pytest.fixture(autouse=True)
@@ -130,3 +135,130 @@ def test_several_labels():
     with pytest.raises(ValueError, match="one number for each of the 5 classes"):
         soft(SCORES, SETS, weight=torch.ones(6, 5))
     F.multilabel_soft_margin_loss(SCORES, SETS, weight=torch.ones(6, 5))
+
+
+def drawn(items, classes, dtype=torch.float32, seed=0):
+    """Scores, of which some lie at exactly the margin, and lists: empty ones, full ones, with classes twice."""
+    draw = torch.Generator().manual_seed(seed)
+    x = 2 * torch.randn(items, classes, generator=draw, dtype=torch.float64)
+    return torch.where(torch.rand(items, 1, generator=draw) < 0.5, (4 * x).round() / 4, x).to(dtype), lists((items,), classes, draw)
+
+
+def pairwise(x, t):
+    """Pair by pair, as the formula says."""
+    inside = torch.zeros_like(x).scatter_add(1, t.clamp(min=0), ((t == -1).cumsum(1) == 0).to(x.dtype))
+    hinges = (1 - x[:, :, None] + x[:, None, :]).relu() * inside[:, :, None] * (inside == 0)[:, None, :]
+    return hinges.sum((1, 2)) / x.shape[1]
+
+
+@claim("multilabel_margin_loss", "The same values and gradients")
+@claim("multilabel_margin_loss", "A class that is listed twice")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("classes", [2, 3, 5, 40])
+def test_sets_beside_torchs(classes, dtype, monkeypatch):
+    x, t = drawn(200, classes, dtype, seed=classes)
+    inside = (t == -1).cumsum(1) == 0
+    sizes = inside.sum(1)
+    assert {0, classes} <= set(sizes.tolist()) and (classes == 2 or any(len(set(row[:n])) < n for row, n in zip(t.tolist(), sizes.tolist(), strict=True)))
+    outer = torch.linspace(-1, 2, 200, dtype=dtype)
+    a = x.clone().requires_grad_()
+    theirs = F.multilabel_margin_loss(a, t, reduction="none")
+    expected = (theirs, *torch.autograd.grad(theirs, a, outer))
+    for piece in (1 << 18, 64):
+        monkeypatch.setattr(contract, "PIECE", piece)
+        each = several(a, t, **NONE)
+        for one, other in zip((each, *torch.autograd.grad(each, a, outer)), expected, strict=True):
+            torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("classes", [7, 1000])
+def test_sets_of_many_labels_keep_their_digits(classes):
+    x, t = drawn(6, classes, seed=1)
+    value, by = slope(several, x, t, **NONE)
+    exact, exact_by = slope(pairwise, x.double(), t)
+    torch.testing.assert_close(value.double(), exact, rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(by.double(), exact_by.double(), rtol=1e-6, atol=0.0)  # each a whole number over that of the classes
+    for half in (torch.float16, torch.bfloat16):
+        for got, wanted in zip(slope(several, x.to(half), t, **NONE), slope(several, x.to(half).float(), t, **NONE), strict=True):
+            torch.testing.assert_close(got, wanted.to(got.dtype), rtol=0.0, atol=0.0)
+    found = several(y := x[:, :7].double().requires_grad_(), sets := t[:, :7] % 7 > 3, **NONE)
+    assert torch.autograd.gradcheck(lambda y: several(y, sets, **NONE), y + 0.1 * torch.rand(y.shape, dtype=y.dtype)) and found.isfinite().all()
+
+
+@claim("multilabel_margin_loss", "A scalar, or with reduction")
+@claim("multilabel_margin_loss", "An item without labels")
+@claim("multilabel_margin_loss", "At exactly the margin")
+@claim("multilabel_margin_loss", "The gradient adds up to 0")
+@claim("multilabel_margin_loss", "A score of inf or -inf")
+def test_sets():
+    value, by = slope(several, SCORES, SETS.bool(), **NONE)
+    assert value.shape == (6,) and (value >= 0).all() and by.sum(1).abs().max() < 1e-6 and by.any()
+    for none in (torch.full((6, 5), -1), torch.arange(5).expand(6, 5), torch.zeros(6, 5).bool(), torch.ones(6, 5).bool()):
+        value, by = slope(several, SCORES, none, **NONE)
+        assert not value.any() and not by.any()
+    edge = slope(several, torch.tensor([[2.0, 1.0, 1.5, 1.0]]), torch.tensor([[0, -1, 0, 0]]), **NONE)
+    assert edge[0].tolist() == [0.125] and edge[1].tolist() == [[-0.25, 0.0, 0.25, 0.0]]
+    inf = math.inf
+    right = [[inf, 0.0, 0.5, 1.6], [inf, inf, 0.0, 1.0], [0.0, 2.0, -inf, -inf], [inf, 1.0, -inf, 0.0]]
+    value, by = slope(several, torch.tensor(right), torch.tensor([[0, -1, -1, -1], [1, 0, -1, -1], [1, 0, -1, -1], [0, 1, -1, -1]]), **NONE)
+    assert not value.any() and not by.any()
+    wrong = [[-inf, 0.0, 0.0, 3.0], [0.0, inf, 0.5, 3.0], [-inf, -inf, 5.0, 0.0], [-inf, 2.0, 0.5, inf]]
+    value, by = slope(several, torch.tensor(wrong), torch.tensor([[0, 3, -1, -1], [3, 0, -1, -1], [0, 1, -1, -1], [0, 1, -1, -1]]), **NONE)
+    assert (value == inf).all()
+    assert (4 * by).tolist() == [[-2, 1, 1, 0], [-2, 2, 1, -1], [-2, -2, 2, 2], [-2, -1, 1, 2]]
+
+
+@claim("multilabel_margin_loss", "A bool target, further axes")
+@claim("multilabel_margin_loss", "The class axis is `dim`")
+@claim("multilabel_margin_loss", "A score that is NaN")
+def test_sets_that_torch_does_not_take():
+    x, t = drawn(6, 5)
+    for scores, target in ((x, t.int()), (x, SETS.bool()), (x.bfloat16(), t), (x[None], t[None])):
+        assert several(scores, target, **{"dim": -1} if scores.dim() == 3 else {}).isfinite()
+        with pytest.raises(RuntimeError):
+            F.multilabel_margin_loss(scores, target)
+    torch.testing.assert_close(several(x.T, t.T, dim=0, **NONE), F.multilabel_margin_loss(x, t, **NONE))
+    torch.testing.assert_close(several(x[1], t[1]), F.multilabel_margin_loss(x[1], t[1]))
+    torch.testing.assert_close(several(x, t, mask=LABELS > 1), several(x[LABELS > 1], t[LABELS > 1]))
+    out = torch.where(torch.arange(30).reshape(6, 5) == 7, torch.nan, x)
+    assert several(out, t, **NONE).isnan().tolist() == [False, True, False, False, False, False]
+    assert not F.multilabel_margin_loss(out, t, **NONE).isnan().any()
+
+
+@claim("multilabel_margin_loss", "Labels are not compared with the other classes")
+def test_sets_are_not_compared_pair_by_pair():
+    largest = []
+
+    class Sizes(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            found = function(*args, **kwargs or {})
+            largest.extend(y.numel() for y in torch.utils._pytree.tree_leaves(found) if isinstance(y, torch.Tensor))
+            return found
+
+    x = torch.linspace(-9, 9, 2000)[None].requires_grad_()
+    with Sizes():
+        several(x, torch.arange(2000)[None] % 2 == 0).backward()
+    assert 2000 <= max(largest) <= 2002
+
+
+def test_sets_whose_numbers_cannot_be_read():
+    """A class that is none gives NaN, in its item."""
+    x, t = drawn(3, 5)
+    t[1, 0] = 99
+    each = torch.func.vmap(lambda x, t: several(x, t))(x, t)
+    assert each.isnan().tolist() == [False, True, False]
+    by = torch.func.grad(lambda x: torch.func.vmap(lambda x, t: several(x, t))(x, t).nansum())(x)
+    assert by[[0, 2]].isfinite().all()
+    torch.testing.assert_close(each[[0, 2]], several(x[[0, 2]], t[[0, 2]], **NONE))
+    assert several(x, t, mask=torch.tensor([True, False, True])).isfinite()
+
+
+@pytest.mark.parametrize("kind", ["bool", "list"])
+def test_sets_of_nothing(kind):
+    for shape in ((0, 3), (2, 3, 0), (0, 3, 0)):
+        x = torch.zeros(shape, requires_grad=True)
+        target = torch.zeros(shape, dtype=torch.bool if kind == "bool" else torch.long)
+        assert several(x, target).item() == 0 and torch.autograd.grad(several(x, target), x)[0].shape == shape
+    for classes in (0, 1):
+        with pytest.raises(ValueError, match=r"one class|no classes"):
+            several(torch.zeros(2, classes), torch.zeros(2, classes, dtype=torch.bool if kind == "bool" else torch.long))

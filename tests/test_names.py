@@ -19,6 +19,7 @@ UNIT = lambda: (torch.linspace(0.01, 0.99, 40).reshape(5, 8), (torch.arange(40) 
 WEIGHT = torch.tensor([0.5, 2.0, 1.0])
 ELEMENT = torch.linspace(0.1, 2, 8)
 SOFT = SCORES().roll(1, 1).softmax(1)
+LISTS = torch.tensor([[2, 0, -1], [1, -1, 0], [-1, 0, 1], [0, 1, 2], [1, 1, -1]]).repeat(2, 1)
 
 # function -> sample inputs and settings in torch's words that ours take too; every argument that both have is varied
 SHARED = {
@@ -38,6 +39,7 @@ SHARED = {
         (lambda: (SCORES().movedim(1, 2).reshape(10, 3), LABELS.reshape(10)), settings)
         for settings in ({}, {"p": 2}, {"margin": 0.3}, {"weight": WEIGHT}, {"p": 2, "margin": 2.0, "weight": WEIGHT})
     ],
+    "multilabel_margin_loss": [(lambda: (SCORES().movedim(1, 2).reshape(10, 3), LISTS), {})],
     "multilabel_soft_margin_loss": [(lambda: (REAL()[0], UNIT()[1]), settings) for settings in ({}, {"weight": ELEMENT})],
     "cross_entropy": [
         (lambda: (SCORES(), LABELS), settings)
@@ -48,7 +50,8 @@ SHARED = {
 MODULES = {
     "L1Loss": "l1_loss", "MSELoss": "mse_loss", "SmoothL1Loss": "smooth_l1_loss", "HuberLoss": "huber_loss", "BCELoss": "binary_cross_entropy",
     "BCEWithLogitsLoss": "binary_cross_entropy_with_logits", "NLLLoss": "nll_loss", "SoftMarginLoss": "soft_margin_loss", "HingeEmbeddingLoss": "hinge_embedding_loss",
-    "MultiMarginLoss": "multi_margin_loss", "MultiLabelSoftMarginLoss": "multilabel_soft_margin_loss", "CrossEntropyLoss": "cross_entropy",
+    "MultiMarginLoss": "multi_margin_loss", "MultiLabelMarginLoss": "multilabel_margin_loss",
+    "MultiLabelSoftMarginLoss": "multilabel_soft_margin_loss", "CrossEntropyLoss": "cross_entropy",
 }  # fmt: skip
 # torch's arguments that ours refuse: those that torch itself calls legacy, and a weight that one function divides by and another does not
 REFUSED = {"size_average", "reduce"} | {"weight"}
@@ -56,10 +59,13 @@ WEIGHTED = ("binary_cross_entropy", "binary_cross_entropy_with_logits", "nll_los
 APART = {"gaussian_nll_loss": "GaussianNLLLoss", "poisson_nll_loss": "PoissonNLLLoss"}  # they take more than input and target, or have eps: see below
 APART |= {"margin_ranking_loss": "MarginRankingLoss"}  # other names than input and target: see test_margin_ranking.py
 APART |= test_embedding.MODULES  # those are examined there
+# torch's modules that are not here: `kl_divergence` and `cross_entropy` are two of them; the others compare sequences, or hold layers or a function of the user's
+LACKED = {"KLDivLoss", "NLLLoss2d", "CTCLoss", "AdaptiveLogSoftmaxWithLoss", "LinearCrossEntropyLoss", "TripletMarginWithDistanceLoss"}
 CASES = [(name, *case) for name, samples in SHARED.items() for case in samples]
 
 
 def test_every_name_that_torch_has_is_examined():
+    assert {name for name in dir(nn) if "Loss" in name} - set(losskit.__all__) - LACKED == set(), "torch has a new loss"
     public = set(losskit.__all__) - {*APART, *APART.values()}
     assert {name for name in public if hasattr(F, name) or hasattr(torch, name)} == set(SHARED)
     assert {name for name in public if hasattr(nn, name)} == set(MODULES)

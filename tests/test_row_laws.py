@@ -22,6 +22,7 @@ FORMULA = (
     "shift_invariant",
     "nan_stays",
     "labels_checked",
+    "sets_checked",
     "positions_checked",
     "distributions_checked",
 )
@@ -40,6 +41,7 @@ WALK = (
     "inputs_unchanged",
     "half_precision",
     "label_dtypes",
+    "set_dtypes",
     "layouts",
     "class_axis",
     "engines_agree",
@@ -113,7 +115,7 @@ def subject(request: pytest.FixtureRequest) -> Iterator[RowSubject]:
 
 
 CANNOT_APPLY = (  # of a loss of ours nothing else may be missing
-    *("the target is a label", "the target is a distribution", "the target is a position", "the target is no target", "no target"),
+    *("the target is a label", "the target is a set", "the target is a distribution", "the target is a position", "the target is no target", "no target"),
     *("neither input nor target is a distribution", "not a function of the differences", "only of logits", "probabilities are never infinite"),
     *("with probabilities, smoothing, a cap or a margin no score rules a class out", "no argument return_parts", "no argument inplace here"),
 )
@@ -128,8 +130,8 @@ def test_every_law_is_used() -> None:
 
 
 def test_the_main_losses_have_a_fused_pass() -> None:
-    """All that read scores: what is left over reads one probability per item."""
-    assert [case for case in CASES if case not in FUSED] == [case for case in CASES if build(case, "cpu").form != "logit"]
+    """All that read scores as they come: what is left over reads one probability per item, or beside a set of labels the scores in order."""
+    assert [case for case in CASES if case not in FUSED] == [case for case in CASES if build(case, "cpu").form != "logit" or case.loss.target == "set"]
 
 
 @pytest.mark.parametrize("subject", [(case, engine) for case in CASES for engine in engines(case)], indirect=True)
@@ -146,9 +148,9 @@ def test_soft_targets(subject: RowSubject) -> None:
     check(SOFT, subject)
 
 
-@pytest.mark.parametrize("case", [FEW[0], one("cross_entropy", label_smoothing=0.1), one("distribution_focal_loss")])
+@pytest.mark.parametrize("case", [FEW[0], one("cross_entropy", label_smoothing=0.1), one("distribution_focal_loss"), one("multilabel_margin_loss")])
 def test_wide_rows(case: Case) -> None:
-    for engine in ("cpu", "torch"):  # the oracle takes seconds, and is asked once
+    for engine in engines(case):  # the oracle takes seconds, and is asked once
         with losskit.use_engine(engine):
             check(["wide_rows"], build(case, engine))
 
@@ -173,7 +175,12 @@ def test_transforms(subject: RowSubject) -> None:
 
 @pytest.mark.parametrize(
     "subject",
-    [(FEW[0], "cpu", torch.float64), (*FEW_SOFT[0], torch.float64), (*FEW_SOFT[2], torch.float64), *((case, "torch", torch.float64) for case in FUSED)],
+    [
+        (FEW[0], "cpu", torch.float64),
+        (*FEW_SOFT[0], torch.float64),
+        (*FEW_SOFT[2], torch.float64),
+        *((case, "torch", torch.float64) for case in CASES if build(case, "torch").form == "logit"),
+    ],
     indirect=True,
 )
 def test_float64(subject: RowSubject) -> None:
@@ -182,7 +189,12 @@ def test_float64(subject: RowSubject) -> None:
 
 @pytest.mark.parametrize(
     "subject",
-    [(case, engine, dtype) for case in (FEW[0], FEW_SOFT[0][0], FEW_SOFT[2][0]) for engine in ("cpu", "torch") for dtype in (torch.float16, torch.bfloat16)],
+    [
+        (case, engine, dtype)
+        for case in (FEW[0], FEW_SOFT[0][0], FEW_SOFT[2][0], one("multilabel_margin_loss"))
+        for engine in engines(case)
+        for dtype in (torch.float16, torch.bfloat16)
+    ],
     indirect=True,
 )
 def test_half(subject: RowSubject) -> None:

@@ -46,6 +46,7 @@ WITHOUT = {
     "dice_focal_loss": "two losses in one",
     "lovasz_loss": "errors in order",
     "multi_margin_loss": "a sum over the other classes",
+    "multilabel_margin_loss": "labels beside the other classes",
     "multilabel_soft_margin_loss": "labels of all classes",
     "margin_ranking_loss": "a score beside another",
 }

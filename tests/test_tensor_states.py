@@ -95,7 +95,7 @@ def tensors_of(loss):
         x, t = torch.rand(4, 3, 11, 12), torch.rand(4, 3, 11, 12)
     elif loss.pattern not in ("elementwise", "vectors"):
         items = (4, 3) if settings.get("task") == "binary" else (4,)
-        t = {"label": torch.tensor([0, 2, 1, 0]), "position": 2 * torch.rand(4)}.get(loss.target, t.softmax(1))
+        t = {"label": torch.tensor([0, 2, 1, 0]), "set": t > 0.5, "position": 2 * torch.rand(4)}.get(loss.target, t.softmax(1))
     if loss.input == "probability":
         x = torch.rand(4, 3)
     elif loss.input == "log-probability":

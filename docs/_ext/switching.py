@@ -84,6 +84,11 @@ def labels() -> tuple[Tensor, Tensor]:
     return 2 * torch.randn(6, 4, generator=g), torch.randint(0, 4, (6,), generator=g)
 
 
+def sets() -> tuple[Tensor, Tensor]:
+    """Rows of logits, and for each a list of its classes that ends at -1."""
+    return labels()[0], torch.tensor([[2, 0, -1, -1], [1, -1, -1, -1], [-1, 0, 0, 0], [3, 2, 0, 1], [0, 1, 3, -1], [3, -1, -1, -1]])
+
+
 def distributions() -> tuple[Tensor, Tensor]:
     """Rows of logits, and distributions."""
     g = draw()
@@ -157,7 +162,8 @@ def bins() -> tuple[Tensor, Tensor]:
 BATCHES: dict[str, Callable[[], tuple[Tensor, Tensor]]] = {
     f.__name__: f
     for f in (
-        real, binary, probabilities, signs, classes, labels, distributions, pixels, masks, regions, boxes, overlapping, near, pictures, maps, quality, bins,
+        real, binary, probabilities, signs, classes, labels, sets, distributions, pixels, masks, regions, boxes, overlapping, near, pictures, maps, quality,
+        bins,
     )
 }  # fmt: skip
 

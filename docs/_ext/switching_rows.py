@@ -33,6 +33,12 @@ TORCH = Library(
             "The label may be one number for all.",
         ),
         Row("F.multi_margin_loss(x, t, p=2)", "losskit.multi_margin_loss(x, t, p=2)", "labels"),
+        Row(
+            "F.multilabel_margin_loss(x, t)",
+            "losskit.multilabel_margin_loss(x, t)",
+            "sets",
+            "`target.bool()` will do, where it holds a 0 or 1 per class.",
+        ),
         Row("F.multilabel_soft_margin_loss(x, t)", "losskit.multilabel_soft_margin_loss(x, t)", "binary", "Items are rows; `mask` leaves some out."),
         Row("F.l1_loss(x, t)", "losskit.l1_loss(x, t)", "real"),
         Row("F.mse_loss(x, t)", "losskit.mse_loss(x, t)", "real", "`l2_loss` is half of it."),
@@ -115,7 +121,6 @@ TORCH = Library(
     ),
     missing=(
         ("ctc_loss", "needs a recursion over the sequence"),
-        ("multilabel_margin_loss", "a hinge of several labels"),
         ("linear_cross_entropy", "the last layer and the loss in one, without the logits"),
     ),
 )

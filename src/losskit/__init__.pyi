@@ -33,6 +33,7 @@ from losskit.losses.classification.js_divergence import js_divergence as js_dive
 from losskit.losses.classification.kl_divergence import kl_divergence as kl_divergence
 from losskit.losses.classification.margin_ranking import margin_ranking_loss as margin_ranking_loss
 from losskit.losses.classification.multi_margin import multi_margin_loss as multi_margin_loss
+from losskit.losses.classification.multilabel_margin import multilabel_margin_loss as multilabel_margin_loss
 from losskit.losses.classification.multilabel_soft_margin import multilabel_soft_margin_loss as multilabel_soft_margin_loss
 from losskit.losses.classification.nll import nll_loss as nll_loss
 from losskit.losses.classification.poly import poly_loss as poly_loss
@@ -693,6 +694,14 @@ class MarginRankingLoss(LossModule):
 
     def __init__(self, *, target: torch.Tensor | collections.abc.Sequence[float] | float = 1.0, margin: float = 0.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
     def __call__(self, input1: torch.Tensor, input2: torch.Tensor, target: torch.Tensor | collections.abc.Sequence[float] | float = 1.0, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | None = None) -> torch.Tensor: ...  # type: ignore[override]
+
+class MultiLabelMarginLoss(LossModule):
+    """Multi-label margin (hinge) loss of class scores (logits) against a set of labels per item: every label's score is to be above every other class's by 1."""
+
+    dim: int
+    reduction: Literal["none", "mean", "sum"]
+
+    def __init__(self, *, dim: int = 1, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class MultiLabelSoftMarginLoss(LossModule):
     """Multi-label soft margin loss of class logits against 0/1 labels of every class: binary cross-entropy, averaged over the classes of an item."""

@@ -186,7 +186,10 @@ def rows_at(loss: Loss, settings: Mapping[str, Any], x: torch.Tensor) -> tuple[t
     labels = torch.zeros(len(x), dtype=torch.long, device=x.device)
     if loss.target == "label":
         return rows, labels
-    wanted = torch.nn.functional.one_hot(labels, axis.others + 1).double()
+    wanted = torch.nn.functional.one_hot(labels, axis.others + 1)
+    if loss.target == "set":
+        return rows, wanted.bool()
+    wanted = wanted.double()
     return rows, wanted.log() if settings.get("log_target") else wanted
 
 

@@ -58,13 +58,13 @@ ONE_LABEL = 'For one score and a label of 0 or 1 per item, try input.squeeze({ax
 ONE_BIN = "A position lies between two bins: try more of them"
 
 
-def several(input: Tensor, axis: int, fix: str) -> int:
-    """How many classes there are: at least two, for a softmax over one is 1 whatever the score, and a loss of it constant."""
+def several(input: Tensor, axis: int, fix: str, why: str = "and a softmax over one class is 1 everywhere") -> int:
+    """How many classes there are: at least two, for of one the loss is constant. `why`, unless it is because a softmax over one is 1 whatever the score."""
     classes = input.shape[axis]
     if classes < 2:
         many = "one class" if classes else "no classes"
-        why = f", and a softmax over one class is 1 everywhere. {fix.format(axis=axis)}" if classes else ""
-        raise ValueError(f"input has {many} along axis {axis}: its shape is {shown(input.shape)}{why}")
+        told = f", {why}. {fix.format(axis=axis)}" if classes else ""
+        raise ValueError(f"input has {many} along axis {axis}: its shape is {shown(input.shape)}{told}")
     return classes
 
 

@@ -157,6 +157,8 @@ class LossModule(nn.Module):
         if isinstance(dim, int):
             shape[dim] = classes
         input = torch.empty(shape, dtype=torch.float32, device="cpu")
+        if self.loss.target == "set":
+            return input, input.bool()
         if self.loss.target in ("distribution", "none", "real") or self.loss.multilabel or settings.get("task") in ("binary", "multilabel"):
             return (input,) * count
         return input, torch.empty([0] * (axes - 1), dtype=torch.long, device="cpu")

@@ -44,7 +44,7 @@ class Loss:
     task: Task
     formula: str  # in text, as people write it
     input: Literal["real", "logit", "probability", "log-probability"]
-    target: Literal["real", "unit", "label", "position", "distribution", "none"]
+    target: Literal["real", "unit", "label", "set", "position", "distribution", "none"]
     torch: str | None  # torch.nn.functional's name for the same thing
     arguments: tuple[Mapping[str, Any], ...]  # settings that together reach every branch; the first is the one to show
     tolerance: float  # relative error of value and gradient in float32 (error budget)
@@ -83,7 +83,7 @@ class Loss:
     @property
     def multilabel(self) -> bool:
         """Whether each class of an item has a label of its own."""
-        return self.pattern == "rows" and self.target == "unit"
+        return self.pattern == "rows" and self.target in ("unit", "set")
 
     @property
     def required(self) -> tuple[str, ...]:
@@ -181,7 +181,7 @@ def loss(
     formula: str,
     chinese: str,
     input: Literal["real", "logit", "probability", "log-probability"] = "real",
-    target: Literal["real", "unit", "label", "position", "distribution", "none"] = "real",
+    target: Literal["real", "unit", "label", "set", "position", "distribution", "none"] = "real",
     torch: str | None = None,
     arguments: tuple[Mapping[str, Any], ...] = ({},),
     tolerance: float = 1e-6,

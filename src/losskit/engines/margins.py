@@ -48,14 +48,15 @@ def plain(formula: Callable[..., Any], params: tuple[float, ...], axis: int, x: 
     return elementwise.losses(Call(formula, params, (labels.counts,)), *operands(x.to(real_dtype(x.dtype)), labels, axis)).sum(axis)
 
 
-def pieces(axis: int, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+def pieces(axis: int, *tensors: Tensor, size: int = 0) -> Iterator[tuple[Tensor, ...]]:
     """The same items of all tensors, few at a time: along the longest axis of items of the first."""
+    size = size or PIECE
     x = tensors[0]
     along = max((d for d in range(x.dim()) if d != axis), key=lambda d: x.shape[d], default=axis)
-    if x.is_cuda or along == axis or x.numel() <= PIECE:
+    if x.is_cuda or along == axis or x.numel() <= size:
         yield tensors
         return
-    yield from zip(*(y.split(max(1, PIECE * x.shape[along] // x.numel()), along) for y in tensors), strict=True)
+    yield from zip(*(y.split(max(1, size * x.shape[along] // x.numel()), along) for y in tensors), strict=True)
 
 
 class Margins(torch.autograd.Function):

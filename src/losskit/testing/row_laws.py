@@ -38,7 +38,7 @@ def wide_rows(s: RowSubject) -> None:
     """A long row is read in blocks, whose maximum moves on."""
     if listed(s.settings):
         raise NotOffered("a setting gives a number for each of few classes")
-    if s.form != "logit" or s.kind not in ("label", "position"):
+    if s.form != "logit" or s.kind not in ("label", "set", "position"):
         raise NotOffered("only for logits, and labels or positions")
     rows.require_exact(s, rows.extreme(s, rows.WIDE))
 
@@ -96,7 +96,7 @@ def infinite_inputs(s: RowSubject) -> None:
     if s.form != "logit":
         raise NotOffered("probabilities are never infinite")
     x, t = s.batch((3,))
-    if s.kind != "distribution":
+    if not s.by_class:
         t = torch.tensor([0, 2, 0])
     x[0, 0], x[1, 0], x[2, 0] = math.inf, math.inf, -math.inf
     near, far = (exact_rows(s.loss, s.settings, x.double().nan_to_num(posinf=end, neginf=-end), None if s.kind == "none" else t) for end in (1e7, 1e9))
@@ -117,7 +117,7 @@ def infinite_inputs(s: RowSubject) -> None:
 @law("adding a number to all scores of an item changes nothing", ROW_LAWS)
 def shift_invariant(s: RowSubject) -> None:
     """Numbers that leave the differences of the scores exact."""
-    if s.form != "logit" or s.settings.get("softcap") or s.settings.get("z_loss") or s.loss.multilabel:
+    if s.form != "logit" or s.settings.get("softcap") or s.settings.get("z_loss") or (s.loss.multilabel and s.kind != "set"):
         raise NotOffered("not a function of the differences")
     x, t = s.batch()
     x = (x * 64).round() / 64
@@ -219,6 +219,41 @@ def label_dtypes(s: RowSubject) -> None:
         require_pass(s, s.each(b, pair.bool()), b, expected, gradient(expected, a)[0], "for bool labels of two classes")
 
 
+@law("a set of classes is a list of integers of any dtype, or a bool for each class", ROW_LAWS)
+def set_dtypes(s: RowSubject) -> None:
+    """A bool says nothing of a class that is listed twice; what follows the end of a list is not read, whatever it is."""
+    s.needs("set")
+    x, t = s.batch((4, 3))
+    ended = (t == -1).cumsum(1) > 0
+    a = leaf(x)
+    expected = s.each(a, t)
+    (grad,) = gradient(expected, a)
+    for dtype in (torch.int8, torch.int16, torch.int32):
+        b = leaf(x)
+        require_pass(s, s.each(b, torch.where(ended & (t != -1), -7, t).to(dtype)), b, expected, grad, f"for lists of {dtype}")
+    inside = torch.zeros_like(t).scatter_add(1, torch.where(ended, 0, t), (~ended).long())
+    once = (inside < 2).all(1)
+    b = leaf(x)
+    got = s.each(b, inside > 0)
+    require_close(got[once], expected[once], s.tolerance, "value for a bool per class")
+    require_close(s.chosen(gradient(got, b)[0], once), s.chosen(grad, once), s.loose, "gradient for a bool per class")
+
+
+@law("sets that hold what is no class, or are a 0 or 1 per class, are refused, and the message says why", ROW_LAWS)
+def sets_checked(s: RowSubject) -> None:
+    """Too large, negative, numbers of 0 and 1, real ones."""
+    s.needs("set")
+    x, t = s.batch((4, 3))
+    t[1, :, 2] = torch.tensor([1, 0, *[-1] * (s.classes - 2)])
+    for wrong in (s.classes, 255, -7):
+        u = t.clone()
+        u[1, 1, 2] = wrong
+        require_message(partial(s, x, u), f"the class {wrong}", str(wrong), "(1, 1, 2)")
+    require_message(lambda: s(x, t % 2), "a 0 or 1 per class", "target.bool()")
+    require_message(lambda: s(x, t.float()), "lists of float32")
+    require_message(lambda: s(x.long(), t), "scores of int64")
+
+
 @law("the class axis may be anywhere (dim)", ROW_LAWS)
 def class_axis(s: RowSubject) -> None:
     """Every place, counted from either end; "mean" too."""
@@ -228,7 +263,7 @@ def class_axis(s: RowSubject) -> None:
     (grad,) = gradient(expected, a)
     for dim in (0, 1, 2, 3, -1, -4):
         b = leaf(x)
-        u = t.movedim(1, dim) if s.kind == "distribution" else t
+        u = t.movedim(1, dim) if s.by_class else t
         for moved in (b.movedim(1, dim), b.movedim(1, dim).contiguous()):
             require_pass(s, s.each(moved, u, dim=dim), b, expected, grad, f"with dim={dim}")
             require_close(s(moved, u, dim=dim), s(x, t), s.tolerance, f"mean with dim={dim}")

@@ -12,14 +12,14 @@ from torch import Tensor
 from losskit.contract.registry import Loss
 from losskit.testing.oracles import Number, Traced, book_settings, slopes
 
-Target = float | tuple[float, ...] | None  # of one row: a label or a position, a distribution, nothing
+Target = float | tuple[float, ...] | None  # of one row: a label or a position, a distribution or a list of classes, nothing
 RULED_OUT = -(10**9)  # stands for a score of minus infinity: exp of it is below anything
 DIGITS = {torch.float64: 800}  # 80 otherwise: 1 - p is as small as 1e-45, or a squared loss 1e-38
 
 
 def by_class(loss: Loss) -> bool:
     """Whether a target is one number per class, of which the textbook has the loss."""
-    return loss.target == "distribution" or loss.multilabel
+    return loss.target == "distribution" or (loss.multilabel and loss.target != "set")
 
 
 def logs_in_target(settings: Mapping[str, Any]) -> bool:
@@ -130,7 +130,7 @@ class Row:
     def exact(self) -> ExactRow:
         """The answer."""
         mp, n = self.mp, len(self.x)
-        if not isinstance(self.t, tuple):
+        if not isinstance(self.t, tuple) or self.loss.target == "set":
             found = slopes(mp, lambda mp, x: self.book(mp, x, self.t), self.x)
             scale = [abs(g) for g in found.by] if self.t is not None else self.uncertain()
             if self.loss.target == "position":

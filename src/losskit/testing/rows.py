@@ -27,7 +27,7 @@ def every_second(z: Tensor) -> Tensor:
     return torch.stack((z, torch.full_like(z, math.nan)), 2).flatten(1, 2)[:, ::2] if z.is_floating_point() else z
 
 
-MARGINS = ("multi_margin_loss", "multilabel_soft_margin_loss")  # sums over classes, without a softmax
+MARGINS = ("multi_margin_loss", "multilabel_margin_loss", "multilabel_soft_margin_loss")  # sums over classes, without a softmax
 
 
 def is_rows(loss: Loss, settings: Mapping[str, Any]) -> bool:
@@ -55,11 +55,16 @@ class RowSubject(Subject):
     soft: bool = False
 
     @property
-    def kind(self) -> Literal["label", "position", "distribution", "none"]:
+    def kind(self) -> Literal["label", "set", "position", "distribution", "none"]:
         """What a target is."""
-        if self.loss.target in ("none", "position"):
+        if self.loss.target in ("none", "position", "set"):
             return self.loss.target
         return "distribution" if self.soft or by_class(self.loss) else "label"
+
+    @property
+    def by_class(self) -> bool:
+        """Whether a target has the class axis, too."""
+        return self.kind in ("distribution", "set")
 
     @property
     def form(self) -> str:
@@ -111,6 +116,8 @@ class RowSubject(Subject):
         if self.kind == "position":  # a third of them on a class
             y = torch.rand(shape, generator=draw, dtype=torch.float64) * (self.classes - 1)
             return x, torch.where(torch.rand(shape, generator=draw) < 0.3, t, y).to(real_dtype(x.dtype))
+        if self.kind == "set":
+            return x, self.classes_first(lists(shape, self.classes, draw))
         if self.kind != "distribution":
             return x, t
         soft = torch.randn((*shape, self.classes), generator=draw, dtype=torch.float64).softmax(-1)
@@ -163,7 +170,7 @@ class RowSubject(Subject):
 
     def relaid(self, change: Change, t: Tensor) -> Tensor:
         """Labels have no class axis."""
-        return change(t) if self.kind == "distribution" else (u := change(t.unsqueeze(1))).select(min(1, u.dim() - 1), 0)
+        return change(t) if self.by_class else (u := change(t.unsqueeze(1))).select(min(1, u.dim() - 1), 0)
 
     def flat(self, x: Tensor, t: Tensor) -> Pair:
         """A list of rows."""
@@ -181,7 +188,7 @@ class RowSubject(Subject):
             yield "labels with a class axis of 1", (x, t.unsqueeze(1)), {}, ()
             yield "one-hot integers", (x, torch.nn.functional.one_hot(t, self.classes).movedim(-1, 1)), {}, ()
         else:
-            yield "a distribution of one class", (x, t[:, :1]), {}, ()
+            yield f"a {self.kind} of one class", (x, t[:, :1]), {}, ()
         for name in ("mask", "sample_weight"):
             if self.offers(name):
                 extra = {name: torch.ones(4, dtype=torch.bool if name == "mask" else torch.float32)}
@@ -189,7 +196,7 @@ class RowSubject(Subject):
 
     def masses(self, t: Tensor, factor: Tensor | None = None) -> Tensor:
         """What each item adds to the denominator of "mean": its weight, times that of its label's class (torch's rule; not for `alpha`, margins, distributions)."""
-        each = torch.ones(t.shape if self.kind != "distribution" else t.select(1, 0).shape, dtype=torch.float64)
+        each = torch.ones(t.select(1, 0).shape if self.by_class else t.shape, dtype=torch.float64)
         weight = self.settings.get("weight")
         if weight is not None and self.kind == "label" and self.loss.name not in MARGINS:
             each = torch.tensor(weight, dtype=torch.float64)[t.long().clamp(0, self.classes - 1)]
@@ -207,6 +214,15 @@ class RowSubject(Subject):
         return other
 
 
+def lists(shape: tuple[int, ...], classes: int, draw: torch.Generator) -> Tensor:
+    """Sets of classes, of none to all, as lists that end at -1; some hold a class twice, and some a class after their end."""
+    order = torch.rand((*shape, classes), generator=draw).argsort(-1)
+    size = torch.randint(0, classes + 1, (*shape, 1), generator=draw)
+    place = torch.arange(classes)
+    twice = (torch.rand((*shape, 1), generator=draw) < 0.3) & (size > 1) & (size < classes)
+    return torch.where(place == size, -1, torch.where(twice & (place == size - 1), order[..., :1], order))
+
+
 def extreme(s: RowSubject, widths: Sequence[int] = WIDTHS) -> list[tuple[Tensor, Tensor]]:
     """Rows over the whole range, (items, classes) of several widths: sure and right, sure and wrong, ties, +-1e4, denormals, classes that are ruled out."""
     given = listed(s.settings)
@@ -221,6 +237,8 @@ def extreme(s: RowSubject, widths: Sequence[int] = WIDTHS) -> list[tuple[Tensor,
         if s.kind == "distribution":
             t = torch.from_numpy(np.stack([soft_row(n, y, x[i].numpy(), i, draw) for i, y in enumerate(labels)]))
             t = (t.log() if logs_in_target(s.settings) else t).to(s.dtype)
+        elif s.kind == "set":
+            t = torch.tensor([set_row(n, y, x[i].isfinite(), i) for i, y in enumerate(labels)])
         elif s.kind == "position":  # beside the label, little and much; not where a class is ruled out
             off = torch.tensor(OFF, dtype=torch.float64).repeat(len(t) // len(OFF) + 1)[: len(t)] * (1 - 2 * (t == n - 1).double())
             t = torch.where(x.isinf().any(1), t, t + off).to(s.real)
@@ -268,6 +286,9 @@ def hard_rows(s: RowSubject, n: int, draw: np.random.Generator) -> tuple[list[An
     put(np.where(np.arange(n) == 1, 1e4, -1e4), 0)
     put(some(1e-40), n - 1)
     put(1e4 + some(), n // 2)
+    if s.loss.name in MARGINS:  # whole numbers: some at exactly the margin, where the gradient is 0
+        put(np.arange(n) % 4, 1)
+        put(np.arange(n) % 3, 2 % n)
     if n > 2 and not s.settings.get("label_smoothing") and s.form == "logit":  # smoothing puts mass on what is ruled out
         put(np.where(np.arange(n) % 3 == 1, -math.inf, some(3.0)), 0)
         put(np.where(np.arange(n) == n - 1, some(), -math.inf), n - 1)
@@ -280,6 +301,14 @@ def soft_row(n: int, label: int, x: Any, kind: int, draw: np.random.Generator) -
     rows = (draw.dirichlet(np.full(n, 0.5)), np.arange(n) == label, np.isin(np.arange(n), (label, (label + 1) % n)), np.ones(n), np.exp(x - x.max()))
     row = np.where(open_, rows[kind % len(rows)], 0.0)
     return row / row.sum()
+
+
+def set_row(n: int, label: int, open_: Tensor, kind: int) -> list[int]:
+    """A set of classes as a list: the label, that and the next, nearly all, none; nothing whose score is -inf, and in long rows few."""
+    rest = [j % n for j in range(label + 1, label + n)]
+    row = ([label], [label, rest[0]], [label, *rest[1:]] if n not in WIDE else [label, *rest[7:9]], [])[kind % 4]
+    row = [j for j in row if open_[j]]
+    return row + [-1] * (n - len(row))
 
 
 class Error(NamedTuple):

@@ -26,7 +26,7 @@ def square(x, other, own, margin, share):
 
 
 def textbook(mp, x, t, p, margin, weight):
-    short = [max(margin - x[t] + v, mp.mpf(0)) for j, v in enumerate(x) if j != t]
+    short = [max(mp.mpf(0), margin - x[t] + v) for j, v in enumerate(x) if j != t]
     return (1 if weight is None else weight[t]) * mp.fsum(v**p for v in short) / len(x)
 
 
