@@ -5,6 +5,7 @@ document.addEventListener("DOMContentLoaded", () => {
   for (const link of document.querySelectorAll(".sd-card a.sd-stretched-link")) link.setAttribute("aria-label", link.closest(".sd-card").querySelector(".sd-card-title").innerText);
   if (chinese) for (const link of document.querySelectorAll("a[href$='touch/index.html']")) link.search = "?lang=zh";
   for (const cell of document.querySelectorAll("article td")) if (/^[-+±−]?[\d.,]+(e[-+]?\d+)?( ?(%|x|µs|ms|s|M))?$/.test(cell.innerText.trim())) cell.classList.add("number");
+  for (const wide of document.querySelectorAll("article pre, article .table-wrapper, article .formula, article .steps")) if (wide.scrollWidth > wide.clientWidth) wide.tabIndex = 0; // for those who scroll by keys
   for (const table of document.querySelectorAll("article table")) {
     const body = table.tBodies[0];
     if (!table.tHead || !body || body.rows.length < 6) continue;
