@@ -4,12 +4,15 @@ VENV := .venv
 RUN := OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-.PHONY: tour test docs lint types bench stubs wheel clean
+.PHONY: tour test test-all docs lint types bench stubs wheel clean
 
 tour: $(STAMP)  ## train small models on real data with every loss; writes report/index.html
 	$(RUN) -m losskit tour
 
-test: $(STAMP)  ## all tests, on two cores
+test: $(STAMP)  ## every law, every loss, every engine, on two cores
+	$(RUN) -m pytest -n 2 --dist worksteal -m "not thorough"
+
+test-all: $(STAMP)  ## and more of each kind: further settings, dtypes, loops, sizes, the whole site; before a release
 	$(RUN) -m pytest -n 2 --dist worksteal
 
 docs: $(STAMP)  ## the site: docs/_build/site/index.html

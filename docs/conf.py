@@ -1,7 +1,11 @@
 """Sphinx's settings. `make docs` builds the site; `docs/build.py` says how."""
 
 import sys
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
+
+from myst_parser.mdit_to_docutils import base
 
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
@@ -9,6 +13,9 @@ import furo
 
 import losskit
 
+# each translated message is parsed as a document of its own, 9,000 in all, and listing docutils' options anew took half of that
+settings = cache(base.get_default_settings)
+base.get_default_settings = lambda *components: deepcopy(settings(*components))
 project, author = "losskit", "losskit's authors"
 version = release = losskit.__version__
 copyright = "the losskit authors, Apache License 2.0"

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
+import pytest
+
 from losskit import LOSSES, Loss
 from losskit.testing.boxes import BoxSubject, is_boxes
 from losskit.testing.overlap import OverlapSubject
@@ -20,6 +22,16 @@ class Case(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.loss.name}({', '.join(f'{k}={v}' for k, v in self.settings.items())})"
+
+
+def thorough(rows: Iterable[Any]) -> list[Any]:
+    """Rows of a table that show nothing of a new kind: `make test` leaves them out, `make test-all` runs them."""
+    return thorough_rows((row,) for row in rows)
+
+
+def thorough_rows(rows: Iterable[tuple[Any, ...]]) -> list[Any]:
+    """The same of a table of several columns."""
+    return [pytest.param(*row, marks=pytest.mark.thorough) for row in rows]
 
 
 def cases(chosen: Callable[[Loss, Mapping[str, Any]], bool] = lambda loss, settings: True) -> list[Case]:

@@ -8,7 +8,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import contextlib
 import signal
 import threading
+import zlib
+from collections import defaultdict
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -32,6 +35,60 @@ def two_threads() -> Iterator[None]:
     torch.set_num_threads(2)
 
 
+# what these show is no matter of the engine: `make test` runs them in PyTorch operations, `make test-all` on whatever losskit chooses, too
+ANYWHERE = {
+    "test_absent",
+    "test_adaptive",
+    "test_bad_input",
+    "test_boxes_contract",
+    "test_boxes_in_space",
+    "test_boxes_laws",
+    "test_claims",
+    "test_claims_classification",
+    "test_claims_detection",
+    "test_claims_pairwise",
+    "test_claims_regression",
+    "test_claims_segmentation",
+    "test_class_vectors",
+    "test_compat",
+    "test_contributing",
+    "test_counts",
+    "test_detection_scores",
+    "test_docs",
+    "test_identities",
+    "test_laws",
+    "test_likelihoods",
+    "test_margin_ranking",
+    "test_margins",
+    "test_names",
+    "test_operands",
+    "test_overlap_laws",
+    "test_overlap_losses",
+    "test_overlap_sums",
+    "test_properties",
+    "test_quantiles",
+    "test_reviewed",
+    "test_reviewed_again",
+    "test_rounded_once",
+    "test_row_laws",
+    "test_row_operands",
+    "test_weights",
+}
+
+
+@pytest.fixture(autouse=True)
+def anywhere(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The engine of `make test`."""
+    plain = request.config.option.markexpr == "not thorough" and is_anywhere(request.node)
+    with losskit.use_engine("torch") if plain else contextlib.nullcontext():
+        yield
+
+
+def is_anywhere(item: Any) -> bool:
+    """Whether a test is in one of these files, and not marked `chosen`."""
+    return item.path.stem in ANYWHERE and item.get_closest_marker("chosen") is None
+
+
 @pytest.fixture
 def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
     """A loss with settings under one engine: parametrize with (case, engine), `indirect=True`; engine None lets losskit choose."""
@@ -39,6 +96,34 @@ def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
     force: Any = losskit.use_engine(engine) if engine else contextlib.nullcontext()
     with force:
         yield Subject(case.loss.function, case.loss, case.settings, dtype[0] if dtype else torch.float32, engine)
+
+
+NO_ROW = SimpleNamespace(params={})
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` looks at marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of a table marked `sparse(k)`, `make test` runs every k-th row; where it begins differs from test to test, so that they look at different losses.
+    What may run anywhere does not run in a loop for its own sake.
+    """
+    tables = defaultdict(list)
+    for item in items:
+        if is_anywhere(item) and "cpu" in getattr(item, "callspec", NO_ROW).params.values():
+            item.add_marker("thorough")
+        elif item.get_closest_marker("thorough") is None and step_of(item) > 1:
+            tables[item.nodeid.partition("[")[0]].append(item)
+    for name, rows in tables.items():
+        step = step_of(rows[0])
+        first = zlib.crc32(name.encode()) % min(step, len(rows))
+        for turn, item in enumerate(rows):
+            if (turn - first) % step:
+                item.add_marker("thorough")
+
+
+def step_of(item: pytest.Item) -> int:
+    """Which rows of its table run: all, or every second, third ... one. Under an interpreter, and in a browser, each takes its time."""
+    mark = item.get_closest_marker("sparse")
+    return mark.args[0] if mark else 2 if item.path.stem.startswith(("test_triton_", "test_touch")) else 1
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:

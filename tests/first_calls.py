@@ -215,7 +215,18 @@ def pool_left_behind() -> None:
     assert ended(fork(work)) == 0
 
 
+def modules_made() -> None:
+    """Making a module is no reason to import anything: not the compiler, nor what PyTorch reasons about shapes with (a second)."""
+    before = set(sys.modules)
+    for loss in losskit.LOSSES.values():
+        for settings in (*loss.arguments[:2], *loss.rows[:1]):
+            getattr(losskit, loss.module)(**({"task": "multiclass"} | settings if "task" in loss.required else settings))
+    losskit.CrossEntropyLoss(weight=torch.ones(3))
+    assert not {"numba", "sympy", "scipy"} & (sys.modules.keys() - before)
+
+
 CASES = {
+    "modules": modules_made,
     "Ctrl-C in the import": half_imported,
     "Ctrl-C": interrupted,
     "a time limit": timed_out,

@@ -132,6 +132,7 @@ def test_second_derivatives_follow_the_first():
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own
+@pytest.mark.thorough
 def test_compiled():
     """One graph, forward and backward; the code that is made from it is torch's affair."""
     torch.manual_seed(0)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from cases import SUBJECTS, named
+from cases import SUBJECTS, named, thorough
 
 import losskit
 from losskit.testing.boxes import HELD
@@ -22,14 +22,21 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("s", CASES, ids=lambda s: f"{named(s)} {str(s.dtype)[6:]}")
+FIRST = [s for s in CASES if s.dtype is torch.float32 and s.settings is s.loss.arguments[0]]
+
+
+@pytest.mark.parametrize(
+    "s",
+    [*(s for s in FIRST if s.loss.name in SHORT), *thorough(s for s in CASES if s not in FIRST or s.loss.name not in SHORT)],
+    ids=lambda s: f"{named(s)} {str(s.dtype)[6:]}",
+)
 def test_same_bits(s: Subject) -> None:
     """Both gradients where there are two."""
     require_same_bits(s)
 
 
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # NumPy, of lanes that are not stored
-@pytest.mark.parametrize("s", [s for s in CASES if s.dtype is torch.float32 and s.settings is s.loss.arguments[0] and s.loss.name in FUSED_ON_GPU], ids=named)
+@pytest.mark.parametrize("s", [s for s in FIRST if s.loss.name == "smooth_l1_loss"] + thorough(s for s in FIRST if s.loss.name in FUSED_ON_GPU[1:]), ids=named)
 def test_same_bits_on_a_gpu(s: Subject) -> None:
     """Under Triton's interpreter."""
     with losskit.use_engine("triton"):
@@ -51,7 +58,13 @@ def require_same_bits(s: Subject) -> None:
                 assert torch.equal(a, b), f"incoming {size}, gradient to {name}: {int((a != b).sum())} of {a.numel()} numbers differ"
 
 
-@pytest.mark.parametrize("s", [s for s in SUBJECTS if s.settings is s.loss.arguments[0] and s.loss.name not in HELD], ids=named)
+CHECKED = [s for s in SUBJECTS if s.settings is s.loss.arguments[0] and s.loss.name not in HELD]
+
+
+@pytest.mark.sparse(3)
+@pytest.mark.parametrize(
+    "s", [*(s for s in CHECKED if s.loss.name not in FUSED_ON_GPU), *thorough(s for s in CHECKED if s.loss.name in FUSED_ON_GPU)], ids=named
+)
 def test_gradcheck_of_a_weighted_loss(s: Subject) -> None:
     """PyTorch's own check runs each backward twice and compares bits. (Not of losses that hold a factor constant, which differ from their derivative on purpose.)"""
     x, *rest = s.with_dtype(torch.float64).batch()

@@ -24,6 +24,7 @@ def leaves(*tensors):
     return [x.detach().clone().requires_grad_() for x in tensors]
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore")  # the compiler's own deprecations
 def test_compiles_without_a_break():
     a, b = (written(box, "cxcywh") for box in ordinary(20, seed=9))
@@ -45,6 +46,7 @@ def test_compiles_without_a_break():
     torch.testing.assert_close(compiled(a, b), wanted.detach())
 
 
+@pytest.mark.chosen
 def test_engines_are_chosen_as_for_every_loss():
     a, b = ordinary(3)
     assert losskit.engine_for(losskit.giou_loss, a, b)[0] == "cpu"

@@ -74,6 +74,7 @@ def formula_of(case):
     return written_out(formula, 2), params
 
 
+@pytest.mark.sparse(2)
 @pytest.mark.parametrize("turned", [False, True], ids=["in order", "out of order"])
 @pytest.mark.parametrize("case", [case for case in CASES if case.settings.get("alpha_gradient", case.loss.name not in HELD)], ids=str)
 def test_derivatives_are_those_of_the_value(case, turned):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from breaking import module_of, rebuilt
+from cases import thorough
 
 import losskit
 from losskit import LOSSES
@@ -86,7 +87,7 @@ def exact_pairs(case):
     return [exact(name, settings, p, q) for p, q in zip(a.tolist(), b.tolist(), strict=True)]
 
 
-@pytest.mark.parametrize("engine", ["cpu", "torch", "triton"])
+@pytest.mark.parametrize("engine", ["torch", "triton", *thorough(["cpu"])])
 @every_case
 def test_values_and_gradients_are_the_textbooks(name, settings, formula, engine):
     if engine == "triton":
@@ -143,6 +144,7 @@ def test_no_axis_is_special(name, settings, formula):
         torch.testing.assert_close(got, wanted[:, turn], rtol=1e-10, atol=1e-13)
 
 
+@pytest.mark.sparse(2)
 @every_case
 def test_every_way_to_lie_has_a_value_a_gradient_and_a_way_back(name, settings, formula):
     a, b = every_way()
@@ -165,6 +167,7 @@ def in_order_in_space(box):
     return torch.cat((torch.minimum(box[:, :3], box[:, 3:]), torch.maximum(box[:, :3], box[:, 3:])), -1)
 
 
+@pytest.mark.sparse(2)
 @pytest.mark.parametrize("form", ["xywh", "cxcywh"])
 def test_formats(form):
     a, b = some(50, dtype=torch.float64)

@@ -107,6 +107,7 @@ def test_the_published_giou_is_giou_but_for_the_cut():
     assert 0 < meets.sum() < 400 and same[meets].all() and same[~meets].double().mean() < 0.05
 
 
+@pytest.mark.thorough
 def test_a_course_is_all_its_boxes(found, monkeypatch):
     course = found.courses["giou_loss"]
     assert course.error.shape == (STEPS + 1,) and course.final.shape == course.iou.shape == (POINTS,)
@@ -182,6 +183,7 @@ def test_every_newer_loss_can_be_simulated():
     assert len({(s["color"], s["linestyle"]) for s in styles.values()}) == len(styles)
 
 
+@pytest.mark.thorough
 def test_the_command(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setattr(boxes.experiment, "PATIENCE", 2)

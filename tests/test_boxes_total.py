@@ -58,6 +58,7 @@ def exact_middles(a):
     return ((a[:, :2] <= a[:, 2:]) | ((middle / 2).float().double() == middle / 2)).all(1)
 
 
+@pytest.mark.sparse(2)
 @pytest.mark.parametrize("case", CASES, ids=str)
 @claim("iou_loss", "Every finite input has a finite value")
 def test_fuzz(case):
@@ -119,6 +120,7 @@ def out_of_order(n, seed=0):
     return torch.cat((place - size * swapped / 2, place + size * swapped / 2), -1), torch.cat((aim - wanted / 2, aim + wanted / 2), -1)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["giou_loss", "diou_loss", "ciou_loss"])
 def test_descent_leads_back_into_order_and_onto_the_target(name):
     a, b = out_of_order(90)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from cases import thorough, thorough_rows
 from matplotlib.image import imread
 
 import losskit
@@ -79,6 +80,7 @@ HEADINGS = {
 }
 
 
+@pytest.mark.sparse(3)
 @pytest.mark.parametrize("name", list(losskit.LOSSES))
 def test_explain_every_loss(run, monkeypatch, name):
     loss = losskit.LOSSES[name]
@@ -92,7 +94,7 @@ def test_explain_every_loss(run, monkeypatch, name):
             assert heading in out, heading
         assert any("\u2801" <= letter <= "\u28ff" for letter in out), "no curve"
         assert "…" not in out, "cut off"
-        assert language == "en" or re.match(r"\s*losskit\.\w+   模块: \w+   (回归|二分类|多分类|分割|检测|度量学习)\n", out)
+        assert language == "en" or re.match(r"\s*losskit\.\w+   模块：\w+   (回归|二分类|多分类|分割|检测|度量学习)\n", out)
 
 
 @pytest.mark.parametrize("name", list(losskit.LOSSES))
@@ -116,7 +118,7 @@ def breadth(loss):
 BROADEST = [max(losskit.LOSSES.of(pattern).values(), key=breadth).name for pattern in DRAWN]
 
 
-@pytest.mark.parametrize(("name", "language"), [*((name, "en") for name in BROADEST), ("focal_loss", "zh")])
+@pytest.mark.parametrize(("name", "language"), [*thorough_rows((name, "en") for name in BROADEST), ("focal_loss", "zh")])
 def test_plot_is_a_picture(run, tmp_path, name, language):
     path = tmp_path / "curve.png"
     code, out, _ = run("explain", name, "--plot", str(path), "--lang", language)
@@ -272,7 +274,7 @@ def test_an_output_without_unicode_is_plain():
     assert "??" not in texts[0]
 
 
-@pytest.mark.parametrize("words", [("explain", "focal"), ("--help",)])  # a command of ours, and what Typer prints itself
+@pytest.mark.parametrize("words", [("explain", "focal"), *thorough([("--help",)])])  # a command of ours, and what Typer prints itself
 def test_a_reader_that_has_seen_enough(words):
     ended = subprocess.Popen([sys.executable, "-m", "losskit", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     ended.stdout.close()  # long before the first letter

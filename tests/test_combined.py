@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from cases import thorough
 from contexts import CONTEXTS, Context
 from test_options import alternatives
 from torch import Tensor
@@ -115,7 +116,7 @@ def is_shared(context: Context, *names: str) -> bool:
     return context.loss.pattern == "overlap" and context.loss.name not in WHOLE and SHARED.issuperset(names)
 
 
-@pytest.mark.parametrize("context", COMPUTED, ids=str)
+@pytest.mark.parametrize("context", [*COMPUTED[::4], *thorough(c for i, c in enumerate(COMPUTED) if i % 4)], ids=str)
 def test_two_features(context: Context) -> None:
     found = features(context)
     computed = require_right(context, {}) + sum(require_right(context, {a: p}) for a, p in found if is_shared(context, a))
@@ -163,7 +164,7 @@ def far_out(context: Context, options: dict[str, Any]) -> None:
         torch.testing.assert_close(slope.double(), exact_slope, rtol=1e-3, atol=1e-4 * max(float(exact_slope.abs().max()), 1e-3))
 
 
-@pytest.mark.parametrize("edge", [nothing_counts, far_out])
+@pytest.mark.parametrize("edge", [nothing_counts, *thorough([far_out])])
 def test_each_feature_at_the_edges(edge: Any) -> None:
     for context in COMPUTED:
         if edge is far_out and (context.form not in ("logit", "real") or context.loss.pattern == "vectors"):

@@ -162,6 +162,7 @@ def require_same(loss, x, t, value, gradient):
     assert found[1].isfinite().all()
 
 
+@pytest.mark.sparse(2)
 @pytest.mark.parametrize("engine", ["cpu", "torch"])
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
 def test_recorded(variant, engine):

@@ -95,6 +95,7 @@ def value_and_gradient(x, target, **how):
     return value.detach(), torch.autograd.grad(value.sum(), x)[0]
 
 
+@pytest.mark.sparse(3)
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 @pytest.mark.parametrize(("task", "dim"), [("multiclass", 1), ("multiclass", -1), ("multilabel", 1), ("binary", 1)])
 def test_the_loss_of_labels_is_that_of_their_distances(task, dim, reduction):

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from cases import thorough
 from processes import require_stored
 
 import losskit
@@ -58,6 +59,7 @@ def passes(loss, x, t, options, incoming=None, engines=("cpu", "torch")):
     return found
 
 
+@pytest.mark.thorough
 def test_every_loop_is_stored():
     """Tiles of rows and of planes, and rows, with a distribution, and but for the planes with a label, a position and nothing for a target: what one process compiles, where no test before it has, the next one loads."""
     require_stored(SECOND_PROCESS)
@@ -78,8 +80,9 @@ SIZES = [(2, (5,)), (2, (2, 3)), (2, (513,)), (3, (40_003,)), (31, (2_200,)), (3
 SIZES += [(3, (2, 515)), (5, (3, 7, 11)), (19, (2, 1, 433)), (256, (2, 33)), (257, (2, 33))]
 
 
+@pytest.mark.sparse(3)
 @pytest.mark.parametrize(("classes", "items"), SIZES)
-@pytest.mark.parametrize("name", ["kl_divergence", "cross_entropy", "distribution_focal_loss"])
+@pytest.mark.parametrize("name", ["kl_divergence", *thorough(["cross_entropy", "distribution_focal_loss"])])
 def test_sizes_around_tiles_and_blocks(name, classes, items):
     loss, options = LOSSES[name]
     x, t = batch((items[0], classes, *items[1:]), classes)
@@ -92,7 +95,7 @@ def test_sizes_around_tiles_and_blocks(name, classes, items):
 
 
 @pytest.mark.parametrize("shape", [(6, 5), (6, 40), (6, 3000), (2, 5, 3)])
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", ["kl_divergence", *thorough(list(LOSSES)[1:])])
 def test_absent_items_get_exact_zeros(name, shape):
     """Whatever lies there; input and target. Absent by a weight of 0, and of one loss by a mask, which another loop reads."""
     loss, options = LOSSES[name]
@@ -113,6 +116,7 @@ def test_absent_items_get_exact_zeros(name, shape):
             torch.testing.assert_close(found[keep], expected[keep], rtol=1e-5, atol=4e-6 * float(expected.abs().max()))
 
 
+@pytest.mark.sparse(3)
 @pytest.mark.parametrize("name", LOSSES)
 def test_rows_of_minus_infinity(name):
     """A row without any score is NaN, alone; a block of 2,048 classes without any is not."""
@@ -131,7 +135,7 @@ def test_rows_of_minus_infinity(name):
         torch.testing.assert_close(grads[0], exact[0], rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize("target", [torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("target", [torch.float64, *thorough([torch.bfloat16, torch.float16])])
 def test_target_of_another_dtype(target):
     """Read as it is stored; its gradient has its dtype. In tiles, or in rows: the loop reads a dtype in one place."""
     x, t = batch((3, 40) if target is torch.bfloat16 else (40, 5))
@@ -178,6 +182,7 @@ def test_a_single_bad_item_is_found(dtype, shape):
     assert each[last].isnan() and each.isnan().sum() == 1
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("shape", [((1 << 24) + 3, 128), (1, 128, (1 << 24) + 3)], ids=["rows", "planes"])
 def test_past_32_bit_offsets(shape):
     """More than 2**31 numbers: pages never written to take no memory. Scores and target are one tensor, all of whose items but the last are absent."""

@@ -86,6 +86,7 @@ def test_make_targets_exist():
         assert set(re.findall(r"(?:^|`)make (\w+)", text, re.M)) <= targets, page.name
 
 
+@pytest.mark.chosen
 def test_the_engines_table():
     """On the CPU everything runs fused, class probabilities with labels apart."""
     p, labels, q = torch.rand(2, 3, 4).softmax(1), torch.randint(0, 3, (2, 4)), torch.rand(2, 3, 4).softmax(1)

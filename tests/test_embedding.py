@@ -70,6 +70,7 @@ def test_names_and_defaults_are_torchs():
             assert all(theirs[p].default == ours[p].default for p in set(theirs) & set(ours))
 
 
+@pytest.mark.sparse(2)
 @calls
 def test_derivatives(name, settings):
     vectors, labels = batch(name, 5, 4, seed=3)
@@ -130,6 +131,7 @@ def test_half_precision_is_computed_in_float32_and_gradients_are_rounded_once(na
     assert getattr(losskit, name)(*mixed, *labels, **settings).dtype is torch.float64
 
 
+@pytest.mark.sparse(2)
 @calls
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_transforms_and_compiler(name, settings):

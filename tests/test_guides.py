@@ -43,6 +43,7 @@ SCRIPTS = [
 ]
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not distributed.is_available() or not distributed.is_gloo_available(), reason="gloo")
 @pytest.mark.parametrize(("page", "script", "options", "printed"), SCRIPTS, ids=[page for page, *_ in SCRIPTS])
 def test_scripts_of_several_ranks_print_what_stands_there(page, script, options, printed, tmp_path):
@@ -72,6 +73,7 @@ def test_pictures_are_those_of_the_pages():
         assert alts["light"] == alts["dark"], name
 
 
+@pytest.mark.thorough  # as `make docs` does
 @pytest.mark.parametrize("name", pictures.PICTURES)
 def test_pictures_have_chinese_words(name):
     """Each word in it is translated: `chinese` raises where one is missing."""
@@ -94,6 +96,7 @@ def rows(page: str, first: str) -> dict[str, list[float]]:
     return {line[0].replace("`", ""): [float(cell.split(" ")[0]) for cell in line[1:]] for line in lines}
 
 
+@pytest.mark.thorough
 def test_the_numbers_on_rare_classes_are_those_of_the_tour():
     """What the page quotes is computed again, all of it."""
     names = {
@@ -117,6 +120,7 @@ def test_the_numbers_on_rare_classes_are_those_of_the_tour():
         ], name
 
 
+@pytest.mark.thorough
 def test_the_numbers_on_wrong_targets_are_those_of_the_tour():
     """The same for regression."""
     with one_thread():

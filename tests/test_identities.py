@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 import torch
 import torch.nn.functional as F
-from cases import CASES, ENGINES, Case
+from cases import CASES, ENGINES, Case, thorough
 
 import losskit
 from losskit.testing import inputs
@@ -156,7 +156,7 @@ TORCH = [
 
 
 @pytest.mark.parametrize("case", TORCH, ids=str)
-@pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
+@pytest.mark.parametrize("reduction", ["mean", *thorough(["none", "sum"])])
 def test_torch_agrees_where_it_has_the_loss(case: Case, reduction):
     x, t = inputs.batch(case.loss, case.settings, (9, 11))
     arguments = inputs.as_arguments(case.settings) | {"reduction": reduction}

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import pytest
 import torch
-from cases import CASES, ENGINES, FEW, Case, one, require
+from cases import CASES, ENGINES, FEW, Case, one, require, thorough
 
 import losskit
 from losskit.testing import LAWS, Subject
@@ -51,7 +51,11 @@ def test_every_law_is_used() -> None:
     assert set(LAWS) == {*FORMULA, *WALK, "deterministic", "second_derivative", "transforms"}
 
 
-@pytest.mark.parametrize("case", CASES)
+FIRST = [case for case in CASES if case.settings is case.loss.arguments[0]]
+OTHERS = [case for case in CASES if case not in FIRST]
+
+
+@pytest.mark.parametrize("case", [*FIRST, *thorough(OTHERS)])
 def test_formula(case: Case) -> None:
     """On both engines, which ask for the same exact numbers. The derivative by the target is the same formula's, and a loop of its own on the CPU: for a few."""
     for engine in ENGINES:
@@ -60,7 +64,18 @@ def test_formula(case: Case) -> None:
             check(laws, Subject(case.loss.function, case.loss, case.settings, torch.float32, engine))
 
 
-@pytest.mark.parametrize("subject", [*((case, "cpu") for case in FEW[::2]), *((case, "torch") for case in CASES)], indirect=True)
+@pytest.mark.sparse(2)
+@pytest.mark.parametrize("subject", [(case, "torch") for case in OTHERS], indirect=True)
+def test_formula_of_other_settings(subject: Subject) -> None:
+    check(FORMULA, subject)
+
+
+@pytest.mark.sparse(3)
+@pytest.mark.parametrize(
+    "subject",
+    [(FEW[0], "cpu"), *((case, "torch") for case in FIRST), *thorough([(FEW[2], "cpu")]), *thorough((case, "torch") for case in OTHERS)],
+    indirect=True,
+)
 def test_walk(subject: Subject) -> None:
     few = subject.engine == "cpu" and subject.loss.name != "smooth_l1_loss"  # one kernel per dtype: one loss is enough for how numbers are read and written
     check([law for law in WALK if not (few and law in DTYPES)], subject)
@@ -72,28 +87,34 @@ def test_deterministic(subject: Subject) -> None:
     check(["deterministic"], subject)
 
 
-@pytest.mark.parametrize("subject", [*((case, "cpu") for case in FEW[:1]), *((case, "torch") for case in CASES)], indirect=True)
+@pytest.mark.sparse(3)
+@pytest.mark.parametrize(
+    "subject", [*((case, "cpu") for case in FEW[:1]), *((case, "torch") for case in FIRST), *thorough((case, "torch") for case in OTHERS)], indirect=True
+)
 def test_second_derivative(subject: Subject) -> None:
     check(["second_derivative"], subject)
 
 
+@pytest.mark.sparse(3)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.func.jvp's own
-@pytest.mark.parametrize("subject", [(case, None) for case in CASES], indirect=True)
+@pytest.mark.parametrize("subject", [(FEW[0], None), *((case, "torch") for case in FIRST), *thorough((case, None) for case in CASES)], indirect=True)
 def test_transforms(subject: Subject) -> None:
     check(["transforms"], subject)
 
 
-FIRST = [case for case in CASES if case.settings is case.loss.arguments[0]]
 DOUBLES = [one("smooth_l1_loss", beta=0.5), one("log_cosh_loss"), one("barron_loss", alpha=0.3), one("focal_loss", gamma=1.5)]
 
 
-@pytest.mark.parametrize("subject", [*((case, "cpu", torch.float64) for case in DOUBLES), *((case, "torch", torch.float64) for case in FIRST)], indirect=True)
+@pytest.mark.sparse(3)
+@pytest.mark.parametrize(
+    "subject", [*thorough((case, "cpu", torch.float64) for case in DOUBLES), *((case, "torch", torch.float64) for case in FIRST)], indirect=True
+)
 def test_float64(subject: Subject) -> None:
     check(["error_budget"], subject)
 
 
 @pytest.mark.parametrize(
-    "subject", [(FEW[0], "cpu", torch.float16), (FEW[1], "cpu", torch.bfloat16), *((case, "torch", torch.bfloat16) for case in FEW)], indirect=True
+    "subject", [(FEW[1], "cpu", torch.bfloat16), *thorough([(FEW[0], "cpu", torch.float16)]), *((case, "torch", torch.bfloat16) for case in FEW)], indirect=True
 )
 def test_half(subject: Subject) -> None:
     check(["error_budget"], subject)

@@ -7,6 +7,7 @@ import mpmath
 import pytest
 import torch
 import torch.nn.functional as F
+from cases import thorough, thorough_rows
 from class_weights import CLASSES, ITEMS, KEEP, LABELS, LAWS, MASSES, SCORES, WAYS, drawn, fresh
 
 import losskit
@@ -33,7 +34,9 @@ def plainly():
         yield
 
 
-@pytest.mark.parametrize(("loss", "settings"), CASES, ids=lambda z: getattr(z, "name", str(z)))
+@pytest.mark.parametrize(
+    ("loss", "settings"), [*CASES[::3], *thorough_rows(case for i, case in enumerate(CASES) if i % 3)], ids=lambda z: getattr(z, "name", str(z))
+)
 def test_by_finite_differences(loss, settings):
     with losskit.use_engine("torch"):
         LAWS["textbook"](loss, settings, False)
@@ -62,6 +65,7 @@ def test_as_torch(reduction, smoothing):
     torch.testing.assert_close(*(torch.autograd.grad(y, weight, incoming)[0] for y in (found, expected)))
 
 
+@pytest.mark.thorough
 def test_by_the_textbook():
     """In float32, a sure item among the others: of it, too, the gradient keeps its digits."""
     loss = LOSSES["cross_entropy"]
@@ -145,6 +149,7 @@ def test_smoothing_per_item_beside_learned_weights(target):
         losskit.cross_entropy(x, t, weight=weight, label_smoothing=torch.tensor([0.1, 0.2, 1.5, 0.0, 0.0, 0.0, 0.0]))
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own
 def test_compiled_and_transformed():
     x, t = drawn(LOSSES["cross_entropy"], {})
@@ -184,8 +189,8 @@ def test_of_probabilities(soft):
     torch.testing.assert_close(*(torch.autograd.grad(y, weight)[0] for y in values))
 
 
-@pytest.mark.parametrize("soft", [False, True])
-@pytest.mark.parametrize("settings", SOFT, ids=str)
+@pytest.mark.parametrize("soft", [False, *thorough([True])])
+@pytest.mark.parametrize("settings", [*(settings for settings in SOFT if settings), *thorough(settings for settings in SOFT if not settings)], ids=str)
 def test_half_precision_is_rounded_once(settings, soft):
     """The passes know no class weights that are learned: what multiplies what they give is made of PyTorch operations, whatever the settings."""
     with losskit.use_engine("torch" if settings else "cpu"):

@@ -78,6 +78,7 @@ HARD = [  # residual, scale, df
 ]
 
 
+@pytest.mark.sparse(2)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("scale", ["scale", "log_scale"])
 def test_students_hard_regions(scale, dtype):

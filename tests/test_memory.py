@@ -116,6 +116,7 @@ MASKED = ("smooth_l1_loss", "cross_entropy", "kl_divergence", "multi_margin_loss
 MASKED += tuple(LOSSES.of("windows"))
 
 
+@pytest.mark.sparse(2)
 @pytest.mark.parametrize("s", [s for s in HELD if s.offers("mask") and s.loss.name in MASKED], ids=named)
 def test_masks_and_weights_are_let_go(s: Subject) -> None:
     """And so is their product, and the losses of single items."""

@@ -51,6 +51,7 @@ def made(case: Case, **more):
     return getattr(losskit, case.loss.module)(**(dict(case.settings) | more))
 
 
+@pytest.mark.sparse(3)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_module_is_the_function(case: Case):
     with losskit.use_engine("torch"):
@@ -99,6 +100,7 @@ def test_weights_are_buffers():
     torch.testing.assert_close(losskit.BCEWithLogitsLoss(pos_weight=[1.0, 3.0])(x, t), torch.nn.BCEWithLogitsLoss(pos_weight=torch.tensor([1.0, 3.0]))(x, t))
 
 
+@pytest.mark.sparse(3)
 @pytest.mark.parametrize("loss", losskit.LOSSES.values(), ids=lambda loss: loss.name)
 def test_settings_are_attributes(loss):
     needed = {name: loss.arguments[0].get(name, "multiclass") for name in loss.required}

@@ -5,13 +5,17 @@ from importlib import import_module
 
 import pytest
 from breaking import noticed, rebuilt
+from cases import thorough
 from mutations import MUTATIONS
 
 import losskit
 from losskit import LOSSES
 
+SLOW = [m for m in MUTATIONS if m.engine == "cpu" or "multi_scale" in m.settings]  # to compile a broken loop; to know the exact numbers of large pictures
 
-@pytest.mark.parametrize("mutation", MUTATIONS, ids=str)
+
+@pytest.mark.sparse(4)
+@pytest.mark.parametrize("mutation", [*(m for m in MUTATIONS if m not in SLOW), *thorough(SLOW)], ids=str)
 def test_it_is_noticed(mutation):
     assert not noticed(mutation)
 

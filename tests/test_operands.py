@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from cases import thorough
 
 import losskit
 from losskit.engines.torch.elementwise import bound
@@ -40,28 +41,45 @@ def test_every_law_is_used():
     assert set(OPERAND_LAWS) == {*FORMULA, *WALK, *DERIVED, "deterministic", "compiled", "out_of_range", "messages"}
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+OTHERS = [s for s in SUBJECTS if s not in FIRST]
+
+
+@pytest.mark.sparse(2)
+@pytest.mark.parametrize("s", [*FIRST, *thorough(OTHERS)], ids=str)
+def test_formula(s):
+    """On both engines, which ask for the same exact numbers."""
+    for engine in ("torch", "cpu"):
+        check(s, engine, *FORMULA)
+
+
+@pytest.mark.sparse(2)
+@pytest.mark.parametrize("s", OTHERS, ids=str)
+def test_formula_of_other_operands(s):
+    check(s, "torch", "textbook")
+
+
+@pytest.mark.thorough
 @pytest.mark.parametrize("s", SUBJECTS, ids=str)
-def test_formula(s, dtype):
-    """On both engines, which ask for the same exact numbers. In float64 formula and loop differ by their elementary functions, which have tests of their own:
-    over the whole ranges for one set of operands of each loss."""
-    first = dtype is torch.float32 or s in FIRST
-    for engine in ("torch", "cpu") if first else ("torch",):
-        check(s.with_dtype(dtype), engine, *(FORMULA if first else FORMULA[:1]))
+def test_float64(s):
+    """Formula and loop differ by their elementary functions, which have tests of their own: over the whole ranges for one set of operands of each loss."""
+    for engine in ("torch", "cpu") if s in FIRST else ("torch",):
+        check(s.with_dtype(torch.float64), engine, *(FORMULA if s in FIRST else FORMULA[:1]))
 
 
+@pytest.mark.sparse(2)
 @pytest.mark.parametrize("s", FIRST, ids=str)
 def test_walk(s):
     check(s, "torch", *WALK)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("s", LOOPS, ids=str)
 def test_walk_of_loops(s):
     check(s, "cpu", *(WALK if s is LOOPS[0] else SEVERAL))
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
-@pytest.mark.parametrize("s", LOOPS, ids=str)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, *thorough([torch.float16])], ids=str)
+@pytest.mark.parametrize("s", [LOOPS[0], *thorough(LOOPS[1:])], ids=str)
 def test_half_precision_on_the_cpu(s, dtype):
     check(s.with_dtype(dtype), "cpu", "textbook")
 
@@ -71,18 +89,20 @@ def test_deterministic(s):
     check(s, "cpu", "deterministic")
 
 
+@pytest.mark.sparse(2)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.func.jvp's own
-@pytest.mark.parametrize("s", SUBJECTS, ids=str)
+@pytest.mark.parametrize("s", [*FIRST, *thorough(OTHERS)], ids=str)
 def test_derived(s):
     check(s, None if s in LOOPS else "torch", *DERIVED)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own
-@pytest.mark.parametrize("s", FIRST, ids=str)
+@pytest.mark.parametrize("s", [*LOOPS, *thorough(s for s in FIRST if s not in LOOPS)], ids=str)
 def test_compiled(s):
     check(s, None if s in LOOPS else "torch", "compiled")
 
 
+@pytest.mark.sparse(2)
 @pytest.mark.parametrize("s", SUBJECTS, ids=str)
 def test_refusals(s):
     check(s, None if s in LOOPS else "torch", "out_of_range", "messages")

@@ -106,6 +106,7 @@ def difference(context: Context, name: str, value: object) -> bool:
     return False
 
 
+@pytest.mark.sparse(3)
 @pytest.mark.parametrize("context", [c for c in CONTEXTS if c.kind != "chance"], ids=str)
 def test_honoured_or_refused(context: Context) -> None:
     for name in context.loss.settings:

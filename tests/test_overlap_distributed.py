@@ -90,6 +90,7 @@ def results() -> list[dict[Any, Any]]:
         return [torch.load(Path(folder) / str(rank)) for rank in range(3)]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("world", SIZES)
 @pytest.mark.parametrize("case", range(len(CASES)), ids=[f"{name}-{task}" for name, task, _ in CASES])
 def test_as_if_joined(world: int, case: int, results: list[dict[Any, Any]]) -> None:

@@ -251,6 +251,7 @@ def test_plain_operations(d: Draw) -> None:
     run(d, "torch")
 
 
+@pytest.mark.thorough
 @settings(max_examples=400, deadline=None, derandomize=True, database=None)
 @given(draws("cpu"))
 def test_fused_passes(d: Draw) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from cases import Case, one, require
+from cases import Case, one, require, thorough, thorough_rows
 from claims import claim
 
 import losskit
@@ -112,7 +112,8 @@ def test_every_law_is_used() -> None:
     assert set(OVERLAP_LAWS) == {*FORMULA, *WALK, "deterministic", "transforms"}
 
 
-@pytest.mark.parametrize("subject", [*under("torch", EVERY), *under("cpu", FUSED_FORMULA)], indirect=True)
+@pytest.mark.sparse(2)
+@pytest.mark.parametrize("subject", [*under("torch", EVERY), *under("cpu", FUSED_FORMULA[:3]), *thorough(under("cpu", FUSED_FORMULA[3:]))], indirect=True)
 def test_formula(subject: OverlapSubject) -> None:
     apart = (
         subject.engine == "cpu" and subject.compound and subject.task == "multiclass"
@@ -121,7 +122,8 @@ def test_formula(subject: OverlapSubject) -> None:
     check([law for law in FORMULA if law != "empties" or (first and not apart)], subject)
 
 
-@pytest.mark.parametrize("subject", [*under("torch", PLAIN), *under("cpu", FUSED)], indirect=True)
+@pytest.mark.sparse(2)
+@pytest.mark.parametrize("subject", [*under("torch", PLAIN), *under("cpu", FUSED[1:]), *thorough(under("cpu", FUSED[:1]))], indirect=True)
 def test_walk(subject: OverlapSubject) -> None:
     check([law for law in WALK if subject.engine != "cpu" or law not in MANY_KERNELS[subject.kind]], subject)
 
@@ -251,7 +253,7 @@ COMPILED: list[tuple[str, str, dict[str, Any]]] = [
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(("name", "task", "extra"), COMPILED)
+@pytest.mark.parametrize(("name", "task", "extra"), [*COMPILED[-1:], *thorough_rows(COMPILED[:-1])])
 def test_compiled_whole(name: str, task: str, extra: dict[str, Any]) -> None:
     """One graph, of one of them the backward too; the code that is made from it is torch's affair."""
     x, t = pair()

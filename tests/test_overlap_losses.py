@@ -6,6 +6,7 @@ import itertools
 import mpmath
 import pytest
 import torch
+from cases import thorough_rows
 
 import losskit
 from losskit.contract.patterns import OVERLAP_HANDLING
@@ -216,7 +217,12 @@ ONE_BY_ONE = [
 ]
 
 
-@pytest.mark.parametrize(("name", "settings", "task", "from_logits", "engine"), ONE_BY_ONE, ids=str)
+FUSED = [row for row in ONE_BY_ONE if row[-1] != "torch"]  # a loop or two for each
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "task", "from_logits", "engine"), [*(row for row in ONE_BY_ONE if row not in FUSED), FUSED[0], *thorough_rows(FUSED[1:])], ids=str
+)
 def test_compounds_are_the_sum_of_their_parts(name, settings, task, from_logits, engine):
     x, t = hard(3, 4, (9,))
     t[0, :3] = 7  # ignored
@@ -274,6 +280,7 @@ def test_compounds_over_ranks(tmp_path):
     torch.multiprocessing.spawn(on_a_rank, (str(tmp_path / "meeting"),), nprocs=2)
 
 
+@pytest.mark.sparse(2)
 @pytest.mark.parametrize(("from_logits", "engine"), [(True, "torch"), (False, "torch"), (True, "cpu")], ids=["logits", "probabilities", "one pass"])
 @pytest.mark.parametrize("name", ["dice_ce_loss", "dice_focal_loss"])
 def test_compounds_along_another_axis(name, from_logits, engine):
@@ -334,6 +341,7 @@ def test_bad_arguments(call, message, engine):
         call(*hard(2, 3, (4,)))
 
 
+@pytest.mark.sparse(3)
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
 @pytest.mark.parametrize("from_logits", [True, False], ids=["logits", "probabilities"])

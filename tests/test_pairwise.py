@@ -6,6 +6,7 @@ from functools import partial
 
 import pytest
 import torch
+from cases import thorough_rows
 from claims import claim
 
 import losskit
@@ -60,8 +61,7 @@ def compare(a, b, kind="iou", form="xyxy", tolerance=2e-6):
     check(gradients(lambda a, b: pairwise_iou(a, b, kind, form), a, b), gradients(lambda a, b: aligned(a, b, kind, form), a, b), tolerance)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("engine", ["cpu", "torch"])
+@pytest.mark.parametrize(("kind", "engine"), [*((kind, "torch") for kind in KINDS), (KINDS[0], "cpu"), *thorough_rows((kind, "cpu") for kind in KINDS[1:])])
 def test_every_pair_is_the_aligned_loss(kind, engine):
     with losskit.use_engine(engine):
         found = gradients(lambda a, b: pairwise_iou(a, b, kind), boxes(83, wrong=0.2), boxes(70, seed=1, wrong=0.2))
@@ -85,10 +85,11 @@ def test_batches():
     assert torch.equal(four, whole[None])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "dtype, form, tolerance",
-    [(torch.float64, "cxcywh", 1e-14), (torch.float16, "xywh", 1e-3)],  # how a dtype is read, and a form, are apart
-    ids=["double", "half"],
+    [(torch.float16, "xywh", 1e-3), *thorough_rows([(torch.float64, "cxcywh", 1e-14)])],  # how a dtype is read, and a form, are apart
+    ids=["half", "double"],
 )
 def test_dtypes_and_forms(dtype, form, tolerance):
     a, b = written(boxes(50), form).to(dtype), written(boxes(40, seed=1), form).to(dtype)
@@ -103,6 +104,7 @@ def test_dtypes_and_forms(dtype, form, tolerance):
     assert torch.equal(match.value, value.amax(1)) and torch.equal(match.index, value.argmax(1))
 
 
+@pytest.mark.thorough
 def test_mixed_dtypes():
     a, b = boxes(20), boxes(9, seed=1)
     double = partial(pairwise_iou, box_format="cxcywh")
@@ -136,6 +138,7 @@ def hard(dtype=torch.float32):
     return torch.cat(scaled).to(dtype)
 
 
+@pytest.mark.sparse(3)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("engine", ["cpu", "torch"])
 @claim("pairwise_iou", "Every finite box has finite similarities")
@@ -231,6 +234,7 @@ def test_incoming_gradients_of_batches_in_any_layout():
         assert all(torch.equal(x[k], y) for x, y in zip(found, gradients(pairwise_iou, a[k], b[k], w[k].contiguous()), strict=True))
 
 
+@pytest.mark.thorough
 def test_one_gradient_alone_is_the_same():
     a, b = boxes(70), boxes(30, seed=1)
     _, by_a, by_b = gradients(pairwise_iou, a, b)
@@ -332,6 +336,7 @@ def test_transforms():
 
 
 @pytest.mark.filterwarnings("ignore")  # the compiler's own deprecations
+@pytest.mark.thorough
 def test_traces_without_a_break():
     a, b = boxes(20).requires_grad_(), boxes(9, seed=1)
     compiled = torch.compile(lambda a, b: (pairwise_iou(a, b, "diou"), *best_match(a, b)), fullgraph=True, backend="eager")

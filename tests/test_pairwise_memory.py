@@ -27,6 +27,7 @@ def test_best_match_needs_no_matrix():
     assert int(kilobytes) < 20_000
 
 
+@pytest.mark.thorough
 def test_nothing_is_kept_beyond_the_matrix_and_the_gradients():
     """At the peak of forward and backward, in shares of the matrix."""
     share = python("""

@@ -57,6 +57,7 @@ def test_a_target_may_have_a_number_for_each_quantile():
     assert torch.equal(single, losskit.quantile_loss(x, t, quantile=SEVERAL, reduction="none")[0, 0])
 
 
+@pytest.mark.chosen
 def test_mask_and_weights_speak_of_what_the_target_holds():
     """Of square shapes, where a mask read along the wrong axis would fit as well."""
     x, t = batch(shape=(len(SEVERAL),))

@@ -63,6 +63,7 @@ def test_layouts_change_no_bit(task, over):
         assert torch.equal(v, value) and torch.equal(g, slope)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("dtype", (torch.bool, torch.uint8, torch.float32))
 def test_dtypes_of_targets(dtype):
     x, t = batch("binary")

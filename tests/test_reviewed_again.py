@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from cases import thorough
 
 import losskit
 import losskit.testing
@@ -17,6 +18,7 @@ def test_little_smoothing_is_not_lost_in_rounding():
         assert loss[0] == loss[1]
 
 
+@pytest.mark.chosen
 @pytest.mark.parametrize(("weight", "told"), [(3e38, "add up to"), (1e-40, "add up to"), (1e300, "float64 numbers beyond"), (1e-300, "float64 numbers beyond")])
 def test_weights_out_of_range_raise(weight, told):
     dtype = torch.float64 if weight in (1e300, 1e-300) else torch.float32
@@ -99,7 +101,7 @@ def test_audit_refuses_what_it_cannot_examine():
         losskit.testing.audit(losskit.mse_loss, like="mse_loss", dtype=torch.int64)
 
 
-@pytest.mark.parametrize("engine", ["cpu", "torch"])
+@pytest.mark.parametrize("engine", ["torch", *thorough(["cpu"])])
 @pytest.mark.parametrize("classes", [3, 40, 600])
 def test_a_class_of_weight_0_may_be_ruled_out(engine, classes):
     """Its loss is infinite, times 0; torch gives NaN. In each loop of rows one formula, in tiles the others as well."""

@@ -4,6 +4,7 @@ import anything
 import pytest
 import torch
 from anything import Entry
+from cases import thorough, thorough_rows
 from test_sizes import tensors
 from torch import Tensor
 
@@ -39,6 +40,7 @@ def check(entry: Entry, dtype: torch.dtype, way: str) -> None:
         assert off.max() <= allowed, f"{entry}, {way}: {a.flatten()[off.argmax()].item()}, expected {b.flatten()[off.argmax()].item()}, rounded"
 
 
+@pytest.mark.sparse(2)
 @pytest.mark.parametrize("name", NAMES)
 def test_in_pytorch_operations(name):
     with losskit.use_engine("torch"):
@@ -47,7 +49,10 @@ def test_in_pytorch_operations(name):
                 check(entry, (torch.float16, torch.bfloat16)[turn % 2], way)
 
 
-@pytest.mark.parametrize("entry", anything.ways(), ids=str)
+FEW = [entry for entry in anything.ways() if entry.name == "mse_loss"]
+
+
+@pytest.mark.parametrize("entry", [*FEW, *thorough(entry for entry in anything.ways() if entry not in FEW)], ids=str)
 def test_in_fused_engines(entry):
     for way in ("total", "each"):
         check(entry, torch.float16, way)
@@ -60,7 +65,7 @@ OF_LOOPS = ("mse_loss", "cross_entropy", "giou_loss", "dice_loss", "lovasz_loss"
 @pytest.mark.parametrize(
     ("entry", "engine"),
     [(entry, "torch") for entry in MASKED]
-    + [(next(entry for entry in MASKED if entry.name == name and entry.scores != "probability"), "cpu") for name in OF_LOOPS],
+    + thorough_rows((next(entry for entry in MASKED if entry.name == name and entry.scores != "probability"), "cpu") for name in OF_LOOPS),
     ids=str,
 )
 def test_where_nothing_counts_it_is_0(entry, engine):

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from cases import thorough
 from processes import require_stored
 
 import losskit
@@ -18,6 +19,7 @@ print("numba" in sys.modules)
 """
 
 
+@pytest.mark.thorough
 def test_every_loop_is_stored():
     """Tiles of rows, tiles of planes and long rows: what one process compiles, where no test before it has, the next one loads."""
     require_stored(SECOND_PROCESS)
@@ -40,7 +42,7 @@ def test_by_products(engine, shape):
         assert parts.losses.view(-1)[1] == 0 and parts.lse.view(-1)[1] == 0
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, *thorough([torch.float32])])
 @pytest.mark.parametrize("shape", [(2, 6, 8), (12, 8)])
 def test_inplace_gives_the_same_gradients(dtype, shape):
     layer = torch.nn.Linear(8, 50).to(dtype)
@@ -92,6 +94,7 @@ def test_a_scaled_loss_leaves_no_gradient_at_0():
         loss.backward()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("shape", [((1 << 24) + 3, 128), (1, 128, (1 << 24) + 3)], ids=["rows", "planes"])
 def test_past_32_bit_offsets(shape):
     """More than 2**31 numbers: pages never written to take no memory, so 4 GB of zeros fit anywhere. All items but the last are ignored, which is quick."""

@@ -190,6 +190,7 @@ def test_plain_operations(d: Draw) -> None:
     run(d, "torch")
 
 
+@pytest.mark.thorough
 @grid
 @given(draws("cpu"))
 def test_fused_passes(d: Draw) -> None:
@@ -203,6 +204,7 @@ SIZES = [
 ] + [(3, (2, 515)), (5, (3, 7, 11)), (19, (2, 1, 433)), (512, (2, 33)), (513, (2, 33))]
 
 
+@pytest.mark.sparse(4)
 @pytest.mark.parametrize(("classes", "items"), SIZES)
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_sizes_around_tiles_and_blocks(classes: int, items: tuple[int, ...], smoothing: float) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from cases import Case, one, require
+from cases import Case, one, require, thorough
 
 import losskit
 from losskit import LOSSES
@@ -134,11 +134,19 @@ def test_the_main_losses_have_a_fused_pass() -> None:
     assert [case for case in CASES if case not in FUSED] == [case for case in CASES if build(case, "cpu").form != "logit" or case.loss.target == "set"]
 
 
-@pytest.mark.parametrize("subject", [(case, engine) for case in CASES for engine in engines(case)], indirect=True)
+FIRST = [case for case in FUSED if case.settings in (case.loss.arguments[0], *case.loss.rows[:1])]
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [*((case, "torch") for case in CASES), *((case, "cpu") for case in FIRST), *thorough((case, "cpu") for case in FUSED if case not in FIRST)],
+    indirect=True,
+)
 def test_formula(subject: RowSubject) -> None:
     check(FORMULA, subject)
 
 
+@pytest.mark.sparse(2)
 @pytest.mark.parametrize(
     "subject",
     [(case, engine) for case in CASES if case.loss.name in ("cross_entropy", "kl_divergence", "js_divergence") for engine in engines(case)],
@@ -148,38 +156,45 @@ def test_soft_targets(subject: RowSubject) -> None:
     check(SOFT, subject)
 
 
-@pytest.mark.parametrize("case", [FEW[0], one("cross_entropy", label_smoothing=0.1), one("distribution_focal_loss"), one("multilabel_margin_loss")])
+@pytest.mark.parametrize(
+    "case", [FEW[0], *thorough([one("cross_entropy", label_smoothing=0.1), one("distribution_focal_loss"), one("multilabel_margin_loss")])]
+)
 def test_wide_rows(case: Case) -> None:
     for engine in engines(case):  # the oracle takes seconds, and is asked once
         with losskit.use_engine(engine):
             check(["wide_rows"], build(case, engine))
 
 
-@pytest.mark.parametrize("subject", [*((case, "cpu") for case in FEW), *FEW_SOFT, *PLAIN], indirect=True)
+@pytest.mark.sparse(4)
+@pytest.mark.parametrize("subject", [(FEW[1], "cpu"), *FEW_SOFT[:1], *PLAIN, *thorough([(FEW[0], "cpu"), *FEW_SOFT[1:]])], indirect=True)
 def test_walk(subject: RowSubject) -> None:
     one = subject.engine == "torch" or (subject.loss.name in ("cross_entropy", "kl_divergence") and not subject.settings)
     check([law for law in WALK if one or law not in DTYPES], subject)  # a kernel per dtype: one loss is enough for how they are read and written
 
 
 # the torch engine sums with torch.sum, whose last bit depends on the number of threads
+@pytest.mark.thorough
 @pytest.mark.parametrize("subject", [*((case, "cpu") for case in FEW), *FEW_SOFT[:3]], indirect=True)
 def test_deterministic(subject: RowSubject) -> None:
     check(["deterministic"], subject)
 
 
+@pytest.mark.sparse(2)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.func.jvp's own
 @pytest.mark.parametrize("subject", [(case, None, *rest) for case, _, *rest in PLAIN], indirect=True)
 def test_transforms(subject: RowSubject) -> None:
     check(["transforms"], subject)
 
 
+SCORES = [case for case in CASES if build(case, "torch").form == "logit"]
+
+
 @pytest.mark.parametrize(
     "subject",
     [
-        (FEW[0], "cpu", torch.float64),
-        (*FEW_SOFT[0], torch.float64),
-        (*FEW_SOFT[2], torch.float64),
-        *((case, "torch", torch.float64) for case in CASES if build(case, "torch").form == "logit"),
+        *thorough([(FEW[0], "cpu", torch.float64), (*FEW_SOFT[0], torch.float64), (*FEW_SOFT[2], torch.float64)]),
+        *((case, "torch", torch.float64) for case in SCORES[::4]),
+        *thorough((case, "torch", torch.float64) for i, case in enumerate(SCORES) if i % 4),
     ],
     indirect=True,
 )
@@ -190,10 +205,15 @@ def test_float64(subject: RowSubject) -> None:
 @pytest.mark.parametrize(
     "subject",
     [
-        (case, engine, dtype)
-        for case in (FEW[0], FEW_SOFT[0][0], FEW_SOFT[2][0], one("multilabel_margin_loss"))
-        for engine in engines(case)
-        for dtype in (torch.float16, torch.bfloat16)
+        (FEW[0], "cpu", torch.bfloat16),
+        (FEW[0], "torch", torch.bfloat16),
+        *thorough(
+            (case, engine, dtype)
+            for case in (FEW[0], FEW_SOFT[0][0], FEW_SOFT[2][0], one("multilabel_margin_loss"))
+            for engine in engines(case)
+            for dtype in (torch.float16, torch.bfloat16)
+            if case is not FEW[0] or dtype is torch.float16
+        ),
     ],
     indirect=True,
 )

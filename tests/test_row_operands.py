@@ -8,6 +8,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import torch
+from cases import thorough, thorough_rows
 
 os.environ.setdefault("TRITON_INTERPRET", "0" if torch.cuda.is_available() else "1")  # read when Triton is imported
 
@@ -55,14 +56,30 @@ def test_every_setting_of_rows_that_may_be_a_tensor_is_examined():
                 assert (loss.name, name) in known, f"{name} of {loss.name}"
 
 
-@pytest.mark.parametrize(("s", "dtype"), [*((s, torch.float32) for s in SUBJECTS), *((s, torch.float64) for s in SUBJECTS[::5])], ids=str)
-def test_formula(s, dtype):
-    """On both engines, which ask for the same exact numbers; float64 differs by its elementary functions, which have tests of their own."""
-    for engine in ("torch", "cpu"):
-        check(s.with_dtype(dtype), engine, "textbook", "error_budget", "offset")
+EVERY = ("textbook", "error_budget", "offset")
 
 
 @pytest.mark.parametrize("s", SUBJECTS, ids=str)
+def test_formula(s):
+    check(s, "torch", *EVERY)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    ("s", "dtype"),
+    [
+        (SUBJECTS[2], torch.float32),
+        *thorough_rows((s, torch.float32) for s in SUBJECTS if s is not SUBJECTS[2]),
+        *thorough_rows((s, torch.float64) for s in SUBJECTS[::5]),
+    ],
+    ids=str,
+)
+def test_formula_of_loops(s, dtype):
+    """Float64 differs by its elementary functions, which have tests of their own."""
+    check(s.with_dtype(dtype), "cpu", *EVERY)
+
+
+@pytest.mark.parametrize("s", [SUBJECTS[0], *thorough(SUBJECTS[1:])], ids=str)
 def test_formula_on_triton(s):
     pytest.importorskip("triton", reason="Triton")
     with np.errstate(all="ignore"):  # of the interpreter
@@ -74,6 +91,7 @@ def test_walk(s):
     check(s, "torch", *WALK[:-1])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("s", [SUBJECTS[3], SUBJECTS[5]], ids=str)
 def test_walk_of_loops(s):
     """How numbers are read, added and written is a matter of the loop, not of the formula: of rows and of distributions."""
@@ -81,7 +99,7 @@ def test_walk_of_loops(s):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.func.jvp's and the compiler's own
-@pytest.mark.parametrize("s", SUBJECTS, ids=str)
+@pytest.mark.parametrize("s", [SUBJECTS[0], SUBJECTS[5], *thorough(s for i, s in enumerate(SUBJECTS) if i % 5)], ids=str)
 def test_derived(s):
     with losskit.use_engine("torch") if s not in (SUBJECTS[0], SUBJECTS[5]) else contextlib.nullcontext():
         for law in DERIVED:
@@ -107,6 +125,7 @@ def test_a_broken_derivative_is_noticed(monkeypatch):
         ROW_OPERAND_LAWS["textbook"].law(SUBJECTS[0])
 
 
+@pytest.mark.chosen
 def test_a_learned_temperature_keeps_no_tensor_of_the_input_s_size():
     x, t, temperature = torch.randn(64, 600), torch.randint(0, 600, (64,)), torch.tensor(1.5, requires_grad=True)
     assert losskit.engine_for(losskit.cross_entropy, x, t, temperature=temperature).engine == "cpu"
@@ -115,6 +134,7 @@ def test_a_learned_temperature_keeps_no_tensor_of_the_input_s_size():
     assert all(y is None or y.numel() <= 64 for y in value.grad_fn.gradients)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("engine", ["cpu", "triton"])
 @pytest.mark.parametrize("s", [SUBJECTS[3], SUBJECTS[4]], ids=str)
 def test_derivatives_nobody_asked_for_have_no_memory(s, engine):
@@ -166,6 +186,7 @@ def test_a_long_row_whose_exponentials_are_kept():
         torch.testing.assert_close(got.double(), reference, rtol=1e-4, atol=1e-8)
 
 
+@pytest.mark.chosen
 def test_in_place_with_a_learned_temperature():
     x, t = torch.randn(6, 40, requires_grad=True), torch.randint(0, 40, (6,))
     temperature = torch.tensor(2.0, requires_grad=True)

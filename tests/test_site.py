@@ -106,15 +106,25 @@ class Page(HTMLParser):
             self.pictures.append(found)
 
 
+def built(*how):
+    done = subprocess.run([sys.executable, str(DOCS / "build.py"), *how], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    assert "WARNING" not in done.stderr, done.stderr[-4000:]
+
+
+def test_every_page_is_read_and_translated(tmp_path):
+    """Without drawing the curves and writing the site."""
+    built("--check", "--into", str(tmp_path))
+
+
 @pytest.fixture(scope="module")
 def site():
     """The site, built as `make docs` builds it."""
-    done = subprocess.run([sys.executable, str(DOCS / "build.py")], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-    assert "WARNING" not in done.stderr, done.stderr[-4000:]
+    built()
     return {path: Page(path.read_text(encoding="utf-8")) for path in SITE.rglob("*.html") if "_static" not in path.parts}
 
 
+@pytest.mark.thorough
 def test_the_site_is_whole(site):
     """Every loss has its page in every language; links and pictures lead somewhere, pictures say what they show; sizes are bounded."""
     for language in (folder.name for folder in SITE.iterdir() if folder.is_dir() and folder.name != "touch"):
@@ -138,6 +148,7 @@ def test_the_site_is_whole(site):
     assert sum(f.stat().st_size for f in SITE.rglob("*") if f.is_file()) < 40_000_000
 
 
+@pytest.mark.thorough
 def test_pages_of_losses_lead_to_the_guides_that_name_them(site):
     """Each guide that links to a loss is linked from its page, to a place in it, in every language."""
     guides = sorted((DOCS / "guides").glob("*.md"))
@@ -168,6 +179,7 @@ KINDS = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("language", build.LANGUAGES)
 def test_pages_are_for_everyone(site, browser, language):
     """In both themes, on a phone and on a desk: contrast, alt texts, names, focus, headings, language, width; a link to the other language; no English of the theme's."""
@@ -186,6 +198,7 @@ def test_pages_are_for_everyone(site, browser, language):
     assert found == []
 
 
+@pytest.mark.thorough
 def test_each_picture_is_seen_on_its_ground(site, browser):
     """Words in drawings, which are files of their own: one of each program that draws, in both themes."""
     page = browser.new_page()
@@ -223,6 +236,7 @@ def test_faults_of_a_page_are_found(browser, tmp_path):
         assert fault in found, f"{fault}: {found}"
 
 
+@pytest.mark.thorough
 def test_a_page_says_what_stands_in_the_docstring(site):
     """What is typed and printed, each argument, and the formula's source are on the loss's page."""
     for loss in LOSSES.values():

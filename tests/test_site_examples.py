@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from cases import thorough
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGES = sorted(p for p in DOCS.rglob("*.md") if "_build" not in p.parts and "locale" not in p.parts)
@@ -15,7 +16,13 @@ def blocks(page: Path, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "pycon")], ids=lambda p: p.stem)
+SESSIONS = [p for p in PAGES if blocks(p, "pycon")]
+LONG = [
+    p for p in SESSIONS if p.stem in ("outliers", "uncertainty", "half-precision", "large-vocabularies", "imbalance", "article")
+]  # a dozen loops, a training
+
+
+@pytest.mark.parametrize("page", [*(p for p in SESSIONS if p not in LONG), *thorough(LONG)], ids=lambda p: p.stem)
 def test_sessions_print_what_stands_there(page):
     """One session per page, from top to bottom."""
     text = "\n".join(blocks(page, "pycon"))

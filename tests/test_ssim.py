@@ -3,6 +3,7 @@
 import mpmath
 import pytest
 import torch
+from cases import thorough
 from claims import claim
 from skimage.metrics import structural_similarity
 
@@ -164,7 +165,7 @@ def test_levels_are_taken_off():
     assert (slope.double() - exact_slope).abs().max() <= 1e-6 * exact_slope.abs().max()
 
 
-@pytest.mark.parametrize("extra", [{}, {"mask": torch.arange(72).reshape(9, 8) > 9}, {"multi_scale": True, "window_size": 1}], ids=str)
+@pytest.mark.parametrize("extra", [{}, *thorough([{"mask": torch.arange(72).reshape(9, 8) > 9}, {"multi_scale": True, "window_size": 1}])], ids=str)
 def test_second_derivatives(extra):
     x, t = pictures(1, 2, *((16, 17) if "multi_scale" in extra else (9, 8)), dtype=torch.float64)
     settings = {"data_range": 1.0, "window_size": 4, "reduction": "none"} | extra
@@ -258,6 +259,7 @@ def test_bad_input(shape, settings, message):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own
+@pytest.mark.thorough
 @pytest.mark.parametrize("function", BOTH)
 @pytest.mark.parametrize(
     "settings",

@@ -6,6 +6,7 @@ import re
 import numpy
 import pytest
 import torch
+from cases import thorough_rows
 from torch import Tensor
 from torch.masked import masked_tensor
 
@@ -141,7 +142,13 @@ FUSED = ("binary_cross_entropy_with_logits", "cross_entropy", "kl_divergence", "
 
 
 @pytest.mark.parametrize(
-    ("loss", "engine"), [(loss, "torch") for loss in LOSSES] + [(losskit.LOSSES[name], None) for name in FUSED], ids=lambda x: getattr(x, "name", x or "chosen")
+    ("loss", "engine"),
+    [
+        *((loss, "torch") for loss in LOSSES if loss.name in FUSED),
+        *thorough_rows((loss, "torch") for loss in LOSSES if loss.name not in FUSED),
+        *((losskit.LOSSES[name], None) for name in FUSED),
+    ],
+    ids=lambda x: getattr(x, "name", x or "chosen"),
 )
 def test_every_state_of_every_tensor(loss, engine):
     given, settings = tensors_of(loss)

@@ -147,6 +147,7 @@ def typed(given: touch.Range) -> float:
     return round(given.low + 0.3719 * (given.high - given.low), 4)
 
 
+@pytest.mark.sparse(4)
 @pytest.mark.parametrize(("view", "loss"), LISTED)
 def test_every_setting_is_what_its_code_says(opened: Any, view: str, loss: str) -> None:
     page = opened(f"#view={view}" + ("" if view == "calibration" else f"&loss={loss}"))
@@ -219,6 +220,7 @@ def test_a_broken_link_opens(opened: Any, address: str) -> None:
     assert math.isfinite(float(page.text(".number")))
 
 
+@pytest.mark.sparse(2)
 @pytest.mark.parametrize("view", VIEWS)
 @pytest.mark.parametrize(("query", "scheme"), [("", "light"), ("?lang=zh", "dark")])  # colours move nothing
 def test_languages_themes_and_a_phone(opened: Any, view: str, query: str, scheme: str) -> None:

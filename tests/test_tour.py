@@ -59,6 +59,7 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
 
+@pytest.mark.thorough
 def test_report_needs_nothing_else(outcome):
     text = outcome.page.read_text(encoding="utf-8")
     page = Page(text)
@@ -67,6 +68,7 @@ def test_report_needs_nothing_else(outcome):
     assert "<svg" in text and text.count("<script>") == 1
 
 
+@pytest.mark.thorough
 def test_every_picture_is_told_and_captioned(outcome):
     """Each has words in both languages for those who do not see it; each figure and table has a caption; the contents lead somewhere."""
     text = outcome.page.read_text(encoding="utf-8")
@@ -91,6 +93,7 @@ def test_every_picture_is_told_and_captioned(outcome):
     assert all(f'<li><a href="#{chapter.key}">' in text for chapter in outcome.chapters)
 
 
+@pytest.mark.thorough
 def test_the_report_is_for_everyone(outcome, browser):
     """In both languages and themes, on a phone and on a desk: contrast, names, focus, headings, width; names in pictures stay within them."""
     page = browser.new_page()
@@ -113,6 +116,7 @@ OUTSIDE = """
 """
 
 
+@pytest.mark.thorough
 def test_report_has_every_regression_loss_and_both_languages(outcome):
     text = outcome.page.read_text(encoding="utf-8").replace("<wbr>", "")
     for loss in losskit.LOSSES.values():
@@ -122,6 +126,7 @@ def test_report_has_every_regression_loss_and_both_languages(outcome):
     assert not re.search(r"#[0-9a-f]{6}", text[text.index("</style>") :]), "a colour that does not follow light and dark"
 
 
+@pytest.mark.thorough
 def test_every_chapter_has_a_verdict(outcome):
     text = outcome.page.read_text(encoding="utf-8")
     for chapter in outcome.chapters:
@@ -133,6 +138,7 @@ def test_every_chapter_has_a_verdict(outcome):
     assert "plain PyTorch" in outcome.speed.line.en and outcome.speed.engine == "cpu"
 
 
+@pytest.mark.thorough
 def test_same_seed_same_numbers(outcome):
     again = regression.build(0, LITTLE, lambda done: None)
     assert again == outcome.chapters[0], "numbers, words or pictures differ"
@@ -236,6 +242,7 @@ def test_digits_verdict_follows_the_numbers():
     assert "No loss loses more than a point" in verdict and "no difference is beyond the noise" in verdict and "Not every network" not in verdict
 
 
+@pytest.mark.thorough
 def test_pictures_repeat_whatever_the_threads(outcome, segmented):
     assert segmentation.tell(segmented, LITTLE) == outcome.chapters[3], "numbers, words or pictures differ"
 
@@ -301,6 +308,7 @@ def test_overlapping_masks_agree_with_losskit():
     assert segmentation.example.soft_labels() == pytest.approx((0.8, 1.0))
 
 
+@pytest.mark.thorough
 def test_segmentation_verdict_follows_the_numbers(segmented):
     """Other findings, other words: Tversky made perfect and everything else made to find nothing."""
     results = {}

@@ -102,6 +102,7 @@ def test_networks_of_coins_share_nothing():
     assert torch.allclose(apart - torch.tensor(APART), boxes - torch.tensor(MIDDLE), atol=1e-5), "other initial weights"
 
 
+@pytest.mark.thorough
 def test_training_pays_and_repeats(found):
     baseline = max(float(found.constant.mean()), *(float(r.iou[0].mean()) for r in found.middle.values()))
     for name, result in found.middle.items():

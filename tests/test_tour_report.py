@@ -52,6 +52,7 @@ def test_an_interrupted_tour_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX")
 def test_control_c_in_a_tour_that_is_piped(tmp_path):
     """A line per step with the time, at once; and after Control-C the report that was there."""
@@ -111,6 +112,7 @@ with announced(lambda words: print(words, flush=True)):
 """
 
 
+@pytest.mark.thorough
 def test_compiling_is_announced_once_per_machine(tmp_path):
     environment = os.environ | {"LOSSKIT_CACHE_DIR": str(tmp_path)}
     first, again = (subprocess.run([sys.executable, "-c", COMPILE], env=environment, capture_output=True, text=True, check=True).stdout for _ in range(2))

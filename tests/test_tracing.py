@@ -27,6 +27,7 @@ def fresh():
     torch.compiler.reset()
 
 
+@pytest.mark.sparse(2)
 @pytest.mark.filterwarnings("ignore")  # the compiler's own deprecations
 @pytest.mark.parametrize("case", KINDS, ids=str)
 def test_compiled_is_eager(case: Case):
@@ -43,6 +44,7 @@ def test_compiled_is_eager(case: Case):
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.thorough
 def test_compiled_module_with_weights_and_garbage_under_the_mask():
     module = losskit.BCEWithLogitsLoss(pos_weight=[1.0, 3.0])
     x, t = torch.randn(6, 2), torch.rand(6, 2)

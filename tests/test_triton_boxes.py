@@ -15,7 +15,7 @@ os.environ.setdefault("TRITON_INTERPRET", "0" if torch.cuda.is_available() else 
 
 triton = pytest.importorskip("triton", reason="Triton")
 import triton.language as tl  # noqa: E402
-from cases import Case  # noqa: E402
+from cases import Case, thorough_rows  # noqa: E402
 
 import losskit  # noqa: E402
 from losskit.contract.boxes import boxes as boxes_loss  # noqa: E402
@@ -124,7 +124,7 @@ def agree(loss, a, b, incoming=None, tolerance=None, **options):
     return got
 
 
-@pytest.mark.parametrize(("case", "dtype"), [*((case, torch.float64) for case in CASES), *((case, torch.float32) for case in SINGLE)], ids=str)
+@pytest.mark.parametrize(("case", "dtype"), [*((case, torch.float32) for case in SINGLE), *thorough_rows((case, torch.float64) for case in CASES)], ids=str)
 def test_agrees_with_the_torch_engine(case, dtype, monkeypatch):
     monkeypatch.setattr(engine, "BLOCK", 512)
     a, b = everything(dtype)

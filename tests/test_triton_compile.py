@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from cases import thorough
 from kernels import TARGETS
 
 # pattern -> how many kernels there are: for sm_90, in every variant, and for each other target
@@ -19,7 +20,7 @@ KERNELS = {
 BY_FORMULA = ("elementwise", "boxes")  # with every formula of the registry: at least so many
 
 
-@pytest.mark.parametrize("pattern", KERNELS)
+@pytest.mark.parametrize("pattern", ["rows", *thorough(pattern for pattern in KERNELS if pattern != "rows")])
 def test_they_compile(pattern):
     """In one process for all targets: half of what each would take is the start."""
     pytest.importorskip("triton", reason="Triton")

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
+from cases import thorough, thorough_rows
 from held import held
 
 os.environ.setdefault("TRITON_INTERPRET", "0" if torch.cuda.is_available() else "1")  # read when Triton is imported
@@ -29,6 +30,8 @@ DEVICE = "cpu" if dispatch.interpreted() else "cuda"
 TOLERANCE = {torch.float32: 2e-6, torch.float64: 1e-13}
 # rows and planes, whole and block by block; long enough for several programs, and with classes left over
 SHAPES = {"rows": (7, 10), "more rows": (3, 300), "long rows": (2, 5000), "planes": (2, 5, 3, 4), "tall planes": (2, 300, 9), "one class": (3, 1)}
+FIRST = [SHAPES["rows"], SHAPES["planes"]]  # the interpreter takes its time
+by_shape = pytest.mark.parametrize("shape", [*FIRST, *thorough(shape for shape in SHAPES.values() if shape not in FIRST)], ids=str)
 
 
 @pytest.fixture(autouse=True)
@@ -96,7 +99,7 @@ def agree(call, x, t, tolerance=None, floor=1e-37, reference=torch.float64):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+@by_shape
 def test_agrees_with_the_torch_engine(shape, dtype):
     x, t = data(shape, dtype)
     agree(Rows(formula), x, t)
@@ -105,7 +108,7 @@ def test_agrees_with_the_torch_engine(shape, dtype):
     agree(call, x, t, 2 * TOLERANCE[dtype], floor=TOLERANCE[dtype])
 
 
-@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+@by_shape
 def test_only_what_is_wanted_is_written(shape):
     x, t = data(shape)
     before, call = x.clone(), every(shape[1])
@@ -142,6 +145,7 @@ LAYOUTS = {
 }
 
 
+@pytest.mark.sparse(2)
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_layouts(name):
     x, dim = LAYOUTS[name]()
@@ -166,7 +170,7 @@ def test_label_dtypes(labels):
     agree(Rows(formula, ignore=1), x, t)
 
 
-@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+@by_shape
 def test_absent_items_add_nothing_whatever_they_hold(shape):
     x, t = data(shape)
     absent = torch.zeros(t.shape, dtype=torch.bool)
@@ -189,7 +193,7 @@ def test_absent_items_add_nothing_whatever_they_hold(shape):
     assert nothing.gradients[0].movedim(1, -1)[absent].eq(0).all() and nothing.gradients[0].isfinite().all()
 
 
-@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+@by_shape
 def test_labels_out_of_range_are_nan_in_their_item_only(shape):
     x, t = data(shape)
     flat = t.view(-1)
@@ -211,7 +215,7 @@ def test_nan_shows_in_its_item_only():
         assert got.value.isnan().equal(bad) and got.gradient.isnan().any(1).equal(bad) and not got.right[bad].any()
 
 
-@pytest.mark.parametrize("scale", [0.25, torch.tensor(0.25), torch.tensor(0.25, dtype=torch.float64), 0.0, torch.tensor(0.0)], ids=str)
+@pytest.mark.parametrize("scale", [0.25, torch.tensor(0.0), *thorough([torch.tensor(0.25), torch.tensor(0.25, dtype=torch.float64), 0.0])], ids=str)
 def test_scale(scale):
     for shape in SHAPES.values():
         x, t = data(shape)
@@ -227,7 +231,7 @@ def test_scale(scale):
             torch.testing.assert_close(got.gradients[0].double(), 0.25 * should.gradient, rtol=4e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("shape", [(3, 6), (3, 5000), (3, 6, 2), (3, 300, 9)], ids=str)
+@pytest.mark.parametrize("shape", [(3, 6), (3, 6, 2), *thorough([(3, 5000), (3, 300, 9)])], ids=str)
 def test_infinite_scores(shape):
     x, t = data(shape)
     classes = shape[1]
@@ -285,7 +289,7 @@ def test_the_first_of_equal_scores_wins():
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+@by_shape
 def test_half_precision(shape, dtype):
     x, t = data(shape, dtype)
     call = every(shape[1])
@@ -306,7 +310,7 @@ def test_half_precision_gradients_do_not_underflow_under_loss_scaling():
     torch.testing.assert_close(got.double(), exact(call, x, t).gradient * 1e-6 * loss_scale, rtol=1e-3, atol=6e-8)
 
 
-@pytest.mark.parametrize(("shape", "scale"), [((3, 10), 0.5), ((2, 5000), 0.5), ((2, 5, 3, 4), torch.tensor(0.5))], ids=str)
+@pytest.mark.parametrize(("shape", "scale"), [((3, 10), 0.5), ((2, 5, 3, 4), torch.tensor(0.5)), *thorough_rows([((2, 5000), 0.5)])], ids=str)
 def test_rescaled(shape, scale):
     x, t = data(shape)
     call = every(shape[1])

@@ -37,6 +37,7 @@ def batch(loss, dtype=torch.float32, name=None):
     return x, torch.rand(4, 3, 5), settings
 
 
+@pytest.mark.sparse(3)
 @pytest.mark.parametrize(("loss", "name"), WEIGHTED, ids=[f"{loss.name}-{name}" for loss, name in WEIGHTED])
 def test_every_kind_of_list_is_the_tensor(loss, name):
     with chosen(loss):

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import pytest
 import torch
-from cases import Case, require
+from cases import Case, require, thorough
 
 import losskit
 from losskit import LOSSES
@@ -40,22 +40,25 @@ def test_every_law_is_used() -> None:
     assert set(WINDOW_LAWS) == {*FORMULA, *WALK, "second_derivative", "transforms"}
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", [*SMALL, *thorough(case for case in CASES if case not in SMALL)], ids=str)
 def test_formula(case: Case) -> None:
     check(FORMULA, case)
 
 
+@pytest.mark.sparse(3)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_walk(case: Case) -> None:
     check(WALK, case)
 
 
+@pytest.mark.sparse(2)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.func.jvp's own
-@pytest.mark.parametrize("case", SMALL, ids=str)
+@pytest.mark.parametrize("case", [SMALL[0], SMALL[-1], *thorough(SMALL[1:-1])], ids=str)
 def test_derived(case: Case) -> None:
     check(["second_derivative", "transforms"], case)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("case", SMALL, ids=str)
 def test_float64(case: Case) -> None:
     check(["textbook", "error_budget"], case, torch.float64)

@@ -98,12 +98,12 @@ def alternative(loss: Loss, sampled: Sequence[curves.Curve], part: str) -> str:
     return f"{part.capitalize()} of {loss.name}{settings} against the {axis}: {ends}."
 
 
-def write(loss: Loss, folder: Path) -> Mapping[str, str]:
-    """The pictures of a loss, value and derivative; what each shows."""
+def write(loss: Loss, folder: Path, drawn: bool = True) -> Mapping[str, str]:
+    """The pictures of a loss, value and derivative; what each shows. Empty files where they are not drawn."""
     folder.mkdir(parents=True, exist_ok=True)
     sampled = curves.distinct(loss)
     for part in curves.PARTS:
-        light = draw(loss, sampled, part)
+        light = draw(loss, sampled, part) if drawn else ""
         for theme, picture in (("light", light), ("dark", dark(light))):
             (folder / f"{loss.name}-{part}-{theme}.svg").write_text(picture, encoding="utf-8")
             (folder / f"{loss.name}-{part}-{theme}.zh_CN.svg").write_text(chinese(loss, picture), encoding="utf-8")

@@ -178,10 +178,10 @@ def source(loss: Loss) -> str:
     )
 
 
-def page(loss: Loss, folder: str) -> str:
+def page(loss: Loss, folder: str, drawn: bool = True) -> str:
     """The whole page."""
     about_it = sections(loss.function.__doc__ or "")
-    alternatives = figures.write(loss, Path(folder) / "figures")
+    alternatives = figures.write(loss, Path(folder) / "figures", drawn)
     made = [
         f'---\nmyst:\n  html_meta:\n    description: "{about_it["Summary"].splitlines()[0].replace(chr(34), "")}"\n---\n',
         f"(losskit.{loss.name})=",
@@ -236,7 +236,7 @@ def index(kind: str, losses: Iterable[Loss]) -> str:
     return "\n\n".join(made) + "\n"
 
 
-def write(root: Path) -> None:
+def write(root: Path, drawn: bool = True) -> None:
     """Every page below a folder, two at a time."""
     folders: dict[str, list[str]] = {}
     for loss in LOSSES.values():
@@ -245,10 +245,10 @@ def write(root: Path) -> None:
         (root / kind).mkdir(parents=True, exist_ok=True)
         (root / kind / "index.md").write_text(index(kind, (LOSSES[name] for name in names)), encoding="utf-8")
     with ProcessPoolExecutor(2, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        list(pool.map(write_page, [(name, str(root / kind)) for kind, names in folders.items() for name in names]))
+        list(pool.map(write_page, [(name, str(root / kind), drawn) for kind, names in folders.items() for name in names]))
 
 
-def write_page(job: tuple[str, str]) -> None:
+def write_page(job: tuple[str, str, bool]) -> None:
     """One page."""
-    name, folder = job
-    (Path(folder) / f"{name}.md").write_text(page(LOSSES[name], folder), encoding="utf-8")
+    name, folder, drawn = job
+    (Path(folder) / f"{name}.md").write_text(page(LOSSES[name], folder, drawn), encoding="utf-8")

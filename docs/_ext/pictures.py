@@ -369,13 +369,13 @@ def chinese(picture: str) -> str:
     return re.sub(r">([^<>]+)</text>", word, picture)
 
 
-def write(root: Path) -> None:
-    """All of them, below guides/figures."""
+def write(root: Path, drawn_too: bool = True) -> None:
+    """All of them, below guides/figures; empty files where they are not drawn."""
     folder = root / "guides" / "figures"
     folder.mkdir(parents=True, exist_ok=True)
     with losskit.use_engine("torch"):
         for name in PICTURES:
-            light = drawn(name)
+            light = drawn(name) if drawn_too else ""
             for theme, picture in (("light", light), ("dark", dark(light))):
                 (folder / f"{name}-{theme}.svg").write_text(picture, encoding="utf-8")
                 (folder / f"{name}-{theme}.zh_CN.svg").write_text(chinese(picture), encoding="utf-8")

@@ -6,6 +6,7 @@ from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 import torch
+from numpy import broadcast_shapes  # torch's imports hundreds of modules the first time
 from torch import Tensor, nn
 from torch.distributed import ProcessGroup
 
@@ -134,8 +135,8 @@ class LossModule(nn.Module):
         """The tensors of a call, of no items. Of shapes, vectors are numbers per class, the others end where the input's does."""
         count = len(self.loss.tensors)
         try:
-            vector, wide = (torch.broadcast_shapes((1,), *(shape for shape in shapes.values() if (len(shape) < 2) is flat)) for flat in (True, False))
-        except RuntimeError:
+            vector, wide = (broadcast_shapes((1,), *(shape for shape in shapes.values() if (len(shape) < 2) is flat)) for flat in (True, False))
+        except ValueError:
             told = " and ".join(f"{name} has shape {checks.shown(shape)}" for name, shape in shapes.items())
             raise ValueError(f"{told}: both must broadcast to the shape of one input") from None
         if self.loss.facts.empty is not None:
