@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 tour: $(STAMP)  ## train small models on real data with every loss; writes report/index.html
 	$(RUN) -m losskit tour
 
-test: $(STAMP)  ## every law, every loss, every engine, on two cores
+test: $(STAMP)  ## every law, every loss, on two cores
 	$(RUN) -m pytest -n 2 --dist worksteal -m "not thorough"
 
 test-all: $(STAMP)  ## and more of each kind: further settings, dtypes, loops, sizes, the whole site; before a release

@@ -11,7 +11,6 @@ import threading
 import zlib
 from collections import defaultdict
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -53,6 +52,7 @@ ANYWHERE = {
     "test_compat",
     "test_contributing",
     "test_counts",
+    "test_denominators",
     "test_detection_scores",
     "test_docs",
     "test_identities",
@@ -98,9 +98,6 @@ def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
         yield Subject(case.loss.function, case.loss, case.settings, dtype[0] if dtype else torch.float32, engine)
 
 
-NO_ROW = SimpleNamespace(params={})
-
-
 @pytest.hookimpl(tryfirst=True)  # before `-m` looks at marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Of a table marked `sparse(k)`, `make test` runs every k-th row; where it begins differs from test to test, so that they look at different losses.
@@ -108,22 +105,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
     tables = defaultdict(list)
     for item in items:
-        if is_anywhere(item) and "cpu" in getattr(item, "callspec", NO_ROW).params.values():
+        sparse = item.get_closest_marker("sparse")
+        if is_anywhere(item) and "cpu" in [value for value in row_of(item) if isinstance(value, str)]:
             item.add_marker("thorough")
-        elif item.get_closest_marker("thorough") is None and step_of(item) > 1:
-            tables[item.nodeid.partition("[")[0]].append(item)
-    for name, rows in tables.items():
-        step = step_of(rows[0])
+        elif sparse is not None and item.get_closest_marker("thorough") is None:
+            tables[item.nodeid.partition("[")[0], sparse.args[0]].append(item)
+    for (name, step), rows in tables.items():
         first = zlib.crc32(name.encode()) % min(step, len(rows))
         for turn, item in enumerate(rows):
             if (turn - first) % step:
                 item.add_marker("thorough")
 
 
-def step_of(item: pytest.Item) -> int:
-    """Which rows of its table run: all, or every second, third ... one. Under an interpreter, and in a browser, each takes its time."""
-    mark = item.get_closest_marker("sparse")
-    return mark.args[0] if mark else 2 if item.path.stem.startswith(("test_triton_", "test_touch")) else 1
+def row_of(item: Any) -> list[Any]:
+    """What a test is given."""
+    return list(item.callspec.params.values()) if hasattr(item, "callspec") else []
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:

@@ -59,7 +59,6 @@ FIRST = [case for case in CASES if case.settings is case.loss.arguments[0]]
 OTHERS = [case for case in CASES if case not in FIRST]
 
 
-@pytest.mark.sparse(2)
 @pytest.mark.parametrize(
     "subject", [*((case, "torch") for case in CASES), *((case, "cpu") for case in FIRST), *thorough((case, "cpu") for case in OTHERS)], indirect=True
 )
@@ -73,7 +72,7 @@ def test_alike(subject: BoxSubject) -> None:
     check(ALIKE, subject)
 
 
-@pytest.mark.parametrize("subject", [(GIOU, "torch"), *thorough([(GIOU, "cpu"), (one("focal_eiou_loss"), "torch"), (one("nwd_loss"), "torch")])], indirect=True)
+@pytest.mark.parametrize("subject", [(GIOU, "torch"), (GIOU, "cpu"), *thorough([(one("focal_eiou_loss"), "torch"), (one("nwd_loss"), "torch")])], indirect=True)
 def test_walk(subject: BoxSubject) -> None:
     check(WALK, subject)
 

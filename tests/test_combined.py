@@ -116,7 +116,8 @@ def is_shared(context: Context, *names: str) -> bool:
     return context.loss.pattern == "overlap" and context.loss.name not in WHOLE and SHARED.issuperset(names)
 
 
-@pytest.mark.parametrize("context", [*COMPUTED[::4], *thorough(c for i, c in enumerate(COMPUTED) if i % 4)], ids=str)
+@pytest.mark.sparse(4)
+@pytest.mark.parametrize("context", COMPUTED, ids=str)
 def test_two_features(context: Context) -> None:
     found = features(context)
     computed = require_right(context, {}) + sum(require_right(context, {a: p}) for a, p in found if is_shared(context, a))

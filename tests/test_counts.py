@@ -5,7 +5,6 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from cases import thorough
 from claims import claim
 from test_likelihoods import NONE, columns, gradients, hard
 
@@ -131,7 +130,7 @@ LARGE = [  # log-mean, count, total count
 ]
 
 
-@pytest.mark.parametrize("engine", ["torch", *thorough(["cpu"])])
+@pytest.mark.parametrize("engine", ["cpu", "torch"])
 @pytest.mark.parametrize("full", [False, True])
 def test_large_counts(full, engine):
     x, t, r = columns(LARGE, torch.float32)

@@ -4,7 +4,6 @@ import inspect
 
 import pytest
 import torch
-from cases import thorough
 from contexts import CONTEXTS
 
 from losskit import use_engine
@@ -33,7 +32,7 @@ def test_weights_of_either_sign():
                 assert context(*tensors, sample_weight=weight, mask=weight >= 0) == context(*tensors, sample_weight=weight.clamp(min=0)), name
 
 
-@pytest.mark.parametrize("engine", ["torch", *thorough(["cpu"])])
+@pytest.mark.parametrize("engine", ["torch", "cpu"])
 def test_a_normalizer_of_0_says_that_nothing_counts(engine):
     for context in CONTEXTS:
         if engine == "cpu" and context.loss.name not in FUSED:

@@ -7,7 +7,7 @@ import mpmath
 import pytest
 import torch
 import torch.nn.functional as F
-from cases import thorough, thorough_rows
+from cases import thorough
 from class_weights import CLASSES, ITEMS, KEEP, LABELS, LAWS, MASSES, SCORES, WAYS, drawn, fresh
 
 import losskit
@@ -34,9 +34,8 @@ def plainly():
         yield
 
 
-@pytest.mark.parametrize(
-    ("loss", "settings"), [*CASES[::3], *thorough_rows(case for i, case in enumerate(CASES) if i % 3)], ids=lambda z: getattr(z, "name", str(z))
-)
+@pytest.mark.sparse(3)
+@pytest.mark.parametrize(("loss", "settings"), CASES, ids=lambda z: getattr(z, "name", str(z)))
 def test_by_finite_differences(loss, settings):
     with losskit.use_engine("torch"):
         LAWS["textbook"](loss, settings, False)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from cases import SUBJECTS, named, thorough
+from cases import SUBJECTS, named
 
 import losskit
 from losskit.testing import inputs
@@ -26,7 +26,8 @@ def weights(items, dtype, shape=None):
     return weight.to(dtype).requires_grad_(), torch.arange(items.numel()).reshape(items) % 4 != 1
 
 
-@pytest.mark.parametrize("s", [*WEIGHABLE[::3], *thorough(s for i, s in enumerate(WEIGHABLE) if i % 3)], ids=named)
+@pytest.mark.sparse(3)
+@pytest.mark.parametrize("s", WEIGHABLE, ids=named)
 def test_gradient_to_sample_weight(s):
     """By finite differences, in PyTorch operations: each loss through the denominator of its mean, a few in all ways."""
     (x, *t), items = drawn(s, torch.float64)

@@ -44,7 +44,6 @@ def test_every_law_is_used():
 OTHERS = [s for s in SUBJECTS if s not in FIRST]
 
 
-@pytest.mark.sparse(2)
 @pytest.mark.parametrize("s", [*FIRST, *thorough(OTHERS)], ids=str)
 def test_formula(s):
     """On both engines, which ask for the same exact numbers."""
@@ -52,7 +51,6 @@ def test_formula(s):
         check(s, engine, *FORMULA)
 
 
-@pytest.mark.sparse(2)
 @pytest.mark.parametrize("s", OTHERS, ids=str)
 def test_formula_of_other_operands(s):
     check(s, "torch", "textbook")

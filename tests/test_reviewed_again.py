@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from cases import thorough
 
 import losskit
 import losskit.testing
@@ -101,7 +100,7 @@ def test_audit_refuses_what_it_cannot_examine():
         losskit.testing.audit(losskit.mse_loss, like="mse_loss", dtype=torch.int64)
 
 
-@pytest.mark.parametrize("engine", ["torch", *thorough(["cpu"])])
+@pytest.mark.parametrize("engine", ["cpu", "torch"])
 @pytest.mark.parametrize("classes", [3, 40, 600])
 def test_a_class_of_weight_0_may_be_ruled_out(engine, classes):
     """Its loss is infinite, times 0; torch gives NaN. In each loop of rows one formula, in tiles the others as well."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from cases import Case, require, thorough, thorough_rows
+from cases import Case, require
 from torch.nn import functional
 
 from losskit import LOSSES
@@ -48,7 +48,6 @@ def test_every_law_is_used() -> None:
     assert set(VECTOR_LAWS) == {*FORMULA, *WALK, "transforms"}
 
 
-@pytest.mark.sparse(2)
 @cases
 def test_formula(case: Case) -> None:
     check(FORMULA, case)
@@ -67,15 +66,14 @@ def test_transforms(case: Case) -> None:
     check(["transforms"], case)
 
 
-@pytest.mark.parametrize("case", [*CASES[::4], *thorough(case for turn, case in enumerate(CASES) if turn % 4)], ids=str)
+@pytest.mark.sparse(4)
+@cases
 def test_float64(case: Case) -> None:
     check(["textbook", "error_budget"], case, torch.float64)
 
 
-HALF = [(case, (torch.bfloat16, torch.float16)[turn % 2]) for turn, case in enumerate(CASES)]
-
-
-@pytest.mark.parametrize(("case", "dtype"), [*HALF[::4], *thorough_rows(row for turn, row in enumerate(HALF) if turn % 4)], ids=str)
+@pytest.mark.sparse(4)
+@pytest.mark.parametrize(("case", "dtype"), [(case, (torch.bfloat16, torch.float16)[turn % 2]) for turn, case in enumerate(CASES)], ids=str)
 def test_half(case: Case, dtype: torch.dtype) -> None:
     """In one of the two: both are made float32 at once."""
     check(["error_budget"], case, dtype)

@@ -142,7 +142,7 @@ class Registry(Mapping[str, Loss]):
 
     def cases(self, pattern: PatternOfLosses) -> list[tuple[Loss, Mapping[str, Any]]]:
         """Every loss with every set of arguments under which it is of a pattern."""
-        chosen = [(loss, settings) for loss in self.values() for settings in loss.arguments if loss.pattern == pattern and loss.target != "none"]
+        chosen = [(loss, settings) for loss in self.values() for settings in loss.arguments if loss.pattern == pattern]
         return chosen + [(loss, settings) for loss in self.values() for settings in loss.rows if pattern == "rows"]
 
     def of(self, pattern: PatternOfLosses) -> dict[str, Loss]:

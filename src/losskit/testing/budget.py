@@ -108,8 +108,7 @@ def of_rows(
     engines: tuple[EngineName, ...] = ("cpu", "torch"), dtypes: tuple[torch.dtype, ...] = (torch.float32,), losses: tuple[str, ...] = ()
 ) -> Iterator[Row]:
     """The budget of losses of rows of class scores; what has no fused pass runs in the torch engine."""
-    alone = [(loss, settings) for loss in LOSSES.of("rows").values() if loss.target == "none" for settings in loss.arguments]
-    for loss, settings in LOSSES.cases("rows") + alone:
+    for loss, settings in LOSSES.cases("rows"):
         if losses and loss.name not in losses:
             continue
         for dtype in dtypes:
