@@ -211,6 +211,30 @@ def test_each_picture_is_seen_on_its_ground(site, browser):
     page.close()
 
 
+CUT_OFF = """
+() => {
+  const all = document.documentElement.getBoundingClientRect();
+  const out = (r) => r.left < all.left - 0.5 || r.right > all.right + 0.5 || r.top < all.top - 0.5 || r.bottom > all.bottom + 0.5;
+  return [...document.querySelectorAll("text")].filter((e) => e.textContent.trim() && out(e.getBoundingClientRect())).map((e) => e.textContent);
+}
+"""
+
+
+@pytest.mark.thorough
+def test_no_picture_cuts_off_its_words(site, browser):
+    """As the reader's browser sets them, which is not what the drawing was measured with."""
+    page = browser.new_page(viewport={"width": 900, "height": 600})
+    pictures = [path for language in build.LANGUAGES for path in sorted(SITE.glob(f"{language}/_images/*-light*.svg"))]
+    assert len(pictures) > 4 * len(LOSSES)
+    found = {}
+    for path in pictures:
+        page.goto(path.as_uri())
+        if words := page.evaluate(CUT_OFF):
+            found[path.name] = words
+    page.close()
+    assert found == {}
+
+
 BAD = """<!doctype html><html lang="de"><title>x</title><meta name="viewport" content="width=device-width"><body><h1>One</h1><h3>Three</h3><h1>Two</h1>
 <p style="color: #999">faint</p><p style="opacity: 0.4">pale</p><img src="data:,"><button></button><a href="#" style="outline: none">unseen</a><div style="width: 3000px">wide</div>"""
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from io import StringIO
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 from xml.sax.saxutils import escape
 
@@ -46,19 +47,20 @@ STYLE: Mapping[str, Any] = {
 
 def draw(loss: Loss, sampled: Sequence[curves.Curve], part: str) -> str:
     """Value or derivative, one line per setting that looks different; for light pages, in English."""
-    legend = len(sampled) if len(sampled) > 1 and part == "value" else 0
-    columns = 2 if max(len(curve.label) for curve in sampled) < 28 else 1
-    below = 0.24 * -(-legend // columns)  # inches
+    labels = ["\n".join(wrap(curve.label or loss.name, 60)) for curve in sampled]
+    legend = len(sampled) > 1 and part == "value"
+    columns = 2 if max(map(len, labels)) < 28 else 1
+    below = 0.24 * legend * (sum(label.count("\n") + 1 for label in labels) if columns == 1 else -(-len(labels) // 2))  # inches
     height = 3.2 + below
     with rc_context({**STYLE, "svg.hashsalt": loss.name}):  # the same picture has the same bytes
         figure = Figure(figsize=(5.0, height))
         FigureCanvasSVG(figure)
-        figure.subplots_adjust(left=0.12, right=0.98, top=1 - 0.34 / height, bottom=(0.6 + below) / height)
+        figure.subplots_adjust(left=0.12, right=0.96, top=1 - 0.34 / height, bottom=(0.6 + below) / height)
         axes = figure.add_subplot()
         axes.axhline(0, color=LIGHT["axis"], linewidth=0.8)
         for number, curve in enumerate(sampled):
             heights = curve.value if part == "value" else curve.slope
-            axes.plot(curve.x, heights, color=LIGHT["lines"][number % 7], linestyle=STYLES[number % 7], linewidth=1.8, label=curve.label or loss.name)
+            axes.plot(curve.x, heights, color=LIGHT["lines"][number % 7], linestyle=STYLES[number % 7], linewidth=1.8, label=labels[number])
         axes.set_ylim(*curves.window([c.value if part == "value" else c.slope for c in sampled]))
         axes.set_title(part, fontsize=11.5, loc="left")
         axes.set_xlabel(curves.domain(loss, loss.arguments[0]).title("en"), fontsize=10)

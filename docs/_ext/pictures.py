@@ -345,7 +345,7 @@ def drawn(name: str) -> str:
         axes = figure.add_subplot()
         draw(axes)
         if axes.axison:
-            figure.subplots_adjust(left=0.12, right=0.98, top=1 - 0.34 / height, bottom=0.6 / height)
+            figure.subplots_adjust(left=0.12, right=0.96, top=1 - 0.34 / height, bottom=0.6 / height)
         else:
             figure.subplots_adjust(left=0.01, right=0.99, top=0.99, bottom=0.01)
         made = StringIO()

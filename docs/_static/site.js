@@ -4,6 +4,9 @@ document.addEventListener("DOMContentLoaded", () => {
   const chinese = document.documentElement.lang.startsWith("zh");
   for (const link of document.querySelectorAll(".sd-card a.sd-stretched-link")) link.setAttribute("aria-label", link.closest(".sd-card").querySelector(".sd-card-title").innerText);
   if (chinese) for (const link of document.querySelectorAll("a[href$='touch/index.html']")) link.search = "?lang=zh";
+  for (const name of document.querySelectorAll("h1, .sidebar-tree .reference, .toc-tree .reference")) { // a long name is broken between its words
+    for (const text of [...name.childNodes]) if (text.nodeType === 3 && text.data.includes("_")) text.replaceWith(...text.data.split(/(?<=_)/).flatMap((part, i) => (i ? [document.createElement("wbr"), part] : [part])));
+  }
   for (const cell of document.querySelectorAll("article td")) if (/^[-+±−]?[\d.,]+(e[-+]?\d+)?( ?(%|x|µs|ms|s|M))?$/.test(cell.innerText.trim())) cell.classList.add("number");
   for (const wide of document.querySelectorAll("article pre, article .table-wrapper, article .formula, article .steps")) if (wide.scrollWidth > wide.clientWidth) wide.tabIndex = 0; // for those who scroll by keys
   for (const table of document.querySelectorAll("article table")) {
