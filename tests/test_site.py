@@ -139,6 +139,8 @@ def test_the_site_is_whole(site):
             where, _, place = link.partition("#")
             goal = (path.parent / where).resolve() if where else path
             goal = goal / "index.html" if goal.is_dir() else goal
+            if goal == SITE / "touch" / "index.html":
+                place = ""  # a state of the page, which tests/test_touch.py opens
             if not goal.exists() or (place and goal in site and place not in site[goal].ids):
                 broken.append(f"{path.relative_to(SITE)}: {link}")
         for picture in page.pictures:

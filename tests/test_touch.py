@@ -87,6 +87,36 @@ def test_the_pages_it_leads_to_are_those_of_the_site() -> None:
         assert touch.page_of(name) == f"{pages.family(LOSSES[name])}/{name}.html"
 
 
+LINK = re.compile(r"\]\(touch:view=(\w+)(?:&loss=(\w+))?\)")
+
+
+def test_pages_of_losses_lead_to_every_view_that_shows_them() -> None:
+    """Each link names a view, and in it the loss of the page; a view that has one loss needs no name."""
+    assert set(touch.INVITES) == set(touch.VIEWS) == set(VIEWS)
+    alone = {view for view in VIEWS if sum(listed == view for listed, _ in LISTED) == 1}
+    linked = [(view, name, loss) for name in LOSSES for view, loss in LINK.findall(touch.invitation(name))]
+    assert sorted((view, name) for view, name, _ in linked) == sorted(LISTED)
+    assert all(loss == ("" if view in alone else name) for view, name, loss in linked)
+    assert [name for name in LOSSES if touch.invitation(name).count("(") != len(touch.addresses(name))] == []
+
+
+@pytest.mark.parametrize("name", ["focal_loss", "ciou_loss", "msle_loss", "lovasz_loss"])
+def test_the_line_that_leads_to_the_views_is_on_the_page(name: str, tmp_path: Path) -> None:
+    import pages
+
+    lines = [line for line in pages.page(LOSSES[name], str(tmp_path), drawn=False).splitlines() if "(touch:" in line]
+    assert lines == list(filter(None, [touch.invitation(name)]))
+
+
+def test_such_a_link_opens_the_view_with_its_loss(opened: Any) -> None:
+    page = opened()
+    for view, name in LISTED:
+        page.page.evaluate("(address) => { location.hash = address; }", touch.addresses(name)[view])
+        page.settle()
+        shown = page.page.evaluate("[losskit.page.show.view, document.querySelector('.readout h2').textContent]")
+        assert shown == [view, name]
+
+
 def strings(language: str) -> dict[str, str]:
     """One table of words, as Node reads it."""
     if shutil.which("node") is None:

@@ -14,6 +14,7 @@ import figures
 import formulas
 import losskit
 import results
+import touch
 import worked
 from docstrings import Writer, escaped
 from losskit.contract import stubs
@@ -188,7 +189,7 @@ def page(loss: Loss, folder: str, drawn: bool = True) -> str:
         f"# {loss.name}",
         "",
     ]
-    made += [WRITER.inline(about_it["Summary"]), display(loss), picture(loss, alternatives)]
+    made += [WRITER.inline(about_it["Summary"]), display(loss), picture(loss, alternatives), touch.invitation(loss.name)]
     for heading, body in (
         ("When to use it", WRITER.blocks(about_it.get("When to use", ""))),
         ("How to call it", f"```python\n{signature(loss)}\n```"),
@@ -207,7 +208,7 @@ def page(loss: Loss, folder: str, drawn: bool = True) -> str:
         if body:
             made += [f"## {heading}", body]
     made.append(source(loss))
-    return "\n\n".join(made)
+    return "\n\n".join(filter(None, made))
 
 
 def picture(loss: Loss, alternatives: Mapping[str, str]) -> str:

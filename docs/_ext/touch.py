@@ -127,6 +127,13 @@ VIEWS: Mapping[str, tuple[Callable[[], Mapping[str, Stops]], tuple[Tensor, ...]]
     "residual": (regression, (double([5.0]), double([4.0]))),
     "calibration": (lambda: CALIBRATION, (double([1.0]), double([0.5]))),
 }
+INVITES = {
+    "boxes": "drag two boxes",
+    "masks": "paint two masks",
+    "logits": "move the scores of four classes",
+    "residual": "drag a residual, spoil a line",
+    "calibration": "see what probability it reports",
+}
 
 
 def written(value: Any) -> str:
@@ -191,6 +198,18 @@ def place(known: list[str], text: str) -> int:
 def page_of(name: str) -> str:
     """The loss's own page, within a language's folder of the site."""
     return f"{LOSSES[name].function.__module__.split('.')[-2]}/{name}.html"
+
+
+def addresses(name: str) -> dict[str, str]:
+    """The views that show a loss, and what stands behind # in the address of each; a view of one loss need not be told which."""
+    shown = {view: losses() for view, (losses, _) in VIEWS.items()}
+    return {view: f"view={view}" + (f"&loss={name}" if len(losses) > 1 else "") for view, losses in shown.items() if name in losses}
+
+
+def invitation(name: str) -> str:
+    """A line for a loss's page of the site that leads to the views that show it; nothing where none does."""
+    links = [f"[{INVITES[view]}](touch:{address})" for view, address in addresses(name).items()]
+    return f"Touch it: {' · '.join(links)}" if links else ""
 
 
 def formulas(languages: Sequence[str] = ()) -> str:

@@ -3,7 +3,7 @@
 document.addEventListener("DOMContentLoaded", () => {
   const chinese = document.documentElement.lang.startsWith("zh");
   for (const link of document.querySelectorAll(".sd-card a.sd-stretched-link")) link.setAttribute("aria-label", link.closest(".sd-card").querySelector(".sd-card-title").innerText);
-  if (chinese) for (const link of document.querySelectorAll("a[href$='touch/index.html']")) link.search = "?lang=zh";
+  if (chinese) for (const link of document.querySelectorAll("a[href*='touch/index.html']")) link.search = "?lang=zh";
   for (const name of document.querySelectorAll("h1, .sidebar-tree .reference, .toc-tree .reference")) { // a long name is broken between its words
     for (const text of [...name.childNodes]) if (text.nodeType === 3 && text.data.includes("_")) text.replaceWith(...text.data.split(/(?<=_)/).flatMap((part, i) => (i ? [document.createElement("wbr"), part] : [part])));
   }
