@@ -11,6 +11,7 @@ from test_site_examples import blocks
 from torch import distributed
 
 import losskit
+from losskit import LOSSES
 from losskit.tour.chapter import FULL
 from losskit.tour.chapters import imbalance, regression
 from losskit.tour.train import one_thread
@@ -18,6 +19,8 @@ from losskit.tour.train import one_thread
 DOCS = Path(__file__).parent.parent / "docs"
 sys.path.insert(0, str(DOCS / "_ext"))
 pictures = pytest.importorskip("pictures", reason="the site's drawings need matplotlib")
+import mentions  # noqa: E402
+
 GUIDES = sorted((DOCS / "guides").glob("*.md"))
 
 
@@ -34,6 +37,12 @@ def test_every_line_of_code_in_the_text_runs(capsys):
     with losskit.use_engine("torch"):
         for line in lines:
             assert eval(line, names).isfinite().all(), line
+
+
+def test_every_loss_is_named_in_a_guide():
+    """A reader finds it where there is a choice to be made, beside what it is chosen over."""
+    named = mentions.links([page.read_text(encoding="utf-8") for page in GUIDES])
+    assert [name for name in LOSSES if not named[name]] == []
 
 
 SCRIPTS = [

@@ -316,6 +316,7 @@ def test_chinese_in_the_package_has_wide_parentheses():
         ("Scores, or logits.", "得分,或 logits。", "punctuation: '分,'"),
         ("Scores (logits) of all.", "得分(logits)，全部。", "parentheses: write 得分（logits），全部。"),
         ("**Store** (`store.py`): on disk.", "**存储**(`store.py`)：在磁盘上。", "parentheses: write **存储**（`store.py`）：在磁盘上。"),
+        ("`a` < 1 (usual), b > 1.", "`a` < 1(通常)，b > 1。", "parentheses: write `a` < 1（通常），b > 1。"),
         ("The interval (0, 1) and exp(distance).", "区间 (0, 1) 与 exp(距离)。", ""),
     ],
 )

@@ -21,7 +21,7 @@ NAMES = set(
     )
 )
 CHINESE = "\u4e00-\u9fff"
-MARKED = re.compile(r"`[^`\n]*`|\$[^$\n]*\$|\]\([^)]*\)|\{\{.*?\}\}|\{%.*?%\}|<[^>\n]*>")  # code, formulas, where links lead, templates
+MARKED = re.compile(r"`[^`\n]*`|\$[^$\n]*\$|\]\([^)]*\)|\{\{.*?\}\}|\{%.*?%\}|</?[a-z][^>\n]*>")  # code, formulas, where links lead, templates
 
 
 def plain(text: str) -> str:

@@ -47,7 +47,7 @@ def textbook(mp, i, p, t, n, gamma, alpha, beta, smooth):
     tolerance=8e-6,
     chinese="""
     Focal Tversky 损失：输入默认是 logits，目标是类别编号（或 0/1 掩码）。是 Tversky 损失的 gamma 次方。
-    何时用：小病灶很难分割时。gamma < 1(论文的取法)放大接近找全的类别的梯度，gamma > 1 则更看重仍然很差的类别。
+    何时用：小病灶很难分割时。gamma < 1（论文的取法）放大接近找全的类别的梯度，gamma > 1 则更看重仍然很差的类别。
     边界：论文把指数写成 1/gamma(gamma = 4/3)，这里的 gamma 就是指数，默认 0.75，两者相同；损失恰为 0 时梯度取 0，不会出现无穷大或 NaN。
     """,
 )

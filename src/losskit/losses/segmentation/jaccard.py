@@ -69,7 +69,7 @@ def jaccard_score(
     scores=(jaccard_score,),
     chinese="""
     Jaccard 损失（IoU 损失）：输入默认是 logits，目标是类别编号（或 0/1 掩码）。等于 1 减交并比，交并比 = |A∩B| / |A∪B|，用概率代替集合。
-    何时用：评测指标就是 IoU 时；与 Dice 同向变化（J = D / (2 - D)），但对重叠差的类别罚得更重。
+    何时用：评测指标就是 IoU 时；与 Dice 同向变化（J = D / (2 - D)），但对重叠已经很好的类别拉力更大：重叠为 0 时拉力是 Dice 的一半，接近完全重叠时是两倍。
     边界：空目标的含义由 empty 决定（见 dice_loss）；软标签请用 power=2，这样预测与目标相等时损失为 0。
     """,
 )
@@ -110,7 +110,8 @@ def jaccard_loss(
         TypeError, ValueError: as `dice_loss`.
 
     When to use:
-        When the result is judged by IoU. It is a function of Dice, J = D / (2 - D), and gives poor overlap more weight.
+        When the result is judged by IoU. It is a function of Dice, J = D / (2 - D), and pulls harder at classes that overlap well: half as hard as Dice
+        at no overlap, twice as hard near full overlap.
 
     Edge cases:
         Empty targets: see `empty` in `dice_loss`. Soft labels need power=2 to reach 0: then the loss of p = t is exactly 0.
