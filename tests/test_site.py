@@ -28,6 +28,7 @@ import formulas  # noqa: E402
 import mentions  # noqa: E402
 import pages  # noqa: E402
 import translation  # noqa: E402
+import typography  # noqa: E402
 import worked  # noqa: E402
 
 # formulas that are not followed by hand, and why
@@ -237,6 +238,28 @@ def test_no_picture_cuts_off_its_words(site, browser):
     assert found == {}
 
 
+TABLE = """<!doctype html><html lang="en"><title>x</title><body><article><table><thead><tr><th>share</th></tr></thead><tbody>
+<tr><td>8.3\u00a0%</td></tr><tr><td>78.8 %</td></tr><tr><td>0.3%</td></tr><tr><td>-2</td></tr><tr><td>1 M</td></tr><tr><td>word</td></tr></tbody></table>
+<p><code class="literal"><span class="pre">losskit.multilabel_soft_margin_loss(scores,</span></code></p></article><script src="site.js"></script></body></html>"""
+
+
+def test_tables_are_sorted_by_their_numbers_and_long_names_broken(browser, tmp_path):
+    (tmp_path / "site.js").write_text((DOCS / "_static" / "site.js").read_text(encoding="utf-8"), encoding="utf-8")
+    (tmp_path / "table.html").write_text(TABLE, encoding="utf-8")
+    page = browser.new_page()
+    page.goto((tmp_path / "table.html").as_uri())
+    page.click("th button")
+    assert page.locator("td").all_inner_texts() == ["-2", "0.3%", "8.3\u00a0%", "78.8 %", "1 M", "word"]
+    assert page.locator("td.number").count() == 5
+    assert page.locator("code wbr").count() == 5  # behind the module, three words, the bracket
+    page.close()
+
+
+def test_a_percent_sign_stays_with_its_number():
+    assert typography.together("15 % of 3 %, 4%", "en") == "15\u00a0% of 3\u00a0%, 4%"
+    assert typography.together("15 % 的目标", "zh_CN") == "15% 的目标"
+
+
 BAD = """<!doctype html><html lang="de"><title>x</title><meta name="viewport" content="width=device-width"><body><h1>One</h1><h3>Three</h3><h1>Two</h1>
 <p style="color: #999">faint</p><p style="opacity: 0.4">pale</p><img src="data:,"><button></button><a href="#" style="outline: none">unseen</a><div style="width: 3000px">wide</div>"""
 
@@ -317,6 +340,7 @@ def test_chinese_in_the_package_has_wide_parentheses():
         ("Scores (logits) of all.", "得分(logits)，全部。", "parentheses: write 得分（logits），全部。"),
         ("**Store** (`store.py`): on disk.", "**存储**(`store.py`)：在磁盘上。", "parentheses: write **存储**（`store.py`）：在磁盘上。"),
         ("`a` < 1 (usual), b > 1.", "`a` < 1(通常)，b > 1。", "parentheses: write `a` < 1（通常），b > 1。"),
+        ("Autograd (`fused.py`) of a pass.", "扫描的 autograd(`fused.py`)。", "parentheses: write 扫描的 autograd（`fused.py`）。"),
         ("The interval (0, 1) and exp(distance).", "区间 (0, 1) 与 exp(距离)。", ""),
     ],
 )

@@ -127,6 +127,8 @@ def strings(language: str) -> dict[str, str]:
 
 
 def test_both_languages_are_complete_and_nothing_is_left_over() -> None:
+    import translation
+
     english, chinese = strings("en"), strings("zh")
     assert english.keys() == chinese.keys()
     for key in english:
@@ -135,6 +137,7 @@ def test_both_languages_are_complete_and_nothing_is_left_over() -> None:
             re.search("[\u4e00-\u9fff]", chinese[key]) or key in ("logits_tab", "story_iou", "story_giou", "story_diou", "story_ciou")
         ), key
         assert not re.search("[\u4e00-\u9fff]", english[key]), key
+        assert key == "formula_words" or translation.widened(chinese[key]) == chinese[key], key
         assert not re.search(r"[\u4e00-\u9fff]\s+[\u4e00-\u9fff]|[,;:?!](?=[\u4e00-\u9fff])", chinese[key].replace("=>", "")) or key == "formula_words", key
     code = "\n".join(p.read_text("utf-8") for p in DOCS.glob("touch/*.js") if not p.name.startswith("strings"))
     unused = [key for key in english if not re.search(rf'"{key}"|\b{key}:', code)]
