@@ -59,7 +59,12 @@ def widened(text: str) -> str:
             start = open_at.pop()
             before, after = plainly[start - 1 : start], plainly[place + 1 : place + 2]
             called = re.search(r"(\b(exp|log|sqrt|max|min|sum|mean|cos|cosh|tanh|sigmoid|softmax)|[-+/=^] ?| \* ?)$", plainly[:start])
-            if not called and (word.search(text[start:place]) or re.fullmatch("\0[\0 、]*", plainly[start + 1 : place]) or word.match(before) or (before in {"\0", "*"} and beside.match(after))):
+            if not called and (
+                word.search(text[start:place])
+                or re.fullmatch("\0[\0 、]*", plainly[start + 1 : place])
+                or word.match(before)
+                or (before in {"\0", "*"} and beside.match(after))
+            ):
                 letters[start], letters[place] = "（", "）"
     return re.sub(" ?([（）]) ?", r"\1", "".join(letters))
 

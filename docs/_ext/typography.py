@@ -21,6 +21,7 @@ class Percent(SphinxPostTransform):
     default_priority = 500
 
     def run(self, **kwargs: Any) -> None:
+        """Called by Sphinx for each page."""
         for text in list(self.document.findall(nodes.Text)):
             if not isinstance(text.parent, (nodes.literal, nodes.literal_block, nodes.raw)) and PERCENT.search(text):
                 text.parent.replace(text, nodes.Text(together(text, self.config.language)))

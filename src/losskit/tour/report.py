@@ -25,13 +25,20 @@ NIGHT = {"ink": "#e8eaed", "soft": "#9aa4af", "grid": "#2c333b", "paper": "#1418
 }
 
 
+LONG = re.compile(r"[A-Za-z][\w.()=\[\]]{27,}", re.ASCII)  # a name or a call that may not fit into a line of a phone
+
+
+def held(text: str, space: str) -> Markup:
+    """Words whose percent signs stay with their numbers, behind this space; long names break between their words."""
+    words = LONG.sub(lambda name: str(breakable(name[0])), str(escape(text)).replace("losskit.", "losskit.<wbr>"))
+    return Markup(re.sub(r"(?<=\d) %", f"{space}%", words))
+
+
 def both(text: str | Text) -> Markup:
     """Words for the page: in both languages, of which the page shows one."""
-    if isinstance(text, str):
-        return escape(text)
-    if text.en == text.zh:
-        return escape(text.en)
-    return Markup('<span lang="en">{}</span><span lang="zh">{}</span>').format(text.en, text.zh)
+    english, chinese = (text, text) if isinstance(text, str) else (text.en, text.zh)
+    words = held(english, "\u00a0"), held(chinese, "")
+    return words[0] if words[0] == words[1] else Markup('<span lang="en">{}</span><span lang="zh">{}</span>').format(*words)
 
 
 def site(folder: Path) -> str:
