@@ -9,7 +9,7 @@ from losskit.contract.registry import LOSSES
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "reference" / "glossary.md"
-ROWS = [[cell.strip() for cell in line.strip("|").split("|")] for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| ")][1:]
+ROWS = [[cell.strip().strip("*") for cell in line.strip("|").split("|")] for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| ")][1:]
 # words that others use for the same, which a reader would take for something else
 RIVALS = {
     "稳健": "鲁棒",

@@ -186,7 +186,7 @@ def page(library: Library) -> str:
     made += ["## The calls", "`x` and `t` are input and target; each pair of calls gives the same value and the same gradient."]
     lines = ["| theirs | losskit | mind |", "|---|---|---|"]
     lines += [f"| {escaped(row.theirs)} | {escaped(row.ours)} | {row.note} |" for row in library.rows]
-    made.append("::::{div} calls\n" + "\n".join(lines) + "\n::::")
+    made.append("{.calls}\n" + "\n".join(lines))
     made += ["## Where the values part", "What the calls give, printed with three digits."]
     for a in library.apart:
         width = max(len(a.theirs), len(a.ours))

@@ -31,8 +31,13 @@ def plain(text: str) -> str:
 
 
 def needed(text: str) -> bool:
-    """Whether there are words to translate."""
-    return not text.startswith(".. image::") and not CITED.match(text) and any(word not in NAMES for word in WORD.findall(plain(text)))
+    """Whether there are words to translate; one that is spoken of, as in the glossary, stands in italics and stays as it is."""
+    return (
+        not re.fullmatch(r"\*[^*]+\*", text)
+        and not text.startswith(".. image::")
+        and not CITED.match(text)
+        and any(word not in NAMES for word in WORD.findall(plain(text)))
+    )
 
 
 def catalog(path: Path, locale: str | None = None) -> Catalog:
