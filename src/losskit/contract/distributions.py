@@ -129,7 +129,7 @@ def distributions(
     if own is not None and masses is not None and reduce.needs_gradient(own):
         how: dict[str, Any] = dict(link=link, temperature=temperature, return_parts=return_parts)
         weighing: dict[str, Any] = dict(mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction)
-        return _weighed(masses, input, target, own, axis, ignore_index if kind == "label" else None, square, operands, how, **weighing)
+        return _weighed(masses, tensors.whole(input), target, own, axis, ignore_index if kind == "label" else None, square, operands, how, **weighing)
     one_class = input.select(axis, 0)
     to = "input" if kind == "none" else "target"
     factor = reduce.item_factor(one_class, mask, sample_weight, real_dtype(input.dtype), reduction == "mean" and normalizer is None, to)

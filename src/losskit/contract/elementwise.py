@@ -201,7 +201,7 @@ def _denominator(engine: EngineName, input: Tensor, target: Tensor, factors: tup
     if not ENGINES[engine].plain:
         with torch.no_grad():
             call = Call(positives if mass else count, (), factors)
-            total = dispatch.pattern(engine, "elementwise").run(call, (input.detach(), target.detach())).total
+            total = dispatch.pattern(engine, "elementwise").run(call, (tensors.shape_alone(input), target.detach())).total
     else:  # weights that require a gradient get that of the denominator too
         real = torch.float64 if input.dtype is torch.float64 else torch.float32
         each = torch.ones((), dtype=real, device=input.device) if not mass else target.detach().to(real)

@@ -13,6 +13,7 @@ from losskit.contract import tensors
 from losskit.contract.checks import Numbers, both, moved, number, numbers, readable, shown, values, without
 from losskit.engines.call import real_dtype
 from losskit.engines.language import ROUNDING
+from losskit.engines.scores import Scores
 
 PART = 1 << 24  # labels looked at together: a volume of them is never copied whole
 
@@ -42,6 +43,8 @@ def axis_of(input: Tensor, dim: int) -> int:
         return 0
     if not -input.dim() <= dim < input.dim():
         raise ValueError(f"dim must be an axis of the input's shape {shown(input.shape)}, got {dim}")
+    if type(input) is Scores and dim % input.dim() != input.dim() - 1:
+        raise ValueError(f"dim={dim} names the class axis, and that of scores that are a product is their last one: give dim=-1")
     return dim % input.dim()
 
 

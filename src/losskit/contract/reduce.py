@@ -14,14 +14,22 @@ from torch import Tensor
 from losskit.contract import checks, tensors
 from losskit.contract.checks import REDUCTIONS, Reduction
 from losskit.engines import dispatch, fused
-from losskit.engines.call import Results, real_dtype
+from losskit.engines.call import Product, Results, real_dtype
 from losskit.engines.dispatch import EngineName
 from losskit.engines.protocol import ENGINES, PatternName
-from losskit.engines.torch import boxes, distributions, elementwise, pairs, rows
+from losskit.engines.scores import Scores
+from losskit.engines.torch import boxes, distributions, elementwise, pairs, products, rows
 from losskit.engines.torch.elementwise import combined
 
 Normalizer = float | Tensor
-PLAIN: dict[PatternName, ModuleType] = {"elementwise": elementwise, "rows": rows, "distributions": distributions, "boxes": boxes, "pairs": pairs}
+PLAIN: dict[PatternName, ModuleType] = {
+    "elementwise": elementwise,
+    "rows": rows,
+    "distributions": distributions,
+    "boxes": boxes,
+    "pairs": pairs,
+    "products": products,
+}
 
 
 def check(reduction: Reduction, normalizer: Normalizer | None) -> None:
@@ -86,6 +94,11 @@ def run(
     by_products: bool = False,
 ) -> tuple[Tensor, Results | None]:
     """One pass: the scaled sum, or without a scale one value per item, attached to the graph; and what else the pass found, if it was asked for."""
+    first, *others = operands
+    if type(first) is Scores:
+        factors, chunk, exact = first.made
+        call = Product(pattern, call, len(factors) == 3, chunk, exact)  # type: ignore[arg-type]
+        pattern, operands = "products", (*factors, *others)
     plain = PLAIN[pattern]
     if ENGINES[engine].plain:
         result = plain.losses(call, *operands) if scale is None else plain.total(call, operands, scale)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from losskit.contract import items, labels, reduce
+from losskit.contract import items, labels, reduce, tensors
 from losskit.contract.checks import Numbers, Reduction
 from losskit.contract.distributions import distributions, of_masses
 from losskit.contract.elementwise import Operand
@@ -55,7 +55,7 @@ def rows(
     own = None if weight is None else labels.class_weights(weight, input, classes, learned=True)
     if own is not None and reduce.needs_gradient(own):
         weighing: dict[str, Any] = dict(mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction)
-        return _weighed(loss, input, target, own, axis, ignore_index, inplace, return_parts, **weighing)
+        return _weighed(loss, tensors.whole(input), target, own, axis, ignore_index, inplace, return_parts, **weighing)
     real = real_dtype(input.dtype)
     factor = None
     if mask is not None or sample_weight is not None:

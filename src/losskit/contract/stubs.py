@@ -35,6 +35,9 @@ from losskit.engines.dispatch import use_engine as use_engine
 from losskit.pairwise import BoxMatch as BoxMatch
 from losskit.pairwise import best_match as best_match
 from losskit.pairwise import pairwise_iou as pairwise_iou
+from losskit.products import linear_cross_entropy as linear_cross_entropy
+from losskit.products import linear_log_prob as linear_log_prob
+from losskit.products import linear_scores as linear_scores
 from losskit.compat import like as like
 from losskit.sums_of_overlap import OverlapSums as OverlapSums
 from losskit.sums_of_overlap import overlap_sums as overlap_sums

@@ -8,6 +8,7 @@ from torch.masked import MaskedTensor
 
 from losskit.engines.call import real_dtype
 from losskit.engines.dispatch import FUSED, PLAIN
+from losskit.engines.scores import Scores
 
 FIRST = ("input", "a", "boxes", "labels", "anchor", "input1", "embeddings")  # arguments that all else is made beside
 WITHOUT_MASK = ("mask", "normalizer", "a", "b", "boxes", "labels")  # arguments of functions that have no mask, and those that are no items
@@ -15,7 +16,7 @@ WITHOUT_MASK = ("mask", "normalizer", "a", "b", "boxes", "labels")  # arguments 
 
 def check(name: str, x: object, beside: str = "") -> None:
     """A tensor whose memory holds its numbers. A call looks at each of its tensors, so the usual kind is known first. `beside`: the argument whose device it shares."""
-    if type(x) in PLAIN and x.dtype in FUSED and x.layout is torch.strided and not x.is_nested:  # type: ignore[attr-defined]
+    if (type(x) in PLAIN or type(x) is Scores) and x.dtype in FUSED and x.layout is torch.strided and not x.is_nested:  # type: ignore[attr-defined]
         return
     if not isinstance(x, Tensor):
         raise TypeError(f"{name} must be a torch.Tensor, got {type(x).__name__}{_made(name, x, beside)}")
@@ -71,6 +72,16 @@ def all_lasting(operands: tuple[Tensor, ...], call: Any) -> tuple[tuple[Tensor, 
         if x.is_inference():
             return tuple(lasting(y) for y in operands), call.holding([lasting(y) for y in call.tensors()])
     return operands, call
+
+
+def whole(x: Tensor) -> Tensor:
+    """An input whose numbers are wanted all at once, which scores that are a product otherwise never are."""
+    return x.whole() if type(x) is Scores else x
+
+
+def shape_alone(x: Tensor) -> Tensor:
+    """A tensor for its shape, without a graph."""
+    return torch.zeros((), dtype=x.dtype, device=x.device).expand(x.shape) if type(x) is Scores else x.detach()
 
 
 def widened(x: Tensor) -> Tensor:

@@ -27,6 +27,10 @@ class Call(NamedTuple):
         """The same call with the tensors that autograd kept."""
         return self._replace(factors=tuple(tensors))
 
+    def of_items(self, change: Callable[[Tensor], Tensor]) -> "Call":
+        """The same call with what it holds for each element changed."""
+        return self._replace(factors=tuple(map(change, self.factors)))
+
 
 class Rows(NamedTuple):
     """One loss of rows of class scores and a label each, ready to run on an `input` with its classes along `dim` and a `target` of the other dimensions.
@@ -55,6 +59,10 @@ class Rows(NamedTuple):
         if self.weight is None and self.factor is None and self.shares is None:
             return ()
         return tuple([x for x in (self.weight, self.shares, self.factor) if x is not None])
+
+    def of_items(self, change: Callable[[Tensor], Tensor]) -> "Rows":
+        """As of `Call`, with one number per item, and the classes along the last of two axes."""
+        return self._replace(factor=None if self.factor is None else change(self.factor), dim=1)
 
     def holding(self, tensors: Sequence[Tensor]) -> "Rows":
         """As of `Call`."""
@@ -92,6 +100,10 @@ class Distributions(NamedTuple):
         if self.weight is None and self.factor is None:
             return ()
         return tuple([x for x in (self.weight, self.factor) if x is not None])
+
+    def of_items(self, change: Callable[[Tensor], Tensor]) -> "Distributions":
+        """As of `Call`, with one number per item, and the classes along the last of two axes."""
+        return self._replace(factor=None if self.factor is None else change(self.factor), dim=1)
 
     def holding(self, tensors: Sequence[Tensor]) -> "Distributions":
         """As of `Call`."""
@@ -188,6 +200,28 @@ class Boxes(NamedTuple):
     def holding(self, tensors: Sequence[Tensor]) -> "Boxes":
         """As of `Call`."""
         return self._replace(factor=tensors[0] if tensors else None)
+
+
+class Product(NamedTuple):
+    """One loss of scores that are never whole: `loss`, a call of the pattern `pattern`, on input @ weight^T + bias in place of its first operand.
+
+    The operands are (input, weight, bias), or without one (input, weight), and then those of `loss` but the first. `chunk` says how many items are made scores of at a
+    time; None leaves it to the engine. `exact`: in half precision, sums over chunks are made in float32.
+    """
+
+    pattern: Literal["elementwise", "rows", "distributions"]
+    loss: Call | Rows | Distributions
+    biased: bool = False
+    chunk: int | None = None
+    exact: bool = True
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        """As of `Call`."""
+        return self.loss.tensors()
+
+    def holding(self, tensors: Sequence[Tensor]) -> "Product":
+        """As of `Call`."""
+        return self._replace(loss=self.loss.holding(tensors))
 
 
 class Census(NamedTuple):

@@ -126,7 +126,7 @@ def of_sums(value: Callable[..., Tensor], operands: tuple[Tensor, ...], incoming
     graph = torch.is_grad_enabled()
     with torch.enable_grad():
         found = value(*operands)
-    given = iter(torch.autograd.grad(found, [y for y, wanted in zip(operands, wants, strict=True) if wanted], incoming, create_graph=graph))
+    given = iter(torch.autograd.grad(found, [y for y, wanted in zip(operands, wants, strict=True) if wanted], incoming.expand(found.shape), create_graph=graph))
     return tuple(next(given) if wanted else None for wanted in wants)
 
 

@@ -36,6 +36,11 @@ def never(*_: Any) -> bool:
     return False
 
 
+def one_number(kind: type[Tensor], shape: torch.Size, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """One number in all places."""
+    return torch.zeros((), dtype=dtype, device=device).expand(shape).as_subclass(kind)
+
+
 def tracing_state() -> object:
     """Something while torch.jit.trace records, else None."""
     return True if torch.jit.is_tracing() else None  # type: ignore[attr-defined, no-untyped-call]
@@ -55,6 +60,14 @@ is_zero: Callable[[Tensor], bool] = part(Tensor, "_is_zerotensor", never)
 
 # the level of forward-mode differentiation, `levels._current_level`: -1 outside, read without a call
 levels: Any = forward_ad if hasattr(forward_ad, "_current_level") else SimpleNamespace(_current_level=0)
+
+
+# whether this processor multiplies bfloat16 by instructions for it
+multiplies_bfloat16: Callable[[], bool] = part(torch, "cpu._is_avx512_bf16_supported", never)
+# what a subclass says whose operations are to reach its dispatch as they are
+no_torch_function: Any = part(torch._C, "_disabled_torch_function_impl", Tensor.__torch_function__)
+# a tensor of a class of ours that has a shape and no memory: (class, shape, dtype=, device=)
+without_memory: Callable[..., Any] = part(Tensor, "_make_wrapper_subclass", one_number)
 
 
 def quick_apply(function: type[torch.autograd.Function]) -> Callable[..., Any]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from losskit.engines.call import Results
 from losskit.engines.forced import EngineName
 
-PatternName = Literal["elementwise", "rows", "distributions", "overlap", "ranked", "boxes", "pairs"]
+PatternName = Literal["elementwise", "rows", "distributions", "overlap", "ranked", "boxes", "pairs", "products"]
 Gradients = tuple[Tensor | None, ...]
 
 
@@ -95,6 +95,7 @@ PATTERNS: dict[PatternName, Pattern] = {
     "distributions": Pattern(),
     "boxes": Pattern(),
     "overlap": Pattern(kind="sums"),
+    "products": Pattern(),  # of the scores of rows, distributions or elements
     "pairs": Pattern(kind="own"),  # every box with every other: `run` as of items, without sums, and `best`
     "ranked": Pattern(fused=("cpu",), kind="own"),  # sorting: `run` and `gradient` around one order
 }

@@ -93,6 +93,12 @@ def parts(x: Tensor, labels: Tensor, weight: Tensor, shares: Tensor, settings: S
     return Parts(value[..., 0], (m + level)[..., 0], gradient * bend, tuple([y.expand(value.shape)[..., 0] for y in by_operands]))
 
 
+def again(ctx: Any) -> Parts:
+    """Parts of what was kept, which is asked for once: `torch.utils.checkpoint` gives it no second time."""
+    x, labels, weight, shares, *operands = ctx.saved_tensors
+    return parts(x, labels, weight, shares, ctx.settings, *operands)
+
+
 class Rowwise(torch.autograd.Function):
     """One loss per row, the class axis last."""
 
@@ -110,8 +116,7 @@ class Rowwise(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, incoming: Tensor) -> tuple[Tensor | None, ...]:
-        *tensors, shares = ctx.saved_tensors[:4]
-        found = parts(*tensors, shares, ctx.settings, *ctx.saved_tensors[4:])
+        found = again(ctx)
         wanted = zip(found.by_operands, ctx.needs_input_grad[5:], strict=True)
         return incoming[..., None] * found.gradient, None, None, None, None, *(incoming * y if wants else None for y, wants in wanted)
 
@@ -121,8 +126,7 @@ class RowwiseForwardMode(Rowwise):
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor | None, *others: Any) -> Tensor:
-        *tensors, shares = ctx.saved_tensors[:4]
-        found = parts(*tensors, shares, ctx.settings, *ctx.saved_tensors[4:])
+        found = again(ctx)
         total = torch.zeros_like(found.value) if tangent is None else (found.gradient * tangent).sum(-1)
         for by, change in zip(found.by_operands, others[4:], strict=True):
             if change is not None:

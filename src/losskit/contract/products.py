@@ -1,0 +1,86 @@
+"""The contract for scores that are a product of two matrices: what the factors may be, and when there is no need for the product to be whole."""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+
+from losskit.contract import checks, labels, tensors
+from losskit.contract.checks import shown
+from losskit.engines import dispatch
+from losskit.engines.scores import scores_of
+
+ACCUMULATE = ("float32", "input")
+
+
+def scores(
+    input: Tensor,
+    linear_weight: Tensor,
+    linear_bias: Tensor | None,
+    chunk: int | None,
+    accumulate: str,
+    names: tuple[str, str, str] = ("input", "linear_weight", "linear_bias"),
+) -> Tensor:
+    """input @ linear_weight^T + linear_bias, never whole; while transforms, the compiler or subclasses look on, all of it."""
+    checked(input, linear_weight, linear_bias, names)
+    checks.one_of("accumulate", accumulate, ACCUMULATE)
+    if chunk is not None:
+        if isinstance(chunk, bool) or not isinstance(chunk, int):
+            raise TypeError(f"chunk must be a whole number of items, or None, got {type(chunk).__name__}: {chunk!r}")
+        if chunk < 1:
+            raise ValueError(f"chunk must be at least 1 item, got {chunk}: leave it out to let losskit choose")
+    factors: tuple[Tensor, ...] = (input, linear_weight) if linear_bias is None else (input, linear_weight, linear_bias)
+    device = input.device.type
+    if not torch.compiler.is_compiling() and torch.is_autocast_enabled(device):  # as `linear` does
+        factors = tuple(x if x.dtype is torch.float64 else x.to(torch.get_autocast_dtype(device)) for x in factors)
+    if (dispatch.watched() or dispatch.unreadable(*factors)) is not None:
+        return linear(*factors)
+    return scores_of(tuple(map(tensors.lasting, factors)), chunk, accumulate == "float32")
+
+
+def checked(input: Tensor, weight: Tensor, bias: Tensor | None, names: tuple[str, str, str]) -> None:
+    """Matrices that multiply, of one dtype, on one device."""
+    first, second, third = names
+    checks.floating(first, input)
+    checks.floating(second, weight, first)
+    if input.dim() < 1 or weight.dim() != 2:
+        name, x, form = (second, weight, "(classes, width)") if weight.dim() != 2 else (first, input, "(..., width)")
+        raise ValueError(f"{name} must have shape {form}, got {shown(x.shape)}")
+    if input.shape[-1] != weight.shape[1]:
+        fix = f". It is multiplied transposed, as that of torch.nn.Linear: try {second}.t()" if input.shape[-1] == weight.shape[0] else ""
+        raise ValueError(
+            f"{first} of shape {shown(input.shape)} and {second} of shape {shown(weight.shape)} do not multiply: "
+            f"rows of {input.shape[-1]} numbers against rows of {weight.shape[1]}{fix}"
+        )
+    others = [(second, weight)]
+    if bias is not None:
+        checks.floating(third, bias, first)
+        if bias.shape != (weight.shape[0],):
+            raise ValueError(
+                f"{third} has shape {shown(bias.shape)}, expected one number for each of the {weight.shape[0]} classes: {shown((weight.shape[0],))}"
+            )
+        others.append((third, bias))
+    for name, x in others:
+        tensors.beside(name, x, first, input)
+        if x.dtype is not input.dtype and (torch.compiler.is_compiling() or not torch.is_autocast_enabled(input.device.type)):
+            wide, narrow = (name, first) if x.dtype.itemsize > input.dtype.itemsize else (first, name)
+            kept = x.dtype if wide == name else input.dtype
+            raise TypeError(f"{first} is {input.dtype} but {name} is {x.dtype}, and matrices of one dtype multiply: try {narrow}.to({kept}), or torch.autocast")
+
+
+def moved(target: Tensor, ignore_index: int, **of_items: Tensor | None) -> tuple[Tensor, dict[str, Tensor | None]]:
+    """The labels of next items along the last axis, and what belongs to them; the last item has none."""
+    labels.index(ignore_index)
+    if target.is_floating_point() or not target.dim():
+        raise ValueError(
+            f"shift=True moves class labels along their last axis, and target has shape {shown(target.shape)} and {target.dtype}: shift it yourself"
+        )
+    target = target if target.dtype.is_signed else target.long()
+
+    def next_of(y: Tensor | None, last: int) -> Tensor | None:
+        if y is None or not y.dim() or y.shape[-1] != target.shape[-1]:
+            return y
+        return torch.cat((y[..., 1:], torch.full_like(y[..., :1], last)), -1)
+
+    found = next_of(target, ignore_index)
+    assert found is not None
+    return found, {name: next_of(y, 0) for name, y in of_items.items()}

@@ -1,0 +1,367 @@
+"""Losses of scores that are a product, the scores made some items at a time: what the engines share.
+
+A chunk of scores, input @ weight^T + bias, goes through the pass of its pattern, which leaves its gradient, and two products carry that on to both factors. So the
+gradients are made in the forward, and nothing of the size of all scores outlives a chunk. Floor: the three products. A thin product is a slow one, since the whole
+weight is packed anew for each, so a chunk has at least `ITEMS` items however many classes there are; chunks over the classes would need the scores twice.
+
+Absent items are left out before anything is multiplied. A chunk is filled up to a multiple of `LINES` rows: a product of so many has the same bits in each of them,
+and an item the same scores whatever batch it is in.
+"""
+
+import math
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from types import ModuleType
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from losskit.engines.call import Call, Distributions, Product, Results, Rows, real_dtype, sum_to
+
+ITEMS = 512  # of a chunk at least
+LINES = 16
+COLUMNS = 1 << 13  # classes of a weight that is widened, a block at a time
+Take = Callable[[Tensor], Tensor]
+
+
+class Sum(Protocol):
+    """The weight's gradient, added up over the chunks."""
+
+    def add(self, by_scores: Tensor, rows: Tensor, last: bool) -> None:
+        """What a chunk adds: by_scores^T @ rows."""
+        ...
+
+    def result(self) -> Tensor:
+        """The gradient, after the last chunk."""
+        ...
+
+
+class Ways(NamedTuple):
+    """What engines differ in."""
+
+    pattern: Callable[[str], ModuleType]  # the pass of another pattern
+    multiplied: Callable[[torch.dtype], torch.dtype]  # in which dtype factors are multiplied
+    sum: Callable[[Tensor, torch.dtype, bool], Sum]  # of the gradient of this weight, multiplied in this dtype; whether exact, over several chunks
+    block: Callable[[torch.dtype], int]  # how many classes of the weight to multiply at a time, in this dtype
+    chunk: int  # bytes of a chunk of scores, where that is more than ITEMS items
+    leaves_out: bool  # absent items, which takes a look at the numbers
+
+
+class Laid(NamedTuple):
+    """A call of a product as lists: items along the first axis, classes along the last."""
+
+    shape: torch.Size  # of the items
+    x: Tensor  # (items, width)
+    weight: Tensor
+    bias: Tensor | None
+    others: tuple[Tensor, ...]  # the loss's operands but the first
+    by_item: tuple[bool, ...]  # which of those hold a number per item, or a row per item
+    loss: Call | Rows | Distributions
+
+    @property
+    def items(self) -> int:
+        """How many there are."""
+        return self.x.shape[0]
+
+
+def operands_of(call: Product, operands: Sequence[Any]) -> tuple[Any, Any, Any, tuple[Any, ...]]:
+    """Input, weight, bias or None, and the others; or what belongs to each of them, such as who wants a gradient."""
+    x, weight, *rest = operands
+    return x, weight, rest.pop(0) if call.biased else None, tuple(rest)
+
+
+def along_items(y: Tensor, shape: torch.Size, wide: bool) -> tuple[Tensor, bool]:
+    """A tensor that broadcasts to the items, with `wide` to their scores, as a list of items; or as it is, if it holds the same for each."""
+    lead = y.shape[:-1] if wide else y.shape
+    if math.prod(lead) == 1 and math.prod(shape) != 1:
+        return y.reshape(y.shape[-1:] if wide else ()), False
+    if not wide:
+        return y.expand(shape).reshape(-1), True
+    width = y.shape[-1] if y.dim() else 1
+    return y.expand(*shape, width).reshape(-1, width), True
+
+
+def laid(call: Product, operands: Sequence[Tensor]) -> Laid:
+    """The call as lists."""
+    x, weight, bias, others = operands_of(call, operands)
+    shape = x.shape[:-1]
+    elements = isinstance(call.loss, Call)
+    lists = []
+    for k, y in enumerate(others):
+        if not elements and not k:  # the target, one for each item; none has no numbers
+            kind = getattr(call.loss, "kind", "label")
+            lists.append((y, False) if kind == "none" else (y.reshape(-1, weight.shape[0]) if kind == "distribution" else y.reshape(-1), True))
+        else:
+            lists.append(along_items(y, shape, elements))
+    loss = call.loss.of_items(lambda y: along_items(y, shape, elements)[0])
+    return Laid(shape, x.reshape(-1, x.shape[-1]), weight, bias, tuple(y for y, _ in lists), tuple(by for _, by in lists), loss)
+
+
+def counting(given: Laid) -> Tensor | None:
+    """Which items count; None if all of them may."""
+    loss, counts = given.loss, None
+    if isinstance(loss, Call):
+        for factor in loss.factors:
+            if factor.dim() == 2:
+                some = (factor != 0).any(1)
+                counts = some if counts is None else counts & some
+        return counts
+    if isinstance(loss, Rows) or loss.kind == "label":
+        labels = given.others[0]
+        counts = labels.long() != loss.ignore if labels.dtype.itemsize < 8 else labels != loss.ignore
+    if loss.factor is not None:
+        counts = loss.factor != 0 if counts is None else counts & (loss.factor != 0)
+    return counts
+
+
+def items_of_chunk(items: int, classes: int, size: int, chunk: int, asked: int | None) -> int:
+    """How many items to make scores of at a time: as many as `chunk` bytes hold, at least ITEMS; chunks of one size."""
+    most = asked or max(chunk // max(classes * size, 1), ITEMS)
+    if asked or items <= most:
+        return max(min(most, items), 1)
+    even = -(-items // -(-items // most))
+    return -(-even // LINES) * LINES
+
+
+class Weight:
+    """The weight as it is multiplied, with its bias: as it is, or widened some classes at a time."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype, block: int) -> None:
+        self.weight, self.dtype, self.block = weight, dtype, block
+        self.bias = bias if bias is None or bias.dtype is dtype else bias.to(dtype)
+
+    def parts(self, step: int) -> Iterator[tuple[slice, Tensor]]:
+        """Classes, and their rows of the weight."""
+        if self.weight.shape[0] <= step:
+            yield slice(None), self.weight if self.weight.dtype is self.dtype else self.weight.to(self.dtype)
+            return
+        for begin in range(0, self.weight.shape[0], step):
+            part = slice(begin, begin + step)
+            yield part, self.weight[part].to(self.dtype)
+
+    def scores(self, rows: Tensor, out: Tensor) -> None:
+        """rows @ weight^T + bias."""
+        for part, weight in self.parts(self.block):
+            if self.bias is None:
+                torch.mm(rows, weight.t(), out=out[:, part])
+            else:
+                torch.addmm(self.bias[part], rows, weight.t(), out=out[:, part])
+
+    def back(self, by_scores: Tensor, out: Tensor) -> None:
+        """by_scores @ weight."""
+        for number, (part, weight) in enumerate(self.parts(sys.maxsize if self.weight.dtype is self.dtype else COLUMNS)):
+            if number:
+                out.addmm_(by_scores[:, part], weight)
+            else:
+                torch.mm(by_scores[:, part], weight, out=out)
+
+
+class Same:
+    """A sum in the weight's own dtype, or a wider one."""
+
+    def __init__(self, weight: Tensor, dtype: torch.dtype) -> None:
+        self.total = torch.empty_like(weight, dtype=dtype, memory_format=torch.contiguous_format)
+        self.first = True
+
+    def add(self, by_scores: Tensor, rows: Tensor, last: bool) -> None:
+        """As of `Sum`."""
+        if self.first:
+            torch.mm(by_scores.t(), rows, out=self.total)
+        else:
+            self.total.addmm_(by_scores.t(), rows)
+        self.first = False
+
+    def result(self) -> Tensor:
+        """As of `Sum`."""
+        return self.total.zero_() if self.first else self.total
+
+
+class Work:
+    """What is made of a chunk of scores: results of the loss, and what they add to the gradients of both factors."""
+
+    def __init__(self, ways: Ways, call: Product, given: Laid, rows: int, several: bool, wants: tuple[bool, ...]) -> None:
+        self.by_x, by_weight, by_bias, by_others = operands_of(call, wants)
+        weight = given.weight
+        self.dtype = ways.multiplied(weight.dtype)
+        self.back = bool(self.by_x or by_weight or by_bias)
+        self.wants = (self.back, *by_others) if self.back or any(by_others) else ()
+        self.loops, self.inplace = ways.pattern(call.pattern), {"inplace": True} if self.back and call.pattern == "rows" else {}
+        self.weight = Weight(weight, given.bias, self.dtype, ways.block(self.dtype))
+        self.sum = ways.sum(weight, self.dtype, call.exact and several) if by_weight else None
+        self.by_bias = torch.zeros(weight.shape[0], dtype=exact_dtype(weight), device=weight.device) if by_bias else None
+        self.scores = torch.empty((-(-rows // LINES) * LINES, weight.shape[0]), dtype=self.dtype, device=weight.device)
+
+    def chunk(self, x: Tensor, loss: Any, others: tuple[Tensor, ...], last: bool, options: dict[str, Any]) -> tuple[Results, Tensor | None]:
+        """The loss on these rows, and their gradient."""
+        count = x.shape[0]
+        x = x if x.dtype is self.dtype else x.to(self.dtype)
+        filled = -(-count // LINES) * LINES
+        rows = x if count == filled else torch.cat((x, x.new_zeros(filled - count, x.shape[1])))
+        whole = self.scores if filled == self.scores.shape[0] else self.scores[:filled]
+        self.weight.scores(rows, whole)
+        scores = whole if count == filled else whole[:count]
+        found = self.loops.run(loss, (scores, *others), wants=self.wants, **self.inplace, **options)
+        by_x = None
+        if self.back:
+            by_scores = found.gradients[0]
+            if self.by_x:
+                by_x = torch.empty_like(x)
+                self.weight.back(by_scores, by_x)
+            if self.sum is not None:
+                self.sum.add(by_scores, x, last)
+            if self.by_bias is not None:
+                self.by_bias += by_scores.sum(0, dtype=real_dtype(self.dtype))
+        return found, by_x
+
+
+def exact_dtype(x: Tensor) -> torch.dtype:
+    """float64, where the device has it."""
+    return torch.float32 if x.device.type == "mps" else torch.float64
+
+
+def narrow(x: Tensor) -> torch.dtype:
+    """In which dtype the gradient of a factor is given: float16 must be multiplied before it is rounded."""
+    return torch.float32 if x.dtype is torch.float16 else x.dtype
+
+
+def counted(ways: Ways, given: Laid, scale: float | Tensor) -> tuple[Laid, Tensor | None]:
+    """The items that count, None for all of them; where the engine does not look, what absent ones hold is made harmless."""
+    if isinstance(scale, float) and scale == 0.0:
+        return given, torch.empty(0, dtype=torch.long, device=given.x.device)  # nothing counts
+    counts = counting(given)
+    if counts is None:
+        return given, None
+    if not ways.leaves_out:
+        return given._replace(x=torch.where(counts[:, None], given.x, 0.0)), None
+    return given, None if counts.all() else counts.nonzero().squeeze(1)
+
+
+def run(
+    ways: Ways,
+    call: Product,
+    operands: tuple[Tensor, ...],
+    *,
+    scale: float | Tensor = 1.0,
+    incoming: Tensor | None = None,
+    each: bool = False,
+    wants: tuple[bool, ...] = (),
+    by_products: bool = False,
+) -> Results:
+    """As every engine's `run`: a chunk at a time. Gradients of float16 are given in float32; autograd rounds them when it has multiplied them."""
+    given, where = counted(ways, laid(call, operands), scale)
+    wants = wants or (False,) * len(operands)
+    items, wide = given.items if where is None else where.numel(), call.pattern == "elementwise"
+    rows = items_of_chunk(items, given.weight.shape[0], ways.multiplied(given.weight.dtype).itemsize, ways.chunk, call.chunk)
+    options: dict[str, Any] = {"scale": scale, "each": each} | ({"by_products": True} if by_products else {})
+    if incoming is not None:
+        incoming = incoming.expand(scores_shape(given, wide))
+        incoming = incoming.reshape(-1, incoming.shape[-1]) if wide else incoming.reshape(-1)
+    work = Work(ways, call, given, rows, items > rows, wants)
+    if where is None and items <= rows:
+        found, by_x = work.chunk(given.x, given.loss, given.others, True, options if incoming is None else options | {"incoming": incoming})
+    else:
+        whole = Whole(given, call, wants, each or by_products, by_products)
+        for begin in range(0, items, rows):
+            place = slice(begin, begin + rows) if where is None else where[begin : begin + rows]
+            loss, x, numbers = part_of(given, partial(taken, place))
+            own = options if incoming is None else options | {"incoming": taken(place, incoming)}
+            whole.add(place, *work.chunk(x, loss, numbers, begin + rows >= items, own))
+        found, by_x = whole.found()
+    by_factors: list[Tensor | None] = [None if by_x is None else in_shape(by_x, operands[0].shape), None if work.sum is None else work.sum.result()]
+    if call.biased:
+        by_factors.append(None if work.by_bias is None else work.by_bias.to(narrow(given.weight)))
+    by_others = (of_operand(by, y, given, of_item) for by, y, of_item in zip(found.gradients[1:], operands[2 + call.biased :], given.by_item, strict=True))
+    if each or by_products:
+        value, lse, right = (None if y is None else in_shape(y, scores_shape(given, wide)) for y in (found.value, found.lse, found.right))
+        found = found._replace(value=value, lse=lse, right=right)
+    return found._replace(gradients=(*by_factors, *by_others))
+
+
+def scores_shape(given: Laid, wide: bool) -> torch.Size:
+    """Of the unreduced loss."""
+    return torch.Size((*given.shape, given.weight.shape[0])) if wide else given.shape
+
+
+def in_shape(x: Tensor, shape: torch.Size) -> Tensor:
+    """A view takes a microsecond, and most need none."""
+    return x if x.shape == shape else x.reshape(shape)
+
+
+def taken(place: slice | Tensor, y: Tensor) -> Tensor:
+    """Some of the items."""
+    return y[place] if isinstance(place, slice) else y.index_select(0, place)
+
+
+def part_of(given: Laid, take: Take) -> tuple[Any, Tensor, tuple[Tensor, ...]]:
+    """Some of the items: the loss's call on them, the input, and the loss's other operands."""
+    axes = 2 if isinstance(given.loss, Call) else 1
+    loss = given.loss.of_items(lambda y: take(y) if y.dim() == axes else y)
+    return loss, take(given.x), tuple(take(y) if by else y for y, by in zip(given.others, given.by_item, strict=True))
+
+
+def of_operand(by: Tensor | None, y: Tensor, given: Laid, of_item: bool) -> Tensor | None:
+    """The gradient of one of the loss's other operands, in its shape and dtype."""
+    if by is None:
+        return None
+    by = by.reshape(*given.shape, *by.shape[1:]) if of_item else by
+    return (by.reshape(y.shape) if by.numel() == y.numel() else sum_to(by, y)).to(y.dtype)
+
+
+class Whole:
+    """What the chunks give, put together."""
+
+    def __init__(self, given: Laid, call: Product, wants: tuple[bool, ...], each: bool, by_products: bool) -> None:
+        by_x, _, _, by_others = operands_of(call, wants)
+        self.given, real, device = given, real_dtype(given.weight.dtype), given.x.device
+        shape = (given.items, *given.weight.shape[:1]) if call.pattern == "elementwise" else (given.items,)
+        self.real = real
+        self.total = torch.zeros((), dtype=exact_dtype(given.x), device=device)
+        self.value = torch.zeros(shape, dtype=real, device=device) if each else None
+        self.lse = torch.zeros(shape, dtype=real, device=device) if by_products else None
+        self.right = torch.zeros(shape, dtype=torch.bool, device=device) if by_products and call.pattern == "rows" else None
+        self.by_x = torch.zeros(given.x.shape, dtype=narrow(given.x), device=device) if by_x else None
+        self.by_others: list[Tensor | None] = [None] * len(given.others)
+        for k, wanted in enumerate(by_others):
+            if wanted:
+                y = given.others[k]
+                self.by_others[k] = torch.zeros(y.shape, dtype=real_dtype(y.dtype) if given.by_item[k] else exact_dtype(y), device=device)
+
+    def add(self, place: slice | Tensor, found: Results, by_x: Tensor | None) -> None:
+        """A chunk of these items."""
+        if found.total is not None:
+            self.total += found.total
+        for whole, part in ((self.value, found.value), (self.lse, found.lse), (self.right, found.right), (self.by_x, by_x)):
+            if whole is not None and part is not None:
+                whole[place] = part.to(whole.dtype)
+        for k, by in enumerate(self.by_others):
+            part = found.gradients[1 + k] if by is not None else None
+            if by is not None and part is not None and self.given.by_item[k]:
+                by[place] = part.to(by.dtype)
+            elif by is not None and part is not None:
+                by += part
+
+    def found(self) -> tuple[Results, Tensor | None]:
+        """As of one chunk."""
+        return Results(self.total.to(self.real), self.value, (None, *self.by_others), self.lse, self.right), self.by_x
+
+
+def rescaled(
+    ways: Ways,
+    given: tuple[Tensor | None, ...] | None,
+    incoming: Tensor,
+    call: Product,
+    operands: tuple[Tensor, ...],
+    scale: float | Tensor,
+    wants: tuple[bool, ...],
+) -> tuple[Tensor | None, ...]:
+    """As every engine's: multiplied in place, for to make them again is to make the products again. A bfloat16 number is rounded once more, unless what comes in is a
+    power of 2.
+    """
+    if given is None:
+        given = run(ways, call, operands, scale=scale, wants=wants).gradients
+    for g in given:
+        if g is not None:
+            g.mul_(incoming) if not incoming.is_cpu or incoming.item() else g.zero_()
+    return given

@@ -1,0 +1,94 @@
+"""Scores that are a product, in PyTorch operations. Where no transform looks on, chunks are computed again in the backward (`torch.utils.checkpoint`), to any order
+of derivative, so that the scores are never whole there either."""
+
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+from torch.utils.checkpoint import checkpoint
+
+from losskit.engines import dispatch, fused
+from losskit.engines.call import Product, Results
+from losskit.engines.chunks import Laid, counting, items_of_chunk, laid, part_of
+from losskit.engines.protocol import Gradients
+from losskit.engines.torch import distributions, elementwise, rows
+from losskit.engines.torch.elementwise import scaled_sum
+
+PATTERNS: dict[str, ModuleType] = {"elementwise": elementwise, "rows": rows, "distributions": distributions}
+CHUNK = 32 << 20  # bytes of scores
+
+
+def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """The scores. A CPU multiplies float16 a hundred times slower than float32."""
+    if x.dtype is torch.float16 and x.is_cpu:
+        x, weight, bias = x.float(), weight.float(), None if bias is None else bias.float()
+    return linear(x, weight, bias)
+
+
+def cut(given: Laid, begin: int, count: int) -> tuple[Any, tuple[Tensor, ...]]:
+    """Some of the items: the loss's call on them, the input and the loss's other operands."""
+    loss, x, others = part_of(given, lambda y: y.narrow(0, begin, count))
+    return loss, (x, *others)
+
+
+def present(given: Laid) -> Laid:
+    """What absent items hold reaches no product."""
+    counts = counting(given)
+    return given if counts is None else given._replace(x=torch.where(counts[:, None], given.x, 0.0))
+
+
+def losses(call: Product, *operands: Tensor) -> Tensor:
+    """The loss of each item, or of each score where it is one of elements."""
+    given = present(laid(call, operands))
+    recorded = torch.is_grad_enabled()
+    step = items_of_chunk(given.items, given.weight.shape[0], given.x.dtype.itemsize, CHUNK, call.chunk)
+    if step >= given.items or dispatch.watched() is not None:
+        step, recorded = max(given.items, 1), False
+
+    def of_some(loss: Any, weight: Tensor, bias: Tensor | None, x: Tensor, *others: Tensor) -> Tensor:
+        result: Tensor = PATTERNS[call.pattern].losses(loss, product(x, weight, bias), *others)
+        return result
+
+    found = []
+    for begin in range(0, max(given.items, 1), step):
+        loss, numbers = cut(given, begin, min(step, given.items - begin))
+        arguments = (loss, given.weight, given.bias, *numbers)
+        found.append(checkpoint(of_some, *arguments, use_reentrant=False) if recorded else of_some(*arguments))
+    each = torch.cat(found) if len(found) > 1 else found[0]
+    return each.reshape(*given.shape, *each.shape[1:])
+
+
+def by_products(call: Product, *operands: Tensor) -> Results:
+    """As of rows and distributions."""
+    with torch.no_grad():
+        given = present(laid(call, operands))
+        step = items_of_chunk(given.items, given.weight.shape[0], given.x.dtype.itemsize, CHUNK, call.chunk)
+        found = []
+        for begin in range(0, max(given.items, 1), step):
+            loss, (x, *others) = cut(given, begin, min(step, given.items - begin))
+            found.append(PATTERNS[call.pattern].by_products(loss, product(x, given.weight, given.bias), *others))
+
+        def whole(name: str) -> Tensor | None:
+            parts = [getattr(each, name) for each in found]
+            return None if parts[0] is None else torch.cat(parts).reshape(given.shape)
+
+        return Results(None, whole("value"), (), whole("lse"), whole("right"))
+
+
+def gradients(call: Product, operands: tuple[Tensor, ...], incoming: Tensor, wants: tuple[bool, ...]) -> Gradients:
+    """The gradient of `losses` times `incoming`, differentiable again."""
+    return fused.of_sums(partial(losses, call), operands, incoming, wants)
+
+
+def total(call: Product, operands: tuple[Tensor, ...], scale: float | Tensor) -> Tensor:
+    """The sum of the losses times `scale`; attached to the graph even when nothing counts."""
+    return scaled_sum(losses(with_scale(call, operands[0], scale), *operands), scale)
+
+
+def with_scale(call: Product, x: Tensor, scale: float | Tensor) -> Product:
+    """A scale of 0 says that nothing counts."""
+    scores = torch.zeros((), dtype=x.dtype, device=x.device).expand(*x.shape[:-1], 1)  # of which only the shape is read
+    return call._replace(loss=PATTERNS[call.pattern].with_scale(call.loss, scores, scale))

@@ -1,0 +1,206 @@
+"""Scores that are a product of hidden states and a head, as the input of any loss that takes class scores, without the product ever being whole."""
+
+from typing import Any, Literal
+
+from torch import Tensor
+
+from losskit.contract import checks, products
+from losskit.contract.checks import Numbers, Reduction
+from losskit.contract.reduce import Normalizer
+from losskit.contract.registry import no_script
+from losskit.losses.classification.cross_entropy import cross_entropy
+
+Accumulate = Literal["float32", "input"]
+
+
+@no_script
+def linear_scores(
+    input: Tensor, linear_weight: Tensor, linear_bias: Tensor | None = None, *, chunk: int | None = None, accumulate: Accumulate = "float32"
+) -> Tensor:
+    """Class scores input @ linear_weight^T + linear_bias, as the input of a loss that makes them some items at a time: they are never whole.
+
+    What comes back has the shape of the scores and takes no memory. Any loss of losskit that reads class logits, or one logit per element, takes it in place of
+    logits: with labels, with distributions, multi-label. The loss makes a chunk of scores, its gradient in the same memory, and of that the gradients of both factors.
+
+    Args:
+        input: hidden states, (..., width), of a floating-point dtype, any finite value.
+        linear_weight: the head, (classes, width), as `torch.nn.Linear.weight`; of the input's dtype.
+        linear_bias: (classes,), or None.
+        chunk: how many items to make scores of at a time, >= 1. None: as many as 32 MB hold, but at least 512, for thin products are slow (on a GPU 1 GB). It changes
+            neither value nor gradients beyond rounding.
+        accumulate: "float32" adds up the weight's gradient over chunks in float32, "input" in the input's dtype: in bfloat16 that saves 2 bytes per number of the
+            weight, and adds a rounding per chunk.
+
+    Returns:
+        A tensor of shape (..., classes) for a loss to take, with the class axis last (dim=-1). Its method `whole()` makes the scores. Under `torch.compile`, transforms
+        of torch.func, forward-mode derivatives, and of tensor subclasses the scores are whole from the start, as `torch.nn.functional.linear` makes them.
+
+    Raises:
+        TypeError: a factor is not floating point, the dtypes differ, outside of torch.autocast; an operation that is no loss is applied to the result.
+        ValueError: the shapes do not multiply, `chunk` < 1, `accumulate` is unknown, the factors are on several devices.
+
+    When to use:
+        Large vocabularies: the scores of 2,048 tokens and 128,256 classes take 1 GB in float32, and their gradient another. Several losses of one product make it
+        once each. For cross-entropy there is `linear_cross_entropy`; for log-probabilities `linear_log_prob`.
+
+    Edge cases:
+        An absent item (ignored, masked, of weight 0) is left out before anything is multiplied: it costs nothing, and NaN in it reaches nothing. A factor that requires no
+        gradient costs no product and no memory. An item has the same scores whatever batch it is in, bit for bit, as long as the number of threads stays. Gradients
+        are made in the forward, of reduction "mean" and "sum"; with "none" the backward makes the scores again. float16, and bfloat16 where the processor has no
+        instructions for it, is multiplied in float32 on CPUs. Second derivatives compute chunks again.
+
+    Differs from torch:
+        `torch.nn.functional.linear` keeps the scores, and its loss their gradient.
+
+    Reference:
+        Wijmans et al., Cut Your Losses in Large-Vocabulary Language Models, 2024; Hsu et al., Liger Kernel, 2024.
+
+    Example:
+        >>> import torch, losskit
+        >>> hidden, head = torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+        >>> scores = losskit.linear_scores(hidden, head)
+        >>> losskit.focal_loss(scores, torch.tensor([0, 1]), task="multiclass", dim=-1)
+        tensor(0.2511)
+        >>> losskit.kl_divergence(scores, torch.tensor([[0.5, 0.2, 0.3], [0.1, 0.6, 0.3]]), dim=-1)
+        tensor(0.0465)
+    """
+    return products.scores(input, linear_weight, linear_bias, chunk, accumulate)
+
+
+@no_script
+def linear_cross_entropy(
+    input: Tensor,
+    linear_weight: Tensor,
+    target: Tensor,
+    *,
+    linear_bias: Tensor | None = None,
+    weight: Numbers | None = None,
+    ignore_index: int = -100,
+    label_smoothing: float | Tensor = 0.0,
+    z_loss: float = 0.0,
+    softcap: float | None = None,
+    temperature: float | Tensor = 1.0,
+    shift: bool = False,
+    chunk: int | None = None,
+    accumulate: Accumulate = "float32",
+    return_parts: bool = False,
+    mask: Tensor | None = None,
+    sample_weight: Tensor | None = None,
+    normalizer: Normalizer | None = None,
+    reduction: Reduction = "mean",
+) -> Tensor:
+    """Cross-entropy of the logits input @ linear_weight^T + linear_bias, which are never whole: for large vocabularies.
+
+    Formula:
+        `cross_entropy` of x = h W^T + b, with the same options. Derivatives: of h, d W; of W, d^T h; of b, the sum of d over the items; d is that by x.
+
+    Args:
+        input: hidden states, (..., width).
+        linear_weight: the head, (classes, width), as `torch.nn.Linear.weight`; of the input's dtype.
+        target: class labels (...), of any integer dtype, or probabilities (..., classes).
+        linear_bias: (classes,), or None.
+        weight, ignore_index, label_smoothing, z_loss, softcap, temperature, return_parts: as in `cross_entropy`.
+        shift: True moves labels, and a mask and weights of their length, one place to the left along the last axis: the label of a token is the next one, and the
+            last token has none.
+        chunk, accumulate: as in `linear_scores`.
+        mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`.
+
+    Returns:
+        A scalar, or with reduction="none" the shape of the items; in [0, inf). float32, or float64 of float64 factors.
+
+    Raises:
+        TypeError, ValueError: as `cross_entropy` and `linear_scores`; with `shift`, labels without an axis, and probabilities.
+
+    When to use:
+        The last layer of a language model, or of any classifier whose logits take more memory than the model can spare. As any loss on `linear_scores`, of which
+        this is one.
+
+    Edge cases:
+        As of `linear_scores` and `cross_entropy`: all items ignored give 0 with gradients of 0. A label of a class out of range raises before anything is multiplied.
+
+    Differs from torch:
+        `torch.nn.functional.linear_cross_entropy` makes all logits unless it is given `options=`; then it takes labels of int64 only and no smoothing, a second backward
+        raises, and bfloat16 is multiplied in float32 copies. Its module owns the head; here the head is an argument, for it is often tied.
+
+    Reference:
+        Wijmans et al., Cut Your Losses in Large-Vocabulary Language Models, 2024.
+
+    Example:
+        >>> import torch, losskit
+        >>> hidden, head = torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+        >>> losskit.linear_cross_entropy(hidden, head, torch.tensor([0, 1]))
+        tensor(0.8103)
+        >>> losskit.linear_cross_entropy(hidden, head, torch.tensor([0, 1]), shift=True, reduction="none")
+        tensor([1.8620, 0.0000])
+    """
+    checks.flag("shift", shift)
+    scores = products.scores(input, linear_weight, linear_bias, chunk, accumulate)
+    of_items: dict[str, Any] = dict(mask=mask, sample_weight=sample_weight)
+    if shift:
+        target, of_items = products.moved(target, ignore_index, **of_items)
+    return cross_entropy(
+        scores, target, dim=-1, weight=weight, ignore_index=ignore_index, label_smoothing=label_smoothing, z_loss=z_loss, softcap=softcap, temperature=temperature,
+        return_parts=return_parts, normalizer=normalizer, reduction=reduction, **of_items,
+    )  # fmt: skip
+
+
+@no_script
+def linear_log_prob(
+    input: Tensor,
+    linear_weight: Tensor,
+    target: Tensor,
+    *,
+    linear_bias: Tensor | None = None,
+    ignore_index: int = -100,
+    softcap: float | None = None,
+    temperature: float | Tensor = 1.0,
+    shift: bool = False,
+    chunk: int | None = None,
+    accumulate: Accumulate = "float32",
+    mask: Tensor | None = None,
+) -> Tensor:
+    """Log-probability of each chosen class under softmax(input @ linear_weight^T + linear_bias), whose logits are never whole: what policy losses are made of.
+
+    Formula:
+        log p_y, p = softmax((h W^T + b) / T); minus `linear_cross_entropy` with reduction="none".
+
+    Args:
+        input: hidden states, (..., width).
+        linear_weight: the head, (classes, width); of the input's dtype.
+        target: the chosen classes, (...), of any integer dtype.
+        linear_bias: (classes,), or None.
+        ignore_index: the label of items that are absent.
+        softcap, temperature: as in `cross_entropy`; the temperature that tokens were sampled with.
+        shift, chunk, accumulate: as in `linear_cross_entropy`.
+        mask: bool, True = counts; broadcasts to the target's shape.
+
+    Returns:
+        The target's shape, in (-inf, 0]; 0 for an absent item. float32, or float64 of float64 factors. Differentiable, with any incoming gradient.
+
+    Raises:
+        TypeError, ValueError: as `linear_cross_entropy`.
+
+    When to use:
+        Preference and policy losses (DPO, SimPO, GRPO): each is a formula of log-probabilities. The entropy of the same distributions is
+        `entropy(linear_scores(...), dim=-1, reduction="none")`.
+
+    Edge cases:
+        A token has the same bits whatever batch it is in, as long as the number of threads stays, so that a ratio of new to old probabilities starts at exactly 1.
+
+    Differs from torch:
+        There, `log_softmax(linear(...)).gather(...)` keeps two tensors of the size of the logits.
+
+    Reference:
+        Rafailov et al., Direct Preference Optimization, 2023.
+
+    Example:
+        >>> import torch, losskit
+        >>> hidden, head = torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+        >>> losskit.linear_log_prob(hidden, head, torch.tensor([0, 1]))
+        tensor([-0.8620, -0.7586])
+    """
+    each = linear_cross_entropy(
+        input, linear_weight, target, linear_bias=linear_bias, ignore_index=ignore_index, softcap=softcap, temperature=temperature, shift=shift, chunk=chunk,
+        accumulate=accumulate, mask=mask, reduction="none",
+    )  # fmt: skip
+    return 0.0 - each
