@@ -1,10 +1,15 @@
 """Two backwards through one graph give the same bits, whatever comes in: the first has a gradient at hand, the second computes it again."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
+from calls import KINDS, of_loss
 from cases import SUBJECTS, named, thorough
+from torch.utils.checkpoint import checkpoint
 
 import losskit
+from losskit import LOSSES
 from losskit.testing.boxes import HELD
 from losskit.testing.subject import Subject
 
@@ -71,3 +76,16 @@ def test_gradcheck_of_a_weighted_loss(s: Subject) -> None:
     x.requires_grad_()
     with losskit.use_engine("cpu" if s.loss.name in FUSED_ON_GPU else "torch"):
         assert torch.autograd.gradcheck(lambda x: 0.7 * s(x, *rest), x, fast_mode=True)
+
+
+@pytest.mark.parametrize("engine", ["torch", None])
+@pytest.mark.parametrize("name", [*KINDS, "triplet_margin_loss", "ssim_loss"])
+def test_what_a_backward_asks_for_once(name: str, engine: str | None) -> None:
+    """`torch.utils.checkpoint` makes what was kept again, and hands it out once: a backward that asks twice raises."""
+    call = next(of_loss(LOSSES[name], LOSSES[name].arguments[0] | KINDS.get(name, {})))
+
+    def kept_by_nobody(*tensors: torch.Tensor, **settings: object) -> object:
+        return checkpoint(lambda *z: call.function(*z, **settings), *tensors, use_reentrant=False)
+
+    with losskit.use_engine(engine) if engine else nullcontext():
+        torch.testing.assert_close(call(kept_by_nobody), call())

@@ -29,12 +29,17 @@ def scores(
         if chunk < 1:
             raise ValueError(f"chunk must be at least 1 item, got {chunk}: leave it out to let losskit choose")
     factors: tuple[Tensor, ...] = (input, linear_weight) if linear_bias is None else (input, linear_weight, linear_bias)
-    device = input.device.type
-    if not torch.compiler.is_compiling() and torch.is_autocast_enabled(device):  # as `linear` does
-        factors = tuple(x if x.dtype is torch.float64 else x.to(torch.get_autocast_dtype(device)) for x in factors)
+    if (dtype := autocast(input)) is not None:  # as `linear` does
+        factors = tuple(x if x.dtype is torch.float64 else x.to(dtype) for x in factors)
     if (dispatch.watched() or dispatch.unreadable(*factors)) is not None:
         return linear(*factors)
     return scores_of(tuple(map(tensors.lasting, factors)), chunk, accumulate == "float32")
+
+
+def autocast(x: Tensor) -> torch.dtype | None:
+    """The dtype in which matrices multiply under `torch.autocast`; None outside of it."""
+    device = x.device.type
+    return torch.get_autocast_dtype(device) if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device) else None
 
 
 def checked(input: Tensor, weight: Tensor, bias: Tensor | None, names: tuple[str, str, str]) -> None:
@@ -61,7 +66,7 @@ def checked(input: Tensor, weight: Tensor, bias: Tensor | None, names: tuple[str
         others.append((third, bias))
     for name, x in others:
         tensors.beside(name, x, first, input)
-        if x.dtype is not input.dtype and (torch.compiler.is_compiling() or not torch.is_autocast_enabled(input.device.type)):
+        if x.dtype is not input.dtype and autocast(input) is None:
             wide, narrow = (name, first) if x.dtype.itemsize > input.dtype.itemsize else (first, name)
             kept = x.dtype if wide == name else input.dtype
             raise TypeError(f"{first} is {input.dtype} but {name} is {x.dtype}, and matrices of one dtype multiply: try {narrow}.to({kept}), or torch.autocast")

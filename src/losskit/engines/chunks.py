@@ -22,7 +22,7 @@ from losskit.engines.call import Call, Distributions, Product, Results, Rows, re
 
 ITEMS = 512  # of a chunk at least
 LINES = 16
-COLUMNS = 1 << 13  # classes of a weight that is widened, a block at a time
+COLUMNS = 1 << 11  # classes of a weight that is widened, a block at a time
 Take = Callable[[Tensor], Tensor]
 
 
@@ -80,23 +80,23 @@ def along_items(y: Tensor, shape: torch.Size, wide: bool) -> tuple[Tensor, bool]
     if not wide:
         return y.expand(shape).reshape(-1), True
     width = y.shape[-1] if y.dim() else 1
-    return y.expand(*shape, width).reshape(-1, width), True
+    return y.expand(*shape, width).reshape(math.prod(shape), width), True
 
 
 def laid(call: Product, operands: Sequence[Tensor]) -> Laid:
     """The call as lists."""
     x, weight, bias, others = operands_of(call, operands)
-    shape = x.shape[:-1]
+    shape, items = x.shape[:-1], math.prod(x.shape[:-1])
     elements = isinstance(call.loss, Call)
     lists = []
     for k, y in enumerate(others):
         if not elements and not k:  # the target, one for each item; none has no numbers
             kind = getattr(call.loss, "kind", "label")
-            lists.append((y, False) if kind == "none" else (y.reshape(-1, weight.shape[0]) if kind == "distribution" else y.reshape(-1), True))
+            lists.append((y, False) if kind == "none" else (y.reshape(items, weight.shape[0]) if kind == "distribution" else y.reshape(-1), True))
         else:
             lists.append(along_items(y, shape, elements))
     loss = call.loss.of_items(lambda y: along_items(y, shape, elements)[0])
-    return Laid(shape, x.reshape(-1, x.shape[-1]), weight, bias, tuple(y for y, _ in lists), tuple(by for _, by in lists), loss)
+    return Laid(shape, x.reshape(items, x.shape[-1]), weight, bias, tuple(y for y, _ in lists), tuple(by for _, by in lists), loss)
 
 
 def counting(given: Laid) -> Tensor | None:

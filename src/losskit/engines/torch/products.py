@@ -58,7 +58,7 @@ def losses(call: Product, *operands: Tensor) -> Tensor:
         arguments = (loss, given.weight, given.bias, *numbers)
         found.append(checkpoint(of_some, *arguments, use_reentrant=False) if recorded else of_some(*arguments))
     each = torch.cat(found) if len(found) > 1 else found[0]
-    return each.reshape(*given.shape, *each.shape[1:])
+    return each.reshape((*given.shape, *each.shape[1:]))
 
 
 def by_products(call: Product, *operands: Tensor) -> Results:
