@@ -92,7 +92,7 @@ def test_every_loss_of_scores_takes_a_product(case, engine):
 @pytest.mark.parametrize("name", sorted(REFUSING))
 def test_a_loss_that_needs_all_scores_says_so(name):
     factors, target = batch(FIRST[name])
-    with pytest.raises(TypeError, match=r"never whole.*try scores\.whole\(\)"):
+    with pytest.raises(TypeError, match=r"never whole.*try its method whole\(\)"):
         FIRST[name].loss.function(linear_scores(*factors), *target)
     FIRST[name].loss.function(linear_scores(*factors).whole(), *target)
 
@@ -394,6 +394,61 @@ def test_nothing_of_the_size_of_the_scores_outlives_a_chunk(kind):
     work = 0 if dtype is torch.float32 else 2048 * width * 4 * 3  # blocks of a widened head, and of its gradient
     assert left <= gradients + 1000
     assert peak <= gradients + more + work + 1.1 * scores + 60 * items, f"{(peak - gradients) / scores:.2f} chunks beside the gradients"
+
+
+def teacher(items, classes, dtype=torch.float64):
+    """Factors of another width."""
+    draw = torch.Generator().manual_seed(8)
+    return tuple(torch.randn(shape, generator=draw, dtype=torch.float64).to(dtype).requires_grad_() for shape in ((items, 4), (classes, 4), (classes,)))
+
+
+@pytest.mark.parametrize("engine", ["torch", "cpu"])
+@pytest.mark.parametrize("name", ["kl_divergence", "js_divergence", "cross_entropy"])
+def test_a_teacher_is_never_whole_either(name, engine):
+    factors, _ = batch(FIRST[name])
+    taught = teacher(ITEMS, factors[1].shape[0])
+    soft = torch.softmax(F.linear(*taught).detach() / 2.5, -1)
+    function = FIRST[name].loss.function
+    mask = torch.arange(ITEMS) % 3 != 0
+    spoiled = torch.where(mask[:, None], taught[0].detach(), math.nan)
+    for (reduction, chunk), masked in product((("mean", 16), ("none", 7), ("sum", None)), (False, True)):
+        extra = {"mask": mask} if masked else {}
+        with losskit.use_engine(engine):
+            target = losskit.linear_probabilities(spoiled if masked else taught[0], *taught[1:], temperature=2.5)
+            got = outcome(lambda: function(linear_scores(*factors, chunk=chunk), target, dim=-1, reduction=reduction, **extra), factors)  # noqa: B023
+            expected = outcome(lambda: function(F.linear(*factors), soft, dim=-1, reduction=reduction, **extra), factors)  # noqa: B023
+        check(got, expected)
+    value = function(linear_scores(*factors, chunk=5), losskit.linear_probabilities(*taught))
+    assert all(g is None for g in torch.autograd.grad(value, taught, allow_unused=True, retain_graph=True))
+    first = torch.autograd.grad(value, factors, create_graph=True)
+    whole = torch.autograd.grad(function(F.linear(*factors), torch.softmax(F.linear(*taught).detach(), -1)), factors, create_graph=True)
+    check(*(torch.autograd.grad(sum((g * g).sum() for g in given), factors) for given in (first, whole)), tolerance=1e-11)
+
+
+def test_what_is_a_target_is_no_input_and_the_other_way_round():
+    factors, _ = batch(FIRST["kl_divergence"])
+    taught = teacher(ITEMS, factors[1].shape[0])
+    scores, probabilities = linear_scores(*factors), losskit.linear_probabilities(*taught)
+    torch.testing.assert_close(probabilities.whole(), torch.softmax(F.linear(*taught).detach(), -1))
+    for given, told in (
+        (lambda: losskit.kl_divergence(scores, scores), "give linear_probabilities of the same factors"),
+        (lambda: losskit.kl_divergence(probabilities, probabilities), "give linear_scores of the same factors"),
+        (lambda: losskit.kl_divergence(scores, probabilities, log_target=True), "leave log_target out"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            given()
+    for given in (
+        lambda: losskit.kl_divergence(F.linear(*factors), probabilities),
+        lambda: losskit.huber_loss(F.linear(*factors), scores),
+        lambda: losskit.binary_cross_entropy_with_logits(scores, probabilities),
+        lambda: scores + 1,
+        lambda: torch.softmax(probabilities, -1),
+        lambda: losskit.cross_entropy(scores, torch.zeros(ITEMS, dtype=torch.long), from_logits=False),
+    ):
+        with pytest.raises(TypeError, match=r"is never whole, and \w+ needs all of it at once: try its method whole\(\)"):
+            given()
+    with pytest.raises(ValueError, match=r"dim=1 names the class axis.*give dim=-1"):
+        losskit.cross_entropy(linear_scores(factors[0][None], *factors[1:]), torch.zeros(1, ITEMS, dtype=torch.long))
 
 
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # NumPy, of lanes that are not stored

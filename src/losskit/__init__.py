@@ -18,7 +18,7 @@ from losskit.contract.registry import LOSSES, Loss
 from losskit.engines.dispatch import EngineError, use_engine
 from losskit.losses.detection.wiou_v3 import WIoUv3Loss
 from losskit.pairwise import BoxMatch, best_match, pairwise_iou
-from losskit.products import linear_cross_entropy, linear_log_prob, linear_scores
+from losskit.products import linear_cross_entropy, linear_log_prob, linear_probabilities, linear_scores
 from losskit.sums_of_overlap import OverlapSums, overlap_sums
 
 __version__ = "0.2.0"
@@ -38,6 +38,7 @@ __all__ = [
     "like",
     "linear_cross_entropy",
     "linear_log_prob",
+    "linear_probabilities",
     "linear_scores",
     "overlap_sums",
     "pairwise_iou",

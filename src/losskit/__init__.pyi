@@ -19,6 +19,7 @@ from losskit.pairwise import best_match as best_match
 from losskit.pairwise import pairwise_iou as pairwise_iou
 from losskit.products import linear_cross_entropy as linear_cross_entropy
 from losskit.products import linear_log_prob as linear_log_prob
+from losskit.products import linear_probabilities as linear_probabilities
 from losskit.products import linear_scores as linear_scores
 from losskit.compat import like as like
 from losskit.sums_of_overlap import OverlapSums as OverlapSums

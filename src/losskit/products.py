@@ -68,6 +68,50 @@ def linear_scores(
 
 
 @no_script
+def linear_probabilities(input: Tensor, linear_weight: Tensor, linear_bias: Tensor | None = None, *, temperature: float = 1.0) -> Tensor:
+    """A teacher's probabilities softmax((input @ linear_weight^T + linear_bias) / T), as the target of a loss that makes them with its scores: they are never whole.
+
+    Formula:
+        p_j = exp(s_j / T) / sum_k exp(s_k / T), s = h W^T + b.
+
+    Args:
+        input: the teacher's hidden states, (..., width), of a floating-point dtype.
+        linear_weight: its head, (classes, width); of the input's dtype. The width need not be the student's.
+        linear_bias: (classes,), or None.
+        temperature: T > 0.
+
+    Returns:
+        A tensor of shape (..., classes) for a loss on `linear_scores` to take as its target; float32, or float64 of float64 factors. Its method `whole()` makes the
+        probabilities. Under `torch.compile`, transforms and of tensor subclasses they are whole from the start, as in `linear_scores`.
+
+    Raises:
+        TypeError, ValueError: as `linear_scores`; `temperature` <= 0.
+
+    When to use:
+        Distillation of a large vocabulary: `kl_divergence(linear_scores(student, head), linear_probabilities(teacher, its_head), dim=-1)`, likewise `js_divergence` and
+        `cross_entropy`. The factor T^2 that keeps gradients of one size is yours to multiply.
+
+    Edge cases:
+        No gradient goes to the teacher, whatever requires one. With scores that are whole it is refused: give its `whole()`.
+
+    Differs from torch:
+        There, both tensors of scores are whole, and the softmax of each.
+
+    Reference:
+        Hinton, Vinyals and Dean, Distilling the Knowledge in a Neural Network, 2015.
+
+    Example:
+        >>> import torch, losskit
+        >>> student, teacher = torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.tensor([[2.0], [-1.0]])
+        >>> scores = losskit.linear_scores(student, torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]))
+        >>> losskit.kl_divergence(scores, losskit.linear_probabilities(teacher, torch.tensor([[1.0], [0.0], [-1.0]])), dim=-1)
+        tensor(0.3223)
+    """
+    temperature = checks.number("temperature", temperature, above=0.0)
+    return products.scores(input, linear_weight, linear_bias, temperature=temperature)
+
+
+@no_script
 def linear_cross_entropy(
     input: Tensor,
     linear_weight: Tensor,

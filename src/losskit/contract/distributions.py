@@ -15,6 +15,7 @@ from losskit.contract.reduce import Normalizer
 from losskit.engines import dispatch
 from losskit.engines.call import Call, Distributions, real_dtype
 from losskit.engines.language import where
+from losskit.engines.scores import Scores
 from losskit.engines.torch import distributions as plain
 from losskit.engines.torch import elementwise
 
@@ -124,12 +125,16 @@ def distributions(
         kind, axis = "position", labels.positions(input, target, dim)
     else:
         labels.only_labels(ignore_index, input)
+        if target_is == "log_probabilities" and type(target) is Scores:
+            raise ValueError("target is what linear_probabilities gives, which are no logarithms: leave log_target out")
         kind, axis = "distribution", check_pair(input, target, dim, ONE_LOG if target_is == "log_probabilities" else ONE_PROBABILITY)
     own = None if weight is None else labels.class_weights(weight, input, input.shape[axis], learned=masses is not None)
     if own is not None and masses is not None and reduce.needs_gradient(own):
         how: dict[str, Any] = dict(link=link, temperature=temperature, return_parts=return_parts)
         weighing: dict[str, Any] = dict(mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction)
-        return _weighed(masses, tensors.whole(input), target, own, axis, ignore_index if kind == "label" else None, square, operands, how, **weighing)
+        return _weighed(
+            masses, tensors.whole(input), tensors.whole(target), own, axis, ignore_index if kind == "label" else None, square, operands, how, **weighing
+        )
     one_class = input.select(axis, 0)
     to = "input" if kind == "none" else "target"
     factor = reduce.item_factor(one_class, mask, sample_weight, real_dtype(input.dtype), reduction == "mean" and normalizer is None, to)

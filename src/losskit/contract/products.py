@@ -7,7 +7,7 @@ from torch.nn.functional import linear
 from losskit.contract import checks, labels, tensors
 from losskit.contract.checks import shown
 from losskit.engines import dispatch
-from losskit.engines.scores import scores_of
+from losskit.engines.scores import Made, probabilities, scores_of
 
 ACCUMULATE = ("float32", "input")
 
@@ -16,12 +16,12 @@ def scores(
     input: Tensor,
     linear_weight: Tensor,
     linear_bias: Tensor | None,
-    chunk: int | None,
-    accumulate: str,
-    names: tuple[str, str, str] = ("input", "linear_weight", "linear_bias"),
+    chunk: int | None = None,
+    accumulate: str = "float32",
+    temperature: float | None = None,
 ) -> Tensor:
-    """input @ linear_weight^T + linear_bias, never whole; while transforms, the compiler or subclasses look on, all of it."""
-    checked(input, linear_weight, linear_bias, names)
+    """input @ linear_weight^T + linear_bias, or their softmax, never whole; while transforms, the compiler or subclasses look on, all of it."""
+    checked(input, linear_weight, linear_bias)
     checks.one_of("accumulate", accumulate, ACCUMULATE)
     if chunk is not None:
         if isinstance(chunk, bool) or not isinstance(chunk, int):
@@ -31,9 +31,12 @@ def scores(
     factors: tuple[Tensor, ...] = (input, linear_weight) if linear_bias is None else (input, linear_weight, linear_bias)
     if (dtype := autocast(input)) is not None:  # as `linear` does
         factors = tuple(x if x.dtype is torch.float64 else x.to(dtype) for x in factors)
+    if temperature is not None:  # a target
+        factors = tuple(x.detach() for x in factors)
     if (dispatch.watched() or dispatch.unreadable(*factors)) is not None:
-        return linear(*factors)
-    return scores_of(tuple(map(tensors.lasting, factors)), chunk, accumulate == "float32")
+        whole = linear(*factors)
+        return whole if temperature is None else probabilities(whole, temperature)
+    return scores_of(Made(tuple(map(tensors.lasting, factors)), chunk, accumulate == "float32", temperature))
 
 
 def autocast(x: Tensor) -> torch.dtype | None:
@@ -42,9 +45,9 @@ def autocast(x: Tensor) -> torch.dtype | None:
     return torch.get_autocast_dtype(device) if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device) else None
 
 
-def checked(input: Tensor, weight: Tensor, bias: Tensor | None, names: tuple[str, str, str]) -> None:
+def checked(input: Tensor, weight: Tensor, bias: Tensor | None) -> None:
     """Matrices that multiply, of one dtype, on one device."""
-    first, second, third = names
+    first, second, third = "input", "linear_weight", "linear_bias"
     checks.floating(first, input)
     checks.floating(second, weight, first)
     if input.dim() < 1 or weight.dim() != 2:

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from losskit.contract import checks, tensors
 from losskit.contract.checks import REDUCTIONS, Reduction
-from losskit.engines import dispatch, fused
-from losskit.engines.call import Product, Results, real_dtype
+from losskit.engines import dispatch, fused, laid
+from losskit.engines.call import Results, real_dtype
 from losskit.engines.dispatch import EngineName
 from losskit.engines.protocol import ENGINES, PatternName
 from losskit.engines.scores import Scores
@@ -94,11 +94,9 @@ def run(
     by_products: bool = False,
 ) -> tuple[Tensor, Results | None]:
     """One pass: the scaled sum, or without a scale one value per item, attached to the graph; and what else the pass found, if it was asked for."""
-    first, *others = operands
-    if type(first) is Scores:
-        factors, chunk, exact = first.made
-        call = Product(pattern, call, len(factors) == 3, chunk, exact)  # type: ignore[arg-type]
-        pattern, operands = "products", (*factors, *others)
+    if type(operands[0]) is Scores:
+        call, operands = laid.product(pattern, call, operands)  # type: ignore[arg-type]
+        pattern = "products"
     plain = PLAIN[pattern]
     if ENGINES[engine].plain:
         result = plain.losses(call, *operands) if scale is None else plain.total(call, operands, scale)

@@ -202,11 +202,18 @@ class Boxes(NamedTuple):
         return self._replace(factor=tensors[0] if tensors else None)
 
 
+class Teacher(NamedTuple):
+    """A target that is made with the scores: softmax((input @ weight^T + bias) / temperature) of other factors. No gradient goes to them."""
+
+    factors: tuple[Tensor, ...]
+    temperature: float
+
+
 class Product(NamedTuple):
     """One loss of scores that are never whole: `loss`, a call of the pattern `pattern`, on input @ weight^T + bias in place of its first operand.
 
     The operands are (input, weight, bias), or without one (input, weight), and then those of `loss` but the first. `chunk` says how many items are made scores of at a
-    time; None leaves it to the engine. `exact`: in half precision, sums over chunks are made in float32.
+    time; None leaves it to the engine. `exact`: in half precision, sums over chunks are made in float32. With a `teacher` the loss's target is an empty tensor.
     """
 
     pattern: Literal["elementwise", "rows", "distributions"]
@@ -214,14 +221,18 @@ class Product(NamedTuple):
     biased: bool = False
     chunk: int | None = None
     exact: bool = True
+    teacher: Teacher | None = None
 
     def tensors(self) -> tuple[Tensor, ...]:
         """As of `Call`."""
-        return self.loss.tensors()
+        return self.loss.tensors() if self.teacher is None else (*self.teacher.factors, *self.loss.tensors())
 
     def holding(self, tensors: Sequence[Tensor]) -> "Product":
         """As of `Call`."""
-        return self._replace(loss=self.loss.holding(tensors))
+        if self.teacher is None:
+            return self._replace(loss=self.loss.holding(tensors))
+        count = len(self.teacher.factors)
+        return self._replace(teacher=self.teacher._replace(factors=tuple(tensors[:count])), loss=self.loss.holding(tensors[count:]))
 
 
 class Census(NamedTuple):

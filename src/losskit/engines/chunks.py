@@ -8,9 +8,8 @@ Absent items are left out before anything is multiplied. A chunk is filled up to
 and an item the same scores whatever batch it is in.
 """
 
-import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from types import ModuleType
 from typing import Any, NamedTuple, Protocol
@@ -18,12 +17,11 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from losskit.engines.call import Call, Distributions, Product, Results, Rows, real_dtype, sum_to
+from losskit.engines.call import Product, Results, real_dtype, sum_to
+from losskit.engines.laid import LINES, Laid, counting, items_of_chunk, laid, operands_of, part_of, taken
+from losskit.engines.scores import probabilities
 
-ITEMS = 512  # of a chunk at least
-LINES = 16
 COLUMNS = 1 << 11  # classes of a weight that is widened, a block at a time
-Take = Callable[[Tensor], Tensor]
 
 
 class Sum(Protocol):
@@ -47,82 +45,6 @@ class Ways(NamedTuple):
     block: Callable[[torch.dtype], int]  # how many classes of the weight to multiply at a time, in this dtype
     chunk: int  # bytes of a chunk of scores, where that is more than ITEMS items
     leaves_out: bool  # absent items, which takes a look at the numbers
-
-
-class Laid(NamedTuple):
-    """A call of a product as lists: items along the first axis, classes along the last."""
-
-    shape: torch.Size  # of the items
-    x: Tensor  # (items, width)
-    weight: Tensor
-    bias: Tensor | None
-    others: tuple[Tensor, ...]  # the loss's operands but the first
-    by_item: tuple[bool, ...]  # which of those hold a number per item, or a row per item
-    loss: Call | Rows | Distributions
-
-    @property
-    def items(self) -> int:
-        """How many there are."""
-        return self.x.shape[0]
-
-
-def operands_of(call: Product, operands: Sequence[Any]) -> tuple[Any, Any, Any, tuple[Any, ...]]:
-    """Input, weight, bias or None, and the others; or what belongs to each of them, such as who wants a gradient."""
-    x, weight, *rest = operands
-    return x, weight, rest.pop(0) if call.biased else None, tuple(rest)
-
-
-def along_items(y: Tensor, shape: torch.Size, wide: bool) -> tuple[Tensor, bool]:
-    """A tensor that broadcasts to the items, with `wide` to their scores, as a list of items; or as it is, if it holds the same for each."""
-    lead = y.shape[:-1] if wide else y.shape
-    if math.prod(lead) == 1 and math.prod(shape) != 1:
-        return y.reshape(y.shape[-1:] if wide else ()), False
-    if not wide:
-        return y.expand(shape).reshape(-1), True
-    width = y.shape[-1] if y.dim() else 1
-    return y.expand(*shape, width).reshape(math.prod(shape), width), True
-
-
-def laid(call: Product, operands: Sequence[Tensor]) -> Laid:
-    """The call as lists."""
-    x, weight, bias, others = operands_of(call, operands)
-    shape, items = x.shape[:-1], math.prod(x.shape[:-1])
-    elements = isinstance(call.loss, Call)
-    lists = []
-    for k, y in enumerate(others):
-        if not elements and not k:  # the target, one for each item; none has no numbers
-            kind = getattr(call.loss, "kind", "label")
-            lists.append((y, False) if kind == "none" else (y.reshape(items, weight.shape[0]) if kind == "distribution" else y.reshape(-1), True))
-        else:
-            lists.append(along_items(y, shape, elements))
-    loss = call.loss.of_items(lambda y: along_items(y, shape, elements)[0])
-    return Laid(shape, x.reshape(items, x.shape[-1]), weight, bias, tuple(y for y, _ in lists), tuple(by for _, by in lists), loss)
-
-
-def counting(given: Laid) -> Tensor | None:
-    """Which items count; None if all of them may."""
-    loss, counts = given.loss, None
-    if isinstance(loss, Call):
-        for factor in loss.factors:
-            if factor.dim() == 2:
-                some = (factor != 0).any(1)
-                counts = some if counts is None else counts & some
-        return counts
-    if isinstance(loss, Rows) or loss.kind == "label":
-        labels = given.others[0]
-        counts = labels.long() != loss.ignore if labels.dtype.itemsize < 8 else labels != loss.ignore
-    if loss.factor is not None:
-        counts = loss.factor != 0 if counts is None else counts & (loss.factor != 0)
-    return counts
-
-
-def items_of_chunk(items: int, classes: int, size: int, chunk: int, asked: int | None) -> int:
-    """How many items to make scores of at a time: as many as `chunk` bytes hold, at least ITEMS; chunks of one size."""
-    most = asked or max(chunk // max(classes * size, 1), ITEMS)
-    if asked or items <= most:
-        return max(min(most, items), 1)
-    even = -(-items // -(-items // most))
-    return -(-even // LINES) * LINES
 
 
 class Weight:
@@ -191,6 +113,8 @@ class Work:
         self.weight = Weight(weight, given.bias, self.dtype, ways.block(self.dtype))
         self.sum = ways.sum(weight, self.dtype, call.exact and several) if by_weight else None
         self.by_bias = torch.zeros(weight.shape[0], dtype=exact_dtype(weight), device=weight.device) if by_bias else None
+        self.teacher = None if call.teacher is None else Weight(call.teacher.factors[1], (*call.teacher.factors, None)[2], self.dtype, ways.block(self.dtype))
+        self.temperature = 1.0 if call.teacher is None else call.teacher.temperature
         self.scores = torch.empty((-(-rows // LINES) * LINES, weight.shape[0]), dtype=self.dtype, device=weight.device)
 
     def chunk(self, x: Tensor, loss: Any, others: tuple[Tensor, ...], last: bool, options: dict[str, Any]) -> tuple[Results, Tensor | None]:
@@ -202,6 +126,8 @@ class Work:
         whole = self.scores if filled == self.scores.shape[0] else self.scores[:filled]
         self.weight.scores(rows, whole)
         scores = whole if count == filled else whole[:count]
+        if self.teacher is not None:
+            others = (self.taught(others[0]), *others[1:])
         found = self.loops.run(loss, (scores, *others), wants=self.wants, **self.inplace, **options)
         by_x = None
         if self.back:
@@ -214,6 +140,13 @@ class Work:
             if self.by_bias is not None:
                 self.by_bias += by_scores.sum(0, dtype=real_dtype(self.dtype))
         return found, by_x
+
+    def taught(self, rows: Tensor) -> Tensor:
+        """The teacher's probabilities."""
+        assert self.teacher is not None
+        scores = torch.empty((rows.shape[0], self.teacher.weight.shape[0]), dtype=self.dtype, device=rows.device)
+        self.teacher.scores(rows.to(self.dtype), scores)
+        return probabilities(scores, self.temperature)
 
 
 def exact_dtype(x: Tensor) -> torch.dtype:
@@ -287,18 +220,6 @@ def scores_shape(given: Laid, wide: bool) -> torch.Size:
 def in_shape(x: Tensor, shape: torch.Size) -> Tensor:
     """A view takes a microsecond, and most need none."""
     return x if x.shape == shape else x.reshape(shape)
-
-
-def taken(place: slice | Tensor, y: Tensor) -> Tensor:
-    """Some of the items."""
-    return y[place] if isinstance(place, slice) else y.index_select(0, place)
-
-
-def part_of(given: Laid, take: Take) -> tuple[Any, Tensor, tuple[Tensor, ...]]:
-    """Some of the items: the loss's call on them, the input, and the loss's other operands."""
-    axes = 2 if isinstance(given.loss, Call) else 1
-    loss = given.loss.of_items(lambda y: take(y) if y.dim() == axes else y)
-    return loss, take(given.x), tuple(take(y) if by else y for y, by in zip(given.others, given.by_item, strict=True))
 
 
 def of_operand(by: Tensor | None, y: Tensor, given: Laid, of_item: bool) -> Tensor | None:

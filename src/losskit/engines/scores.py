@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from losskit.engines import private
+from losskit.engines.call import real_dtype
 
 
 class Made(NamedTuple):
@@ -15,12 +16,13 @@ class Made(NamedTuple):
     factors: tuple[Tensor, ...]  # input, weight and, if there is one, bias
     chunk: int | None
     exact: bool
+    temperature: float | None = None  # of a softmax over them, which is a target; None: the scores themselves
 
 
 class Scores(Tensor):
-    """input @ weight^T + bias, (..., classes), as the input of a loss: made some items at a time, and never whole. What is no loss of losskit refuses it.
+    """input @ weight^T + bias, (..., classes), as the input of a loss, or their softmax as its target: made some items at a time, and never whole.
 
-    `whole()` makes the scores.
+    What is no loss of losskit refuses it. `whole()` makes all of it.
     """
 
     made: Made
@@ -33,20 +35,33 @@ class Scores(Tensor):
             x = args[0]
             return torch.zeros((), dtype=x.dtype, device=x.device).expand(x.shape[:-1])
         name = str(function).removeprefix("aten.").partition(".")[0]
-        raise TypeError(f"scores from linear_scores are never whole, and {name} needs all of them at once: try scores.whole(), which makes them")
+        what = next(x.kind() for x in args if isinstance(x, Scores))
+        raise TypeError(f"what {what} gives is never whole, and {name} needs all of it at once: try its method whole()")
+
+    def kind(self) -> str:
+        """The function it comes from."""
+        return "linear_scores" if self.made.temperature is None else "linear_probabilities"
 
     def whole(self) -> Tensor:
-        """All scores, as `torch.nn.functional.linear` makes them, with their graph."""
-        return linear(*self.made.factors)
+        """All scores, as `torch.nn.functional.linear` makes them, with their graph; or all probabilities."""
+        scores = linear(*self.made.factors)
+        return scores if self.made.temperature is None else probabilities(scores, self.made.temperature)
 
     def __repr__(self) -> str:  # type: ignore[override]
         shapes = ", ".join(str(tuple(x.shape)) for x in self.made.factors)
-        return f"Scores{tuple(self.shape)} of {shapes}, {self.dtype}, never whole"
+        return f"{self.kind()} of {shapes}: {tuple(self.shape)}, {self.dtype}, never whole"
 
 
-def scores_of(factors: tuple[Tensor, ...], chunk: int | None, exact: bool) -> Scores:
-    """The scores of these factors."""
-    x, weight = factors[:2]
-    scores: Scores = private.without_memory(Scores, (*x.shape[:-1], weight.shape[0]), dtype=x.dtype, device=x.device)
-    scores.made = Made(factors, chunk, exact)
+def probabilities(scores: Tensor, temperature: float) -> Tensor:
+    """softmax(scores / temperature) in the dtype computed in; differences are divided, for a quotient is rounded."""
+    scores = scores.to(real_dtype(scores.dtype))
+    return torch.softmax((scores - scores.amax(-1, keepdim=True)) / temperature, -1)
+
+
+def scores_of(made: Made) -> Scores:
+    """The scores of these factors, or their softmax."""
+    x, weight = made.factors[:2]
+    dtype = x.dtype if made.temperature is None else real_dtype(x.dtype)
+    scores: Scores = private.without_memory(Scores, (*x.shape[:-1], weight.shape[0]), dtype=dtype, device=x.device)
+    scores.made = made
     return scores

@@ -1,6 +1,7 @@
 """Scores that are a product, in PyTorch operations. Where no transform looks on, chunks are computed again in the backward (`torch.utils.checkpoint`), to any order
 of derivative, so that the scores are never whole there either."""
 
+from collections.abc import Sequence
 from functools import partial
 from types import ModuleType
 from typing import Any
@@ -12,8 +13,9 @@ from torch.utils.checkpoint import checkpoint
 
 from losskit.engines import dispatch, fused
 from losskit.engines.call import Product, Results
-from losskit.engines.chunks import Laid, counting, items_of_chunk, laid, part_of
+from losskit.engines.laid import Laid, counting, items_of_chunk, laid, part_of
 from losskit.engines.protocol import Gradients
+from losskit.engines.scores import probabilities
 from losskit.engines.torch import distributions, elementwise, rows
 from losskit.engines.torch.elementwise import scaled_sum
 
@@ -21,11 +23,19 @@ PATTERNS: dict[str, ModuleType] = {"elementwise": elementwise, "rows": rows, "di
 CHUNK = 32 << 20  # bytes of scores
 
 
-def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def multiplied(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """The scores. A CPU multiplies float16 a hundred times slower than float32."""
     if x.dtype is torch.float16 and x.is_cpu:
         x, weight, bias = x.float(), weight.float(), None if bias is None else bias.float()
     return linear(x, weight, bias)
+
+
+def taught(call: Product, others: Sequence[Tensor]) -> Sequence[Tensor]:
+    """The loss's operands but the first, its target made by the teacher, if there is one."""
+    if call.teacher is None:
+        return others
+    with torch.no_grad():
+        return probabilities(multiplied(others[0], *call.teacher.factors[1:]), call.teacher.temperature), *others[1:]
 
 
 def cut(given: Laid, begin: int, count: int) -> tuple[Any, tuple[Tensor, ...]]:
@@ -49,7 +59,7 @@ def losses(call: Product, *operands: Tensor) -> Tensor:
         step, recorded = max(given.items, 1), False
 
     def of_some(loss: Any, weight: Tensor, bias: Tensor | None, x: Tensor, *others: Tensor) -> Tensor:
-        result: Tensor = PATTERNS[call.pattern].losses(loss, product(x, weight, bias), *others)
+        result: Tensor = PATTERNS[call.pattern].losses(loss, multiplied(x, weight, bias), *taught(call, others))
         return result
 
     found = []
@@ -69,7 +79,7 @@ def by_products(call: Product, *operands: Tensor) -> Results:
         found = []
         for begin in range(0, max(given.items, 1), step):
             loss, (x, *others) = cut(given, begin, min(step, given.items - begin))
-            found.append(PATTERNS[call.pattern].by_products(loss, product(x, given.weight, given.bias), *others))
+            found.append(PATTERNS[call.pattern].by_products(loss, multiplied(x, given.weight, given.bias), *taught(call, others)))
 
         def whole(name: str) -> Tensor | None:
             parts = [getattr(each, name) for each in found]
