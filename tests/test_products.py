@@ -1,7 +1,10 @@
 """Scores that are never whole: of every loss that reads class scores the same value and gradients as of the whole ones, in chunks of any size, on every engine."""
 
 import math
+import subprocess
+import sys
 from itertools import product
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -92,7 +95,7 @@ def test_every_loss_of_scores_takes_a_product(case, engine):
 @pytest.mark.parametrize("name", sorted(REFUSING))
 def test_a_loss_that_needs_all_scores_says_so(name):
     factors, target = batch(FIRST[name])
-    with pytest.raises(TypeError, match=r"never whole.*try its method whole\(\)"):
+    with pytest.raises(RuntimeError, match=r"never whole.*try its method whole\(\)"):
         FIRST[name].loss.function(linear_scores(*factors), *target)
     FIRST[name].loss.function(linear_scores(*factors).whole(), *target)
 
@@ -396,6 +399,37 @@ def test_nothing_of_the_size_of_the_scores_outlives_a_chunk(kind):
     assert peak <= gradients + more + work + 1.1 * scores + 60 * items, f"{(peak - gradients) / scores:.2f} chunks beside the gradients"
 
 
+def test_no_loss_reads_what_is_not_there():
+    """A tensor without memory in any place of any public function, on every engine: an error of Python, in a process of its own, where it might end with one."""
+    done = subprocess.run([sys.executable, "-c", NOT_THERE], capture_output=True, text=True, timeout=300, cwd=Path(__file__).parent)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+NOT_THERE = """
+import torch, losskit
+from calls import one_each
+from losskit.engines.scores import Made, Scores, scores_of
+made = 0
+for call in one_each():
+    for place, x in enumerate(call.tensors):
+        if not x.dim() or not x.is_floating_point():
+            continue
+        classes, width = x.shape[-1], 3
+        for temperature in (None, 1.0):
+            factors = (torch.randn(*x.shape[:-1], width, dtype=x.dtype), torch.randn(classes, width, dtype=x.dtype))
+            lazy = scores_of(Made(factors, None, True, temperature))
+            tensors = [lazy if k == place else y for k, y in enumerate(call.tensors)]
+            for engine in ("cpu", "torch"):
+                try:
+                    with losskit.use_engine(engine):
+                        call.function(*tensors, **call.settings)
+                    made += 1
+                except (TypeError, ValueError, RuntimeError) as error:
+                    assert isinstance(error, losskit.EngineError) or "Scores" in str(error) or "linear_" in str(error) or "scores" in str(error), (call.name, place, str(error))
+assert made > 10, made
+"""
+
+
 def teacher(items, classes, dtype=torch.float64):
     """Factors of another width."""
     draw = torch.Generator().manual_seed(8)
@@ -445,7 +479,7 @@ def test_what_is_a_target_is_no_input_and_the_other_way_round():
         lambda: torch.softmax(probabilities, -1),
         lambda: losskit.cross_entropy(scores, torch.zeros(ITEMS, dtype=torch.long), from_logits=False),
     ):
-        with pytest.raises(TypeError, match=r"is never whole, and \w+ needs all of it at once: try its method whole\(\)"):
+        with pytest.raises(RuntimeError, match=r"is never whole, and [\w ]+ needs all of it at once: try its method whole\(\)"):
             given()
     with pytest.raises(ValueError, match=r"dim=1 names the class axis.*give dim=-1"):
         losskit.cross_entropy(linear_scores(factors[0][None], *factors[1:]), torch.zeros(1, ITEMS, dtype=torch.long))

@@ -36,7 +36,7 @@ def linear_scores(
         of torch.func, forward-mode derivatives, and of tensor subclasses the scores are whole from the start, as `torch.nn.functional.linear` makes them.
 
     Raises:
-        TypeError: a factor is not floating point, the dtypes differ, outside of torch.autocast; an operation that is no loss is applied to the result.
+        TypeError: a factor is not floating point, the dtypes differ, outside of torch.autocast. RuntimeError: what needs all scores at once is applied to the result.
         ValueError: the shapes do not multiply, `chunk` < 1, `accumulate` is unknown, the factors are on several devices.
 
     When to use:

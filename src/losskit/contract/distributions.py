@@ -15,7 +15,7 @@ from losskit.contract.reduce import Normalizer
 from losskit.engines import dispatch
 from losskit.engines.call import Call, Distributions, real_dtype
 from losskit.engines.language import where
-from losskit.engines.scores import Scores
+from losskit.engines.scores import Scores, memory_of
 from losskit.engines.torch import distributions as plain
 from losskit.engines.torch import elementwise
 
@@ -148,7 +148,7 @@ def distributions(
         assert factor is not None
         call = call._replace(factor=(factor != 0).expand(one_class.shape))
     given = (input, target, *numbers)
-    engine, _ = dispatch.choice(given, call.tensors())
+    engine, _ = dispatch.choice(memory_of(given), call.tensors())
     mass: float | Tensor
     items: int | Tensor
     if kind == "label":

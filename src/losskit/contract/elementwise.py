@@ -16,6 +16,7 @@ from losskit.engines.call import Call, real_dtype
 from losskit.engines.dispatch import EngineName
 from losskit.engines.language import derivatives, weighted
 from losskit.engines.protocol import ENGINES
+from losskit.engines.scores import memory_of
 from losskit.engines.torch.elementwise import combined
 
 NOWHERE: Mapping[str, str] = {}
@@ -85,7 +86,7 @@ def elementwise(
             formula, numbers, factors = _learned(formula, numbers, factors)
     if mass and reduction != "mean":
         raise ValueError(f'normalizer replaces the denominator of reduction="mean", but reduction is {reduction!r}: divide the result instead')
-    engine, _ = dispatch.choice(numbers, factors)
+    engine, _ = dispatch.choice(memory_of(numbers), factors)
     numbers, call = tensors.all_lasting(numbers, Call(formula, params, factors))
     scale: float | Tensor | None = None if reduction == "none" else 1.0
     if reduction == "mean":

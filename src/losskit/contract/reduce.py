@@ -95,7 +95,7 @@ def run(
 ) -> tuple[Tensor, Results | None]:
     """One pass: the scaled sum, or without a scale one value per item, attached to the graph; and what else the pass found, if it was asked for."""
     if type(operands[0]) is Scores:
-        call, operands = laid.product(pattern, call, operands)  # type: ignore[arg-type]
+        call, operands = laid.product(pattern, call, operands)
         pattern = "products"
     plain = PLAIN[pattern]
     if ENGINES[engine].plain:

@@ -17,6 +17,7 @@ from losskit.engines import dispatch
 from losskit.engines.call import Rows, real_dtype
 from losskit.engines.dispatch import EngineName
 from losskit.engines.protocol import ENGINES
+from losskit.engines.scores import memory_of
 
 
 class Labelled(NamedTuple):
@@ -68,7 +69,7 @@ def rows(
     numbers = items.checked(operands, input, axis)
     call = Rows(loss.formula, loss.params, own, shares, function, parameter, ignore_index, axis, factor, bool(loss.temperature))
     apart = sample_weight is not None and not (inplace or return_parts) and reduce.learned(sample_weight)
-    engine, _ = dispatch.choice((input, target, *numbers), call._replace(factor=None).tensors() if apart else call.tensors())
+    engine, _ = dispatch.choice(memory_of((input, target, *numbers)), call._replace(factor=None).tensors() if apart else call.tensors())
     if apart:
         factor = reduce.unless_nothing_counts(factor, normalizer, input, target.shape)
         assert factor is not None

@@ -21,7 +21,6 @@ from losskit.engines import forced, private
 from losskit.engines.forced import EngineName as EngineName
 from losskit.engines.process import unbroken
 from losskit.engines.protocol import PatternName
-from losskit.engines.scores import Scores
 
 ENGINES: tuple[EngineName, ...] = get_args(EngineName)
 FUSED = frozenset(
@@ -85,10 +84,6 @@ def watched() -> str | None:
 def unreadable(*tensors: Tensor) -> str | None:
     """Why the memory of a tensor cannot be read as its numbers; None if that of each can."""
     for x in tensors:
-        if type(x) is Scores:
-            if why := unreadable(*x.made.factors):
-                return why
-            continue
         if type(x) not in PLAIN:
             return f"{type(x).__name__} is a tensor subclass"
         if x.dtype not in FUSED:

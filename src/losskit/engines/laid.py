@@ -2,16 +2,17 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
 from losskit.engines.call import Call, Distributions, Product, Rows, Teacher
-from losskit.engines.scores import Scores
+from losskit.engines.scores import Scores, refusal
 
 ITEMS = 512  # of a chunk at least
 LINES = 16
+Pattern = Literal["elementwise", "rows", "distributions"]  # of losses that take a product
 Take = Callable[[Tensor], Tensor]
 
 
@@ -32,14 +33,18 @@ class Laid(NamedTuple):
         return self.x.shape[0]
 
 
-def product(pattern: Literal["elementwise", "rows", "distributions"], call: Any, operands: tuple[Any, ...]) -> tuple[Product, tuple[Tensor, ...]]:
+def product(pattern: Any, call: Any, operands: tuple[Any, ...]) -> tuple[Product, tuple[Tensor, ...]]:
     """The call of a loss whose first operand is a product, with its factors as operands; one whose target is made with the scores."""
     scores, target, *others = operands
+    if pattern not in get_args(Pattern):
+        raise refusal(scores, "this loss")
     factors, chunk, exact, temperature = scores.made
     if temperature is not None:
         raise ValueError("input is what linear_probabilities gives, which is a target: give linear_scores of the same factors")
     teacher = None
     if type(target) is Scores:
+        if pattern != "distributions":
+            raise refusal(target, "this loss")
         if target.made.temperature is None:
             raise ValueError("target is what linear_scores gives, and a target is probabilities: give linear_probabilities of the same factors")
         teacher = Teacher(target.made.factors, target.made.temperature)

@@ -34,9 +34,7 @@ class Scores(Tensor):
         if function is torch.ops.aten.select.int and args[1] % args[0].dim() == args[0].dim() - 1:
             x = args[0]
             return torch.zeros((), dtype=x.dtype, device=x.device).expand(x.shape[:-1])
-        name = str(function).removeprefix("aten.").partition(".")[0]
-        what = next(x.kind() for x in args if isinstance(x, Scores))
-        raise TypeError(f"what {what} gives is never whole, and {name} needs all of it at once: try its method whole()")
+        raise refusal(next(x for x in args if isinstance(x, Scores)), str(function).removeprefix("aten.").partition(".")[0])
 
     def kind(self) -> str:
         """The function it comes from."""
@@ -50,6 +48,22 @@ class Scores(Tensor):
     def __repr__(self) -> str:  # type: ignore[override]
         shapes = ", ".join(str(tuple(x.shape)) for x in self.made.factors)
         return f"{self.kind()} of {shapes}: {tuple(self.shape)}, {self.dtype}, never whole"
+
+
+def refusal(x: Scores, who: str) -> RuntimeError:
+    """The error of what needs all numbers at once. (Operators take a TypeError for a question to the other operand.)"""
+    return RuntimeError(f"what {x.kind()} gives is never whole, and {who} needs all of it at once: try its method whole()")
+
+
+def memory_of(operands: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """The tensors that a pass over these operands reads: factors in place of scores. Whoever does not ask for them meets a subclass that refuses every operation."""
+    first, *others = operands
+    if type(first) is not Scores:
+        return operands
+    found = list(first.made.factors)
+    for x in others:
+        found += x.made.factors if type(x) is Scores else (x,)
+    return tuple(found)
 
 
 def probabilities(scores: Tensor, temperature: float) -> Tensor:
