@@ -76,7 +76,8 @@ def medians(steps: dict[str, Callable[[], object]], clear: Callable[[], None], b
             clear()
             step()
     round_time = (time.perf_counter() - started) / 2
-    for _ in range(max(7, min(2000, int(budget / max(round_time, 1e-6))))):
+    least = 7 if round_time < 10.0 else 3  # rounds; of many seconds each, a disturbance lasts a small part
+    for _ in range(max(least, min(2000, int(budget / max(round_time, 1e-6))))):
         for name, step in steps.items():
             clear()
             times[name].append(timed(step))

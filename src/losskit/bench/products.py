@@ -1,0 +1,171 @@
+"""The benchmark of losses on products: ours, PyTorch's whole scores, `torch.compile` of them, PyTorch's chunks and the floor, side by side in one run.
+`python -m losskit.bench.products --help`.
+
+As in `losskit.bench`: forward and backward of "mean", sides in turns, medians, ratios only. The floor is the matrix products alone, into memory that is there: three of
+them, two where the head is frozen.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+import losskit
+from losskit.bench import cases
+from losskit.bench.report import MEMORY
+from losskit.bench.run import settle_memory
+
+
+class Case(NamedTuple):
+    """Hidden states (items, width) and a head (classes, width); `loss` of them, and what is to be reached: at most this share of another side's time."""
+
+    name: str
+    items: int
+    width: int
+    classes: int
+    targets: dict[str, float]
+    loss: str = "cross-entropy"
+    ignored: float = 0.0
+    frozen: bool = False
+    at_a_time: int = 1
+
+
+CASES = (
+    Case("2,048 x 1,024 x 32,768", 2_048, 1_024, 32_768, {"floor": 1.08, "torch": 0.9, "torch.compile": 1.0, "torch's chunks": 0.35}),
+    Case("2,048 x 1,024 x 32,768, 75% ignored", 2_048, 1_024, 32_768, {"floor": 0.3}, ignored=0.75),
+    Case("2,048 x 1,024 x 32,768, frozen head", 2_048, 1_024, 32_768, {"floor": 1.1}, frozen=True),
+    Case("1,024 x 2,048 x 128,256", 1_024, 2_048, 128_256, {"floor": 1.13}),
+    Case("InfoNCE, 8,192 x 512", 8_192, 512, 8_192, {"floor": 1.15, "torch": 0.8}, "InfoNCE"),
+    Case("SigLIP, 8,192 x 512", 8_192, 512, 8_192, {"floor": 1.22, "torch": 0.65}, "SigLIP"),
+    Case("CLIP, 8,192 x 512", 8_192, 512, 8_192, {"floor": 1.75, "torch": 0.65}, "CLIP"),
+    Case("64 x 64 x 100", 64, 64, 100, {"torch": 1.0}, at_a_time=20),
+)
+SCALE = 20.0
+
+
+def ours(case: Case, x: Tensor, head: Tensor, t: Tensor) -> Tensor:
+    """The loss as losskit computes it."""
+    if case.loss == "cross-entropy":
+        return losskit.linear_cross_entropy(x, head, t)
+    if case.loss == "InfoNCE":
+        return losskit.cross_entropy(losskit.linear_scores(x * SCALE, head), t)
+    if case.loss == "CLIP":
+        return 0.5 * (losskit.cross_entropy(losskit.linear_scores(x * SCALE, head), t) + losskit.cross_entropy(losskit.linear_scores(head * SCALE, x), t))
+    bias = torch.full((case.classes,), -SCALE / 2)
+    sides = pairs(case)
+    return losskit.soft_margin_loss(losskit.linear_scores(x * SCALE, head, bias), sides) * case.classes
+
+
+def whole(case: Case, x: Tensor, head: Tensor, t: Tensor) -> Tensor:
+    """The loss as it is commonly written."""
+    if case.loss == "cross-entropy":
+        return F.cross_entropy(F.linear(x, head), t)
+    scores = SCALE * x @ head.T
+    if case.loss == "InfoNCE":
+        return F.cross_entropy(scores, t)
+    if case.loss == "CLIP":
+        return 0.5 * (F.cross_entropy(scores, t) + F.cross_entropy(SCALE * head @ x.T, t))
+    return -F.logsigmoid(pairs(case) * (scores - SCALE / 2)).sum() / case.items
+
+
+SIDES: dict[int, Tensor] = {}
+
+
+def pairs(case: Case) -> Tensor:
+    """1 for pairs that belong together, -1 for others; made once."""
+    if case.items not in SIDES:
+        SIDES[case.items] = 2 * torch.eye(case.items) - 1
+    return SIDES[case.items]
+
+
+def inputs(case: Case) -> tuple[Tensor, Tensor, Tensor]:
+    """Both factors, leaves, and labels."""
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(case.items, case.width, generator=draw)
+    if case.loss == "cross-entropy":
+        head = torch.randn(case.classes, case.width, generator=draw) / case.width**0.5
+        t = torch.randint(case.classes, (case.items,), generator=draw)
+        t[torch.rand(case.items, generator=draw) < case.ignored] = -100
+    else:
+        x, head = F.normalize(x, dim=1), F.normalize(torch.randn(case.classes, case.width, generator=draw), dim=1)
+        t = torch.arange(case.items)
+    return x.requires_grad_(), head.requires_grad_(not case.frozen), t
+
+
+def floor(x: Tensor, head: Tensor, scores: Tensor, by_x: Tensor, by_head: Tensor | None) -> None:
+    """The products alone."""
+    torch.mm(x, head.t(), out=scores)
+    torch.mm(scores, head, out=by_x)
+    if by_head is not None:
+        torch.mm(scores.t(), x, out=by_head)
+
+
+def steps(case: Case, compiled: bool, floors: bool = True) -> dict[str, Callable[[], object]]:
+    """One forward and backward of every side."""
+    x, head, t = inputs(case)
+    leaves = [z for z in (x, head) if z.requires_grad]
+    found: dict[str, Callable[[], object]] = {
+        "losskit": cases.training(lambda: ours(case, x, head, t), *leaves),
+        "torch": cases.training(lambda: whole(case, x, head, t), *leaves),
+    }
+    if compiled:
+        torch._dynamo.reset()
+        fused = torch.compile(whole)
+        found["torch.compile"] = cases.training(lambda: fused(case, x, head, t), *leaves)
+    if case.loss == "cross-entropy" and case.at_a_time == 1:
+        chunked = torch.nn.LinearCrossEntropyOptions()
+        found["torch's chunks"] = cases.training(lambda: F.linear_cross_entropy(x, head, t, options=chunked), *leaves)
+    if floors:
+        a, b = x.detach(), head.detach()
+        scores, by_x, by_head = a.new_empty(case.items, case.classes), torch.empty_like(a), None if case.frozen else torch.empty_like(b)
+        found["floor"] = lambda: floor(a, b, scores, by_x, by_head)
+    return found
+
+
+def extra_memory(index: int) -> dict[str, float]:
+    """`cases.extra_memory` of a case, in units of all scores."""
+    case = CASES[index]
+    if case.loss == "SigLIP":
+        pairs(case)
+    return cases.extra_memory(steps(case, compiled=False, floors=False), case.items * case.classes * 4)
+
+
+def markdown(results: dict[str, Any]) -> str:
+    """The page's part on products."""
+    about = results["machine"]
+    lines = [
+        "# Benchmark: products",
+        "",
+        f"{about['cpu']}, {about['threads']} threads, Python {about['python']}, torch {about['torch']}, {about['system']}.",
+        f"Command: `{about['command']}`.",
+        'Items x width x classes, float32, forward and backward of "mean"; medians of interleaved repeats; every figure is a ratio within this run. `floor` is the matrix '
+        "products alone. `torch's chunks` is `F.linear_cross_entropy` with options.",
+        f"Memory: {MEMORY[results['memory']]}",
+        "",
+        *cases.table(results["rows"], "product", ("torch", "torch.compile", "torch's chunks")),
+        "",
+        "Bold: missed.",
+        *cases.memory_lines(results["extra memory"], "whole scores"),
+    ]
+    return "\n".join([*lines, ""])
+
+
+def main() -> None:
+    """The command."""
+    options = cases.options("products", __doc__)
+    settle_memory(options.memory, 1 << 26)
+    rows = []
+    for case in CASES:
+        sides = steps(case, compiled=not options.quick and case.classes < 100_000)
+        if case.classes > 100_000:
+            del sides["torch's chunks"]
+        rows.append(cases.measured(case.name, torch.float32, sides, case.targets, options.quick, case.at_a_time))
+        SIDES.clear()
+    memory = {} if options.quick else {CASES[i].name: cases.memory_apart("products", i) for i in (0, 1, 2, 4, 5, 6)}
+    cases.publish("products", options, markdown, {"rows": rows, "extra memory": memory})
+
+
+if __name__ == "__main__":
+    main()
