@@ -468,6 +468,7 @@ def test_what_is_a_target_is_no_input_and_the_other_way_round():
         (lambda: losskit.kl_divergence(scores, scores), "give linear_probabilities of the same factors"),
         (lambda: losskit.kl_divergence(probabilities, probabilities), "give linear_scores of the same factors"),
         (lambda: losskit.kl_divergence(scores, probabilities, log_target=True), "leave log_target out"),
+        (lambda: losskit.cross_entropy(scores, torch.zeros(ITEMS, dtype=torch.long), inplace=True), "Leave inplace out"),
     ):
         with pytest.raises(ValueError, match=told):
             given()

@@ -26,8 +26,8 @@ def linear_scores(
         input: hidden states, (..., width), of a floating-point dtype, any finite value.
         linear_weight: the head, (classes, width), as `torch.nn.Linear.weight`; of the input's dtype.
         linear_bias: (classes,), or None.
-        chunk: how many items to make scores of at a time, >= 1. None: as many as 32 MB hold, but at least 512, for thin products are slow (on a GPU 1 GB). It changes
-            neither value nor gradients beyond rounding.
+        chunk: how many items to make scores of at a time, >= 1. None: as many as take the memory of the head, within 32 and 128 MB (on a GPU 256 MB and 1 GB), but at
+            least 512, for thin products are slow. It changes neither value nor gradients beyond rounding.
         accumulate: "float32" adds up the weight's gradient over chunks in float32, "input" in the input's dtype: in bfloat16 that saves 2 bytes per number of the
             weight, and adds a rounding per chunk.
 

@@ -17,7 +17,7 @@ from losskit.engines import dispatch
 from losskit.engines.call import Rows, real_dtype
 from losskit.engines.dispatch import EngineName
 from losskit.engines.protocol import ENGINES
-from losskit.engines.scores import memory_of
+from losskit.engines.scores import Scores, memory_of
 
 
 class Labelled(NamedTuple):
@@ -128,6 +128,10 @@ def _weighed(
 
 def _check_inplace(engine: EngineName, input: Tensor, target: Tensor, axis: int, reduction: Reduction) -> None:
     """Where the gradient may take the input's memory."""
+    if type(input) is Scores:
+        raise ValueError(
+            "inplace=True is for whole logits; what linear_scores gives is never whole, and its gradient takes its memory anyway. Leave inplace out"
+        )
     if reduction == "none":
         raise ValueError('inplace=True needs reduction="mean" or "sum": with "none" the gradient is not known before the backward')
     if input.is_leaf and input.requires_grad and torch.is_grad_enabled():

@@ -43,7 +43,7 @@ class Ways(NamedTuple):
     multiplied: Callable[[torch.dtype], torch.dtype]  # in which dtype factors are multiplied
     sum: Callable[[Tensor, torch.dtype, bool], Sum]  # of the gradient of this weight, multiplied in this dtype; whether exact, over several chunks
     block: Callable[[torch.dtype], int]  # how many classes of the weight to multiply at a time, in this dtype
-    chunk: int  # bytes of a chunk of scores, where that is more than ITEMS items
+    chunk: tuple[int, int]  # bytes of a chunk of scores, at least and at most
     leaves_out: bool  # absent items, which takes a look at the numbers
 
 
@@ -186,7 +186,7 @@ def run(
     given, where = counted(ways, laid(call, operands), scale)
     wants = wants or (False,) * len(operands)
     items, wide = given.items if where is None else where.numel(), call.pattern == "elementwise"
-    rows = items_of_chunk(items, given.weight.shape[0], ways.multiplied(given.weight.dtype).itemsize, ways.chunk, call.chunk)
+    rows = items_of_chunk(items, given.weight, ways.multiplied(given.weight.dtype).itemsize, ways.chunk, call.chunk)
     options: dict[str, Any] = {"scale": scale, "each": each} | ({"by_products": True} if by_products else {})
     if incoming is not None:
         incoming = incoming.expand(scores_shape(given, wide))

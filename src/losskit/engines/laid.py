@@ -12,6 +12,7 @@ from losskit.engines.scores import Scores, refusal
 
 ITEMS = 512  # of a chunk at least
 LINES = 16
+CHUNK = (32 << 20, 128 << 20)  # bytes of a chunk of scores, at least and at most, in the memory of a host
 Pattern = Literal["elementwise", "rows", "distributions"]  # of losses that take a product
 Take = Callable[[Tensor], Tensor]
 
@@ -107,9 +108,11 @@ def counting(given: Laid) -> Tensor | None:
     return counts
 
 
-def items_of_chunk(items: int, classes: int, size: int, chunk: int, asked: int | None) -> int:
-    """How many items to make scores of at a time: as many as `chunk` bytes hold, at least ITEMS; chunks of one size."""
-    most = asked or max(chunk // max(classes * size, 1), ITEMS)
+def items_of_chunk(items: int, weight: Tensor, size: int, limits: tuple[int, int], asked: int | None) -> int:
+    """How many items to make scores of at a time: a chunk takes as much memory as the weight, within limits, and has at least ITEMS items; all are of one size."""
+    classes, width = weight.shape
+    space = min(max(classes * width * size, limits[0]), limits[1])
+    most = asked or max(space // max(classes * size, 1), ITEMS)
     if asked or items <= most:
         return max(min(most, items), 1)
     even = -(-items // -(-items // most))

@@ -13,14 +13,13 @@ from torch.utils.checkpoint import checkpoint
 
 from losskit.engines import dispatch, fused
 from losskit.engines.call import Product, Results
-from losskit.engines.laid import Laid, counting, items_of_chunk, laid, part_of
+from losskit.engines.laid import CHUNK, Laid, counting, items_of_chunk, laid, part_of
 from losskit.engines.protocol import Gradients
 from losskit.engines.scores import probabilities
 from losskit.engines.torch import distributions, elementwise, rows
 from losskit.engines.torch.elementwise import scaled_sum
 
 PATTERNS: dict[str, ModuleType] = {"elementwise": elementwise, "rows": rows, "distributions": distributions}
-CHUNK = 32 << 20  # bytes of scores
 
 
 def multiplied(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -54,7 +53,7 @@ def losses(call: Product, *operands: Tensor) -> Tensor:
     """The loss of each item, or of each score where it is one of elements."""
     given = present(laid(call, operands))
     recorded = torch.is_grad_enabled()
-    step = items_of_chunk(given.items, given.weight.shape[0], given.x.dtype.itemsize, CHUNK, call.chunk)
+    step = items_of_chunk(given.items, given.weight, given.x.dtype.itemsize, CHUNK, call.chunk)
     if step >= given.items or dispatch.watched() is not None:
         step, recorded = max(given.items, 1), False
 
@@ -75,7 +74,7 @@ def by_products(call: Product, *operands: Tensor) -> Results:
     """As of rows and distributions."""
     with torch.no_grad():
         given = present(laid(call, operands))
-        step = items_of_chunk(given.items, given.weight.shape[0], given.x.dtype.itemsize, CHUNK, call.chunk)
+        step = items_of_chunk(given.items, given.weight, given.x.dtype.itemsize, CHUNK, call.chunk)
         found = []
         for begin in range(0, max(given.items, 1), step):
             loss, (x, *others) = cut(given, begin, min(step, given.items - begin))

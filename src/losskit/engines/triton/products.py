@@ -9,7 +9,7 @@ from torch import Tensor
 from losskit.engines import chunks, dispatch
 from losskit.engines.chunks import Same, Sum, Ways
 
-CHUNK = 1 << 30  # bytes of scores
+CHUNK = (1 << 28, 1 << 30)  # bytes of a chunk of scores, at least and at most: not yet measured on a GPU
 
 
 class Widened(Same):

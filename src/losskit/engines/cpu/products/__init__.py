@@ -15,8 +15,7 @@ from losskit.engines.chunks import COLUMNS, Same, Sum, Ways
 from losskit.engines.cpu.core import store
 from losskit.engines.cpu.core.threads import BODY, parallel_for
 from losskit.engines.cpu.products.loops import CONTEXT, SPAN
-
-CHUNK = 32 << 20  # bytes of scores
+from losskit.engines.laid import CHUNK
 
 
 @cache
