@@ -48,6 +48,10 @@ focal, kl, nll, iou, lovasz, boundary = (
 )
 
 
+HIDDEN, HEAD = torch.randn(2, 4), torch.randn(3, 4)
+linear = losskit.linear_cross_entropy
+
+
 class Row(NamedTuple):
     """A bad call; the advice in its message; what following it changes: source text, which must stand in the message, or a value where the advice is words
     (`OUT`: the argument is left out); and the call that was meant, in arguments that differ from the bad ones, with the function if it is another.
@@ -69,6 +73,10 @@ ONE_LOGIT = "binary_cross_entropy_with_logits(input, target"
 
 def of(x, t, **more):
     return dict(input=x, target=t, **more)
+
+
+def of_head(weight, **more):
+    return dict(input=HIDDEN, linear_weight=weight, target=L) | more
 
 
 ROWS = [
@@ -338,6 +346,22 @@ ROWS = [
         losskit.pairwise_iou, dict(a=torch.stack((BOXES, OTHERS)), b=OTHERS), "Try b.expand(2, 2, 4)", {"b": "b.expand(2, 2, 4)"},
         dict(a=torch.stack((BOXES, OTHERS)), b=torch.stack((OTHERS, OTHERS))),
     ),
+    # scores that are a product
+    Row(linear, of_head(HEAD.t()), "try linear_weight.t()", {"linear_weight": "linear_weight.t()"}, of_head(HEAD)),
+    Row(linear, of_head(HEAD.double()), "try input.to(torch.float64)", {"input": "input.to(torch.float64)"}, of_head(HEAD.double()) | dict(input=HIDDEN.double())),
+    Row(linear, of_head(HEAD.bfloat16()), "try linear_weight.to(torch.float32)", {"linear_weight": "linear_weight.to(torch.float32)"}, of_head(HEAD.bfloat16().float())),
+    Row(linear, of_head(HEAD, chunk=0), "leave it out", {"chunk": OUT}, of_head(HEAD)),
+    Row(linear, of_head(HEAD, linear_bias=W[:, None]), "expected one number for each of the 3 classes: (3,)", {"linear_bias": W}, of_head(HEAD, linear_bias=W)),
+    Row(linear, of_head(HEAD, input=HIDDEN.long()), "try input.float()", {"input": "input.float()"}, of_head(HEAD, input=HIDDEN.long().float())),
+    Row(
+        linear, of_head(HEAD, target=P, shift=True), "shift it yourself", {"shift": OUT, "target": P.roll(-1, 0), "mask": torch.tensor([True, False])},
+        of_head(HEAD, input=HIDDEN[:1], target=P[1:]) | dict(shift=OUT),
+    ),
+    Row(
+        ce, of(losskit.linear_scores(HIDDEN.expand(2, 2, 4), HEAD), L.expand(2, 2), dim=1), "give dim=-1", {"dim": -1},
+        of((HIDDEN @ HEAD.t()).expand(2, 2, 3), L.expand(2, 2), dim=-1),
+    ),
+    Row(losskit.multi_margin_loss, of(losskit.linear_scores(HIDDEN, HEAD), L, dim=-1), "try scores.whole()", {"input": HIDDEN @ HEAD.t()}, of(HIDDEN @ HEAD.t(), L, dim=-1)),
     # distances
     Row(losskit.distance_map, dict(labels=B.long(), task="binary", dim=2), "leave dim out", {"dim": OUT}, dict(dim=OUT)),
     Row(losskit.distance_map, dict(labels=B, task="binary"), "try labels.long()", {"labels": "labels.long()"}, dict(labels=B > 0)),
@@ -473,7 +497,7 @@ def test_followed_literally_it_works_and_means_what_was_wanted(row):
 
 
 FOLDERS = ("contract", "losses")
-FILES = ("pairwise.py", "sums_of_overlap.py", "binary.py")
+FILES = ("pairwise.py", "sums_of_overlap.py", "binary.py", "products.py", "engines/scores.py")
 ADVICE = re.compile(r"\b(try|leave|pass|give|exchange|divide|multiply|call|add|use|write|check that)\b", re.IGNORECASE)
 ELSEWHERE = {  # what no message on a CPU alone can say, and texts that are no advice: where each is tested, or why not
     "{} is on {} but {} is on {}: try {}.to({}.device)": "test_advice_between_devices",

@@ -59,6 +59,7 @@ WEIGHTED = ("binary_cross_entropy", "binary_cross_entropy_with_logits", "nll_los
 APART = {"gaussian_nll_loss": "GaussianNLLLoss", "poisson_nll_loss": "PoissonNLLLoss"}  # they take more than input and target, or have eps: see below
 APART |= {"margin_ranking_loss": "MarginRankingLoss"}  # other names than input and target: see test_margin_ranking.py
 APART |= test_embedding.MODULES  # those are examined there
+APART |= {"linear_cross_entropy": "LinearCrossEntropyLoss"}  # three tensors and no module: see `test_linear_cross_entropy`
 # torch's modules that are not here: `kl_divergence` and `cross_entropy` are two of them; the others compare sequences, or hold layers or a function of the user's
 LACKED = {"KLDivLoss", "NLLLoss2d", "CTCLoss", "AdaptiveLogSoftmaxWithLoss", "LinearCrossEntropyLoss", "TripletMarginWithDistanceLoss"}
 CASES = [(name, *case) for name, samples in SHARED.items() for case in samples]
@@ -133,6 +134,41 @@ def test_gaussian_nll(full):
         torch.testing.assert_close(losskit.GaussianNLLLoss(full=full, reduction=reduction)(x, t, var), theirs[0], rtol=1e-5, atol=1e-6)
     with pytest.raises(TypeError, match="eps"):
         losskit.gaussian_nll_loss(x, t, var, eps=1e-6)
+
+
+@pytest.mark.skipif(not hasattr(F, "linear_cross_entropy"), reason="a torch without it")
+def test_linear_cross_entropy():
+    """All arguments of torch's but `options`, each varied; its ignore_index of None means ours of -100."""
+    draw = torch.Generator().manual_seed(0)
+    leaves = [torch.randn(shape, generator=draw, requires_grad=True) for shape in ((10, 4), (3, 4), (3,))]
+    labels, soft = LABELS.flatten(), torch.randn(10, 3, generator=draw).softmax(1)
+    ours, theirs = losskit.linear_cross_entropy, F.linear_cross_entropy
+    cases = [
+        (labels, {}),
+        (labels, {"weight": WEIGHT}),
+        (labels, {"ignore_index": 2}),
+        (labels, {"label_smoothing": 0.3}),
+        (labels.where(labels != 2, -100), {}),
+    ]
+    cases += [(labels, {"weight": WEIGHT, "ignore_index": 0, "label_smoothing": 0.3}), (soft, {}), (soft, {"weight": WEIGHT}), (soft, {"label_smoothing": 0.3})]
+    for target, settings in cases:
+        for reduction in ("none", "mean", "sum"):
+            found = []
+            for function in (ours, theirs):
+                x, weight, bias = leaves
+                value = function(x, weight, target, linear_bias=bias, reduction=reduction, **settings)
+                incoming = torch.linspace(-1, 2, value.numel()).reshape(value.shape)
+                found.append((value.detach(), *torch.autograd.grad(value, leaves, incoming)))
+            torch.testing.assert_close(found[0], found[1], rtol=1e-5, atol=1e-6)
+    both = inspect.signature(ours).parameters, inspect.signature(theirs).parameters
+    assert set(both[1]) - set(both[0]) == {"options"}
+    assert {p for p in set(both[0]) & set(both[1]) if both[0][p].default != both[1][p].default} == {"ignore_index"}
+    varied = {"input", "linear_weight", "target", "linear_bias", "reduction", *(key for _, settings in cases for key in settings)}
+    assert varied == set(both[0]) & set(both[1])
+    with pytest.raises(TypeError, match="options"):
+        ours(*leaves[:2], labels, options=None)
+    with pytest.raises(TypeError, match="positional"):
+        ours(*leaves[:2], labels, leaves[2])
 
 
 def test_torchs_weight_of_regression_is_sample_weight():

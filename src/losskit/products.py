@@ -20,7 +20,8 @@ def linear_scores(
     """Class scores input @ linear_weight^T + linear_bias, as the input of a loss that makes them some items at a time: they are never whole.
 
     What comes back has the shape of the scores and takes no memory. Any loss of losskit that reads class logits, or one logit per element, takes it in place of
-    logits: with labels, with distributions, multi-label. The loss makes a chunk of scores, its gradient in the same memory, and of that the gradients of both factors.
+    logits: with labels, with distributions, multi-label. (`multi_margin_loss`, `multilabel_margin_loss` and the losses of overlap need all scores at once: give
+    them `whole()`.) The loss makes a chunk of scores, its gradient in the same memory, and of that the gradients of both factors.
 
     Args:
         input: hidden states, (..., width), of a floating-point dtype, any finite value.
@@ -45,8 +46,8 @@ def linear_scores(
 
     Edge cases:
         An absent item (ignored, masked, of weight 0) is left out before anything is multiplied: it costs nothing, and NaN in it reaches nothing. A factor that requires no
-        gradient costs no product and no memory. An item has the same scores whatever batch it is in, bit for bit, as long as the number of threads stays. Gradients
-        are made in the forward, of reduction "mean" and "sum"; with "none" the backward makes the scores again. float16, and bfloat16 where the processor has no
+        gradient costs no product and no memory. An item has the same scores whatever batch it is in, bit for bit, as long as the number of threads stays and the
+        width is a multiple of 16; with other widths the last bit may differ. Gradients are made in the forward, of reduction "mean" and "sum"; with "none" the backward makes the scores again. float16, and bfloat16 where the processor has no
         instructions for it, is multiplied in float32 on CPUs. Second derivatives compute chunks again.
 
     Differs from torch:
@@ -163,8 +164,10 @@ def linear_cross_entropy(
         As of `linear_scores` and `cross_entropy`: all items ignored give 0 with gradients of 0. A label of a class out of range raises before anything is multiplied.
 
     Differs from torch:
-        `torch.nn.functional.linear_cross_entropy` makes all logits unless it is given `options=`; then it takes labels of int64 only and no smoothing, a second backward
-        raises, and bfloat16 is multiplied in float32 copies. Its module owns the head; here the head is an argument, for it is often tied.
+        `torch.nn.functional.linear_cross_entropy` makes all logits unless it is given `options=`, for which there is `chunk` here. With options it still makes all logits
+        for labels that are not int64, for probabilities and for smoothing, and warns. A second backward raises unless the options allow it, and on CPUs bfloat16 is
+        multiplied in float32, for which each chunk makes a copy of the head. Its `ignore_index` of None means -100. Its input has at most two axes, and its head may
+        have more; here it is the other way round. Its module owns the head; here the head is an argument, for it is often tied.
 
     Reference:
         Wijmans et al., Cut Your Losses in Large-Vocabulary Language Models, 2024.
@@ -229,7 +232,8 @@ def linear_log_prob(
         `entropy(linear_scores(...), dim=-1, reduction="none")`.
 
     Edge cases:
-        A token has the same bits whatever batch it is in, as long as the number of threads stays, so that a ratio of new to old probabilities starts at exactly 1.
+        A token has the same bits whatever batch it is in, as long as the number of threads stays and the width is a multiple of 16, so that a ratio of new to old
+        probabilities starts at exactly 1.
 
     Differs from torch:
         There, `log_softmax(linear(...)).gather(...)` keeps two tensors of the size of the logits.
