@@ -201,6 +201,14 @@ def liger_cross_entropy(weight=None, ignore_index=-100, lse_square_scale=0.0, la
     return loss
 
 
+class LigerFunction:
+    """Its first result is the loss."""
+
+    @staticmethod
+    def apply(x, weight, t):
+        return liger_cross_entropy()(x @ weight.T, t), None
+
+
 def liger_kl(log_target=False, eps=1e-10):
     return lambda x, t: ((t.exp() * (t - x)) if log_target else t * (t.clamp(min=eps).log() - x)).sum() / len(x)
 
@@ -267,7 +275,13 @@ WRITTEN_OUT = {
             x, t, smoothing, target_threshold, sum_classes
         ),
     },
-    "liger": {"LigerCrossEntropyLoss": liger_cross_entropy, "LigerKLDIVLoss": liger_kl, "LigerJSD": liger_jsd},
+    "liger": {
+        "LigerCrossEntropyLoss": liger_cross_entropy,
+        "LigerFusedLinearCrossEntropyLoss": lambda **settings: lambda weight, x, t: liger_cross_entropy(**settings)(x @ weight.T, t),
+        "LigerFusedLinearCrossEntropyFunction": LigerFunction,
+        "LigerKLDIVLoss": liger_kl,
+        "LigerJSD": liger_jsd,
+    },
     "nnunet": {
         "MemoryEfficientSoftDiceLoss": nnunet_dice,
         "softmax_helper_dim1": softmax_helper_dim1,

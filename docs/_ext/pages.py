@@ -54,7 +54,10 @@ def target(name: str) -> str | None:
     return f"losskit.{name}".lower() if name in HELPERS else None
 
 
-HELPERS = ("overlap_sums", "pairwise_iou", "best_match", "distance_map", "like", "engine_for", "use_engine", "validate", "degenerate_boxes", "WIoUv3Loss")
+HELPERS = (
+    "linear_cross_entropy", "linear_log_prob", "linear_scores", "overlap_sums", "pairwise_iou", "best_match", "distance_map", "like", "engine_for", "use_engine",
+    "validate", "degenerate_boxes", "WIoUv3Loss",
+)  # fmt: skip
 WRITER = Writer(target)
 
 

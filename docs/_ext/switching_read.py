@@ -180,13 +180,25 @@ LIGER = Library(
     asked=False,
     intro=(
         "Their losses are Triton kernels on rows (tokens, vocabulary). `LigerCrossEntropyLoss` writes the gradient over the logits always, ours with `inplace=True`. "
-        "What they have and losskit has not is the last layer and the loss in one."
+        "Their losses with `FusedLinear` take the head first, and keep no whole logits; ours take hidden states, head, labels."
     ),
     rows=(
         Row("LigerCrossEntropyLoss(label_smoothing=0.1)(x, t)", "losskit.cross_entropy(x, t, label_smoothing=0.1)", "classes"),
         Row("LigerCrossEntropyLoss(weight=torch.tensor([1.0, 2.0, 0.5, 1.0]))(x, t)", "losskit.cross_entropy(x, t, weight=[1.0, 2.0, 0.5, 1.0])", "classes"),
         Row("LigerCrossEntropyLoss(lse_square_scale=1e-2)(x, t)", "losskit.cross_entropy(x, t, z_loss=1e-2)", "classes"),
         Row("LigerCrossEntropyLoss(softcap=2.0)(x, t)", "losskit.cross_entropy(x, t, softcap=2.0)", "classes"),
+        Row(
+            "LigerFusedLinearCrossEntropyLoss(lse_square_scale=1e-2)(x[:3], x, t.clamp(max=2))",
+            "losskit.linear_cross_entropy(x, x[:3], t.clamp(max=2), z_loss=1e-2)",
+            "classes",
+            "Hidden states first, then the head. `ce_weight` is `weight`.",
+        ),
+        Row(
+            "LigerFusedLinearCrossEntropyFunction.apply(x, x[:3], t.clamp(max=2))[0]",
+            "losskit.linear_cross_entropy(x, x[:3], t.clamp(max=2))",
+            "classes",
+            "Their `accum_dtype` is `accumulate`.",
+        ),
         Row("LigerKLDIVLoss()(x.log_softmax(1), t)", "losskit.kl_divergence(x, t)", "distributions", "From logits. Their default is batchmean."),
         Row("LigerKLDIVLoss(log_target=True)(x.log_softmax(1), t.log())", "losskit.kl_divergence(x, t.log(), log_target=True)", "distributions"),
         Row("LigerJSD(beta=0.5)(x.log_softmax(1), t.log())", "losskit.js_divergence(x, t)", "distributions", "Other beta are not there."),
@@ -201,11 +213,10 @@ LIGER = Library(
         ),
     ),
     missing=(
-        ("LigerFusedLinearCrossEntropyLoss", "the last layer and the loss in one"),
-        ("LigerFusedLinearJSD", "the same for distillation"),
+        ("LigerFusedLinearJSD", "a teacher's head, too; `js_divergence` of `linear_scores` takes its probabilities whole"),
         ("LigerTVDLoss", "total variation distance"),
-        ("LigerFusedLinearDPOLoss", "preferences"),
-        ("LigerFusedLinearGRPOLoss", "policies"),
+        ("LigerFusedLinearDPOLoss", "[a formula](#guide-vocabularies) of `linear_log_prob`"),
+        ("LigerFusedLinearGRPOLoss", "[a formula](#guide-vocabularies) of `linear_log_prob`"),
     ),
 )
 

@@ -20,6 +20,12 @@ TORCH = Library(
             "A list will do.",
         ),
         Row("F.cross_entropy(x, t)", "losskit.cross_entropy(x, t)", "distributions", "Of a distribution per row."),
+        Row(
+            "F.linear_cross_entropy(x, x[:3], t[:, 0].bool().long())",
+            "losskit.linear_cross_entropy(x, x[:3], t[:, 0].bool().long())",
+            "binary",
+            "Never makes all logits. `chunk` is what `options` is for.",
+        ),
         Row("F.nll_loss(x.log_softmax(1), t)", "losskit.cross_entropy(x, t)", "classes", "`nll_loss` is there, too; from logits is exact."),
         Row("F.binary_cross_entropy_with_logits(x, t)", "losskit.binary_cross_entropy_with_logits(x, t)", "binary"),
         Row("nn.BCEWithLogitsLoss(pos_weight=torch.tensor(3.0))(x, t)", "losskit.BCEWithLogitsLoss(pos_weight=torch.tensor(3.0))(x, t)", "binary"),
@@ -91,6 +97,13 @@ TORCH = Library(
             "Rows that are no log-probabilities are a mistake.",
         ),
         Apart(
+            "a sure token in bfloat16",
+            "F.linear_cross_entropy(torch.tensor([[9.0, 0.3]]).bfloat16(), torch.eye(2).bfloat16(), torch.tensor([0]))",
+            "losskit.linear_cross_entropy(torch.tensor([[9.0, 0.3]]).bfloat16(), torch.eye(2).bfloat16(), torch.tensor([0]))",
+            ("0", "0.000167"),
+            "Their logits and loss are bfloat16 numbers.",
+        ),
+        Apart(
             "a target outside [0, 1]",
             "F.binary_cross_entropy_with_logits(torch.tensor([3.0]), torch.tensor([2.0]))",
             "losskit.binary_cross_entropy_with_logits(torch.tensor([3.0]), torch.tensor([2.0]))",
@@ -121,7 +134,6 @@ TORCH = Library(
     ),
     missing=(
         ("ctc_loss", "needs a recursion over the sequence"),
-        ("linear_cross_entropy", "the last layer and the loss in one, without the logits"),
     ),
 )
 
