@@ -132,9 +132,7 @@ TORCH = Library(
             "torch divides by all elements, which is no divergence.",
         ),
     ),
-    missing=(
-        ("ctc_loss", "needs a recursion over the sequence"),
-    ),
+    missing=(("ctc_loss", "needs a recursion over the sequence"),),
 )
 
 TORCHVISION = Library(

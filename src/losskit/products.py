@@ -51,7 +51,7 @@ def linear_scores(
         instructions for it, is multiplied in float32 on CPUs. Second derivatives compute chunks again.
 
     Differs from torch:
-        `torch.nn.functional.linear` keeps the scores, and its loss their gradient.
+        `torch.nn.functional.linear` makes all scores; a loss of them keeps as many numbers for its backward, which makes as many again.
 
     Reference:
         Wijmans et al., Cut Your Losses in Large-Vocabulary Language Models, 2024; Hsu et al., Liger Kernel, 2024.
@@ -236,7 +236,7 @@ def linear_log_prob(
         probabilities starts at exactly 1.
 
     Differs from torch:
-        There, `log_softmax(linear(...)).gather(...)` keeps two tensors of the size of the logits.
+        There, `log_softmax(linear(...)).gather(...)` keeps a tensor of the size of the logits, and its backward makes two more.
 
     Reference:
         Rafailov et al., Direct Preference Optimization, 2023.
