@@ -295,3 +295,50 @@ def test_a_ratio_begins_at_1():
     x, weight, bias, labels = factors(tokens=96)
     old = torch.cat([losskit.linear_log_prob(a, weight, b, linear_bias=bias) for a, b in zip(x.split(7), labels.split(7), strict=True)]).detach()
     assert (losskit.linear_log_prob(x, weight, labels, linear_bias=bias) - old).exp().eq(1).all()
+
+
+def teacher(dtype=torch.float32):
+    """Factors of another width, all of which require a gradient."""
+    draw = torch.Generator().manual_seed(4)
+    return tuple(torch.randn(*shape, generator=draw).to(dtype).requires_grad_() for shape in ((TOKENS, 8), (CLASSES, 8), (CLASSES,)))
+
+
+@claim("linear_probabilities", "A tensor of shape (..., classes) for a loss on `linear_scores`")
+@claim("linear_probabilities", "Its method `whole()` makes the probabilities")
+@claim("linear_probabilities", "Under `torch.compile`, transforms")
+@pytest.mark.filterwarnings("ignore")  # the compiler's own deprecations
+def test_the_probabilities():
+    x, weight, _, _ = factors()
+    for dtype, real in ((torch.float32, torch.float32), (torch.bfloat16, torch.float32), (torch.float64, torch.float64)):
+        made = losskit.linear_probabilities(*teacher(dtype), temperature=2.0)
+        assert made.shape == (TOKENS, CLASSES) and made.dtype is real
+    whole = torch.softmax(F.linear(*teacher()) / 2, -1)
+    torch.testing.assert_close(losskit.linear_probabilities(*teacher(), temperature=2.0).whole(), whole.detach())
+    expected = losskit.kl_divergence(F.linear(x, weight), whole.detach())
+    step = lambda *z: losskit.kl_divergence(losskit.linear_scores(*z[:2]), losskit.linear_probabilities(*z[2:], temperature=2.0))  # noqa: E731
+    torch.testing.assert_close(step(x, weight, *teacher()), expected)
+    torch.testing.assert_close(torch.compile(step, fullgraph=True, backend="aot_eager")(x, weight, *teacher()), expected)
+    one = lambda a, b: losskit.kl_divergence(losskit.linear_scores(a[None], weight), losskit.linear_probabilities(b[None], *teacher()[1:], temperature=2.0))  # noqa: E731
+    torch.testing.assert_close(torch.func.vmap(one)(x, teacher()[0]).mean(), expected)
+
+
+@claim("linear_probabilities", "No gradient goes to the teacher")
+@claim("linear_probabilities", "With scores that are whole it is refused")
+@claim("linear_probabilities", "There, both tensors of scores are whole")
+def test_the_teacher():
+    x, weight, _, _ = factors()
+    taught = teacher()
+    value = losskit.kl_divergence(losskit.linear_scores(x, weight), losskit.linear_probabilities(*taught))
+    assert all(g is None for g in torch.autograd.grad(value, taught, allow_unused=True))
+    with pytest.raises(RuntimeError, match=r"try its method whole\(\)"):
+        losskit.kl_divergence(F.linear(x, weight), losskit.linear_probabilities(*taught))
+    losskit.kl_divergence(F.linear(x, weight), losskit.linear_probabilities(*taught).whole())
+
+    def whole():
+        F.kl_div(F.linear(x, weight).log_softmax(-1), F.linear(*taught).softmax(-1), reduction="batchmean")
+
+    def ours():
+        losskit.kl_divergence(losskit.linear_scores(x, weight, chunk=16), losskit.linear_probabilities(*taught))
+
+    size = TOKENS * CLASSES * 4
+    assert sum(piece >= size for piece in allocated(whole)) >= 4 and not any(piece >= size for piece in allocated(ours))
