@@ -361,7 +361,12 @@ ROWS = [
         ce, of(losskit.linear_scores(HIDDEN.expand(2, 2, 4), HEAD), L.expand(2, 2), dim=1), "give dim=-1", {"dim": -1},
         of((HIDDEN @ HEAD.t()).expand(2, 2, 3), L.expand(2, 2), dim=-1),
     ),
-    Row(losskit.multi_margin_loss, of(losskit.linear_scores(HIDDEN, HEAD), L, dim=-1), "try scores.whole()", {"input": HIDDEN @ HEAD.t()}, of(HIDDEN @ HEAD.t(), L, dim=-1)),
+    Row(ce, of(losskit.linear_scores(HIDDEN, HEAD), L, inplace=True), "Leave inplace out", {"inplace": OUT}, of(HIDDEN @ HEAD.t(), L)),
+    Row(
+        losskit.kl_divergence, of(losskit.linear_scores(HIDDEN, HEAD), losskit.linear_probabilities(HIDDEN, HEAD), log_target=True), "leave log_target out",
+        {"log_target": OUT}, of(HIDDEN @ HEAD.t(), torch.softmax(HIDDEN @ HEAD.t(), 1)),
+    ),
+    Row(losskit.multi_margin_loss, of(losskit.linear_scores(HIDDEN, HEAD), L, dim=-1), "try its method whole()", {"input": HIDDEN @ HEAD.t()}, of(HIDDEN @ HEAD.t(), L, dim=-1)),
     # distances
     Row(losskit.distance_map, dict(labels=B.long(), task="binary", dim=2), "leave dim out", {"dim": OUT}, dict(dim=OUT)),
     Row(losskit.distance_map, dict(labels=B, task="binary"), "try labels.long()", {"labels": "labels.long()"}, dict(labels=B > 0)),
@@ -471,7 +476,7 @@ def followed(row: Row, said: str) -> Any:
 
 def message(row: Row) -> str:
     """What the bad call says."""
-    with pytest.raises((TypeError, ValueError)) as raised:
+    with pytest.raises((TypeError, ValueError, RuntimeError)) as raised:
         row.function(**arguments(row.bad, {}))
     return str(raised.value)
 
