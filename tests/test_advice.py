@@ -364,7 +364,7 @@ ROWS = [
     Row(ce, of(losskit.linear_scores(HIDDEN, HEAD), L, inplace=True), "Leave inplace out", {"inplace": OUT}, of(HIDDEN @ HEAD.t(), L)),
     Row(
         losskit.kl_divergence, of(losskit.linear_scores(HIDDEN, HEAD), losskit.linear_probabilities(HIDDEN, HEAD), log_target=True), "leave log_target out",
-        {"log_target": OUT}, of(HIDDEN @ HEAD.t(), torch.softmax(HIDDEN @ HEAD.t(), 1)),
+        {"log_target": OUT}, of(HIDDEN @ HEAD.t(), torch.softmax(HIDDEN @ HEAD.t(), 1), log_target=False),
     ),
     Row(losskit.multi_margin_loss, of(losskit.linear_scores(HIDDEN, HEAD), L, dim=-1), "try its method whole()", {"input": HIDDEN @ HEAD.t()}, of(HIDDEN @ HEAD.t(), L, dim=-1)),
     # distances
