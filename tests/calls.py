@@ -1,6 +1,7 @@
 """Calls of everything that takes tensors and gives a number, out of the registry: what tests of a fresh process, another default device, ... go through."""
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import wraps
 from itertools import product
 from typing import Any, NamedTuple, get_args
 
@@ -88,12 +89,42 @@ def others() -> Iterator[Call]:
     for task, extra in product(("multiclass", "binary"), (None, "cross_entropy", "focal")):
         settings = {"task": task, "extra": extra}
         yield Call(f"overlap_sums({task}, {extra})", losskit.overlap_sums, batch(LOSSES["dice_loss"], {"task": task}), settings)
+    yield from products()
     yield Call("WIoUv3Loss", losskit.WIoUv3Loss(), boxes, {})
     yield Call("degenerate_boxes", losskit.degenerate_boxes, boxes[:1], {})
     logits = batch(LOSSES["binary_cross_entropy_with_logits"], {})
     yield Call("BinaryCrossEntropyLoss", losskit.BinaryCrossEntropyLoss(from_logits=True), logits, {})
     space = [torch.cat((x[:, :2], x[:, :1], x[:, 2:], x[:, 2:3]), -1) for x in boxes]
     yield from (Call(f"{name} in space", getattr(losskit, name), tuple(space), {}) for name in ("iou_loss", "giou_loss", "diou_loss", "iou", "giou", "diou"))
+
+
+def products() -> Iterator[Call]:
+    """Losses of a product, and products made whole."""
+    draw = torch.Generator().manual_seed(5)
+    hidden, head, bias = (torch.randn(shape, generator=draw) for shape in ((5, 3), (4, 3), (4,)))
+    labels = torch.randint(4, (5,), generator=draw)
+    for function in (losskit.linear_cross_entropy, losskit.linear_log_prob):
+        yield Call(function.__name__, function, (hidden, head, labels), {"linear_bias": bias, "chunk": 2})
+    yield Call("linear_cross_entropy, next", losskit.linear_cross_entropy, (hidden, head, labels), {"shift": True, "return_parts": True})
+    for function in (losskit.linear_scores, losskit.linear_probabilities):
+        yield Call(function.__name__, whole(function), (hidden, head, bias), {})
+    taught = {"input": hidden, "linear_weight": head}
+    yield Call("kl_divergence of products", distilled, (hidden, head), taught)
+
+
+def whole(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What it gives, as numbers."""
+
+    @wraps(function)
+    def made(*tensors: Tensor, **settings: Any) -> Tensor:
+        return function(*tensors, **settings).whole()  # type: ignore[no-any-return]
+
+    return made
+
+
+def distilled(x: Tensor, weight: Tensor, **teacher: Tensor) -> Tensor:
+    """A loss of two products."""
+    return losskit.kl_divergence(losskit.linear_scores(x, weight, chunk=2), losskit.linear_probabilities(**teacher, temperature=2.0))
 
 
 KINDS = {  # one loss of each way into an engine

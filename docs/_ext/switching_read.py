@@ -213,7 +213,7 @@ LIGER = Library(
         ),
     ),
     missing=(
-        ("LigerFusedLinearJSD", "a teacher's head, too; `js_divergence` of `linear_scores` takes its probabilities whole"),
+        ("LigerFusedLinearJSD", "`js_divergence` of `linear_scores` and `linear_probabilities`"),
         ("LigerTVDLoss", "total variation distance"),
         ("LigerFusedLinearDPOLoss", "[a formula](#guide-vocabularies) of `linear_log_prob`"),
         ("LigerFusedLinearGRPOLoss", "[a formula](#guide-vocabularies) of `linear_log_prob`"),

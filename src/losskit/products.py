@@ -46,8 +46,7 @@ def linear_scores(
 
     Edge cases:
         An absent item (ignored, masked, of weight 0) is left out before anything is multiplied: it costs nothing, and NaN in it reaches nothing. A factor that requires no
-        gradient costs no product and no memory. An item has the same scores whatever batch it is in, bit for bit, as long as the number of threads stays and the
-        width is a multiple of 16; with other widths the last bit may differ. Gradients are made in the forward, of reduction "mean" and "sum"; with "none" the backward makes the scores again. float16, and bfloat16 where the processor has no
+        gradient costs no product and no memory. An item has the same scores whatever batch it is in, bit for bit, as long as the number of threads stays. Gradients are made in the forward, of reduction "mean" and "sum"; with "none" the backward makes the scores again. float16, and bfloat16 where the processor has no
         instructions for it, is multiplied in float32 on CPUs. Second derivatives compute chunks again.
 
     Differs from torch:
@@ -232,8 +231,7 @@ def linear_log_prob(
         `entropy(linear_scores(...), dim=-1, reduction="none")`.
 
     Edge cases:
-        A token has the same bits whatever batch it is in, as long as the number of threads stays and the width is a multiple of 16, so that a ratio of new to old
-        probabilities starts at exactly 1.
+        A token has the same bits whatever batch it is in, as long as the number of threads stays, so that a ratio of new to old probabilities starts at exactly 1.
 
     Differs from torch:
         There, `log_softmax(linear(...)).gather(...)` keeps a tensor of the size of the logits, and its backward makes two more.

@@ -39,8 +39,8 @@ class Pattern(NamedTuple):
 
 
 PATTERNS: dict[str, Pattern] = {
-    "elementwise": Pattern(("elementwise",), "the input's shape", "element", "elements"),
-    "rows": Pattern(("rows", "distributions"), "the input's shape without the class axis", "row of classes", "rows", audit="RowSubject"),
+    "elementwise": Pattern(("elementwise", "products"), "the input's shape", "element", "elements"),
+    "rows": Pattern(("rows", "distributions", "products"), "the input's shape without the class axis", "row of classes", "rows", audit="RowSubject"),
     "overlap": Pattern(("overlap",), summed=True, handling=OVERLAP_HANDLING, audit="OverlapSubject"),
     "ranked": Pattern(("ranked",), summed=True, handling=OVERLAP_HANDLING, audit="OverlapSubject"),
     "boxes": Pattern(("boxes", "pairs"), "the shape (...), one value per pair of boxes", "pair of boxes", "pairs", empty=(0, 4), audit="BoxSubject"),

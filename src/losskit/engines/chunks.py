@@ -4,8 +4,8 @@ A chunk of scores, input @ weight^T + bias, goes through the pass of its pattern
 gradients are made in the forward, and nothing of the size of all scores outlives a chunk. Floor: the three products. A thin product is a slow one, since the whole
 weight is packed anew for each, so a chunk has at least `ITEMS` items however many classes there are; chunks over the classes would need the scores twice.
 
-Absent items are left out before anything is multiplied. A chunk is filled up to a multiple of `LINES` rows: a product of so many has the same bits in each of them,
-and an item the same scores whatever batch it is in.
+Absent items are left out before anything is multiplied. Where scores are made, rows are filled up to a multiple of `LINES`, and each row to a multiple of as many
+numbers: a product of such matrices has the same bits in each of its rows, so an item has the same scores whatever batch it is in.
 """
 
 import sys
@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from losskit.engines.call import Product, Results, real_dtype, sum_to
 from losskit.engines.laid import LINES, Laid, counting, items_of_chunk, laid, operands_of, part_of, taken
@@ -64,8 +65,10 @@ class Weight:
             yield part, self.weight[part].to(self.dtype)
 
     def scores(self, rows: Tensor, out: Tensor) -> None:
-        """rows @ weight^T + bias."""
-        for part, weight in self.parts(self.block):
+        """rows @ weight^T + bias; the rows may be filled up with zeros."""
+        more = rows.shape[1] - self.weight.shape[1]
+        for part, weight in self.parts(min(self.block, COLUMNS) if more else self.block):
+            weight = pad(weight, (0, more)) if more else weight
             if self.bias is None:
                 torch.mm(rows, weight.t(), out=out[:, part])
             else:
@@ -122,9 +125,8 @@ class Work:
         count = x.shape[0]
         x = x if x.dtype is self.dtype else x.to(self.dtype)
         filled = -(-count // LINES) * LINES
-        rows = x if count == filled else torch.cat((x, x.new_zeros(filled - count, x.shape[1])))
         whole = self.scores if filled == self.scores.shape[0] else self.scores[:filled]
-        self.weight.scores(rows, whole)
+        self.weight.scores(filled_up(x), whole)
         scores = whole if count == filled else whole[:count]
         if self.teacher is not None:
             others = (self.taught(others[0]), *others[1:])
@@ -144,9 +146,16 @@ class Work:
     def taught(self, rows: Tensor) -> Tensor:
         """The teacher's probabilities."""
         assert self.teacher is not None
-        scores = torch.empty((rows.shape[0], self.teacher.weight.shape[0]), dtype=self.dtype, device=rows.device)
-        self.teacher.scores(rows.to(self.dtype), scores)
-        return probabilities(scores, self.temperature)
+        filled = filled_up(rows.to(self.dtype))
+        scores = torch.empty((filled.shape[0], self.teacher.weight.shape[0]), dtype=self.dtype, device=rows.device)
+        self.teacher.scores(filled, scores)
+        return probabilities(scores[: rows.shape[0]], self.temperature)
+
+
+def filled_up(x: Tensor) -> Tensor:
+    """Rows and numbers of a row in multiples of LINES, the rest zeros."""
+    rows, numbers = (-size % LINES for size in x.shape)
+    return pad(x, (0, numbers, 0, rows)) if rows or numbers else x
 
 
 def exact_dtype(x: Tensor) -> torch.dtype:
