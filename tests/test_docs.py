@@ -171,6 +171,17 @@ def test_the_readmes_numbers_are_those_of_the_benchmark(page, english, chinese, 
     assert f"{cell(row, column):.{places}f}" == said
 
 
+@pytest.mark.parametrize(("page", "pattern"), [
+    ("README.md", r"takes ([\d.]+) times the memory of its logits, gradients included; torch takes ([\d.]+) times"),
+    ("README.zh-CN.md", r"连同梯度只占 logits 的 ([\d.]+) 倍内存，torch 要 ([\d.]+) 倍"),
+])  # fmt: skip
+def test_the_readmes_memory_of_a_product_is_that_of_the_benchmark(page, pattern):
+    lines = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    ((ours, torchs),) = re.findall(r"^- 2,048 x 1,024 x 32,768: losskit ([\d.]+), torch ([\d.]+)", lines, re.M)
+    text = re.sub(r"\s+", " ", (ROOT / page).read_text(encoding="utf-8"))
+    assert re.findall(pattern, text) == [(f"{float(ours):.1f}", f"{float(torchs):.1f}")]
+
+
 @pytest.mark.parametrize(("page", "pattern"), [("README.md", r"(\d+) losses for"), ("README.zh-CN.md", r"共 (\d+) 个损失")])
 def test_the_readmes_count_the_losses(page, pattern):
     assert re.findall(pattern, (ROOT / page).read_text(encoding="utf-8")) == [str(len(LOSSES))]
