@@ -122,9 +122,7 @@ def _exact(
     fixed = oracles.number_settings(mp, loss, dict(settings))
     step = mp.mpf(oracles.ROUNDINGS * torch.finfo(real).eps)
     held = [n for n in inspect.signature(loss.textbook).parameters if n.startswith("held_")]
-
-    def f(point: Mapping[str, Any]) -> Number:
-        return loss.textbook(mp, **point)
+    f: Callable[[Mapping[str, Any]], Number]
 
     def slope(k: str) -> Callable[[Mapping[str, Any]], Number | None]:
         def at(point: Mapping[str, Any]) -> Number | None:
@@ -137,6 +135,7 @@ def _exact(
     found = []
     for row in rows:
         mp.dps = DIGITS[real][0] * (2 if any(0 < abs(y) < 1e-150 for y in row) else 1)  # a slope there is as small, beside the value that it changes
+        f = oracles.remembered(mp, loss)
         point = {**fixed, **dict(zip(("x", "t", *names), map(mp.mpf, row), strict=True))}
         slopes = [slope(k) for k in ("x", "t", *names)]
         by = tuple(g(point) for g in slopes)

@@ -199,10 +199,32 @@ def slopes(mp: Any, f: Callable[[Tape, list[Any]], Any], x: Sequence[Number]) ->
     return Slopes(result.value, by[: len(x)], sizes)
 
 
-@lru_cache(maxsize=512)
-def _exact(
-    loss_name: str, settings: tuple[tuple[str, Any], ...], xs: tuple[float, ...], ts: tuple[float, ...], dtype: torch.dtype, to_target: bool
-) -> list[Exact]:
+def remembered(mp: Any, loss: Loss) -> Callable[[Mapping[str, Any]], Number]:
+    """The textbook at a point, by the names of its arguments, worked out once: difference quotients of values and of other quotients ask for the same neighbours."""
+    known: dict[tuple[Any, ...], Number] = {}
+
+    def book(point: Mapping[str, Any]) -> Number:
+        key = tuple((name, getattr(number, "_mpf_", number)) for name, number in point.items())
+        if key not in known:
+            known[key] = loss.textbook(mp, **point)
+        return known[key]
+
+    return book
+
+
+class Book(NamedTuple):
+    """The textbook of a loss under some settings, and what it is differentiated with."""
+
+    mp: Any
+    loss: Loss
+    settings: Mapping[str, Any]
+    power: int
+    shaken: float  # the relative step of `felt`, for a loss that needs it
+    at: Callable[[Mapping[str, Any]], Number]
+
+
+@lru_cache(maxsize=2)
+def _book(loss_name: str, settings: tuple[tuple[str, Any], ...], dtype: torch.dtype) -> Book:
     from losskit import LOSSES
 
     loss = LOSSES[loss_name]
@@ -210,7 +232,15 @@ def _exact(
     numbers = number_settings(mp, loss, dict(settings))
     step = ROUNDINGS * torch.finfo(real_dtype(dtype)).eps
     shaken = step if loss.cancels or (loss.target == "unit" and not expected_over_labels(mp, loss, numbers)) else 0.0
-    return [exact_point(mp, loss, numbers, mp.mpf(x), mp.mpf(t), power, to_target, shaken) for x, t in zip(xs, ts, strict=True)]
+    return Book(mp, loss, numbers, power, shaken, remembered(mp, loss))
+
+
+@lru_cache(maxsize=512)
+def _exact(
+    loss_name: str, settings: tuple[tuple[str, Any], ...], xs: tuple[float, ...], ts: tuple[float, ...], dtype: torch.dtype, to_target: bool
+) -> list[Exact]:
+    book = _book(loss_name, settings, dtype)
+    return [exact_point(book, book.mp.mpf(x), book.mp.mpf(t), to_target) for x, t in zip(xs, ts, strict=True)]
 
 
 def expected_over_labels(mp: Any, loss: Loss, settings: Mapping[str, Any]) -> bool:
@@ -253,11 +283,12 @@ def size(x: Number | None) -> Number:
     return 0 if x is None else abs(x)
 
 
-def exact_point(mp: Any, loss: Loss, settings: Mapping[str, Any], x: Number, t: Number, power: int, to_target: bool, shaken: float = 0.0) -> Exact:
-    """Value and derivatives at one point; `shaken` is the relative step of `felt`, for a loss that needs it."""
+def exact_point(book: Book, x: Number, t: Number, to_target: bool) -> Exact:
+    """Value and derivatives at one point."""
+    mp, loss, settings, power, shaken, at = book
 
     def f(x: Number, t: Number, **other: Any) -> Number:
-        return loss.textbook(mp, x, t, **(dict(settings) | other))
+        return at({**settings, **other, "x": x, "t": t})
 
     grad_x = derivative(mp, lambda x: f(x, t), x, power)
     grad_t = derivative(mp, lambda t: f(x, t), t, power) if to_target else None
@@ -279,25 +310,28 @@ def exact_point(mp: Any, loss: Loss, settings: Mapping[str, Any], x: Number, t: 
             scale_t = max((1 - smoothing) * (abs(f(x, no, **plain)) + abs(f(x, yes, **plain))), scale_t + by_target)
     if loss.cancels and shaken:
         point, step = {**settings, "x": x, "t": t}, mp.mpf(shaken)
-        scale += felt_by_terms(mp, loss, lambda p: f(**p), point, step)
+        scale += felt_by_terms(mp, loss, at, point, step)
         scale_x += felt_by_terms(mp, loss, lambda p: derivative(mp, lambda x: f(**{**p, "x": x}), p["x"], power), point, step)
         if to_target:
             scale_t += felt_by_terms(mp, loss, lambda p: derivative(mp, lambda t: f(**{**p, "t": t}), p["t"], power), point, step)
     return Exact(value, grad_x, grad_t, scale_x, scale_t, scale)
 
 
+def held(settings: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    """Settings to remember results by."""
+    return tuple(sorted((k, v[0] if isinstance(v, list) and len(v) == 1 else v) for k, v in settings.items()))
+
+
 def exact(loss: Loss, settings: Mapping[str, Any], x: Tensor, t: Tensor, *, to_target: bool = False) -> list[Exact]:
     """The oracle on every item of two tensors, which are taken as the exact numbers they hold. Results are kept for the next engine."""
-    held = tuple(sorted((k, v[0] if isinstance(v, list) and len(v) == 1 else v) for k, v in settings.items()))
-    return _exact(loss.name, held, tuple(x.reshape(-1).tolist()), tuple(t.reshape(-1).tolist()), x.dtype, to_target)
+    return _exact(loss.name, held(settings), tuple(x.reshape(-1).tolist()), tuple(t.reshape(-1).tolist()), x.dtype, to_target)
 
 
 def limit(loss: Loss, settings: Mapping[str, Any], positive: bool, t: float, dtype: torch.dtype = torch.float32) -> tuple[float | None, float | None]:
     """Value and derivative by the input as the input goes to an infinity; None where the limit is infinite."""
-    mp, power = context(dtype)
-    numbers = number_settings(mp, loss, settings)
-    sign = 1 if positive else -1
-    near, far = (exact_point(mp, loss, numbers, sign * mp.mpf(10) ** p, mp.mpf(t), power, False) for p in FAR)
+    book = _book(loss.name, held(settings), dtype)._replace(shaken=0.0)
+    mp, sign = book.mp, 1 if positive else -1
+    near, far = (exact_point(book, sign * mp.mpf(10) ** p, mp.mpf(t), False) for p in FAR)
 
     def settled(a: Number, b: Number) -> float | None:
         return float(b) if abs(a - b) < mp.mpf("1e-15") * max(1, abs(b)) else None
