@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
+import interpreter
 import pytest
 import torch
 from cases import Case
@@ -115,6 +116,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for turn, item in enumerate(rows):
             if (turn - first) % step:
                 item.add_marker("thorough")
+
+
+def pytest_collection_finish() -> None:
+    """By now Triton is imported, if a test needs it."""
+    interpreter.prepare_once()
 
 
 def row_of(item: Any) -> list[Any]:
