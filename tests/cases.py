@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import pytest
+import torch
+from torch import Tensor
 
 from losskit import LOSSES, Loss
 from losskit.testing.boxes import BoxSubject, is_boxes
@@ -54,6 +56,20 @@ def beside(loss: Loss, name: str) -> dict[str, Any]:
         "margin_ranking_loss": {"margin": 9.0},
     }
     return {key: value for key, value in known.get(loss.name, {}).items() if key != name}
+
+
+class Trained(Subject):
+    """A loss seen through the one loop that a training step runs: a sum with every gradient. A loss per item is the sum of that item. So all laws of a formula ask
+    one compiled loop, where calls of their own would need three.
+    """
+
+    def __call__(self, x: Tensor, t: Tensor, /, **extra: Any) -> Tensor:
+        x, t = (z.detach().requires_grad_() if z.is_floating_point() and not z.requires_grad else z for z in (x, t))
+        if extra.get("reduction") != "none":
+            return super().__call__(x, t, **extra)
+        shape = self.shape_of(x)
+        sums = [super(Trained, self).__call__(a, b, **extra | {"reduction": "sum"}) for a, b in zip(x.reshape(-1, 1), t.reshape(-1, 1), strict=True)]
+        return torch.stack(sums).reshape(shape)
 
 
 CASES = cases()

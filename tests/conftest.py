@@ -39,30 +39,46 @@ def two_threads() -> Iterator[None]:
 ANYWHERE = {
     "test_absent",
     "test_adaptive",
+    "test_advice",
     "test_bad_input",
     "test_boxes_contract",
     "test_boxes_in_space",
     "test_boxes_laws",
+    "test_boxes_total",
     "test_claims",
     "test_claims_classification",
     "test_claims_detection",
     "test_claims_pairwise",
+    "test_claims_products",
     "test_claims_regression",
     "test_claims_segmentation",
     "test_class_vectors",
+    "test_combined",
     "test_compat",
+    "test_configured",
     "test_contributing",
     "test_counts",
     "test_denominators",
     "test_detection_scores",
+    "test_distance",
     "test_docs",
+    "test_embedding",
+    "test_guide_products",
+    "test_guides",
     "test_identities",
     "test_laws",
+    "test_learned",
+    "test_learned_class_weights",
+    "test_learned_weights",
     "test_likelihoods",
     "test_margin_ranking",
     "test_margins",
+    "test_modules",
+    "test_mutations",
     "test_names",
+    "test_one_class",
     "test_operands",
+    "test_options",
     "test_overlap_laws",
     "test_overlap_losses",
     "test_overlap_sums",
@@ -73,21 +89,28 @@ ANYWHERE = {
     "test_rounded_once",
     "test_row_laws",
     "test_row_operands",
+    "test_site_examples",
+    "test_ssim",
+    "test_switching",
+    "test_tour",
+    "test_tour_coins",
+    "test_tour_report",
     "test_weights",
+    "test_wiou_v3",
 }
 
 
-@pytest.fixture(autouse=True)
-def anywhere(request: pytest.FixtureRequest) -> Iterator[None]:
-    """The engine of `make test`."""
-    plain = request.config.option.markexpr == "not thorough" and is_anywhere(request.node)
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """The engine of `make test`, for a test and what it is given."""
+    plain = item.config.option.markexpr == "not thorough" and is_anywhere(item)
     with losskit.use_engine("torch") if plain else contextlib.nullcontext():
-        yield
+        return (yield)
 
 
 def is_anywhere(item: Any) -> bool:
-    """Whether a test is in one of these files, and not marked `chosen`."""
-    return item.path.stem in ANYWHERE and item.get_closest_marker("chosen") is None
+    """Whether a test is an example of a docstring or in one of these files, and not marked `chosen`."""
+    return (item.path.stem in ANYWHERE or isinstance(item, pytest.DoctestItem)) and item.get_closest_marker("chosen") is None
 
 
 @pytest.fixture

@@ -89,6 +89,7 @@ def test_where_they_are_whole_from_the_start():
     torch.testing.assert_close(torch.compile(lambda x: losskit.linear_scores(x, weight), backend="eager", fullgraph=True)(x), F.linear(x, weight))
 
 
+@pytest.mark.chosen
 @claim("linear_scores", "An absent item (ignored, masked, of weight 0)")
 def test_absent_items_are_not_multiplied(made):
     x, weight, bias, labels = factors(tokens=64)
@@ -104,6 +105,7 @@ def test_absent_items_are_not_multiplied(made):
         assert not found[0][~keep].any() and made == {"scores": 16, "by input": 16, "by weight": 16}
 
 
+@pytest.mark.chosen
 @claim("linear_scores", "A factor that requires no gradient")
 def test_a_frozen_factor(made):
     x, weight, _, labels = factors(tokens=32)
@@ -119,6 +121,7 @@ def test_a_frozen_factor(made):
     assert [max(pieces) for pieces in taken] == [16 * 4096 * 4, weight.nbytes]  # the scores, and the gradient of the weight
 
 
+@pytest.mark.chosen
 @claim("linear_scores", "An item has the same scores whatever batch")
 @claim("linear_log_prob", "A token has the same bits")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
@@ -135,6 +138,7 @@ def test_an_item_has_its_bits(dtype):
         assert (whole - losskit.linear_log_prob(x, weight, y)).exp().eq(1).all()
 
 
+@pytest.mark.chosen
 @claim("linear_scores", "Gradients are made in the forward")
 def test_when_gradients_are_made(made):
     x, weight, _, labels = factors(tokens=32)
@@ -287,6 +291,7 @@ def test_what_torchs_function_multiplies():
     assert sum(e.name() == "aten::_to_copy" and e.shapes()[0] == [CLASSES, WIDTH] for e in events) > 2  # chunks of 16 of 40 tokens
 
 
+@pytest.mark.chosen
 @claim("linear_log_prob", "A token has the same bits")
 def test_a_ratio_begins_at_1():
     x, weight, bias, labels = factors(tokens=96)

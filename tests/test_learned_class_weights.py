@@ -81,7 +81,8 @@ def test_by_the_textbook():
             assert abs(found[k].item() - float(exact)) <= 4e-6 * float(exact)
 
 
-@pytest.mark.parametrize("settings", [{}, {"label_smoothing": 0.2}], ids=str)
+@pytest.mark.chosen
+@pytest.mark.parametrize("settings", [{}, *thorough([{"label_smoothing": 0.2}])], ids=str)
 def test_the_fused_passes_give_the_same(settings):
     """Float32 on the engine of plain CPU tensors, with half a batch of absent items that hold NaN; and the same bits for any number of threads.
 

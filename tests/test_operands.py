@@ -44,11 +44,27 @@ def test_every_law_is_used():
 OTHERS = [s for s in SUBJECTS if s not in FIRST]
 
 
+class Trained(OperandSubject):
+    """A loss seen through the one loop that a training step runs: a sum with every gradient, and of each item alone."""
+
+    def __call__(self, *numbers, **extra):
+        if extra.get("reduction") != "none":
+            return super().__call__(*numbers, **extra)
+        items = zip(*(y.detach().reshape(-1, 1).requires_grad_() for y in numbers), strict=True)
+        return torch.stack([super(Trained, self).__call__(*item, reduction="sum") for item in items])
+
+
 @pytest.mark.parametrize("s", [*FIRST, *thorough(OTHERS)], ids=str)
 def test_formula(s):
-    """On both engines, which ask for the same exact numbers."""
-    for engine in ("torch", "cpu"):
-        check(s, engine, *FORMULA)
+    """On both engines, which ask for the same exact numbers; in the loop that training runs."""
+    check(s, "torch", *FORMULA)
+    check(Trained(s.function, s.loss, s.names, s.settings, s.dtype), "cpu", *FORMULA)
+
+
+@pytest.mark.parametrize("s", [*LOOPS, *thorough(s for s in SUBJECTS if s not in LOOPS)], ids=str)
+def test_formula_in_every_loop(s):
+    """Values without gradients in a loop of their own."""
+    check(s, "cpu", *FORMULA)
 
 
 @pytest.mark.parametrize("s", OTHERS, ids=str)
