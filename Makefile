@@ -1,7 +1,8 @@
 # Every target sets up what it needs: Python 3.11+ and make are enough.
 PYTHON ?= python3
 VENV := .venv
-RUN := OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python
+# where byte code is not kept, as in many containers, each of the processes that tests start would compile every source again
+RUN := OMP_WAIT_POLICY=PASSIVE PYTHONDONTWRITEBYTECODE= $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
 .PHONY: tour test test-all docs lint types bench stubs wheel clean

@@ -116,7 +116,7 @@ def is_shared(context: Context, *names: str) -> bool:
     return context.loss.pattern == "overlap" and context.loss.name not in WHOLE and SHARED.issuperset(names)
 
 
-@pytest.mark.sparse(4)
+@pytest.mark.sparse(8)
 @pytest.mark.parametrize("context", COMPUTED, ids=str)
 def test_two_features(context: Context) -> None:
     found = features(context)

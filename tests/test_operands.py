@@ -67,6 +67,7 @@ def test_formula_in_every_loop(s):
     check(s, "cpu", *FORMULA)
 
 
+@pytest.mark.sparse(2)
 @pytest.mark.parametrize("s", OTHERS, ids=str)
 def test_formula_of_other_operands(s):
     check(s, "torch", "textbook")

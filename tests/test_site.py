@@ -113,6 +113,7 @@ def built(*how):
     assert "WARNING" not in done.stderr, done.stderr[-4000:]
 
 
+@pytest.mark.thorough
 def test_every_page_is_read_and_translated(tmp_path):
     """Without drawing the curves and writing the site. A table within a directive has no source for Sphinx, and is not given to translators."""
     built("--check", "--into", str(tmp_path))

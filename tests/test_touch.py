@@ -180,7 +180,7 @@ def typed(given: touch.Range) -> float:
     return round(given.low + 0.3719 * (given.high - given.low), 4)
 
 
-@pytest.mark.sparse(4)
+@pytest.mark.sparse(8)
 @pytest.mark.parametrize(("view", "loss"), LISTED)
 def test_every_setting_is_what_its_code_says(opened: Any, view: str, loss: str) -> None:
     page = opened(f"#view={view}" + ("" if view == "calibration" else f"&loss={loss}"))

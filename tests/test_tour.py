@@ -148,6 +148,7 @@ def test_same_seed_same_numbers(outcome):
     assert not np.array_equal(other.test_y, regression.experiment.load(0, 2, True).test_y)
 
 
+@pytest.mark.thorough
 def test_the_terminal_gets_the_summary(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setattr(tour, "QUICK", LITTLE)
