@@ -122,9 +122,8 @@ def _exact(
     fixed = oracles.number_settings(mp, loss, dict(settings))
     step = mp.mpf(oracles.ROUNDINGS * torch.finfo(real).eps)
     held = [n for n in inspect.signature(loss.textbook).parameters if n.startswith("held_")]
-    f: Callable[[Mapping[str, Any]], Number]
 
-    def slope(k: str) -> Callable[[Mapping[str, Any]], Number | None]:
+    def slope(f: Callable[[Mapping[str, Any]], Number], k: str) -> Callable[[Mapping[str, Any]], Number | None]:
         def at(point: Mapping[str, Any]) -> Number | None:
             constants = {n: point[n.removeprefix("held_")] for n in held}  # what a loss does not differentiate through
             unit = point["t"] if k == "x" else 1 if "target" in loss.ranges else point["x"]
@@ -137,7 +136,7 @@ def _exact(
         mp.dps = DIGITS[real][0] * (2 if any(0 < abs(y) < 1e-150 for y in row) else 1)  # a slope there is as small, beside the value that it changes
         f = oracles.remembered(mp, loss)
         point = {**fixed, **dict(zip(("x", "t", *names), map(mp.mpf, row), strict=True))}
-        slopes = [slope(k) for k in ("x", "t", *names)]
+        slopes = [slope(f, k) for k in ("x", "t", *names)]
         by = tuple(g(point) for g in slopes)
         scale = abs(f(point)) + oracles.felt_by_terms(mp, loss, f, point, step)
         scales = tuple(oracles.size(g) + oracles.felt_by_terms(mp, loss, quantity, point, step) for g, quantity in zip(by, slopes, strict=True))
