@@ -216,8 +216,16 @@ def exact_group(name: str, settings: tuple[tuple[str, Any], ...], vectors: tuple
             return list(loss.textbook(tape, split, list(labels), **fixed))
         return [loss.textbook(tape, *split, *labels, **fixed)]
 
-    def total(tape: Any, numbers: Sequence[Any]) -> Any:
-        return tape.fsum(v for v in losses(tape, numbers) if v is not None)
+    def worked_out(numbers: Sequence[Number]) -> tuple[list[Number | None], list[Number]]:
+        """The losses, and the derivatives of their sum."""
+        each: list[Any] = []
+
+        def total(tape: Any, leaves: Sequence[Any]) -> Any:
+            each[:] = losses(tape, leaves)
+            return tape.fsum(v for v in each if v is not None)
+
+        by = oracles.slopes(mp, total, numbers).by
+        return [v.value if isinstance(v, oracles.Traced) else v for v in each], by
 
     def shaken(k: int, v: Number, step: Number) -> Number:
         if loss.cancels == "input":
@@ -230,8 +238,8 @@ def exact_group(name: str, settings: tuple[tuple[str, Any], ...], vectors: tuple
         return max(abs(b - a) for b in others) / step if a is not None else mp.mpf(0)
 
     there = [[shaken(k, v, way) for k, v in enumerate(here)] for way in (step, -step)]
-    values, by = losses(mp, here), oracles.slopes(mp, total, here).by
-    moved, other = zip(*((losses(mp, numbers), oracles.slopes(mp, total, numbers).by) for numbers in there), strict=True)
+    values, by = worked_out(here)
+    moved, other = zip(*map(worked_out, there), strict=True)
     scales = [abs(a or mp.mpf(0)) + change(a, b) for a, *b in zip(values, *moved, strict=True)]
     return ExactGroup(values, scales, by, max(map(abs, by)) + max(change(a, b) for a, *b in zip(by, *other, strict=True)))
 
