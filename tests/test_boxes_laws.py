@@ -66,13 +66,13 @@ def test_formula(subject: BoxSubject) -> None:
     check(FORMULA, subject)
 
 
-@pytest.mark.sparse(2)
+@pytest.mark.sparse(4)
 @pytest.mark.parametrize("subject", [(case, "torch") for case in OTHERS], indirect=True)
 def test_formula_of_other_settings(subject: BoxSubject) -> None:
     check(FORMULA, subject)
 
 
-@pytest.mark.sparse(2)
+@pytest.mark.sparse(4)
 @pytest.mark.parametrize("subject", [*((case, "torch") for case in FIRST), *thorough((case, "torch") for case in OTHERS)], indirect=True)
 def test_alike(subject: BoxSubject) -> None:
     check(ALIKE, subject)

@@ -119,6 +119,7 @@ def test_a_course_is_all_its_boxes(found, monkeypatch):
     assert np.array_equal(again.final, course.final) and np.allclose(again.error, course.error, rtol=1e-6) and np.allclose(again.area, course.area, rtol=1e-6)
 
 
+@pytest.mark.thorough
 def test_what_comes_out(found):
     """Of the claims, those about the published code's GIoU only there; and a box apart does not move under IoU."""
     held = {c.name.en: (c.held, c.held_published) for c in claims(found)}
@@ -131,6 +132,7 @@ def test_what_comes_out(found):
     assert [c.published is None for c in claims(found)].count(True) == 3
 
 
+@pytest.mark.thorough
 def test_words_follow_the_numbers(found):
     """Other findings, other words: GIoU stalls like the published one, IoU moves what is apart, and smooth L1 is the worst."""
     courses = dict(found.courses)
@@ -148,6 +150,7 @@ def test_words_follow_the_numbers(found):
     assert "Steps until a tenth of the error is left: never, against never" in " ".join(c.measured.en for c in claims(never))
 
 
+@pytest.mark.thorough
 def test_the_chapter_is_whole(found):
     chapter = boxes.tell(found)
     page = html((chapter,), None, 0)

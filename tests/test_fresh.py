@@ -23,15 +23,11 @@ def require(name: str, expected: list[str], *only: str) -> None:
 
 
 SOME = (
-    "linear_cross_entropy",
     "huber_loss(",
     "cross_entropy(",
-    "kl_divergence(",
     "dice_loss(",
-    "giou_loss(",
     "ssim_loss(",
-    "triplet_margin_loss(",
-)  # one per pattern
+)  # one per way into the compiler: of elements, of rows, of sums, in PyTorch operations
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="fork")

@@ -69,7 +69,7 @@ def test_formula_in_every_loop(subject: Subject) -> None:
     check(FORMULA, subject)
 
 
-@pytest.mark.sparse(2)
+@pytest.mark.sparse(4)
 @pytest.mark.parametrize("subject", [(case, "torch") for case in OTHERS], indirect=True)
 def test_formula_of_other_settings(subject: Subject) -> None:
     check(FORMULA, subject)

@@ -67,7 +67,7 @@ def test_formula_in_every_loop(s):
     check(s, "cpu", *FORMULA)
 
 
-@pytest.mark.sparse(2)
+@pytest.mark.sparse(4)
 @pytest.mark.parametrize("s", OTHERS, ids=str)
 def test_formula_of_other_operands(s):
     check(s, "torch", "textbook")
@@ -81,7 +81,7 @@ def test_float64(s):
         check(s.with_dtype(torch.float64), engine, *(FORMULA if s in FIRST else FORMULA[:1]))
 
 
-@pytest.mark.sparse(2)
+@pytest.mark.sparse(3)
 @pytest.mark.parametrize("s", FIRST, ids=str)
 def test_walk(s):
     check(s, "torch", *WALK)
@@ -104,7 +104,7 @@ def test_deterministic(s):
     check(s, "cpu", "deterministic")
 
 
-@pytest.mark.sparse(2)
+@pytest.mark.sparse(3)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.func.jvp's own
 @pytest.mark.parametrize("s", [*FIRST, *thorough(OTHERS)], ids=str)
 def test_derived(s):

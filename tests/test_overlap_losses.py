@@ -270,6 +270,7 @@ def on_a_rank(rank, path):
     torch.distributed.destroy_process_group()
 
 
+@pytest.mark.thorough
 def test_compounds_over_ranks(tmp_path):
     torch.multiprocessing.spawn(on_a_rank, (str(tmp_path / "meeting"),), nprocs=2)
 

@@ -147,13 +147,13 @@ def test_formula(subject: RowSubject) -> None:
     check(FORMULA, subject)
 
 
-@pytest.mark.sparse(2)
+@pytest.mark.sparse(4)
 @pytest.mark.parametrize("subject", [(case, "torch") for case in CASES if case not in SHOWN], indirect=True)
 def test_formula_of_other_settings(subject: RowSubject) -> None:
     check(FORMULA, subject)
 
 
-@pytest.mark.sparse(2)
+@pytest.mark.sparse(4)
 @pytest.mark.parametrize(
     "subject",
     [(case, engine) for case in CASES if case.loss.name in ("cross_entropy", "kl_divergence", "js_divergence") for engine in engines(case)],
@@ -172,7 +172,7 @@ def test_wide_rows(case: Case) -> None:
             check(["wide_rows"], build(case, engine))
 
 
-@pytest.mark.sparse(2)
+@pytest.mark.sparse(3)
 @pytest.mark.parametrize("subject", PLAIN, indirect=True)
 def test_walk(subject: RowSubject) -> None:
     check(WALK, subject)

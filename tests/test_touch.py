@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from accessible import faults
+from cases import thorough
 from touching import DOCS, Page, printed, same, touch, worked_out
 
 import losskit
@@ -108,9 +109,10 @@ def test_the_line_that_leads_to_the_views_is_on_the_page(name: str, tmp_path: Pa
     assert lines == list(filter(None, [touch.invitation(name)]))
 
 
-def test_such_a_link_opens_the_view_with_its_loss(opened: Any) -> None:
+@pytest.mark.parametrize("listed", [LISTED[::6], *thorough([LISTED])], ids=["some", "all"])
+def test_such_a_link_opens_the_view_with_its_loss(opened: Any, listed: list[tuple[str, str]]) -> None:
     page = opened()
-    for view, name in LISTED:
+    for view, name in listed:
         page.page.evaluate("(address) => { location.hash = address; }", touch.addresses(name)[view])
         page.settle()
         shown = page.page.evaluate("[losskit.page.show.view, document.querySelector('.readout h2').textContent]")
@@ -253,7 +255,7 @@ def test_a_broken_link_opens(opened: Any, address: str) -> None:
     assert math.isfinite(float(page.text(".number")))
 
 
-@pytest.mark.sparse(2)
+@pytest.mark.sparse(4)
 @pytest.mark.parametrize("view", VIEWS)
 @pytest.mark.parametrize(("query", "scheme"), [("", "light"), ("?lang=zh", "dark")])  # colours move nothing
 def test_languages_themes_and_a_phone(opened: Any, view: str, query: str, scheme: str) -> None:

@@ -217,6 +217,7 @@ def test_worked_example_agrees_with_losskit():
     )
 
 
+@pytest.mark.thorough
 def test_digits_verdict_follows_the_numbers():
     """Other findings, other words: plain cross-entropy made the best with wrong labels, and nothing forgotten."""
     with one_thread():

@@ -117,6 +117,7 @@ def test_training_pays_and_repeats(found):
     assert np.array_equal(path.transpose(1, 2).flatten(1, 2).double().numpy(), found.middle[ENTRIES[2].name].boxes), "other numbers"
 
 
+@pytest.mark.thorough
 def test_who_comes_through_from_apart(found):
     """Without overlap IoU has no gradient; DIoU and CIoU gain by growing, and AdamW lets them; with the others boxes arrive."""
     fates = {n: coins.experiment.fate(found.middle[n], found.apart[n]) for n in NAMES}
@@ -127,6 +128,7 @@ def test_who_comes_through_from_apart(found):
         assert found.apart[name].iou[-1].mean() > 0.3 and found.apart[name].sides[-1] < coins.data.SIDE and fates[name].through > FOLDS // 2
 
 
+@pytest.mark.thorough
 def test_fates_by_hand(found):
     middle = found.middle[CORNERS]
     crops, each = len(found.box), len(found.box) // FOLDS
@@ -170,6 +172,7 @@ def test_the_warning_is_what_was_tried():
         assert table[3][giou][seed] > 0.0 == table[4][giou][seed]
 
 
+@pytest.mark.thorough
 def test_chapter_on_coins_is_whole(found):
     chapter = coins.tell(found, SHORT)
     page = html((chapter,), None, 0)
@@ -185,6 +188,7 @@ def test_chapter_on_coins_is_whole(found):
     assert coins.tell(found, SHORT) == chapter, "numbers, words or pictures differ"
 
 
+@pytest.mark.thorough
 def test_words_on_coins_follow_the_numbers(found):
     """Other findings, other words: GIoU is best and smooth L1 learns nothing; DIoU comes through from apart and GIoU does not."""
     draw = np.random.default_rng(0)
