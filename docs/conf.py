@@ -19,7 +19,7 @@ base.get_default_settings = lambda *components: deepcopy(settings(*components))
 project, author = "losskit", "losskit's authors"
 version = release = losskit.__version__
 copyright = "the losskit authors, Apache License 2.0"
-extensions = ["myst_parser", "sphinx_design", "sphinx_copybutton", "mathml", "typography"]
+extensions = ["myst_parser", "sphinx_design", "sphinx_copybutton", "mathml", "typography", "searching"]
 myst_enable_extensions = ["dollarmath", "deflist", "colon_fence", "attrs_inline", "attrs_block"]
 myst_heading_anchors = 3
 # touch:view=boxes leads to a view of the interactive page, from a page that stands in a folder of the site, as those of losses and guides do

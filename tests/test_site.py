@@ -27,6 +27,7 @@ import build  # noqa: E402
 import formulas  # noqa: E402
 import mentions  # noqa: E402
 import pages  # noqa: E402
+import searching  # noqa: E402
 import translation  # noqa: E402
 import typography  # noqa: E402
 import worked  # noqa: E402
@@ -186,7 +187,7 @@ def test_what_a_guide_names():
 # a page of each kind
 KINDS = {
     "en": ("index", "classification/focal_loss", "guides/imbalance", "switching/torch", "reference/benchmarks", "search"),
-    "zh": ("index", "detection/ciou_loss", "reference/glossary"),
+    "zh": ("index", "detection/ciou_loss", "reference/glossary", "reference/helpers", "search"),
 }
 
 
@@ -247,8 +248,8 @@ def test_no_picture_cuts_off_its_words(site, browser):
 
 
 TABLE = """<!doctype html><html lang="en"><title>x</title><body><article><table><thead><tr><th>share</th></tr></thead><tbody>
-<tr><td>8.3\u00a0%</td></tr><tr><td>78.8 %</td></tr><tr><td>0.3%</td></tr><tr><td>-2</td></tr><tr><td>1 M</td></tr><tr><td>word</td></tr></tbody></table>
-<p><code class="literal"><span class="pre">losskit.multilabel_soft_margin_loss(scores,</span></code></p></article><script src="site.js"></script></body></html>"""
+<tr><td>≤ 1.4x</td></tr><tr><td><p>at 20x_as_fast</p></td></tr><tr><td>8.3\u00a0%</td></tr><tr><td>78.8 %</td></tr><tr><td>0.3%</td></tr><tr><td>-2</td></tr><tr><td>1 M</td></tr><tr><td>word</td></tr></tbody></table>
+<p><code class="literal"><span class="pre">1e-8</span> <span class="pre">losskit.multilabel_soft_margin_loss(scores,</span></code></p></article><script src="site.js"></script></body></html>"""
 
 
 def test_tables_are_sorted_by_their_numbers_and_long_names_broken(browser, tmp_path):
@@ -257,15 +258,73 @@ def test_tables_are_sorted_by_their_numbers_and_long_names_broken(browser, tmp_p
     page = browser.new_page()
     page.goto((tmp_path / "table.html").as_uri())
     page.click("th button")
-    assert page.locator("td").all_inner_texts() == ["-2", "0.3%", "8.3\u00a0%", "78.8 %", "1 M", "word"]
-    assert page.locator("td.number").count() == 5
+    assert page.locator("td").all_inner_texts() == ["-2", "0.3%", "≤ 1.4x", "8.3\u00a0%", "at 20x_as_fast", "78.8 %", "1 M", "word"]
+    assert page.locator("td.number").count() == 7
+    assert page.locator("td wbr").count() == 2
     assert page.locator("code wbr").count() == 5  # behind the module, three words, the bracket
+    assert page.locator("code .held").all_inner_texts() == ["1e-8"]
     page.close()
 
 
 def test_a_percent_sign_stays_with_its_number():
     assert typography.together("15 % of 3 %, 4%", "en") == "15\u00a0% of 3\u00a0%, 4%"
     assert typography.together("15 % 的目标", "zh_CN") == "15% 的目标"
+
+
+def test_chinese_has_its_own_quotation_marks_and_no_space_behind_wide_punctuation():
+    assert typography.together('“通过”不算。 见 "Edge cases"：  "mean"', "zh_CN") == '“通过”不算。见 “Edge cases”："mean"'
+    assert typography.together('Seen. See "Edge cases"', "en") == 'Seen. See "Edge cases"'
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ('task="binary" or "mean"', ['literal task="binary"', " or ", 'literal "mean"']),
+        ('"not offered", x="a b"', ['"not offered", x="a b"']),
+        ("W^T, 2^-128, 3^(1 / n)", ["W", "superscript T", ", 2", "superscript −128", ", 3", "superscript 1 / n"]),
+        ("p_y, sum_j, ||x||_p", ["p", "subscript y", ", sum", "subscript j", ", ||x||", "subscript p"]),
+        ("z_loss, sample_weight, d_pos", ["z_loss, sample_weight, d", "subscript pos"]),
+        ("a >= b -> 1,024 x 16 -- c", ["a ", "≥", " b ", "→", " 1,024", "\u00a0×\u00a0", "16 -- c"]),
+        ("in [0, inf), (N, C, d1) of f(a, b)", ["in ", "inline [0, inf)", ", ", "inline (N, C, d1)", " of f(a, b)"]),
+        ("1e-8, -inf, x - 1, D = 4,096.", ["inline 1e-8", ", ", "inline -inf", ", x - 1, ", "inline D = 4,096", "."]),
+        ("32 MB", ["32", "\u00a0MB"]),
+    ],
+)
+def test_what_a_keyboard_writes_is_set_as_on_paper(text, parts):
+    made = [(f"{node.tagname} " if node.tagname != "#text" else "") + node.astext() for node in typography.parts(text)]
+    assert made == parts
+
+
+def test_a_table_of_a_docstring_keeps_its_empty_cells():
+    table = pages.WRITER.table("| a | b | c |\n|---|---|---|\n| x | | y |")
+    assert [line.split(" | ") for line in table.splitlines()][2] == ["| x", "", "y |"]
+
+
+SEARCHED = ["交叉熵", "focal 损失", "l1_loss的梯度", "熵", "IoU"]
+
+
+def test_chinese_is_searched_by_pairs_of_characters(browser):
+    """The index and the reader's query are cut alike."""
+    page = browser.new_page()
+    for text in SEARCHED:
+        assert page.evaluate(f"(query) => {{ {searching.SearchPairs.js_splitter_code}; return splitQuery(query); }}", text) == searching.SearchPairs({}).split(
+            text
+        )
+    page.close()
+    assert searching.SearchPairs({}).split("交叉熵 loss") == ["交叉", "叉熵", "loss"]
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(("language", "query", "found"), [("en", "giou_loss", "GIoU"), ("zh", "交叉熵", "交叉熵"), ("zh", "大词表", "大词表")])
+def test_search_finds(site, browser, language, query, found):
+    page = browser.new_page()
+    said = []
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.goto((SITE / language / "search.html").as_uri() + f"?q={query}")
+    page.wait_for_selector("#search-results li a")
+    assert found in page.inner_text("#search-results") and page.input_value("main input[name=q]") == query
+    page.close()
+    assert said == []
 
 
 BAD = """<!doctype html><html lang="de"><title>x</title><meta name="viewport" content="width=device-width"><body><h1>One</h1><h3>Three</h3><h1>Two</h1>
@@ -347,6 +406,8 @@ def test_chinese_in_the_package_has_wide_parentheses():
         ("Scores, or logits.", "得分,或 logits。", "punctuation: '分,'"),
         ("Scores (logits) of all.", "得分(logits)，全部。", "parentheses: write 得分（logits），全部。"),
         ("**Store** (`store.py`): on disk.", "**存储**(`store.py`)：在磁盘上。", "parentheses: write **存储**（`store.py`）：在磁盘上。"),
+        ('"smp" (segments) or "torch".', '"smp"(segments)或 "torch"。', 'parentheses: write "smp"（segments）或 "torch"。'),
+        ("4x torch", "4x torch", ""),
         ("`a` < 1 (usual), b > 1.", "`a` < 1(通常)，b > 1。", "parentheses: write `a` < 1（通常），b > 1。"),
         ("Autograd (`fused.py`) of a pass.", "扫描的 autograd(`fused.py`)。", "parentheses: write 扫描的 autograd（`fused.py`）。"),
         ("The interval (0, 1) and exp(distance).", "区间 (0, 1) 与 exp(距离)。", ""),

@@ -1,13 +1,24 @@
 """Every example of the pages written by hand is run: sessions print what stands there, and each block of Python runs by itself."""
 
+import ast
+import builtins
 import doctest
 import re
+import sys
 from pathlib import Path
 
 import pytest
 from cases import thorough
 
+import losskit
+from losskit import LOSSES
+from losskit.contract.arguments import sections
+
 DOCS = Path(__file__).parent.parent / "docs"
+sys.path.insert(0, str(DOCS / "_ext"))
+
+import pages  # noqa: E402
+
 PAGES = sorted(p for p in DOCS.rglob("*.md") if "_build" not in p.parts and "locale" not in p.parts)
 
 
@@ -45,3 +56,17 @@ def test_blocks_of_python_run_alone(page):
     for block in blocks(page, "python"):
         if page.name != "architecture.md":
             exec(compile(block, str(page), "exec"), {"__name__": "__example__"})
+
+
+EXAMPLES = [(name, pages.WRITER.example(text)) for name in (*LOSSES, *pages.HELPERS) if (text := sections(getattr(losskit, name).__doc__ or "").get("Example"))]
+
+
+@pytest.mark.parametrize(("name", "example"), EXAMPLES, ids=[name for name, _ in EXAMPLES])
+def test_examples_of_the_pages_import_what_they_use(name, example):
+    """A reader pastes them."""
+    source = "".join(part.source for part in doctest.DocTestParser().get_examples(example))
+    found = list(ast.walk(ast.parse(source)))
+    known = {alias.name for node in found if isinstance(node, (ast.Import, ast.ImportFrom)) for alias in node.names} | set(dir(builtins))
+    known |= {node.id for node in found if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    known |= {node.arg for node in found if isinstance(node, ast.arg)} | {node.name for node in found if isinstance(node, ast.FunctionDef)}
+    assert {node.id for node in found if isinstance(node, ast.Name)} <= known

@@ -52,12 +52,18 @@ class Writer:
 
     def table(self, block: str) -> str:
         """A table; its cells are text of ours."""
-        rows = [line.strip().strip("|").split(" | ") for line in block.splitlines()]
+        rows = [re.split(r"(?<= )\|(?= )", line.strip()[1:-1]) for line in block.splitlines()]
         return "\n".join("| " + " | ".join(cell.strip() if set(cell) <= set("-| ") else self.inline(cell) for cell in row) + " |" for row in rows)
 
     def example(self, block: str) -> str:
-        """An example as a session: what is typed and what is printed."""
-        return f"```pycon\n{inspect.cleandoc(block)}\n```"
+        """An example as a session: what is typed and what is printed. A docstring's own module knows its names; a reader imports them."""
+        text = inspect.cleandoc(block)
+        names = dict.fromkeys(name for name in re.findall(r"(?<![\w.])(\w+)\(", text) if self.known(name) and f"import {name}" not in text)
+        if names:
+            first, _, rest = text.partition("\n")
+            imported = f">>> from losskit import {', '.join(names)}"
+            text = "\n".join((first, imported, rest) if first.startswith(">>> import") else (imported, text))
+        return f"```pycon\n{text}\n```"
 
     def arguments(self, text: str, about: Callable[[str], str]) -> str:
         """A definition list of arguments; `about` gives type and default of each."""

@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -61,9 +61,9 @@ HELPERS = (
 WRITER = Writer(target)
 
 
-def about(loss: Loss) -> Any:
+def about(thing: Callable[..., Any]) -> Callable[[str], str]:
     """Type and default of an argument, as text."""
-    parameters = inspect.signature(loss.function).parameters
+    parameters = inspect.signature(thing).parameters
 
     def text(name: str) -> str:
         parameter = parameters.get(name)
@@ -96,17 +96,22 @@ def typeset(c: formulas.Clause) -> str:
     return f"{body} elsewhere" if c.link == "elsewhere" else body
 
 
+def called(name: str, thing: Callable[..., Any]) -> str:
+    """How it is called: names and defaults, in one line if they fit into that of a phone."""
+    parts: list[str] = []
+    for p in inspect.signature(thing).parameters.values():
+        if p.kind is p.KEYWORD_ONLY and "*" not in parts:
+            parts.append("*")
+        parts.append({p.VAR_POSITIONAL: "*", p.VAR_KEYWORD: "**"}.get(p.kind, "") + p.name if p.default is p.empty else f"{p.name}={p.default!r}")
+    line = f"losskit.{name}({', '.join(parts)})"
+    return line if len(line) <= 44 else f"losskit.{name}(\n" + "".join(f"    {part},\n" for part in parts) + ")"
+
+
 def signature(loss: Loss) -> str:
     """How function and module are called."""
-    lines = [f"losskit.{loss.name}("]
-    for p in inspect.signature(loss.function).parameters.values():
-        if p.kind is p.KEYWORD_ONLY and "    *," not in lines:
-            lines.append("    *,")
-        lines.append(f"    {p.name}," if p.default is p.empty else f"    {p.name}={p.default!r},")
-    lines.append(")")
     required = ", ".join(f"{name}=..." for name in loss.required)
     tensors = ", ".join(loss.tensors)
-    return "\n".join(lines) + f"\n\nlosskit.{loss.module}({required + ', ' if required else ''}...)({tensors})  # the same as a module"
+    return called(loss.name, loss.function) + f"\n\nlosskit.{loss.module}({required + ', ' if required else ''}...)({tensors})  # the same as a module"
 
 
 def by_hand(loss: Loss) -> str:
@@ -132,7 +137,9 @@ def errors(loss: Loss) -> str:
     found = [e for e in results.errors() if e.loss == loss.name and e.dtype == "float32"]
     if not found:
         return ""
-    rows = "\n".join(f"| {escaped(e.settings) or 'default'} | {e.who or 'losskit, cpu'} | {e.value} | {e.gradient} |" for e in found)
+    rows = "\n".join(
+        f"| {escaped(e.settings) or 'default'} | {(e.who or 'losskit, cpu').replace('losskit, ', 'losskit: ')} | {e.value} | {e.gradient} |" for e in found
+    )
     return (
         "Worst relative error in float32 over the whole input range, against arithmetic of 50 digits and more; how it is measured: [error budget](#error-budget).\n\n"
         f"| settings | who | value | gradient |\n|---|---|---|---|\n{rows}\n"
@@ -196,7 +203,7 @@ def page(loss: Loss, folder: str, drawn: bool = True) -> str:
     for heading, body in (
         ("When to use it", WRITER.blocks(about_it.get("When to use", ""))),
         ("How to call it", f"```python\n{signature(loss)}\n```"),
-        ("Arguments", WRITER.arguments(about_it.get("Args", ""), about(loss))),
+        ("Arguments", WRITER.arguments(about_it.get("Args", ""), about(loss.function))),
         ("What it returns", WRITER.blocks(about_it.get("Returns", ""))),
         ("By hand", by_hand(loss)),
         ("Example", WRITER.example(about_it.get("Example", "").replace("    >>>", ">>>"))),

@@ -48,29 +48,16 @@ def helpers() -> str:
         thing = getattr(losskit, name)
         about = sections(thing.__doc__ or "")
         made += [f"(losskit.{name})=".lower(), f"## {name}", pages.WRITER.inline(about["Summary"].split("\n\n")[0])]
+        made.append(f"```python\n{pages.called(name, thing)}\n```")
         more = "\n\n".join(about["Summary"].split("\n\n")[1:])
         if more:
             made.append(pages.WRITER.blocks(more))
-        made.append(f"```python\n{called(name, thing)}\n```")
         if "Args" in about:
-            made.append(pages.WRITER.arguments(about["Args"], lambda _: ""))
+            made.append(pages.WRITER.arguments(about["Args"], pages.about(thing)))
         for heading, body in about.items():
             if heading not in ("Summary", "Args"):
                 made += [f"**{heading}**", pages.WRITER.blocks(body)]
     return "\n\n".join(made) + "\n"
-
-
-def called(name: str, thing: object) -> str:
-    """The signature, names and defaults only."""
-    parameters = inspect.signature(thing).parameters.values()  # type: ignore[arg-type]
-    starred = False
-    parts = []
-    for p in parameters:
-        if p.kind is p.KEYWORD_ONLY and not starred:
-            parts.append("*")
-            starred = True
-        parts.append(p.name if p.default is p.empty else f"{p.name}={p.default!r}")
-    return f"losskit.{name}({', '.join(parts)})"
 
 
 def write(root: Path) -> None:

@@ -11,6 +11,7 @@ CODE = re.compile(r"`[^`]*`|\$[^$]*\$")
 LINK = re.compile(r"\]\([^)]*\)")
 SETTING = re.compile(r"\w+=(\[[^\]]*\]|\([^)]*\)|\S+)")
 WORD = re.compile(r"[A-Za-z][A-Za-z]+")
+RATIO = re.compile(r"\b\d[\d.]*x [A-Za-z]")  # 4x torch
 CITED = re.compile(r"[A-Z].*, (?:arXiv \S+, )?(?:19|20)\d\d\.?$")
 # names, which are the same in every language
 NAMES = set(
@@ -32,7 +33,7 @@ def plain(text: str) -> str:
 
 def needed(text: str) -> bool:
     """Whether there are words to translate; one that is spoken of, as in the glossary, stands in italics and stays as it is."""
-    return (
+    return bool(RATIO.search(text)) or (
         not re.fullmatch(r"\*[^*]+\*", text)
         and not text.startswith(".. image::")
         and not CITED.match(text)
@@ -68,7 +69,7 @@ def widened(text: str) -> str:
                 word.search(text[start:place])
                 or re.fullmatch("\0[\0 、]*", plainly[start + 1 : place])
                 or word.match(before)
-                or (before in {"\0", "*"} and beside.match(after))
+                or (before in {"\0", "*", '"'} and beside.match(after))
             ):
                 letters[start], letters[place] = "（", "）"
     return re.sub(" ?([（）]) ?", r"\1", "".join(letters))

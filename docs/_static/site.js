@@ -1,18 +1,20 @@
 // Tables of numbers are sorted by a click, or by Enter, on a column's head; a number stays in one line.
 "use strict";
 document.addEventListener("DOMContentLoaded", () => {
+  for (const field of document.querySelectorAll(".search-again input")) field.value = new URLSearchParams(location.search).get("q") ?? "";
   const chinese = document.documentElement.lang.startsWith("zh");
   for (const link of document.querySelectorAll(".sd-card a.sd-stretched-link")) link.setAttribute("aria-label", link.closest(".sd-card").querySelector(".sd-card-title").innerText);
   if (chinese) for (const link of document.querySelectorAll("a[href*='touch/index.html']")) link.search = "?lang=zh";
   // a long name is broken between its words; code in a line behind a bracket first
   const broken = (text, where) => text.replaceWith(...text.data.split(where).flatMap((part, i) => (i ? [document.createElement("wbr"), part] : [part])));
-  for (const name of document.querySelectorAll("h1, td, .sidebar-tree .reference, .toc-tree .reference, .related-pages .title")) {
+  for (const name of document.querySelectorAll("h1, td, td p, td a, .sidebar-tree .reference, .toc-tree .reference, .related-pages .title")) {
     for (const text of [...name.childNodes]) if (text.nodeType === 3 && text.data.includes("_")) broken(text, /(?<=_)/);
   }
   for (const code of document.querySelectorAll("article code.literal .pre")) {
+    if (code.textContent.length <= 20) code.classList.add("held"); // 1e-8 and --json are not broken at a hyphen
     for (const text of [...code.childNodes]) if (text.nodeType === 3 && text.data.length > 12) broken(text, text.data.split("(").some((part) => part.length > 24) ? /(?<=[_(])|(?<=[a-z]\.)(?=\w)/ : /(?<=\()/);
   }
-  for (const cell of document.querySelectorAll("article td")) if (/^[-+±−]?[\d.,]+(e[-+]?\d+)?(\s?(%|x|µs|ms|s|M))?$/.test(cell.innerText.trim())) cell.classList.add("number");
+  for (const cell of document.querySelectorAll("article td")) if (cell.innerText.trim().length <= 14 && /\d/.test(cell.innerText)) cell.classList.add("number");
   for (const wide of document.querySelectorAll("article pre, article .table-wrapper, article .formula, article .steps, article .banner")) if (wide.scrollWidth > wide.clientWidth) wide.tabIndex = 0; // for those who scroll by keys
   for (const table of document.querySelectorAll("article table")) {
     const body = table.tBodies[0];
@@ -41,6 +43,8 @@ document.addEventListener("DOMContentLoaded", () => {
   }
   function number(text) {
     const units = { "µs": 1e-6, ms: 1e-3, s: 1, x: 1, "%": 1, M: 1e6, "": 1 };
+    const ratio = text.match(/^\D*?(\d[\d.,]*)\s?(?:x|倍)\D*$/); // at most 1.4x; 1.22x its time
+    if (ratio) return parseFloat(ratio[1].replaceAll(",", ""));
     const found = text.trim().match(/^(-?[\d.,]+(?:e[-+]?\d+)?|inf)\s*(µs|ms|s|x|%|M|)$/);
     return found ? (found[1] === "inf" ? Infinity : parseFloat(found[1].replaceAll(",", ""))) * units[found[2]] : NaN;
   }
