@@ -38,7 +38,7 @@ class Writer:
         for block in re.split(r"\n\s*\n", inspect.cleandoc(text)):
             if block.lstrip().startswith(">>>"):
                 made.append(self.example(block))
-            elif block.lstrip().startswith("|"):
+            elif re.match(r"\|.*\n\|[-|]+\|", block):  # |x - t| is none
                 made.append(self.table(block))
             else:
                 made.append(self.paragraph(block))
