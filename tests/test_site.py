@@ -249,7 +249,8 @@ def test_no_picture_cuts_off_its_words(site, browser):
 
 TABLE = """<!doctype html><html lang="en"><title>x</title><body><article><table><thead><tr><th>share</th></tr></thead><tbody>
 <tr><td>≤ 1.4x</td></tr><tr><td><p>at 20x_as_fast</p></td></tr><tr><td>8.3\u00a0%</td></tr><tr><td>78.8 %</td></tr><tr><td>0.3%</td></tr><tr><td>-2</td></tr><tr><td>1 M</td></tr><tr><td>word</td></tr></tbody></table>
-<p><code class="literal"><span class="pre">1e-8</span> <span class="pre">losskit.multilabel_soft_margin_loss(scores,</span></code></p></article><script src="site.js"></script></body></html>"""
+<p><code class="literal"><span class="pre">1e-8</span> <span class="pre">losskit.multilabel_soft_margin_loss(scores,</span></code></p>
+<dl><dt><code>k1</code>, <code>k2</code> <code>float</code></dt><dt><code>mask</code>, <code>chunk</code></dt></dl></article><script src="site.js"></script></body></html>"""
 
 
 def test_tables_are_sorted_by_their_numbers_and_long_names_broken(browser, tmp_path):
@@ -262,6 +263,7 @@ def test_tables_are_sorted_by_their_numbers_and_long_names_broken(browser, tmp_p
     assert page.locator("td.number").count() == 7
     assert page.locator("td wbr").count() == 2
     assert page.locator("code wbr").count() == 5  # behind the module, three words, the bracket
+    assert page.locator("code.types").all_inner_texts() == ["float"]
     assert page.locator("code .held").all_inner_texts() == ["1e-8"]
     page.close()
 
@@ -285,7 +287,7 @@ def test_chinese_has_its_own_quotation_marks_and_no_space_behind_wide_punctuatio
         ("p_y, sum_j, ||x||_p", ["p", "subscript y", ", sum", "subscript j", ", ||x||", "subscript p"]),
         ("z_loss, sample_weight, d_pos", ["z_loss, sample_weight, d", "subscript pos"]),
         ("a >= b -> 1,024 x 16 -- c", ["a ", "≥", " b ", "→", " 1,024", "\u00a0×\u00a0", "16 -- c"]),
-        ("in [0, inf), (N, C, d1) of f(a, b)", ["in ", "inline [0, inf)", ", ", "inline (N, C, d1)", " of f(a, b)"]),
+        ("in [0, inf), (N, C, d1) of f(a, b) (DPO, SimPO)", ["in ", "inline [0, inf)", ", ", "inline (N, C, d1)", " of f(a, b) (DPO, SimPO)"]),
         ("1e-8, -inf, x - 1, D = 4,096.", ["inline 1e-8", ", ", "inline -inf", ", x - 1, ", "inline D = 4,096", "."]),
         ("32 MB", ["32", "\u00a0MB"]),
     ],
@@ -322,7 +324,7 @@ def test_search_finds(site, browser, language, query, found):
     page.on("pageerror", lambda error: said.append(str(error)))
     page.goto((SITE / language / "search.html").as_uri() + f"?q={query}")
     page.wait_for_selector("#search-results li a")
-    assert found in page.inner_text("#search-results") and page.input_value("main input[name=q]") == query
+    assert found in page.inner_text("#search-results") and page.input_value("article input[name=q]") == query
     page.close()
     assert said == []
 

@@ -7,13 +7,15 @@ document.addEventListener("DOMContentLoaded", () => {
   if (chinese) for (const link of document.querySelectorAll("a[href*='touch/index.html']")) link.search = "?lang=zh";
   // a long name is broken between its words; code in a line behind a bracket first
   const broken = (text, where) => text.replaceWith(...text.data.split(where).flatMap((part, i) => (i ? [document.createElement("wbr"), part] : [part])));
-  for (const name of document.querySelectorAll("h1, td, td p, td a, .sidebar-tree .reference, .toc-tree .reference, .related-pages .title")) {
+  for (const name of document.querySelectorAll("h1, h2, h3, td, td p, td a, .sidebar-tree .reference, .toc-tree .reference, .related-pages .title")) {
     for (const text of [...name.childNodes]) if (text.nodeType === 3 && text.data.includes("_")) broken(text, /(?<=_)/);
   }
   for (const code of document.querySelectorAll("article code.literal .pre")) {
     if (code.textContent.length <= 20) code.classList.add("held"); // 1e-8 and --json are not broken at a hyphen
     for (const text of [...code.childNodes]) if (text.nodeType === 3 && text.data.length > 12) broken(text, text.data.split("(").some((part) => part.length > 24) ? /(?<=[_(])|(?<=[a-z]\.)(?=\w)/ : /(?<=\()/);
   }
+  // what follows the names of arguments without a comma is their type
+  for (const code of document.querySelectorAll("article dl dt code:not(:first-child)")) if (!code.previousSibling.textContent.includes(",")) code.classList.add("types");
   for (const cell of document.querySelectorAll("article td")) if (cell.innerText.trim().length <= 14 && /\d/.test(cell.innerText)) cell.classList.add("number");
   for (const wide of document.querySelectorAll("article pre, article .table-wrapper, article .formula, article .steps, article .banner")) if (wide.scrollWidth > wide.clientWidth) wide.tabIndex = 0; // for those who scroll by keys
   for (const table of document.querySelectorAll("article table")) {
