@@ -260,7 +260,7 @@ def test_tables_are_sorted_by_their_numbers_and_long_names_broken(browser, tmp_p
     page.goto((tmp_path / "table.html").as_uri())
     page.click("th button")
     assert page.locator("td").all_inner_texts() == ["-2", "0.3%", "≤ 1.4x", "8.3\u00a0%", "at 20x_as_fast", "78.8 %", "1 M", "word"]
-    assert page.locator("td.number").count() == 7
+    assert page.locator("td.short").count() == 8
     assert page.locator("td wbr").count() == 2
     assert page.locator("code wbr").count() == 5  # behind the module, three words, the bracket
     assert page.locator("code.types").all_inner_texts() == ["float"]

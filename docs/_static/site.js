@@ -1,5 +1,6 @@
 // Tables of numbers are sorted by a click, or by Enter, on a column's head; a number stays in one line.
 "use strict";
+if (location.protocol === "file:" && typeof DOCUMENTATION_OPTIONS === "object") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false; // a page from disk cannot read others
 document.addEventListener("DOMContentLoaded", () => {
   for (const field of document.querySelectorAll(".search-again input")) field.value = new URLSearchParams(location.search).get("q") ?? "";
   const chinese = document.documentElement.lang.startsWith("zh");
@@ -16,7 +17,7 @@ document.addEventListener("DOMContentLoaded", () => {
   }
   // what follows the names of arguments without a comma is their type
   for (const code of document.querySelectorAll("article dl dt code:not(:first-child)")) if (!code.previousSibling.textContent.includes(",")) code.classList.add("types");
-  for (const cell of document.querySelectorAll("article td")) if (cell.innerText.trim().length <= 14 && /\d/.test(cell.innerText)) cell.classList.add("number");
+  for (const cell of document.querySelectorAll("article td")) if (cell.innerText.trim().length <= (/\d/.test(cell.innerText) ? 14 : 4)) cell.classList.add("short");
   for (const wide of document.querySelectorAll("article pre, article .table-wrapper, article .formula, article .steps, article .banner")) if (wide.scrollWidth > wide.clientWidth) wide.tabIndex = 0; // for those who scroll by keys
   for (const table of document.querySelectorAll("article table")) {
     const body = table.tBodies[0];
