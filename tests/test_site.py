@@ -274,7 +274,7 @@ def test_a_percent_sign_stays_with_its_number():
 
 
 def test_chinese_has_its_own_quotation_marks_and_no_space_behind_wide_punctuation():
-    assert typography.together('“通过”不算。 见 "Edge cases"：  "mean"', "zh_CN") == '“通过”不算。见 “Edge cases”："mean"'
+    assert typography.together('“通过”不算。 见 “猫” 和 "Edge cases"：  "mean"', "zh_CN") == '“通过”不算。见“猫”和“Edge cases”："mean"'
     assert typography.together('Seen. See "Edge cases"', "en") == 'Seen. See "Edge cases"'
 
 

@@ -72,7 +72,9 @@ class Writer:
             names = match["names"].split(", ")
             types = list(dict.fromkeys(about(name) for name in names))
             heads = ", ".join(f"`{name}`" for name in names)
-            made.append(f"{heads} {{.types}}`{'; '.join(t for t in types if t) if len(names) < 3 else ''}`\n: " + self.blocks(match["text"]).replace("\n", "\n  "))
+            made.append(
+                f"{heads} {{.types}}`{'; '.join(t for t in types if t) if len(names) < 3 else ''}`\n: " + self.blocks(match["text"]).replace("\n", "\n  ")
+            )
         return "\n\n".join(made).replace("{.types}``", "").replace("{.types}", "")
 
     def headed(self, text: str, level: int) -> str:

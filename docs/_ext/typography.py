@@ -36,7 +36,7 @@ def together(text: str, language: str) -> str:
     """The text with its percent signs held; in Chinese with its own quotation marks, and without a space behind punctuation that is as wide as a character."""
     if language.startswith("zh"):
         text = re.sub(r'"([^"\n]+)"', r"“\1”", PARTS.sub(lambda match: match[0].replace('"', "\0"), text)).replace("\0", '"')
-        text = re.sub(f"(?<=[{WIDE}]) +", "", text)
+        text = re.sub(f"(?<=[{WIDE}]) +|(?<=[\u4e00-\u9fff]) +(?=[“（])", "", text)
     return PERCENT.sub("%" if language.startswith("zh") else "\u00a0%", text)
 
 

@@ -17,7 +17,9 @@ document.addEventListener("DOMContentLoaded", () => {
   }
   // what follows the names of arguments without a comma is their type
   for (const code of document.querySelectorAll("article dl dt code:not(:first-child)")) if (!code.previousSibling.textContent.includes(",")) code.classList.add("types");
-  for (const cell of document.querySelectorAll("article td")) if (cell.innerText.trim().length <= (/\d/.test(cell.innerText) ? 14 : 4)) cell.classList.add("short");
+  const ratio = (text) => text.match(/^\D*?(\d[\d.,]*)\s?(?:x|倍)\D*$/); // at most 1.4x; 1.22x its time
+  const short = (text) => text.length <= 4 || (text.length <= 14 && ratio(text)) || /^[-+±−]?[\d.,]+(e[-+]?\d+)?(\s?(%|x|µs|ms|s|[kMG]?B|M))?$/.test(text);
+  for (const cell of document.querySelectorAll("article td")) if (short(cell.innerText.trim())) cell.classList.add("short");
   for (const wide of document.querySelectorAll("article pre, article .table-wrapper, article .formula, article .steps, article .banner")) if (wide.scrollWidth > wide.clientWidth) wide.tabIndex = 0; // for those who scroll by keys
   for (const table of document.querySelectorAll("article table")) {
     const body = table.tBodies[0];
@@ -46,8 +48,8 @@ document.addEventListener("DOMContentLoaded", () => {
   }
   function number(text) {
     const units = { "µs": 1e-6, ms: 1e-3, s: 1, x: 1, "%": 1, M: 1e6, "": 1 };
-    const ratio = text.match(/^\D*?(\d[\d.,]*)\s?(?:x|倍)\D*$/); // at most 1.4x; 1.22x its time
-    if (ratio) return parseFloat(ratio[1].replaceAll(",", ""));
+    const times = ratio(text);
+    if (times) return parseFloat(times[1].replaceAll(",", ""));
     const found = text.trim().match(/^(-?[\d.,]+(?:e[-+]?\d+)?|inf)\s*(µs|ms|s|x|%|M|)$/);
     return found ? (found[1] === "inf" ? Infinity : parseFloat(found[1].replaceAll(",", ""))) * units[found[2]] : NaN;
   }
