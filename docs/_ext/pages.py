@@ -102,7 +102,8 @@ def called(name: str, thing: Callable[..., Any]) -> str:
     for p in inspect.signature(thing).parameters.values():
         if p.kind is p.KEYWORD_ONLY and "*" not in parts:
             parts.append("*")
-        parts.append({p.VAR_POSITIONAL: "*", p.VAR_KEYWORD: "**"}.get(p.kind, "") + p.name if p.default is p.empty else f"{p.name}={p.default!r}")
+        stars = "*" if p.kind is p.VAR_POSITIONAL else "**" if p.kind is p.VAR_KEYWORD else ""
+        parts.append(stars + p.name if p.default is p.empty else f"{p.name}={p.default!r}")
     line = f"losskit.{name}({', '.join(parts)})"
     return line if len(line) <= 44 else f"losskit.{name}(\n" + "".join(f"    {part},\n" for part in parts) + ")"
 

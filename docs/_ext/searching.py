@@ -10,7 +10,7 @@ CHINESE = {chr(i) for i in range(0x4E00, 0xA000)}
 RUNS = re.compile(r"[\u4e00-\u9fff]+|[^\W\u4e00-\u9fff]+")
 
 
-class SearchPairs(SearchEnglish):
+class SearchPairs(SearchEnglish):  # type: ignore[misc]
     """Pairs of Chinese characters, and English words."""
 
     lang = "zh"

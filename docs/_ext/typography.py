@@ -72,7 +72,7 @@ def excluded(node: nodes.Node) -> bool:
     return False
 
 
-class Typeset(SphinxTransform):
+class Typeset(SphinxTransform):  # type: ignore[misc]
     """Each page, after translation and before quotation marks are curled."""
 
     default_priority = 740
