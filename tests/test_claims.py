@@ -145,6 +145,8 @@ SHAPES = {  # what "none" gives: of the input, the target and the settings
     "the target's shape": lambda x, t, s: t.shape,
     "the labels' shape": lambda x, t, s: t.shape,
     "the shape without the last axis": lambda x, t, s: x.shape[:-1],
+    "the shape (..., N)": lambda x, t, s: x.shape[:-1],
+    "the shape (..., N), a picture's losses added up": lambda x, t, s: x.shape[:-1],
     "the shape (...)": lambda x, t, s: x.shape[:-1],
     "shape (N, C): a value per sample and channel": lambda x, t, s: x.shape[:2],
     "(N, C), or (C,) over the batch": lambda x, t, s: (() if s.get("over") == "batch" else (4,)) + (1 if s["task"] == "binary" else x.shape[1],),

@@ -14,7 +14,7 @@ PAGE = DOCS / "guides" / "large-vocabularies.md"
 NAMES: dict[str, object] = {"torch": torch, "losskit": losskit, "F": F}
 for part in blocks(PAGE, "pycon"):
     lines = "\n".join(line[4:] for line in part.splitlines() if line.startswith((">>> ", "... ")))
-    for function in re.findall(r"^def (?:dpo|simpo|orpo|kto|grpo|clip|siglip|supcon)\(.*\n(?: .*\n?)+", lines + "\n", re.MULTILINE):
+    for function in re.findall(r"^def (?:dpo|simpo|orpo|kto|grpo)\(.*\n(?: .*\n?)+", lines + "\n", re.MULTILINE):
         assert function.count("\n") < 15, "longer than the page says"
         exec(function, NAMES)
 
@@ -102,40 +102,3 @@ def test_some_ratios_are_clipped_and_some_are_not():
     """Or the test above would not see the clip."""
     ratio = torch.tensor([math.exp(a - b) for new, old in zip(by_token(BODY), by_token(OLD), strict=True) for a, b in zip(new, old, strict=True)])
     assert (ratio > 1.2).any() and (ratio < 0.8).any() and ((ratio > 0.8) & (ratio < 1.2)).any()
-
-
-def papers_clip(a, b, scale, bias, kinds):
-    s, own = scale * a @ b.T, torch.arange(len(a))
-    return -(s.log_softmax(0)[own, own].mean() + s.log_softmax(1)[own, own].mean()) / 2
-
-
-def papers_siglip(a, b, scale, bias, kinds):
-    signs = 2 * torch.eye(len(a)) - 1
-    return -log_sigmoid(signs * (scale * a @ b.T + bias)).sum() / len(a)
-
-
-def papers_supcon(a, b, scale, bias, kinds):
-    s, total = a @ b.T / 0.1, 0.0
-    for i in range(len(a)):
-        same = [j for j in range(len(a)) if kinds[j] == kinds[i]]
-        total += -sum(torch.log(torch.exp(s[i, j]) / torch.exp(s[i]).sum()) for j in same) / len(same)
-    return total / len(a)
-
-
-PAIRED = {
-    papers_clip: lambda a, b, scale, bias, kinds: NAMES["clip"](a, b, scale, chunk=5),
-    papers_siglip: lambda a, b, scale, bias, kinds: NAMES["siglip"](a, b, scale, bias, chunk=5),
-    papers_supcon: lambda a, b, scale, bias, kinds: NAMES["supcon"](a, b, kinds, chunk=5),
-}
-
-
-@pytest.mark.parametrize("paper", PAIRED, ids=lambda f: f.__name__)
-def test_contrastive_losses(paper):
-    found = []
-    for function in (PAIRED[paper], paper):
-        draw = torch.Generator().manual_seed(1)
-        a, b = (F.normalize(torch.randn(12, 6, generator=draw, dtype=torch.float64)).requires_grad_() for _ in range(2))
-        scale, bias = (torch.tensor(number, dtype=torch.float64, requires_grad=True) for number in (3.0, -2.0))
-        value = function(a, b, scale, bias, torch.arange(12) % 4)
-        found.append((value.detach(), torch.autograd.grad(value, (a, b, scale, bias), allow_unused=True)))
-    torch.testing.assert_close(*found, rtol=1e-6 if paper is papers_supcon else 1e-9, atol=1e-7 if paper is papers_supcon else 1e-12)

@@ -320,7 +320,13 @@ def test_signature_and_docstring(loss):
     if predicted and loss.tensors in USUAL:  # some of which are given by name
         assert forward == ["input", "target", "predicted", "mask", "sample_weight", "normalizer", "named"]
     else:
-        assert forward == [*(("input", "target") if loss.tensors in USUAL else (*loss.tensors, *predicted)), "mask", "sample_weight", "normalizer"]
+        assert forward == [
+            *(("input", "target") if loss.tensors in USUAL else (*loss.tensors, *predicted)),
+            *loss.beside,
+            "mask",
+            "sample_weight",
+            "normalizer",
+        ]
 
 
 def test_trains_in_a_sequence_of_modules():

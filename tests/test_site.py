@@ -49,6 +49,11 @@ WITHOUT = {
     "multilabel_margin_loss": "labels beside the other classes",
     "multilabel_soft_margin_loss": "labels of all classes",
     "margin_ranking_loss": "a score beside another",
+    "info_nce_loss": "a softmax over other vectors",
+    "nt_xent_loss": "a softmax over other vectors",
+    "clip_loss": "two softmaxes over other vectors",
+    "siglip_loss": "every vector with every other",
+    "supcon_loss": "a softmax over other vectors",
 }
 
 

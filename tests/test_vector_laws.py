@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from losskit import LOSSES
 from losskit.testing import VECTOR_LAWS, VectorSubject, audit
-from losskit.testing.vectors import is_mined, subject_kind
+from losskit.testing.vectors import subject_kind
 
 FORMULA = ("textbook", "error_budget", "same_vectors", "nan_stays", "order", "labels", "domain_checked")
 WALK = (
@@ -101,7 +101,3 @@ def test_torch_is_told_with_a_counterexample() -> None:
     assert set(told(functional.cosine_embedding_loss, "cosine_embedding_loss", "not offered")) < ABSENT  # some fail already: it takes pairs along one axis only
     wrong = told(functional.triplet_margin_loss, "triplet_margin_loss", "fails", eps=0.0)
     assert {"error_budget", "shapes_agree", "nothing_left"} <= set(wrong) and "textbook" not in wrong
-
-
-def test_every_loss_that_searches_is_known() -> None:
-    assert {loss.name for loss in LOSSES.of("vectors").values() if is_mined(loss)} <= {"batch_hard_triplet_loss"}

@@ -64,7 +64,12 @@ from losskit.losses.detection.siou import siou_loss as siou_loss
 from losskit.losses.detection.varifocal import varifocal_loss as varifocal_loss
 from losskit.losses.detection.wiou import wiou_loss as wiou_loss
 from losskit.losses.embedding.batch_hard_triplet import batch_hard_triplet_loss as batch_hard_triplet_loss
+from losskit.losses.embedding.clip import clip_loss as clip_loss
 from losskit.losses.embedding.cosine_embedding import cosine_embedding_loss as cosine_embedding_loss
+from losskit.losses.embedding.info_nce import info_nce_loss as info_nce_loss
+from losskit.losses.embedding.nt_xent import nt_xent_loss as nt_xent_loss
+from losskit.losses.embedding.siglip import siglip_loss as siglip_loss
+from losskit.losses.embedding.supcon import supcon_loss as supcon_loss
 from losskit.losses.embedding.triplet_margin import triplet_margin_loss as triplet_margin_loss
 from losskit.losses.image.l1_ssim import l1_ssim_loss as l1_ssim_loss
 from losskit.losses.image.ssim import ssim_loss as ssim_loss
@@ -219,6 +224,16 @@ class CIoULoss(LossModule):
 
     def __init__(self, *, alpha_gradient: bool = False, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
+class CLIPLoss(LossModule):
+    """CLIP's loss of image and text embeddings (real values): each picture is to find its text among those of the batch, and each text its picture."""
+
+    logit_scale: float | torch.Tensor
+    normalize: bool
+    reduction: Literal["none", "mean", "sum"]
+
+    def __init__(self, *, logit_scale: float | torch.Tensor = 14.285714285714285, normalize: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, image_features: torch.Tensor, text_features: torch.Tensor, logit_scale: float | torch.Tensor = 14.285714285714285, *, exclude: torch.Tensor | None = None, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | None = None) -> torch.Tensor: ...  # type: ignore[override]
+
 class CauchyLoss(LossModule):
     """Cauchy (Lorentzian) loss between real values `input` and `target`: a square near 0 that grows like a logarithm far out."""
 
@@ -258,9 +273,10 @@ class CrossEntropyLoss(LossModule):
     log_input: bool
     inplace: bool
     return_parts: bool
+    class_group: torch.distributed.distributed_c10d.ProcessGroup | None
     reduction: Literal["none", "mean", "sum"]
 
-    def __init__(self, *, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, label_smoothing: float | torch.Tensor = 0.0, z_loss: float = 0.0, softcap: float | None = None, temperature: float | torch.Tensor = 1.0, dim: int = 1, from_logits: bool = True, log_input: bool = False, inplace: bool = False, return_parts: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, label_smoothing: float | torch.Tensor = 0.0, z_loss: float = 0.0, softcap: float | None = None, temperature: float | torch.Tensor = 1.0, dim: int = 1, from_logits: bool = True, log_input: bool = False, inplace: bool = False, return_parts: bool = False, class_group: torch.distributed.distributed_c10d.ProcessGroup | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class DIoULoss(LossModule):
     """DIoU loss between predicted and target boxes: 1 - IoU + the squared distance of the centres over the squared diagonal of the enclosing box."""
@@ -501,6 +517,16 @@ class HuberLoss(LossModule):
 
     def __init__(self, *, delta: float | torch.Tensor | collections.abc.Sequence[float] = 1.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
+class InfoNCELoss(LossModule):
+    """InfoNCE (multiple negatives ranking) of query and key embeddings (real values): each query is to find its own key among those of the batch."""
+
+    temperature: float | torch.Tensor
+    normalize: bool
+    reduction: Literal["none", "mean", "sum"]
+
+    def __init__(self, *, temperature: float | torch.Tensor = 0.07, normalize: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, query: torch.Tensor, key: torch.Tensor, *, negatives: torch.Tensor | None = None, exclude: torch.Tensor | None = None, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | None = None) -> torch.Tensor: ...  # type: ignore[override]
+
 class InnerIoULoss(LossModule):
     """Inner-IoU loss between predicted and target boxes: 1 - IoU of both boxes scaled about their centres."""
 
@@ -738,6 +764,16 @@ class NLLLoss(LossModule):
 
     def __init__(self, *, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
+class NTXentLoss(LossModule):
+    """NT-Xent, the loss of SimCLR, of the embeddings (real values) of two views of each sample: each view is to find the other among all other views of the batch."""
+
+    temperature: float | torch.Tensor
+    normalize: bool
+    reduction: Literal["none", "mean", "sum"]
+
+    def __init__(self, *, temperature: float | torch.Tensor = 0.5, normalize: bool = True, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input1: torch.Tensor, input2: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | None = None) -> torch.Tensor: ...  # type: ignore[override]
+
 class NWDLoss(LossModule):
     """NWD loss between predicted and target boxes: 1 - exp of minus the Wasserstein distance of the Gaussians that represent them."""
 
@@ -820,6 +856,17 @@ class SSIMLoss(LossModule):
 
     def __init__(self, *, data_range: float, window: Literal["gaussian", "uniform"] = "gaussian", window_size: int = 11, sigma: float = 1.5, k1: float = 0.01, k2: float = 0.03, multi_scale: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
+class SigLIPLoss(LossModule):
+    """SigLIP's loss of image and text embeddings (real values): whether a picture and a text belong together, asked of each with each."""
+
+    logit_scale: float | torch.Tensor
+    logit_bias: float | torch.Tensor
+    normalize: bool
+    reduction: Literal["none", "mean", "sum"]
+
+    def __init__(self, *, logit_scale: float | torch.Tensor = 10.0, logit_bias: float | torch.Tensor = -10.0, normalize: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, image_features: torch.Tensor, text_features: torch.Tensor, logit_scale: float | torch.Tensor = 10.0, logit_bias: float | torch.Tensor = -10.0, *, exclude: torch.Tensor | None = None, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | None = None) -> torch.Tensor: ...  # type: ignore[override]
+
 class SmoothL1Loss(LossModule):
     """Smooth L1 between real values `input` and `target`: squared within `beta`, absolute beyond."""
 
@@ -852,6 +899,16 @@ class StudentTNLLLoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, scale: torch.Tensor | collections.abc.Sequence[float] | float | None = None, log_scale: torch.Tensor | collections.abc.Sequence[float] | float | None = None, df: torch.Tensor | collections.abc.Sequence[float] | float = 4.0, full: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+
+class SupConLoss(LossModule):
+    """Supervised contrastive loss of embeddings (real values) and their labels: each vector is to find all others of its label among the batch."""
+
+    temperature: float | torch.Tensor
+    normalize: bool
+    reduction: Literal["none", "mean", "sum"]
+
+    def __init__(self, *, temperature: float | torch.Tensor = 0.07, normalize: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, embeddings: torch.Tensor, labels: torch.Tensor, *, exclude: torch.Tensor | None = None, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class SymmetricCrossEntropyLoss(LossModule):
     """Symmetric cross-entropy of class logits against class labels: alpha H(t, p) + beta H(p, t)."""

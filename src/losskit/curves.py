@@ -150,16 +150,24 @@ def boxes_at(loss: Loss, settings: Mapping[str, Any], x: torch.Tensor) -> tuple[
 
 def axis_of_vectors(loss: Loss, settings: Mapping[str, Any]) -> Axis:
     """The way that one of two vectors points, or where a third lies on a line with them."""
+    if loss.compares in ("own", "alike"):
+        return Axis("pair's angle", -math.pi, math.pi)
     return Axis("angle", -math.pi, math.pi) if loss.target == "real" else Axis("negative's place", -4.0, 4.0)
 
 
 def vectors_at(loss: Loss, settings: Mapping[str, Any], x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Two vectors in a plane that do not belong together; or an anchor, a positive and a negative on a line."""
+    """Two vectors in a plane that do not belong together; two that do, and another; or an anchor, a positive and a negative on a line."""
     zero, one = torch.zeros_like(x), torch.ones_like(x)
+    turned, still = torch.stack((x.cos(), x.sin()), -1), torch.stack((one, zero), -1).detach()
+    if loss.compares == "own":  # batches of two pairs
+        return torch.stack((turned, -still), -2), torch.stack((still, -still), -2)
     if loss.target == "real":
-        return torch.stack((x.cos(), x.sin()), -1), torch.stack((one, zero), -1).detach(), -one.detach()
+        return turned, still, -one.detach()
+    labels = torch.tensor([0, 0, 1], dtype=torch.long, device=x.device).expand(len(x), 3)
+    if loss.compares == "alike":
+        return torch.stack((turned, still, -still), -2), labels
     if loss.target == "label":  # batches of three
-        return torch.stack((zero, one, x), -1).unsqueeze(-1), torch.tensor([0, 0, 1], dtype=torch.long, device=x.device).expand(len(x), 3)
+        return torch.stack((zero, one, x), -1).unsqueeze(-1), labels
     return zero[:, None], one[:, None], x[:, None]
 
 
@@ -265,6 +273,7 @@ AXES = {
     "row's probability": ("probability of the right class, the other {others} equal", "正确类别的概率（其余 {others} 类相等）"),
     "columns' error": ("error x of every other column of a picture", "图中每隔一列的误差 x"),
     "angle": ("angle x between two vectors, label -1", "两个向量的夹角 x（标签为 -1）"),
+    "pair's angle": ("angle x between two vectors that belong together, others opposite", "成对的两个向量的夹角 x（其余向量方向相反）"),
     "negative's place": ("place x of the negative on a line, anchor at 0, positive at 1", "负样本在直线上的位置 x（锚点在 0，正样本在 1）"),
     "box's offset": ("left edge x of a box 1.5 wide and 1 high, target from 0 to 1", "宽 1.5、高 1 的框的左边 x（目标从 0 到 1）"),
     "mask's logit": ("logit x on 3 pixels of a target, -x on {others} others", "目标 3 个像素的 logit 为 x，其余 {others} 个为 -x"),

@@ -3,11 +3,13 @@
 from typing import Any, Literal
 
 from torch import Tensor
+from torch.distributed import ProcessGroup
 
-from losskit.contract import checks, products
+from losskit.contract import checks, groups, products
 from losskit.contract.checks import Numbers, Reduction
 from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import no_script
+from losskit.contract.shards import refusals_told
 from losskit.losses.classification.cross_entropy import cross_entropy
 
 Accumulate = Literal["float32", "input"]
@@ -128,6 +130,7 @@ def linear_cross_entropy(
     chunk: int | None = None,
     accumulate: Accumulate = "float32",
     return_parts: bool = False,
+    class_group: ProcessGroup | None = None,
     mask: Tensor | None = None,
     sample_weight: Tensor | None = None,
     normalizer: Normalizer | None = None,
@@ -147,6 +150,7 @@ def linear_cross_entropy(
         shift: True moves labels, and a mask and weights of their length, one place to the left along the last axis: the label of a token is the next one, and the
             last token has none.
         chunk, accumulate: as in `linear_scores`.
+        class_group: as in `cross_entropy`, the head being that of this rank's classes. The gradient to the input is summed over the ranks, that to the head is this rank's.
         mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`.
 
     Returns:
@@ -180,13 +184,15 @@ def linear_cross_entropy(
         tensor([1.8620, 0.0000])
     """
     checks.flag("shift", shift)
-    scores = products.scores(input, linear_weight, linear_bias, chunk, accumulate)
+    groups.checked("class_group", class_group)
     of_items: dict[str, Any] = dict(mask=mask, sample_weight=sample_weight)
-    if shift:
-        target, of_items = products.moved(target, ignore_index, **of_items)
+    with refusals_told(class_group, input):
+        scores = products.scores(groups.entered(input, class_group), linear_weight, linear_bias, chunk, accumulate)
+        if shift:
+            target, of_items = products.moved(target, ignore_index, **of_items)
     return cross_entropy(
         scores, target, dim=-1, weight=weight, ignore_index=ignore_index, label_smoothing=label_smoothing, z_loss=z_loss, softcap=softcap, temperature=temperature,
-        return_parts=return_parts, normalizer=normalizer, reduction=reduction, **of_items,
+        return_parts=return_parts, class_group=class_group, normalizer=normalizer, reduction=reduction, **of_items,
     )  # fmt: skip
 
 
@@ -203,6 +209,7 @@ def linear_log_prob(
     shift: bool = False,
     chunk: int | None = None,
     accumulate: Accumulate = "float32",
+    class_group: ProcessGroup | None = None,
     mask: Tensor | None = None,
 ) -> Tensor:
     """Log-probability of each chosen class under softmax(input @ linear_weight^T + linear_bias), whose logits are never whole: what policy losses are made of.
@@ -217,7 +224,7 @@ def linear_log_prob(
         linear_bias: (classes,), or None.
         ignore_index: the label of items that are absent.
         softcap, temperature: as in `cross_entropy`; the temperature that tokens were sampled with.
-        shift, chunk, accumulate: as in `linear_cross_entropy`.
+        shift, chunk, accumulate, class_group: as in `linear_cross_entropy`.
         mask: bool, True = counts; broadcasts to the target's shape.
 
     Returns:
@@ -247,6 +254,6 @@ def linear_log_prob(
     """
     each = linear_cross_entropy(
         input, linear_weight, target, linear_bias=linear_bias, ignore_index=ignore_index, softcap=softcap, temperature=temperature, shift=shift, chunk=chunk,
-        accumulate=accumulate, mask=mask, reduction="none",
+        accumulate=accumulate, class_group=class_group, mask=mask, reduction="none",
     )  # fmt: skip
     return 0.0 - each

@@ -6,7 +6,6 @@ them, two where the head is frozen.
 """
 
 from collections.abc import Callable
-from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -51,11 +50,10 @@ def ours(case: Case, x: Tensor, head: Tensor, t: Tensor) -> Tensor:
     if case.loss == "cross-entropy":
         return losskit.linear_cross_entropy(x, head, t)
     if case.loss == "InfoNCE":
-        return losskit.cross_entropy(losskit.linear_scores(x * SCALE, head), t)
+        return losskit.info_nce_loss(x, head, temperature=1 / SCALE)
     if case.loss == "CLIP":
-        return 0.5 * (losskit.cross_entropy(losskit.linear_scores(x * SCALE, head), t) + losskit.cross_entropy(losskit.linear_scores(head * SCALE, x), t))
-    bias = torch.full((case.classes,), -SCALE / 2)
-    return losskit.soft_margin_loss(losskit.linear_scores(x * SCALE, head, bias), pairs(case.items)) * case.classes
+        return losskit.clip_loss(x, head, SCALE)
+    return losskit.siglip_loss(x, head, SCALE, -SCALE / 2)
 
 
 def whole(case: Case, x: Tensor, head: Tensor, t: Tensor) -> Tensor:
@@ -67,13 +65,7 @@ def whole(case: Case, x: Tensor, head: Tensor, t: Tensor) -> Tensor:
         return F.cross_entropy(scores, t)
     if case.loss == "CLIP":
         return 0.5 * (F.cross_entropy(scores, t) + F.cross_entropy(SCALE * head @ x.T, t))
-    return -F.logsigmoid(pairs(case.items) * (scores - SCALE / 2)).sum() / case.items
-
-
-@cache
-def pairs(items: int) -> Tensor:
-    """1 for pairs that belong together, -1 for others."""
-    return 2 * torch.eye(items) - 1
+    return -F.logsigmoid((2 * torch.eye(case.items) - 1) * (scores - SCALE / 2)).sum() / case.items
 
 
 def inputs(case: Case) -> tuple[Tensor, Tensor, Tensor]:
@@ -190,7 +182,6 @@ def main() -> None:
         if not plain:
             del sides["torch's chunks"]
         rows.append(cases.measured(case.name, torch.float32, sides, case.targets, options.quick, case.at_a_time))
-        pairs.cache_clear()
     memory = {} if options.quick else {CASES[i].name: cases.memory_apart("products", i) for i in (0, 1, 2, 4, 5, 6)}
     cases.publish("products", options, markdown, {"rows": rows, "extra memory": memory, "errors": errors()})
 

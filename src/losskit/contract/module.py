@@ -120,8 +120,7 @@ class LossModule(nn.Module):
         nothing = self._nothing(settings, shapes)
         settings = {**settings, **self._predictions(settings)}
         here: dict[str, Any] = {"inplace": False} if "inplace" in settings else {}  # there is no memory to reuse
-        if isinstance(settings.get("process_group"), ProcessGroup):
-            here["process_group"] = None  # and nothing to send
+        here |= {name: None for name in ("process_group", "class_group") if isinstance(settings.get(name), ProcessGroup)}  # and nothing to send
         with use_engine("torch"), torch.enable_grad(), checks.shapes_alone():
             self.loss.function(*nothing, **{**settings, **weights, **here})
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
-from losskit.contract import checks, labels, reduce, tensors
+from losskit.contract import checks, groups, labels, reduce, tensors
 from losskit.contract.checks import Numbers
 from losskit.contract.passes import census
 from losskit.contract.reduce import Normalizer
@@ -175,10 +175,7 @@ def scoring(
         raise ValueError(f"power must be 1 or 2, got {power!r}")
     if not background and task != "multiclass":
         raise ValueError(f'background=False leaves out class 0 of task="multiclass"; with task={task!r} no channel is the background: leave background out')
-    if process_group is not None and not isinstance(process_group, ProcessGroup):
-        raise TypeError(
-            f"process_group must be a torch.distributed.ProcessGroup, got {type(process_group).__name__}: for all ranks, try torch.distributed.group.WORLD"
-        )
+    groups.checked("process_group", process_group)
     if normalizer is not None:
         if average == "none":
             raise ValueError('normalizer replaces the denominator of an average, but average is "none": divide the result instead')

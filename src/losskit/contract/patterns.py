@@ -16,6 +16,7 @@ HANDLING = (
     "missing",
     "inplace",
     "return_parts",
+    "class_group",
     "box_format",
     "spacing",
     "crossing",
@@ -45,7 +46,7 @@ PATTERNS: dict[str, Pattern] = {
     "ranked": Pattern(("ranked",), summed=True, handling=OVERLAP_HANDLING, audit="OverlapSubject"),
     "boxes": Pattern(("boxes", "pairs"), "the shape (...), one value per pair of boxes", "pair of boxes", "pairs", empty=(0, 4), audit="BoxSubject"),
     "windows": Pattern((), "the shape (N, C)", "picture", "pictures", empty=(0, 1, WIDE, WIDE), audit="WindowSubject"),
-    "vectors": Pattern((), empty=(0, 1), audit="VectorSubject"),
+    "vectors": Pattern(("products",), empty=(0, 1), audit="VectorSubject"),
     "operations": Pattern((), audit="OverlapSubject"),
 }
 PatternOfLosses = Literal["elementwise", "rows", "overlap", "ranked", "boxes", "windows", "vectors", "operations"]

@@ -17,6 +17,8 @@ Task = Literal["regression", "binary classification", "classification", "segment
 LossFunction = TypeVar("LossFunction", bound=Callable[..., Any])
 
 LABELS: Final = "-1 or 1"  # the range of labels: of any dtype, and without neighbours
+# what an item is compared for: its own among all; any of its label; one of its label and one of another, without which it is absent
+Compares = Literal["", "own", "alike", "triplet"]
 Range = Literal["real", "> 0", ">= 0", "-1 or 1", "from -10 to 4", "from 0 to 1", "from 0 to 2"]
 TENSOR_ARGUMENTS = ("mask", "sample_weight", "normalizer")  # what `forward` takes besides the tensors of a call
 USUAL = (("input", "target"), ("input",))  # the tensors of a call, for nearly all losses
@@ -32,6 +34,7 @@ class OperandFacts(NamedTuple):
     range: Range = "real"  # which numbers it may hold
     predicted: bool = False
     numbers: tuple[float, ...] = ()  # to test it with, where those of its range ask too much
+    single: bool = False  # it is one number in all
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,8 @@ class Loss:
     scores: tuple[Callable[..., Tensor], ...] = ()  # public functions beside the loss: the coefficient it is one minus of
     ranges: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # of input and target, where not every number is allowed: the range, and a hint
     operands: tuple[OperandFacts, ...] = ()
+    beside: tuple[str, ...] = ()  # further tensors of a call, by name, which may be left out
+    compares: Compares = ""  # of vectors, those of a batch with one another
     cancels: Literal["", "residual", "input"] = (
         ""  # a sum of terms that may cancel: errors are measured against what a rounding of this, and of operands, changes
     )
@@ -95,7 +100,7 @@ class Loss:
         """Keyword arguments that are not tensors of a call, with their defaults (`inspect.Parameter.empty` for those without)."""
         parameters = inspect.signature(self.function).parameters.values()
         names = [operand.name for operand in self.operands]
-        return {p.name: p.default for p in parameters if (p.kind is p.KEYWORD_ONLY or p.name in names) and p.name not in TENSOR_ARGUMENTS}
+        return {p.name: p.default for p in parameters if (p.kind is p.KEYWORD_ONLY or p.name in names) and p.name not in (*TENSOR_ARGUMENTS, *self.beside)}
 
     def ranges_of(self, settings: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
         """The ranges under some settings: a logarithm may be any number."""
@@ -190,6 +195,8 @@ def loss(
     scores: tuple[Callable[..., Tensor], ...] = (),
     ranges: Mapping[str, tuple[str, str]] | None = None,
     operands: tuple[OperandFacts, ...] = (),
+    beside: tuple[str, ...] = (),
+    compares: Compares = "",
     cancels: Literal["", "residual", "input"] = "",
 ) -> Callable[[LossFunction], LossFunction]:
     """Enter a function into the registry."""
@@ -216,6 +223,8 @@ def loss(
                 scores,
                 ranges or {},
                 operands,
+                beside,
+                compares,
                 cancels,
             )
         )

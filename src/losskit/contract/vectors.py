@@ -36,9 +36,15 @@ class Vectors(NamedTuple):
 
 
 def seen(
-    given: Mapping[str, Tensor], mask: Tensor | None, sample_weight: Tensor | None, normalizer: Normalizer | None, reduction: Reduction, *beside: Tensor
+    given: Mapping[str, Tensor],
+    mask: Tensor | None,
+    sample_weight: Tensor | None,
+    normalizer: Normalizer | None,
+    reduction: Reduction,
+    *beside: Tensor,
+    plain: str | None = "losses of embeddings run in PyTorch operations",
 ) -> Vectors:
-    """Vectors of one shape, by the names of their arguments; `beside` are the call's other operands."""
+    """Vectors of one shape, by the names of their arguments; `beside` are the call's other operands, `plain` says why it runs in PyTorch operations, if it does."""
     reduce.check(reduction, normalizer)
     first, x = next(iter(given.items()))
     for name, y in given.items():
@@ -47,7 +53,7 @@ def seen(
         raise ValueError(f"{first} must hold vectors of at least one number along its last axis, shape {SHAPES}, got shape {checks.shown(x.shape)}")
     checks.alike(given)
     vectors = tuple(tensors.lasting(y) for y in given.values())
-    dispatch.choice((*vectors, *beside), plain="losses of embeddings run in PyTorch operations")
+    dispatch.choice((*vectors, *beside), plain=plain)
     real = torch.float64 if any(real_dtype(y.dtype) is torch.float64 for y in vectors) else real_dtype(x.dtype)
     vectors = tuple(y.to(real) for y in vectors)
     factor = reduce.item_factor(vectors[0].select(-1, 0), mask, sample_weight, real, reduction == "mean" and normalizer is None, "unreduced loss")

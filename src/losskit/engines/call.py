@@ -205,15 +205,27 @@ class Boxes(NamedTuple):
 class Teacher(NamedTuple):
     """A target that is made with the scores: softmax((input @ weight^T + bias) / temperature) of other factors. No gradient goes to them."""
 
-    factors: tuple[Tensor, ...]
+    factors: tuple[Tensor, ...]  # the first holds a row per item
     temperature: float
+
+
+class Alike(NamedTuple):
+    """A target that is made with the scores: which items and classes belong together, as bool; `shares`: as numbers that sum to 1 for each item.
+
+    The factors are a label per item and one per class, equal for those that do; or one of bool, (items, classes).
+    """
+
+    factors: tuple[Tensor, ...]
+    shares: bool
 
 
 class Product(NamedTuple):
     """One loss of scores that are never whole: `loss`, a call of the pattern `pattern`, on input @ weight^T + bias in place of its first operand.
 
     The operands are (input, weight, bias), or without one (input, weight), and then those of `loss` but the first. `chunk` says how many items are made scores of at a
-    time; None leaves it to the engine. `exact`: in half precision, sums over chunks are made in float32. With a `teacher` the loss's target is an empty tensor.
+    time; None leaves it to the engine. `exact`: in half precision, sums over chunks are made in float32. `made` makes the loss's target, which then is an empty tensor.
+    `without` leaves classes out of an item's scores, which are -inf there: one place per item, or bool, (items, classes). `summed` adds up the losses of an item's
+    scores, where they are of elements.
     """
 
     pattern: Literal["elementwise", "rows", "distributions"]
@@ -221,18 +233,24 @@ class Product(NamedTuple):
     biased: bool = False
     chunk: int | None = None
     exact: bool = True
-    teacher: Teacher | None = None
+    made: Teacher | Alike | None = None
+    without: Tensor | None = None
+    summed: bool = False
 
     def tensors(self) -> tuple[Tensor, ...]:
         """As of `Call`."""
-        return self.loss.tensors() if self.teacher is None else (*self.teacher.factors, *self.loss.tensors())
+        own = () if self.without is None else (self.without,)
+        return (*own, *self.loss.tensors()) if self.made is None else (*own, *self.made.factors, *self.loss.tensors())
 
     def holding(self, tensors: Sequence[Tensor]) -> "Product":
         """As of `Call`."""
-        if self.teacher is None:
-            return self._replace(loss=self.loss.holding(tensors))
-        count = len(self.teacher.factors)
-        return self._replace(teacher=self.teacher._replace(factors=tuple(tensors[:count])), loss=self.loss.holding(tensors[count:]))
+        call, rest = self, tuple(tensors)
+        if self.without is not None:
+            call, rest = call._replace(without=rest[0]), rest[1:]
+        if self.made is not None:
+            count = len(self.made.factors)
+            call, rest = call._replace(made=self.made._replace(factors=rest[:count])), rest[count:]
+        return call._replace(loss=self.loss.holding(rest))
 
 
 class Census(NamedTuple):

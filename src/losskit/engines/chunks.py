@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from losskit.engines.call import Product, Results, real_dtype, sum_to
+from losskit.engines.call import Product, Results, Teacher, real_dtype, sum_to
 from losskit.engines.laid import LINES, Laid, counting, items_of_chunk, laid, operands_of, part_of, taken
-from losskit.engines.scores import probabilities
+from losskit.engines.scores import probabilities, together
 
 COLUMNS = 1 << 11  # classes of a weight that is widened, a block at a time
 
@@ -116,21 +116,29 @@ class Work:
         self.weight = Weight(weight, given.bias, self.dtype, ways.block(self.dtype))
         self.sum = ways.sum(weight, self.dtype, call.exact and several) if by_weight else None
         self.by_bias = torch.zeros(weight.shape[0], dtype=exact_dtype(weight), device=weight.device) if by_bias else None
-        self.teacher = None if call.teacher is None else Weight(call.teacher.factors[1], (*call.teacher.factors, None)[2], self.dtype, ways.block(self.dtype))
-        self.temperature = 1.0 if call.teacher is None else call.teacher.temperature
+        self.made, self.summed = call.made, call.summed
+        self.teacher = (
+            Weight(call.made.factors[1], (*call.made.factors, None)[2], self.dtype, ways.block(self.dtype)) if isinstance(call.made, Teacher) else None
+        )
         self.scores = torch.empty((-(-rows // LINES) * LINES, weight.shape[0]), dtype=self.dtype, device=weight.device)
 
-    def chunk(self, x: Tensor, loss: Any, others: tuple[Tensor, ...], last: bool, options: dict[str, Any]) -> tuple[Results, Tensor | None]:
+    def chunk(self, given: Laid, last: bool, options: dict[str, Any]) -> tuple[Results, Tensor | None]:
         """The loss on these rows, and their gradient."""
-        count = x.shape[0]
-        x = x if x.dtype is self.dtype else x.to(self.dtype)
+        count, others = given.items, given.others
+        x = given.x if given.x.dtype is self.dtype else given.x.to(self.dtype)
         filled = -(-count // LINES) * LINES
         whole = self.scores if filled == self.scores.shape[0] else self.scores[:filled]
         self.weight.scores(filled_up(x), whole)
         scores = whole if count == filled else whole[:count]
-        if self.teacher is not None:
-            others = (self.taught(others[0]), *others[1:])
-        found = self.loops.run(loss, (scores, *others), wants=self.wants, **self.inplace, **options)
+        if given.without is not None and given.without.dtype is torch.bool:
+            scores.masked_fill_(given.without, -torch.inf)
+        elif given.without is not None:
+            scores.scatter_(1, given.without[:, None].long(), -torch.inf)
+        if self.made is not None:
+            others = (self.target(others[0], given.without), *others[1:])
+        found = self.loops.run(given.loss, (scores, *others), wants=self.wants, **self.inplace, **options)
+        if self.summed and found.value is not None:
+            found = found._replace(value=found.value.sum(1))
         by_x = None
         if self.back:
             by_scores = found.gradients[0]
@@ -143,13 +151,16 @@ class Work:
                 self.by_bias += by_scores.sum(0, dtype=real_dtype(self.dtype))
         return found, by_x
 
-    def taught(self, rows: Tensor) -> Tensor:
-        """The teacher's probabilities."""
+    def target(self, rows: Tensor, without: Tensor | None) -> Tensor:
+        """What is made of rows: the teacher's probabilities, or which belong together."""
+        if not isinstance(self.made, Teacher):
+            assert self.made is not None
+            return together(self.made, rows, real_dtype(self.dtype), without)
         assert self.teacher is not None
         filled = filled_up(rows.to(self.dtype))
         scores = torch.empty((filled.shape[0], self.teacher.weight.shape[0]), dtype=self.dtype, device=rows.device)
         self.teacher.scores(filled, scores)
-        return probabilities(scores[: rows.shape[0]], self.temperature)
+        return probabilities(scores[: rows.shape[0]], self.made.temperature)
 
 
 def filled_up(x: Tensor) -> Tensor:
@@ -194,27 +205,30 @@ def run(
     """As every engine's `run`: a chunk at a time. Gradients of float16 are given in float32; autograd rounds them when it has multiplied them."""
     given, where = counted(ways, laid(call, operands), scale)
     wants = wants or (False,) * len(operands)
-    items, wide = given.items if where is None else where.numel(), call.pattern == "elementwise"
+    items, wide = given.items if where is None else where.numel(), call.pattern == "elementwise" and not call.summed
     rows = items_of_chunk(items, given.weight, ways.multiplied(given.weight.dtype).itemsize, ways.chunk, call.chunk)
     options: dict[str, Any] = {"scale": scale, "each": each} | ({"by_products": True} if by_products else {})
     if incoming is not None:
         incoming = incoming.expand(scores_shape(given, wide))
         incoming = incoming.reshape(-1, incoming.shape[-1]) if wide else incoming.reshape(-1)
+        incoming = incoming[:, None].expand(-1, given.weight.shape[0]) if call.summed else incoming
     work = Work(ways, call, given, rows, items > rows, wants)
     if where is None and items <= rows:
-        found, by_x = work.chunk(given.x, given.loss, given.others, True, options if incoming is None else options | {"incoming": incoming})
+        found, by_x = work.chunk(given, True, options if incoming is None else options | {"incoming": incoming})
     else:
         whole = Whole(given, call, wants, each or by_products, by_products)
         for begin in range(0, items, rows):
             place = slice(begin, begin + rows) if where is None else where[begin : begin + rows]
-            loss, x, numbers = part_of(given, partial(taken, place))
             own = options if incoming is None else options | {"incoming": taken(place, incoming)}
-            whole.add(place, *work.chunk(x, loss, numbers, begin + rows >= items, own))
+            whole.add(place, *work.chunk(part_of(given, partial(taken, place)), begin + rows >= items, own))
         found, by_x = whole.found()
     by_factors: list[Tensor | None] = [None if by_x is None else in_shape(by_x, operands[0].shape), None if work.sum is None else work.sum.result()]
     if call.biased:
         by_factors.append(None if work.by_bias is None else work.by_bias.to(narrow(given.weight)))
-    by_others = (of_operand(by, y, given, of_item) for by, y, of_item in zip(found.gradients[1:], operands[2 + call.biased :], given.by_item, strict=True))
+    by_others = (
+        of_operand(by, y, given, of_item)
+        for by, y, of_item in zip(found.gradients[1:] or (None,) * len(given.others), operands[2 + call.biased :], given.by_item, strict=True)
+    )
     if each or by_products:
         value, lse, right = (None if y is None else in_shape(y, scores_shape(given, wide)) for y in (found.value, found.lse, found.right))
         found = found._replace(value=value, lse=lse, right=right)
@@ -245,7 +259,7 @@ class Whole:
     def __init__(self, given: Laid, call: Product, wants: tuple[bool, ...], each: bool, by_products: bool) -> None:
         by_x, _, _, by_others = operands_of(call, wants)
         self.given, real, device = given, real_dtype(given.weight.dtype), given.x.device
-        shape = (given.items, *given.weight.shape[:1]) if call.pattern == "elementwise" else (given.items,)
+        shape = (given.items, *given.weight.shape[:1]) if call.pattern == "elementwise" and not call.summed else (given.items,)
         self.real = real
         self.total = torch.zeros((), dtype=exact_dtype(given.x), device=device)
         self.value = torch.zeros(shape, dtype=real, device=device) if each else None

@@ -125,6 +125,7 @@ def of_sums(value: Callable[..., Tensor], operands: tuple[Tensor, ...], incoming
     """The gradients of `value(*operands)`, PyTorch operations, times `incoming`; differentiable again where a graph is wanted."""
     graph = torch.is_grad_enabled()
     with torch.enable_grad():
+        operands = tuple(y.view_as(y) for y in operands)  # one tensor may be several of them, and each has a gradient of its own
         found = value(*operands)
     given = iter(torch.autograd.grad(found, [y for y, wanted in zip(operands, wants, strict=True) if wanted], incoming.expand(found.shape), create_graph=graph))
     return tuple(next(given) if wanted else None for wanted in wants)

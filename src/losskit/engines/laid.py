@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from losskit.engines.call import Call, Distributions, Product, Rows, Teacher
+from losskit.engines.call import Alike, Call, Distributions, Product, Rows, Teacher
 from losskit.engines.scores import Scores, refusal
 
 ITEMS = 512  # of a chunk at least
@@ -27,6 +27,7 @@ class Laid(NamedTuple):
     others: tuple[Tensor, ...]  # the loss's operands but the first
     by_item: tuple[bool, ...]  # which of those hold a number per item, or a row per item
     loss: Call | Rows | Distributions
+    without: Tensor | None = None
 
     @property
     def items(self) -> int:
@@ -39,18 +40,22 @@ def product(pattern: Any, call: Any, operands: tuple[Any, ...]) -> tuple[Product
     scores, target, *others = operands
     if pattern not in get_args(Pattern):
         raise refusal(scores, "this loss")
-    factors, chunk, exact, temperature = scores.made
+    factors, chunk, exact, temperature, without, summed = scores.made
     if temperature is not None:
         raise ValueError("input is what linear_probabilities gives, which is a target: give linear_scores of the same factors")
-    teacher = None
+    made: Teacher | Alike | None = None
     if type(target) is Scores:
-        if pattern != "distributions":
+        of_target: Any = target.made
+        if isinstance(of_target, Alike):
+            made = of_target
+        elif pattern != "distributions":
             raise refusal(target, "this loss")
-        if target.made.temperature is None:
+        elif of_target.temperature is None:
             raise ValueError("target is what linear_scores gives, and a target is probabilities: give linear_probabilities of the same factors")
-        teacher = Teacher(target.made.factors, target.made.temperature)
+        else:
+            made = Teacher(of_target.factors, of_target.temperature)
         target = torch.empty(0, dtype=target.dtype, device=target.device)
-    return Product(pattern, call, len(factors) == 3, chunk, exact, teacher), (*factors, target, *others)
+    return Product(pattern, call, len(factors) == 3, chunk, exact, made, without, summed), (*factors, target, *others)
 
 
 def operands_of(call: Product, operands: Sequence[Any]) -> tuple[Any, Any, Any, tuple[Any, ...]]:
@@ -71,11 +76,11 @@ def along_items(y: Tensor, shape: torch.Size, wide: bool) -> tuple[Tensor, bool]
 
 
 def target_as_list(call: Product, y: Tensor, items: int, classes: int) -> tuple[Tensor, bool]:
-    """The target of rows, one for each item: labels, distributions, or the input of the teacher that makes them; or none, which has no numbers."""
+    """The target of rows, one for each item: labels, distributions, or of what makes them what it holds for each item; or none, which has no numbers."""
     kind = getattr(call.loss, "kind", "label")
-    if call.teacher is not None:
-        y = call.teacher.factors[0]
-        return y.reshape(items, y.shape[-1]), True
+    if call.made is not None:
+        y = call.made.factors[0]
+        return y.reshape(-1) if isinstance(call.made, Alike) and len(call.made.factors) == 2 else y.reshape(items, y.shape[-1]), True
     if kind == "none":
         return y, False
     return (y.reshape(items, classes) if kind == "distribution" else y.reshape(-1)), True
@@ -86,9 +91,13 @@ def laid(call: Product, operands: Sequence[Tensor]) -> Laid:
     x, weight, bias, others = operands_of(call, operands)
     shape, items = x.shape[:-1], math.prod(x.shape[:-1])
     elements = isinstance(call.loss, Call)
-    lists = [along_items(y, shape, elements) if elements or k else target_as_list(call, y, items, weight.shape[0]) for k, y in enumerate(others)]
+    lists = [
+        target_as_list(call, y, items, weight.shape[0]) if not k and (call.made is not None or not elements) else along_items(y, shape, elements)
+        for k, y in enumerate(others)
+    ]
     loss = call.loss.of_items(lambda y: along_items(y, shape, elements)[0])
-    return Laid(shape, x.reshape(items, x.shape[-1]), weight, bias, tuple(y for y, _ in lists), tuple(by for _, by in lists), loss)
+    without = None if call.without is None else along_items(call.without, shape, call.without.dtype is torch.bool)[0]
+    return Laid(shape, x.reshape(items, x.shape[-1]), weight, bias, tuple(y for y, _ in lists), tuple(by for _, by in lists), loss, without)
 
 
 def counting(given: Laid) -> Tensor | None:
@@ -124,8 +133,9 @@ def taken(place: slice | Tensor, y: Tensor) -> Tensor:
     return y[place] if isinstance(place, slice) else y.index_select(0, place)
 
 
-def part_of(given: Laid, take: Take) -> tuple[Any, Tensor, tuple[Tensor, ...]]:
-    """Some of the items: the loss's call on them, the input, and the loss's other operands."""
+def part_of(given: Laid, take: Take) -> Laid:
+    """Some of the items."""
     axes = 2 if isinstance(given.loss, Call) else 1
     loss = given.loss.of_items(lambda y: take(y) if y.dim() == axes else y)
-    return loss, take(given.x), tuple(take(y) if by else y for y, by in zip(given.others, given.by_item, strict=True))
+    others = tuple(take(y) if by else y for y, by in zip(given.others, given.by_item, strict=True))
+    return given._replace(x=take(given.x), others=others, loss=loss, without=None if given.without is None else take(given.without))

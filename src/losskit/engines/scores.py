@@ -4,19 +4,34 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
 
 from losskit.engines import private
-from losskit.engines.call import real_dtype
+from losskit.engines.call import Alike, real_dtype
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x @ weight^T + bias in the dtype of the factors: what `torch.autocast` would convert, the contract has converted."""
+    device = x.device.type
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+        with torch.autocast(device, enabled=False):
+            return torch.nn.functional.linear(x, weight, bias)
+    return torch.nn.functional.linear(x, weight, bias)
 
 
 class Made(NamedTuple):
     """What scores are made of, and how: see `Product` in `call.py`."""
 
     factors: tuple[Tensor, ...]  # input, weight and, if there is one, bias
-    chunk: int | None
-    exact: bool
+    chunk: int | None = None
+    exact: bool = True
     temperature: float | None = None  # of a softmax over them, which is a target; None: the scores themselves
+    without: Tensor | None = None
+    summed: bool = False
+
+    def whole(self) -> Tensor:
+        """All scores, as `torch.nn.functional.linear` makes them, with their graph; or all probabilities."""
+        scores = linear(*self.factors)
+        return ruled_out(scores, self.without) if self.temperature is None else probabilities(scores, self.temperature)
 
 
 class Scores(Tensor):
@@ -25,7 +40,7 @@ class Scores(Tensor):
     What is no loss of losskit refuses it. `whole()` makes all of it.
     """
 
-    made: Made
+    made: Made | Alike
     __torch_function__ = private.no_torch_function
 
     @classmethod
@@ -38,12 +53,11 @@ class Scores(Tensor):
 
     def kind(self) -> str:
         """The function it comes from."""
-        return "linear_scores" if self.made.temperature is None else "linear_probabilities"
+        return "linear_scores" if isinstance(self.made, Made) and self.made.temperature is None else "linear_probabilities"
 
     def whole(self) -> Tensor:
-        """All scores, as `torch.nn.functional.linear` makes them, with their graph; or all probabilities."""
-        scores = linear(*self.made.factors)
-        return scores if self.made.temperature is None else probabilities(scores, self.made.temperature)
+        """All of it."""
+        return self.made.whole() if isinstance(self.made, Made) else together(self.made, self.made.factors[0], self.dtype)
 
     def __repr__(self) -> str:  # type: ignore[override]
         shapes = ", ".join(str(tuple(x.shape)) for x in self.made.factors)
@@ -70,6 +84,31 @@ def probabilities(scores: Tensor, temperature: float) -> Tensor:
     """softmax(scores / temperature) in the dtype computed in; differences are divided, for a quotient is rounded."""
     scores = scores.to(real_dtype(scores.dtype))
     return torch.softmax((scores - scores.amax(-1, keepdim=True)) / temperature, -1)
+
+
+def left_out(without: Tensor, classes: int) -> Tensor:
+    """Which classes of which items are, as bool."""
+    return without if without.dtype is torch.bool else without[..., None] == torch.arange(classes, dtype=without.dtype, device=without.device)
+
+
+def ruled_out(scores: Tensor, without: Tensor | None) -> Tensor:
+    """Scores of which some are -inf."""
+    return scores if without is None else torch.where(left_out(without, scores.shape[-1]), -torch.inf, scores)
+
+
+def together(made: Alike, rows: Tensor, real: torch.dtype, without: Tensor | None = None) -> Tensor:
+    """The target of these rows."""
+    alike = rows if len(made.factors) == 1 else rows[..., None] == made.factors[1]
+    if without is not None:
+        alike = alike & ~left_out(without, alike.shape[-1])
+    return alike / alike.sum(-1, keepdim=True).clamp(min=1).to(real) if made.shares else alike
+
+
+def alike_of(made: Alike, like: Tensor) -> Scores:
+    """The target of scores of these items and classes, of the scores' shape."""
+    target: Scores = private.without_memory(Scores, like.shape, dtype=real_dtype(like.dtype) if made.shares else torch.bool, device=like.device)
+    target.made = made
+    return target
 
 
 def scores_of(made: Made) -> Scores:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from losskit.contract.registry import LOSSES, Loss
+from losskit.contract.registry import LABELS, LOSSES, Loss
 from losskit.engines.dispatch import EngineError, EngineName, use_engine
 from losskit.testing import boxes, inputs, oracles, overlap, vectors, windows
 from losskit.testing import rows as class_rows
@@ -47,7 +47,10 @@ def peers(loss: Loss, settings: Mapping[str, Any]) -> dict[str, Callable[[Tensor
     if loss.torch:
         function = getattr(torch.nn.functional, loss.torch)
         if set(given) <= set(inspect.signature(function).parameters):
-            found["torch"] = lambda x, t: function(x, t, reduction="none", **given)
+            labels = {operand.name for operand in loss.operands if operand.range == LABELS}  # torch takes them as tensors alone
+            found["torch"] = lambda x, t: function(
+                x, t, reduction="none", **{name: torch.full_like(t, value) if name in labels else value for name, value in given.items()}
+            )
     if loss.name == "focal_loss" and settings.get("from_logits", True) and settings.get("gamma", 2.0) > 0:
         from losskit.bench.sides import torchvision_focal
 
@@ -192,17 +195,18 @@ def of_boxes(
 
 
 def of_vectors_and_windows(dtypes: tuple[torch.dtype, ...] = (torch.float32,), losses: tuple[str, ...] = ()) -> Iterator[Row]:
-    """The budget of losses of embeddings and of pictures, which run in PyTorch operations; the gradient is that to all of their tensors."""
+    """The budget of losses of embeddings and of pictures, most of which run in PyTorch operations; the gradient is that to all of their tensors."""
     for name, loss in (LOSSES.of("vectors") | LOSSES.of("windows")).items():
         if losses and name not in losses:
             continue
-        runs: list[tuple[str, EngineName | None, Callable[..., Tensor]]] = [("losskit, torch", "torch", loss.function)]
+        own: tuple[EngineName, ...] = ("cpu", "torch") if loss.compares in ("own", "alike") else ("torch",)
+        runs: list[tuple[str, EngineName | None, Callable[..., Tensor]]] = [(f"losskit, {engine}", engine, loss.function) for engine in own]
         if loss.torch:
             runs.append(("torch", None, getattr(torch.nn.functional, loss.torch)))
         for settings in loss.arguments:
             for dtype in dtypes:
                 for who, engine, function in runs:
-                    with use_engine("torch"):
+                    with use_engine(engine or "torch"):
                         if loss.pattern == "vectors":
                             s = vectors.subject_kind(loss)(function, loss, settings, dtype)
                             value, *grads = vectors.errors(s, vectors.extreme(s))

@@ -90,7 +90,7 @@ def subjects(chosen: Callable[[Loss], bool] = lambda loss: True) -> Iterator[Ope
     for loss in LOSSES.values():
         seen = []
         for settings in loss.arguments if chosen(loss) else ():
-            names = tuple(operand.name for operand in loss.operands_of(settings))
+            names = tuple(operand.name for operand in loss.operands_of(settings) if not operand.single)
             rest = {name: value for name, value in settings.items() if name not in names}
             if names and (names, rest) not in seen:
                 seen.append((names, rest))

@@ -3,6 +3,7 @@
 import math
 import warnings
 from collections.abc import Iterator
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -265,7 +266,7 @@ def engines_agree(s: Subject) -> None:
 
 @law("second derivatives are right (create_graph=True)", *EVERY)
 def second_derivative(s: Subject) -> None:
-    """Against finite differences of the gradient, in float64; those by the incoming gradient, too."""
+    """Against finite differences of the gradient, in float64; those by the incoming gradient, too. The gradient itself is the same with a graph of its own."""
     s = s.with_dtype(torch.float64)
     batch, both = s.smooth()
     varied = [k for k, z in enumerate(batch) if not k or (both and z.is_floating_point())]
@@ -273,8 +274,12 @@ def second_derivative(s: Subject) -> None:
     def each(*leaves: Tensor) -> Tensor:
         return s.each(*(leaves[varied.index(k)] if k in varied else z for k, z in enumerate(batch)))
 
+    leaves = tuple(leaf(batch[k]) for k in varied)
+    value = each(*leaves)
+    plain = gradient(value, *leaves, keep=True)
+    s.require_gradients([g.detach() for g in torch.autograd.grad(value, leaves, torch.ones_like(value), create_graph=True)], plain, "with create_graph=True")
     try:
-        torch.autograd.gradgradcheck(each, tuple(leaf(batch[k]) for k in varied), atol=1e-5, rtol=1e-4)
+        torch.autograd.gradgradcheck(each, leaves, atol=1e-5, rtol=1e-4)
     except RuntimeError as error:  # GradcheckError is one
         raise LawBroken(f"in float64: {str(error).strip().splitlines()[0]}") from None
 
@@ -319,16 +324,18 @@ def transforms(s: Subject) -> None:
 @law("autocast changes nothing", *EVERY)
 def autocast(s: Subject) -> None:
     """Losses are computed in float32 in any case."""
-    pair = s.fresh(*s.batch())
-    value = s(*pair)
-    try:
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            inside = s(*pair)
-    except RuntimeError as error:
-        raise LawBroken(f"under autocast: {str(error).splitlines()[0]}") from None
-    require_same_bits(inside, value, "value with and without autocast")
-    for got, expected in zip(result(inside, pair).gradients, result(value, pair).gradients, strict=True):
-        require_same_bits(got, expected, "gradient with and without autocast")
+    for engine in (nullcontext(), use_engine("torch")):
+        pair = s.fresh(*s.batch())
+        with engine:
+            value = s(*pair)
+            try:
+                with torch.autocast("cpu", dtype=torch.bfloat16):
+                    inside = s(*pair)
+            except RuntimeError as error:
+                raise LawBroken(f"under autocast: {str(error).splitlines()[0]}") from None
+            require_same_bits(inside, value, "value with and without autocast")
+            for got, expected in zip(result(inside, pair).gradients, result(value, pair).gradients, strict=True):
+                require_same_bits(got, expected, "gradient with and without autocast")
 
 
 @law("shapes that do not fit are refused, and the message shows them", *EVERY)

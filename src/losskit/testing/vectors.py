@@ -19,11 +19,12 @@ from losskit.testing.subject import Change, LawBroken, NotOffered, Pair, Subject
 WIDTH = 5  # numbers of a vector
 LABELS = 3  # different ones, of losses that look for their own triplets
 DIGITS = 120
+INCOMING = (1.0, 0.5, 1.5)  # what comes in to the losses of a batch; to an item alone, the first
 
 
 def is_mined(loss: Loss) -> bool:
     """Whether a loss of vectors looks for its triplets in the batch: then vectors along the last axis but one are compared with one another."""
-    return loss.pattern == "vectors" and loss.target == "label"
+    return bool(loss.compares)
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class VectorSubject(Subject):
         """Those of a batch."""
         if self.loss.target == "none":
             return ()
-        return (torch.randint(0, LABELS, shape, generator=draw) if is_mined(self.loss) else 2 * torch.randint(0, 2, shape, generator=draw) - 1,)
+        return (torch.randint(0, LABELS, shape, generator=draw) if self.loss.target == "label" else 2 * torch.randint(0, 2, shape, generator=draw) - 1,)
 
     def smooth(self) -> tuple[Pair, bool]:
         """All vectors have second derivatives."""
@@ -143,7 +144,7 @@ class VectorSubject(Subject):
 
 @dataclass(frozen=True)
 class MinedSubject(VectorSubject):
-    """A loss that looks for its own triplets: whoever is left out is neither anchor nor candidate. One batch in a row, so that a list of items is one as well."""
+    """A loss that compares the vectors of a batch: whoever is left out is neither anchor nor candidate. One batch in a row, so that a list of items is one as well."""
 
     items: ClassVar[tuple[int, ...]] = (1, 9)
     many: ClassVar[Sequence[tuple[int, ...]]] = ((2, 700),)
@@ -152,11 +153,15 @@ class MinedSubject(VectorSubject):
 
     def masses(self, t: Tensor, factor: Tensor | None = None) -> Tensor:
         """Anchors without a positive or a negative are absent."""
-        counts = torch.ones(t.shape, dtype=torch.float64) if factor is None else factor.expand(t.shape)
+        items = t.shape[:-1] if self.loss.target == "none" else t.shape
+        counts = torch.ones(items, dtype=torch.float64) if factor is None else factor.expand(items)
+        if self.loss.target == "none":
+            return counts
         there = (counts != 0).unsqueeze(-2)
         alike = t.unsqueeze(-1) == t.unsqueeze(-2)
         others = ~torch.eye(t.shape[-1], dtype=torch.bool)
-        return torch.where((alike & others & there).any(-1) & (~alike & there).any(-1), counts, 0.0)
+        some = (alike & others & there).any(-1)
+        return torch.where(some & (~alike & there).any(-1) if self.loss.compares == "triplet" else some, counts, 0.0)
 
     def flat(self, *tensors: Tensor) -> Pair:
         """A list of batches."""
@@ -188,7 +193,9 @@ def subject_kind(loss: Loss) -> type[VectorSubject]:
 
 
 class ExactGroup(NamedTuple):
-    """The losses of vectors that belong together (an item; a batch that is searched), None where one is absent; derivatives of their sum by every number."""
+    """The losses of vectors that belong together (an item; a batch that is searched), None where one is absent; derivatives by every number of their sum, in which each
+    of a batch has a weight of its own (`INCOMING`).
+    """
 
     values: list[Number | None]
     scales: list[Number]
@@ -213,7 +220,9 @@ def exact_group(name: str, settings: tuple[tuple[str, Any], ...], vectors: tuple
     def losses(tape: Any, numbers: Sequence[Any]) -> list[Any]:
         split = [list(numbers[k : k + width]) for k in range(0, len(numbers), width)]
         if is_mined(loss):
-            return list(loss.textbook(tape, split, list(labels), **fixed))
+            sides = len(loss.tensors) - bool(labels)
+            sets = (split[k : k + len(split) // sides] for k in range(0, len(split), len(split) // sides))
+            return list(loss.textbook(tape, *sets, *((list(labels),) if labels else ()), **fixed))
         return [loss.textbook(tape, *split, *labels, **fixed)]
 
     def worked_out(numbers: Sequence[Number]) -> tuple[list[Number | None], list[Number]]:
@@ -222,7 +231,7 @@ def exact_group(name: str, settings: tuple[tuple[str, Any], ...], vectors: tuple
 
         def total(tape: Any, leaves: Sequence[Any]) -> Any:
             each[:] = losses(tape, leaves)
-            return tape.fsum(v for v in each if v is not None)
+            return tape.fsum(INCOMING[k % len(INCOMING)] * v for k, v in enumerate(each) if v is not None)
 
         by = oracles.slopes(mp, total, numbers).by
         return [v.value if isinstance(v, oracles.Traced) else v for v in each], by
@@ -250,7 +259,7 @@ def groups(s: VectorSubject, tensors: Pair) -> list[tuple[tuple[tuple[float, ...
     labels = tensors[s.count].tolist() if len(tensors) > s.count else None
     found = []
     for i in range(len(tensors[0])):
-        rows = vectors[0][i] if is_mined(s.loss) else [side[i] for side in vectors]
+        rows = [row for side in vectors for row in side[i]] if is_mined(s.loss) else [side[i] for side in vectors]
         own = () if labels is None else tuple(labels[i]) if is_mined(s.loss) else (labels[i],)
         found.append((tuple(map(tuple, rows)), own))
     return found
@@ -264,8 +273,10 @@ def errors(s: VectorSubject, tensors: Pair, tolerance: float | None = None) -> l
     exact = [exact_group(s.loss.name, settings, *group, torch.finfo(s.real).eps) for group in given]
     leaves = s.fresh(*tensors)
     value = s.each(*tensors)
-    slopes = gradient(s(*leaves, reduction="sum") if s.offers("reduction") else s.each(*leaves), *leaves[: s.count])
-    beside = slopes[0] if is_mined(s.loss) else torch.stack(slopes, 1)  # as the numbers of a group lie
+    each = s.each(*leaves)
+    incoming = torch.tensor(INCOMING, dtype=each.dtype).repeat(each.shape[-1] // len(INCOMING) + 1)[: each.shape[-1]] if is_mined(s.loss) else 1.0
+    slopes = gradient((each * incoming).sum(), *leaves[: s.count])
+    beside = torch.stack(slopes, 1)  # as the numbers of a group lie
     wanted = [mpmath.mpf(0) if v is None else v for e in exact for v in e.values]
     checks: list[tuple[str, Tensor, list[Any], list[Any]]] = [
         ("value", value, wanted, [v for e in exact for v in e.scales]),
@@ -292,12 +303,17 @@ def extreme(s: VectorSubject, items: int = 4) -> Pair:
     draw = torch.Generator().manual_seed(9)
     info = torch.finfo(s.dtype)
     end = min(1e30, info.max / 64) if s.real is torch.float32 else 1e150
-    shape = (s.count, items, WIDTH) if not is_mined(s.loss) else (1, items, 7, WIDTH)
+    softmax = s.loss.compares in ("own", "alike")  # of a whole batch: each costs many exponentials
+    shape = (s.count, 1, 5, WIDTH) if softmax else (s.count, items, 7, WIDTH) if is_mined(s.loss) else (s.count, items, WIDTH)
 
     def some() -> Tensor:
         return torch.randn(shape, generator=draw, dtype=torch.float64)
 
     first = some()[:1] if not is_mined(s.loss) else some()[:, :, :1]
+    if softmax and not s.settings.get("normalize", s.loss.settings["normalize"]):  # products of large numbers leave no softmax any digit
+        kinds = [some(), 4.0 * some(), 1e-3 * some(), first + 1e-3 * some(), -first * (1 + 1e-2 * some())]
+        vectors = torch.cat(kinds, 1).to(s.dtype)
+        return *vectors.unbind(0), *s.labels(tuple(vectors.shape[1:-1]), draw)
     kinds = [some(), 1e3 + some(), end * some() / 8, some() / min(end, 1e30 if s.real is torch.float32 else 1e150) if info.tiny < 1e-30 else 1e-3 * some()]
     kinds += [(first + 1e-3 * some()), first * (1 + 30 * info.eps * some()), -first * (1 + 1e-2 * some())]
     sizes = 10.0 ** torch.linspace(-6, 6, WIDTH, dtype=torch.float64) if info.max > 1e30 else torch.ones(WIDTH, dtype=torch.float64)

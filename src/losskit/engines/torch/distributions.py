@@ -121,7 +121,7 @@ class RowwiseForwardMode(Rowwise):
         if x_tangent is not None:
             total = total + (found.by_input * x_tangent).sum(-1)
         if t_tangent is not None:
-            total = total + (found.by_target * t_tangent).sum(-1)
+            total = total + torch.where(t_tangent == 0.0, 0.0, found.by_target * t_tangent).sum(-1)  # of a class that is ruled out it is infinite
         for by, tangent in zip(found.by_operands, others[2:], strict=True):
             if tangent is not None:
                 total = total + by * tangent

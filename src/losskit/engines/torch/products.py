@@ -4,18 +4,16 @@ of derivative, so that the scores are never whole there either."""
 from collections.abc import Sequence
 from functools import partial
 from types import ModuleType
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
 from torch.utils.checkpoint import checkpoint
 
 from losskit.engines import dispatch, fused
-from losskit.engines.call import Product, Results
+from losskit.engines.call import Product, Results, Teacher, real_dtype
 from losskit.engines.laid import CHUNK, Laid, counting, items_of_chunk, laid, part_of
 from losskit.engines.protocol import Gradients
-from losskit.engines.scores import probabilities
+from losskit.engines.scores import linear, probabilities, ruled_out, together
 from losskit.engines.torch import distributions, elementwise, rows
 from losskit.engines.torch.elementwise import scaled_sum
 
@@ -29,18 +27,21 @@ def multiplied(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return linear(x, weight, bias)
 
 
-def taught(call: Product, others: Sequence[Tensor]) -> Sequence[Tensor]:
-    """The loss's operands but the first, its target made by the teacher, if there is one."""
-    if call.teacher is None:
-        return others
+def of_loss(call: Product, given: Laid) -> Sequence[Tensor]:
+    """The loss's operands: the scores, its target, which may be made, and the others."""
+    scores = ruled_out(multiplied(given.x, given.weight, given.bias), given.without)
+    if call.made is None:
+        return scores, *given.others
+    rows, *others = given.others
     with torch.no_grad():
-        return probabilities(multiplied(others[0], *call.teacher.factors[1:]), call.teacher.temperature), *others[1:]
+        if isinstance(call.made, Teacher):
+            return scores, probabilities(multiplied(rows, *call.made.factors[1:]), call.made.temperature), *others
+        return scores, together(call.made, rows, real_dtype(scores.dtype), given.without), *others
 
 
-def cut(given: Laid, begin: int, count: int) -> tuple[Any, tuple[Tensor, ...]]:
-    """Some of the items: the loss's call on them, the input and the loss's other operands."""
-    loss, x, others = part_of(given, lambda y: y.narrow(0, begin, count))
-    return loss, (x, *others)
+def cut(given: Laid, begin: int, count: int) -> Laid:
+    """Some of the items."""
+    return part_of(given, lambda y: y.narrow(0, begin, count))
 
 
 def present(given: Laid) -> Laid:
@@ -49,36 +50,35 @@ def present(given: Laid) -> Laid:
     return given if counts is None else given._replace(x=torch.where(counts[:, None], given.x, 0.0))
 
 
-def losses(call: Product, *operands: Tensor) -> Tensor:
+def losses(call: Product, *factors: Tensor) -> Tensor:
     """The loss of each item, or of each score where it is one of elements."""
-    given = present(laid(call, operands))
+    given = present(laid(call, factors))
     recorded = torch.is_grad_enabled()
     step = items_of_chunk(given.items, given.weight, given.x.dtype.itemsize, CHUNK, call.chunk)
     if step >= given.items or dispatch.watched() is not None:
         step, recorded = max(given.items, 1), False
 
-    def of_some(loss: Any, weight: Tensor, bias: Tensor | None, x: Tensor, *others: Tensor) -> Tensor:
-        result: Tensor = PATTERNS[call.pattern].losses(loss, multiplied(x, weight, bias), *taught(call, others))
-        return result
+    def of_some(part: Laid) -> Tensor:
+        result: Tensor = PATTERNS[call.pattern].losses(part.loss, *of_loss(call, part))
+        return result.sum(-1) if call.summed else result
 
     found = []
     for begin in range(0, max(given.items, 1), step):
-        loss, numbers = cut(given, begin, min(step, given.items - begin))
-        arguments = (loss, given.weight, given.bias, *numbers)
-        found.append(checkpoint(of_some, *arguments, use_reentrant=False) if recorded else of_some(*arguments))
+        part = cut(given, begin, min(step, given.items - begin))
+        found.append(checkpoint(of_some, part, use_reentrant=False) if recorded else of_some(part))
     each = torch.cat(found) if len(found) > 1 else found[0]
     return each.reshape((*given.shape, *each.shape[1:]))
 
 
-def by_products(call: Product, *operands: Tensor) -> Results:
+def by_products(call: Product, *factors: Tensor) -> Results:
     """As of rows and distributions."""
     with torch.no_grad():
-        given = present(laid(call, operands))
+        given = present(laid(call, factors))
         step = items_of_chunk(given.items, given.weight, given.x.dtype.itemsize, CHUNK, call.chunk)
         found = []
         for begin in range(0, max(given.items, 1), step):
-            loss, (x, *others) = cut(given, begin, min(step, given.items - begin))
-            found.append(PATTERNS[call.pattern].by_products(loss, multiplied(x, given.weight, given.bias), *taught(call, others)))
+            part = cut(given, begin, min(step, given.items - begin))
+            found.append(PATTERNS[call.pattern].by_products(part.loss, *of_loss(call, part)))
 
         def whole(name: str) -> Tensor | None:
             parts = [getattr(each, name) for each in found]

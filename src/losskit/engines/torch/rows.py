@@ -43,8 +43,14 @@ def temperatures(given: Tensor) -> Tensor:
 
 
 def distance(m: Tensor, s: Tensor, temperature: Tensor | None) -> Tensor:
-    """How far scores lie below the largest, in temperatures: divided after the subtraction, for x / T is rounded. A difference of halves does not overflow."""
-    return m - s if temperature is None else (0.5 * m - 0.5 * s) / (0.5 * temperature)
+    """How far scores lie below the largest, in temperatures: divided after the subtraction, for x / T is rounded. A difference of halves does not overflow.
+
+    A class that is ruled out is at no distance that a temperature changes: 0 times an infinite derivative is NaN.
+    """
+    if temperature is None:
+        return m - s
+    out = s == -math.inf
+    return torch.where(out, math.inf, (0.5 * m - 0.5 * torch.where(out, m, s)) / (0.5 * temperature))
 
 
 def cooled(m: Tensor, temperature: Tensor | None) -> Tensor:

@@ -4,15 +4,17 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
+from torch.distributed import ProcessGroup
 
-from losskit.contract import checks, items, labels
+from losskit.contract import checks, groups, items, labels
 from losskit.contract.checks import Numbers, Reduction
 from losskit.contract.distributions import Masses, distributions, from_distributions, of_masses
 from losskit.contract.elementwise import Operand
 from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
 from losskit.contract.rows import Labelled, rows
-from losskit.engines.language import absolute, exp_neg, expm1, log_floored, reciprocal, unit, where
+from losskit.contract.shards import Spread, spread_rows
+from losskit.engines.language import absolute, exp_neg, expm1, log1p_unit, log_floored, minimum, reciprocal, unit, where
 
 
 def formula(nll, hit, miss, spread, lse, weight):
@@ -30,6 +32,22 @@ def smoothed_by_item(nll, hit, miss, spread, lse, weight, s, square):
     keep = 1.0 - s
     value = where(keep == 0.0, 0.0, keep * weight * nll) + where(s == 0.0, 0.0, s * spread)
     return value + square * weight * lse * lse, keep * weight, s, 2.0 * square * weight * lse, spread - weight * nll
+
+
+def over_ranks(nll, hit, miss, spread, lse, weight, rest, own, keep, square, here, whole):
+    """`rest` is the log-sum-exp of the other ranks' scores, `own` the weight of the label's class, with a minus where that is another rank's."""
+    gap = rest - lse
+    e = exp_neg(absolute(gap))
+    up = log1p_unit(e)
+    mine, theirs = where(gap > 0.0, e, 1.0) / (1.0 + e), where(gap > 0.0, 1.0, e) / (1.0 + e)
+    below = where(gap > 0.0, gap + up, up)  # how far this rank's log-sum-exp lies below that of all
+    level = where(gap > 0.0, rest + up, lse + up)
+    w = absolute(own)
+    pulled = square * w * level
+    held = where(own > 0.0, keep * w, 0.0)
+    value = where(held == 0.0, 0.0, held * (nll + below)) + spread + here * minimum(below, 1e30) + where(own > 0.0, pulled * level, 0.0)
+    away = keep * w - held + (whole - here) + 2.0 * pulled
+    return value, held, 1.0, mine * away - theirs * (held + here), 0.0 * w, 0.0 * w
 
 
 def soft(logp, p, q, t, weight, keep, smooth):
@@ -122,6 +140,7 @@ def cross_entropy(
     log_input: bool = False,
     inplace: bool = False,
     return_parts: bool = False,
+    class_group: ProcessGroup | None = None,
     mask: Tensor | None = None,
     sample_weight: Tensor | None = None,
     normalizer: Normalizer | None = None,
@@ -150,6 +169,9 @@ def cross_entropy(
         log_input: with from_logits=False, whether the input is log-probabilities.
         inplace: let the gradient take the memory of the logits, which are lost: for large vocabularies. One backward only. Not for float16, whose gradient
             must be multiplied by the loss scale before it is rounded; in bfloat16 it is rounded twice unless the incoming gradient is a power of 2.
+        class_group: the ranks over which the classes are spread: the input holds the logits of this rank's classes, those of the first rank first, as many as it likes,
+            and the target all labels, which count through the ranks. `weight` is of this rank's classes. Every rank returns the loss of all classes, with the gradient of its
+            own logits. With labels, and numbers for `label_smoothing` and `temperature`.
         return_parts: also return what the pass knows besides: (loss, parts) with parts.losses, .lse, .accuracy, .items; detached, no synchronisation.
         mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`.
 
@@ -190,6 +212,16 @@ def cross_entropy(
     link = None if softcap is None else (soft_cap, checks.number("softcap", softcap, above=0.0))
     checks.flags(from_logits=from_logits, log_input=log_input, inplace=inplace, return_parts=return_parts)
     common: dict[str, Any] = dict(dim=dim, weight=weight, mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction)
+    if class_group is not None:
+        groups.checked("class_group", class_group)
+        refused = dict(
+            from_logits=not from_logits, inplace=inplace, return_parts=return_parts, label_smoothing=bool(own), temperature=isinstance(temperature, Tensor)
+        )
+        for name, given in refused.items():
+            if given:
+                raise ValueError(f"{name} of this kind cannot be had with class_group: it takes logits of some classes, labels and numbers")
+        alone = Spread(over_ranks, (1.0 - smoothing, square), smoothing, link, float(heat[0].value) if heat else 1.0)  # type: ignore[arg-type]
+        return spread_rows(alone, input, target, class_group, ignore_index=ignore_index, **common)
     if not from_logits:
         if square or link or heat or inplace or return_parts:
             raise ValueError("z_loss, softcap, temperature, inplace and return_parts need logits: leave from_logits=True")

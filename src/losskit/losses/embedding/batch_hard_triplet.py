@@ -36,6 +36,7 @@ def textbook(mp, embeddings, labels, margin, p):
     pattern="vectors",
     formula='max(far - near + margin, 0);  log(1 + exp(far - near))  if margin = "soft";  far, near to the hardest positive and negative',
     target="label",
+    compares="triplet",
     arguments=({}, {"margin": 0.7}, {"margin": 2.5, "p": 1.0}, {"p": float("inf")}),
     tolerance=2e-6,
     cancels="residual",

@@ -1,0 +1,161 @@
+"""Classes that are spread over the ranks of a group: value and gradients are those of one process that holds all of them, whatever the shards.
+
+One set of three processes runs everything, alone and as a group of two: starting them is what costs.
+"""
+
+import datetime
+import multiprocessing
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, distributed
+
+import losskit
+
+pytestmark = pytest.mark.skipif(not distributed.is_available() or not distributed.is_gloo_available(), reason="gloo")
+
+SHARDS = {2: ((5, 3), (1, 1)), 3: ((5, 3, 4), (7, 0, 2))}  # classes of each rank
+SETTINGS: tuple[dict[str, Any], ...] = (
+    {},
+    {"label_smoothing": 0.1},
+    {"z_loss": 0.01},
+    {"softcap": 5.0},
+    {"temperature": 2.0, "reduction": "none"},
+    {"weight": True, "reduction": "sum"},
+    {"weight": True, "label_smoothing": 0.2, "z_loss": 0.1, "softcap": 9.0, "temperature": 0.7, "sample_weight": True, "mask": True},
+    {"weight": True, "label_smoothing": 0.2, "sample_weight": True, "mask": True, "reduction": "none"},
+    {"normalizer": 7.0, "mask": True},
+    {"far": True},
+)
+ITEMS = 12
+
+
+def batch(classes: int, settings: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Everything of one process, and the settings with their tensors."""
+    draw = torch.Generator().manual_seed(classes)
+    real: dict[str, Any] = dict(generator=draw, dtype=torch.float64)
+    x = 3.0 * torch.randn(ITEMS, classes, **real)
+    if settings.get("far"):  # scores of +-10,000: some ranks hold nothing that counts
+        x = x * 3e3
+    t = torch.randint(classes, (ITEMS,), generator=draw)
+    t[3], t[7] = -100, -100
+    tensors = {"x": x, "t": t, "h": torch.randn(ITEMS, 4, **real), "head": torch.randn(classes, 4, **real), "bias": torch.randn(classes, **real)}
+    more = {"weight": torch.rand(classes, **real) + 0.1, "sample_weight": torch.rand(ITEMS, **real), "mask": torch.rand(ITEMS, generator=draw) > 0.2}
+    return tensors, {key: more[key] if value is True and key in more else value for key, value in settings.items() if key != "far"}
+
+
+def outcome(value: Tensor, *leaves: Tensor) -> tuple[Tensor, ...]:
+    incoming = torch.linspace(-1.0, 2.0, value.numel(), dtype=torch.float64).reshape(value.shape)
+    return value.detach(), *torch.autograd.grad(value, leaves, incoming, retain_graph=True)
+
+
+def both(given: dict[str, Tensor], own: slice, settings: dict[str, Any]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """Of logits, and of a head: value and every gradient; a second backward gives the same."""
+    parts = (("x", (slice(None), own)), ("h", slice(None)), ("head", own), ("bias", own))
+    x, h, head, bias = (given[key][index].clone().requires_grad_() for key, index in parts)
+    whole, linear = losskit.cross_entropy(x, given["t"], **settings), losskit.linear_cross_entropy(h, head, given["t"], linear_bias=bias, **settings)
+    found = outcome(whole, x), outcome(linear, h, head, bias)
+    for a, b in zip(found[1], outcome(linear, h, head, bias), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-13, atol=1e-15)
+    return found
+
+
+def refused(group: Any, rank: int) -> list[str]:
+    """What every rank raises where one is wrong, or all: nobody waits."""
+    told = []
+    x, t, head = torch.randn(4, 3), torch.tensor([0, 1, 2, 3]), torch.randn(3, 5)
+    calls = (
+        lambda: losskit.cross_entropy(x.long() if rank == 0 else x, t, class_group=group),
+        lambda: losskit.cross_entropy(x[:3] if rank == 1 else x, t[:3] if rank == 1 else t, class_group=group),
+        lambda: losskit.cross_entropy(x, t + 96, class_group=group),
+        lambda: losskit.linear_cross_entropy(torch.randn(4, 5), head.t() if rank == 1 else head, t, class_group=group),
+        lambda: losskit.cross_entropy(x, t, class_group="all"),
+        lambda: losskit.cross_entropy(x, t, class_group=group, inplace=True),
+        lambda: losskit.cross_entropy(x, t, class_group=group, weight=torch.ones(3, requires_grad=True)),
+    )
+    for call in calls:
+        with pytest.raises((TypeError, ValueError, RuntimeError)) as error:
+            call()
+        told.append(f"{type(error.value).__name__}: {error.value}")
+    return told
+
+
+def work(rank: int, folder: str) -> None:
+    """What a rank does: its part of every case, saved to a file."""
+    torch.set_num_threads(1)
+    patience = datetime.timedelta(seconds=120)
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=3, timeout=patience)
+    groups = {2: distributed.new_group([0, 1], timeout=patience), 3: distributed.group.WORLD}
+    found: dict[Any, Any] = {}
+    for world, group in groups.items():
+        for sizes in SHARDS[world] if rank < world else ():
+            own = slice(sum(sizes[:rank]), sum(sizes[: rank + 1]))
+            for i, case in enumerate(SETTINGS):
+                given, settings = batch(sum(sizes), case)
+                settings |= {"weight": settings["weight"][own]} if "weight" in settings else {}
+                for engine in ("torch", "cpu"):
+                    with losskit.use_engine(engine):
+                        found[sizes, i, engine] = both(given, own, settings | {"class_group": group})
+    found["log-probabilities"] = losskit.linear_log_prob(torch.ones(2, 4), torch.full((3, 4), 0.5), torch.tensor([2, 5]), class_group=groups[3])
+    found["refused"] = refused(groups[3], rank)
+    torch.save(found, f"{folder}/{rank}")
+    distributed.barrier()
+    distributed.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def results() -> list[dict[Any, Any]]:
+    context = multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory() as folder:
+        processes = [context.Process(target=work, args=(rank, folder)) for rank in range(3)]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join(240)
+            if process.is_alive():
+                process.kill()
+        assert [process.exitcode for process in processes] == [0, 0, 0]
+        return [torch.load(Path(folder) / str(rank)) for rank in range(3)]
+
+
+@pytest.mark.parametrize("engine", ["torch", "cpu"])
+@pytest.mark.parametrize("sizes", [sizes for shards in SHARDS.values() for sizes in shards], ids=str)
+def test_as_one_process(results: list[dict[Any, Any]], sizes: tuple[int, ...], engine: str) -> None:
+    for i, case in enumerate(SETTINGS):
+        given, settings = batch(sum(sizes), case)
+        with losskit.use_engine("torch"):
+            (value, by_x), (linear, by_h, *by_head) = both(given, slice(None), settings)
+        for rank in range(len(sizes)):
+            own = slice(sum(sizes[:rank]), sum(sizes[: rank + 1]))
+            (here, x), (there, h, *head) = results[rank][sizes, i, engine]
+            first = results[0][sizes, i, engine]
+            assert torch.equal(here, first[0][0]) and torch.equal(there, first[1][0]) and torch.equal(h, first[1][1])  # the same bits on every rank
+            pairs = [(here, value), (x, by_x[:, own]), (there, linear), (h, by_h), *((g, s[own]) for g, s in zip(head, by_head, strict=True))]
+            for got, wanted in pairs:
+                torch.testing.assert_close(got, wanted, rtol=1e-12, atol=1e-12 * float(wanted.abs().max() if wanted.numel() else 0.0))
+
+
+def test_log_probabilities(results: list[dict[Any, Any]]) -> None:
+    for found in results:
+        torch.testing.assert_close(found["log-probabilities"], torch.full((2,), 1 / 9.0).log())
+
+
+def test_what_one_rank_refuses_is_raised_on_all(results: list[dict[Any, Any]]) -> None:
+    told = list(zip(*(found["refused"] for found in results), strict=True))
+    for of, wrong, text in (
+        (0, 0, "TypeError: input must be a floating-point tensor, got torch.int64"),
+        (3, 1, "ValueError: input of shape (4, 5) and linear_weight of shape (5, 3) do not multiply"),
+    ):
+        for rank in range(3):
+            assert told[of][rank].startswith(text if rank == wrong else f"Refused: rank {wrong} of class_group has refused its input")
+    for rank in range(3):
+        assert told[1][rank].startswith("ValueError: the ranks of class_group hold 4, 3, 4 items: each must hold scores of all items")
+        assert told[2][rank].startswith("ValueError: target must hold labels from 0 to 8 (the input has 9 classes) or ignore_index=-100, got 96 at index (0,)")
+        assert told[4][rank].startswith(
+            "TypeError: class_group must be a torch.distributed.ProcessGroup, got str: for all ranks, try torch.distributed.group.WORLD"
+        )
+        assert told[5][rank].startswith("ValueError: inplace of this kind cannot be had with class_group")
+        assert "weight must not require a gradient" in told[6][rank]
