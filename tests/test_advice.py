@@ -105,6 +105,14 @@ ROWS = [
         losskit.batch_hard_triplet_loss, dict(embeddings=X, labels=torch.tensor([[1], [1]])), "try labels.reshape(2,)", {"labels": "labels.reshape(2,)"},
         dict(labels=torch.tensor([1, 1])),
     ),
+    Row(
+        losskit.clip_loss, dict(image_features=X, text_features=T, exclude=torch.ones(2, 2, dtype=torch.bool)), "leave the diagonal False", {"exclude": "exclude & ~torch.eye(2, dtype=torch.bool)"},
+        dict(exclude=~torch.eye(2, dtype=torch.bool)),
+    ),
+    Row(
+        losskit.supcon_loss, dict(embeddings=torch.cat((X, T)), labels=1 - torch.eye(4)), "try labels.bool()", {"labels": "labels.bool()"},
+        dict(labels=~torch.eye(4, dtype=torch.bool)),
+    ),
     Row(losskit.triplet_margin_loss, dict(anchor=X.long(), positive=X, negative=T), "try anchor.float()", {"anchor": "anchor.float()"}, dict(anchor=X.long().float())),
     Row(
         losskit.triplet_margin_loss, dict(anchor=X, positive=X, negative=T[0]), "Try negative.expand(2, 3)", {"negative": "negative.expand(2, 3)"},
@@ -518,7 +526,7 @@ ADVICE = re.compile(r"\b(try|leave|pass|give|exchange|divide|multiply|call|add|u
 ELSEWHERE = {  # what no message on a CPU alone can say, and texts that are no advice: where each is tested, or why not
     "{} is on {} but {} is on {}: try {}.to({}.device)": "test_advice_between_devices",
     "use_engine({}) cannot run this loss: {}. Leave use_engine out to let losskit choose": "test_advice_about_engines",
-    "process_group must be a torch.distributed.ProcessGroup, got {}: for all ranks, try torch.distributed.group.WORLD": "test_advice_about_ranks",
+    "{} must be a torch.distributed.ProcessGroup, got {}: for all ranks, try torch.distributed.group.WORLD": "test_advice_about_ranks",
     "torch.jit.script cannot compile a loss of losskit: try torch.jit.trace, torch.compile or torch.export": "test_configured.py and test_tracing.py",
     'distances to boundaries are computed by SciPy, which is not installed: try pip install "losskit[distance]"': "what pip installs",
     "sorting has a fused pass on the CPU only": "a reason",
