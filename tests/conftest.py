@@ -109,8 +109,10 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 
 
 def is_anywhere(item: Any) -> bool:
-    """Whether a test is an example of a docstring or in one of these files, and not marked `chosen`."""
-    return (item.path.stem in ANYWHERE or isinstance(item, pytest.DoctestItem)) and item.get_closest_marker("chosen") is None
+    """Whether a test is an example of a docstring or in one of these files, and not about the engine: marked `chosen`, or a docstring of the contract."""
+    if isinstance(item, pytest.DoctestItem):
+        return item.path.parent.name != "contract"
+    return item.path.stem in ANYWHERE and item.get_closest_marker("chosen") is None
 
 
 @pytest.fixture

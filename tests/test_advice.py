@@ -106,7 +106,7 @@ ROWS = [
         dict(labels=torch.tensor([1, 1])),
     ),
     Row(
-        losskit.clip_loss, dict(image_features=X, text_features=T, exclude=torch.ones(2, 2, dtype=torch.bool)), "leave the diagonal False", {"exclude": "exclude & ~torch.eye(2, dtype=torch.bool)"},
+        losskit.clip_loss, dict(image_features=X, text_features=T, exclude=torch.ones(2, 2, dtype=torch.bool)), "try exclude & ~torch.eye(2, 2, dtype=torch.bool)", {"exclude": "exclude & ~torch.eye(2, 2, dtype=torch.bool)"},
         dict(exclude=~torch.eye(2, dtype=torch.bool)),
     ),
     Row(

@@ -360,7 +360,7 @@ BAD = [
     (
         lambda: losskit.info_nce_loss(X, Y, exclude=torch.ones(3, 3, dtype=torch.bool)),
         ValueError,
-        r"exclude rules out an item's own partner, at \(0, 0\): leave the diagonal False",
+        r"exclude rules out an item's own partner, at \(0, 0\): try exclude & ~torch.eye\(3, 3, dtype=torch.bool\)",
     ),
     (lambda: losskit.clip_loss(X, Y, exclude=torch.ones(3, 3)), ValueError, r"exclude must be bool.*shape \(3, 3\), got torch.float32 \(3, 3\)"),
     (

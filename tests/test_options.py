@@ -25,6 +25,7 @@ VALUES: dict[str, list[Any]] = {  # of options whose type does not say what else
     "window_size": [5],
     "spacing": [(2.0,)],
     "process_group": ["world"],
+    "class_group": ["world"],
 }
 
 

@@ -91,9 +91,8 @@ def own_kept(name: str, without: Tensor) -> None:
     """No item is left out of its own candidates."""
     if checks.readable(without) and bool((bad := without.diagonal(dim1=-2, dim2=-1)).any()):
         place = tuple(bad.nonzero()[0].tolist())
-        raise ValueError(
-            f"{name} rules out an item's own partner, at {checks.shown((*place, place[-1]))}: leave the diagonal False, or take the item out with mask="
-        )
+        fix = f"try {name} & ~torch.eye({without.shape[-2]}, {without.shape[-1]}, dtype=torch.bool)"
+        raise ValueError(f"{name} rules out an item's own partner, at {checks.shown((*place, place[-1]))}: {fix}, or take the item out with mask=")
 
 
 def softmax(

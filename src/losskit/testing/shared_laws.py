@@ -276,8 +276,10 @@ def second_derivative(s: Subject) -> None:
 
     leaves = tuple(leaf(batch[k]) for k in varied)
     value = each(*leaves)
-    plain = gradient(value, *leaves, keep=True)
-    s.require_gradients([g.detach() for g in torch.autograd.grad(value, leaves, torch.ones_like(value), create_graph=True)], plain, "with create_graph=True")
+    plain, watched = (
+        torch.autograd.grad(value, leaves, torch.ones_like(value), retain_graph=True, create_graph=graph, materialize_grads=True) for graph in (False, True)
+    )
+    s.require_gradients([g.detach() for g in watched], plain, "with create_graph=True")
     try:
         torch.autograd.gradgradcheck(each, leaves, atol=1e-5, rtol=1e-4)
     except RuntimeError as error:  # GradcheckError is one
