@@ -21,12 +21,14 @@ LEAF = "losskit on a leaf"
 Steps = Mapping[str, Callable[[], object]]
 
 
-def options(name: str, description: str | None) -> argparse.Namespace:
-    """The command line."""
+def options(name: str, description: str | None, losses: Sequence[str] = ()) -> argparse.Namespace:
+    """The command line; `losses` are kinds of which one may be asked for alone."""
     parser = argparse.ArgumentParser(prog=f"python -m losskit.bench.{name}", description=description)
     parser.add_argument("--output", type=Path, default=Path(f"benchmarks/results/latest-{name}.json"))
     parser.add_argument("--memory", choices=("reused", "fresh"), default="reused", help="what the allocator does with large tensors")
     parser.add_argument("--quick", action="store_true", help="no torch.compile, fewer repeats, float32 only")
+    if losses:
+        parser.add_argument("--losses", choices=losses, help="these alone")
     return parser.parse_args()
 
 
