@@ -161,6 +161,10 @@ def markdown(results: dict[str, Any]) -> str:
         "",
         "Bold: missed.",
         *cases.memory_lines(results["extra memory"], "whole scores"),
+    ]
+    if not results["errors"]:
+        return "\n".join([*lines, ""])
+    lines += [
         "",
         "Errors of cross-entropy relative to float64 on the same factors, 2,048 x 256 x 4,000: value, gradient to the input, gradient to the head.",
         "",
