@@ -273,7 +273,7 @@ AXES = {
     "row's probability": ("probability of the right class, the other {others} equal", "正确类别的概率（其余 {others} 类相等）"),
     "columns' error": ("error x of every other column of a picture", "图中每隔一列的误差 x"),
     "angle": ("angle x between two vectors, label -1", "两个向量的夹角 x（标签为 -1）"),
-    "pair's angle": ("angle x between two vectors that belong together, others opposite", "成对的两个向量的夹角 x（其余向量方向相反）"),
+    "pair's angle": ("angle x of a pair, other vectors opposite", "成对的两个向量的夹角 x（其余向量方向相反）"),
     "negative's place": ("place x of the negative on a line, anchor at 0, positive at 1", "负样本在直线上的位置 x（锚点在 0，正样本在 1）"),
     "box's offset": ("left edge x of a box 1.5 wide and 1 high, target from 0 to 1", "宽 1.5、高 1 的框的左边 x（目标从 0 到 1）"),
     "mask's logit": ("logit x on 3 pixels of a target, -x on {others} others", "目标 3 个像素的 logit 为 x，其余 {others} 个为 -x"),
