@@ -1,16 +1,10 @@
-"""Classes that are spread over the ranks of a group: value and gradients are those of one process that holds all of them, whatever the shards.
+"""Classes that are spread over the ranks of a group: value and gradients are those of one process that holds all of them, whatever the shards."""
 
-One set of three processes runs everything, alone and as a group of two: starting them is what costs.
-"""
-
-import datetime
-import multiprocessing
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from ranks import results_of
 from torch import Tensor, distributed
 
 import losskit
@@ -66,7 +60,7 @@ def both(given: dict[str, Tensor], own: slice, settings: dict[str, Any]) -> tupl
 def refused(group: Any, rank: int) -> list[str]:
     """What every rank raises where one is wrong, or all: nobody waits."""
     told = []
-    x, t, head = torch.randn(4, 3), torch.tensor([0, 1, 2, 3]), torch.randn(3, 5)
+    x, t, head, leaf = torch.randn(4, 3), torch.tensor([0, 1, 2, 3]), torch.randn(3, 5), torch.randn(4, 3, requires_grad=True)
     calls = (
         lambda: losskit.cross_entropy(x.long() if rank == 0 else x, t, class_group=group),
         lambda: losskit.cross_entropy(x[:3] if rank == 1 else x, t[:3] if rank == 1 else t, class_group=group),
@@ -75,6 +69,10 @@ def refused(group: Any, rank: int) -> list[str]:
         lambda: losskit.cross_entropy(x, t, class_group="all"),
         lambda: losskit.cross_entropy(x, t, class_group=group, inplace=True),
         lambda: losskit.cross_entropy(x, t, class_group=group, weight=torch.ones(3, requires_grad=True)),
+        lambda: losskit.cross_entropy(x, t + 96 if rank == 2 else t, class_group=group),
+        lambda: losskit.cross_entropy(x, x.softmax(1), class_group=group),
+        lambda: losskit.cross_entropy(x, t, class_group=group, temperature=torch.tensor(2.0)),
+        lambda: torch.autograd.grad(losskit.cross_entropy(leaf, t, class_group=group), leaf, create_graph=True),
     )
     for call in calls:
         with pytest.raises((TypeError, ValueError, RuntimeError)) as error:
@@ -83,12 +81,8 @@ def refused(group: Any, rank: int) -> list[str]:
     return told
 
 
-def work(rank: int, folder: str) -> None:
-    """What a rank does: its part of every case, saved to a file."""
-    torch.set_num_threads(1)
-    patience = datetime.timedelta(seconds=120)
-    distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=3, timeout=patience)
-    groups = {2: distributed.new_group([0, 1], timeout=patience), 3: distributed.group.WORLD}
+def work(rank: int, groups: dict[int, Any]) -> dict[Any, Any]:
+    """What a rank does: its part of every case."""
     found: dict[Any, Any] = {}
     for world, group in groups.items():
         for sizes in SHARDS[world] if rank < world else ():
@@ -101,24 +95,12 @@ def work(rank: int, folder: str) -> None:
                         found[sizes, i, engine] = both(given, own, settings | {"class_group": group})
     found["log-probabilities"] = losskit.linear_log_prob(torch.ones(2, 4), torch.full((3, 4), 0.5), torch.tensor([2, 5]), class_group=groups[3])
     found["refused"] = refused(groups[3], rank)
-    torch.save(found, f"{folder}/{rank}")
-    distributed.barrier()
-    distributed.destroy_process_group()
+    return found
 
 
 @pytest.fixture(scope="module")
 def results() -> list[dict[Any, Any]]:
-    context = multiprocessing.get_context("spawn")
-    with tempfile.TemporaryDirectory() as folder:
-        processes = [context.Process(target=work, args=(rank, folder)) for rank in range(3)]
-        for process in processes:
-            process.start()
-        for process in processes:
-            process.join(240)
-            if process.is_alive():
-                process.kill()
-        assert [process.exitcode for process in processes] == [0, 0, 0]
-        return [torch.load(Path(folder) / str(rank)) for rank in range(3)]
+    return results_of(work)
 
 
 @pytest.mark.parametrize("engine", ["torch", "cpu"])
@@ -157,5 +139,10 @@ def test_what_one_rank_refuses_is_raised_on_all(results: list[dict[Any, Any]]) -
         assert told[4][rank].startswith(
             "TypeError: class_group must be a torch.distributed.ProcessGroup, got str: for all ranks, try torch.distributed.group.WORLD"
         )
-        assert told[5][rank].startswith("ValueError: inplace of this kind cannot be had with class_group")
+        assert told[5][rank] == "ValueError: inplace=True does not go with class_group: leave it out"
+        mine = "ValueError: target must hold labels from 0 to 8" if rank == 2 else "Refused: rank 2 of class_group has a label that is none of the 9 classes"
+        assert told[7][rank].startswith(mine)
+        assert told[8][rank].startswith("ValueError: target must hold class labels beside class_group, got probabilities")
+        assert told[9][rank] == "ValueError: temperature must be a number beside class_group, got a tensor"
+        assert told[10][rank].startswith("RuntimeError: second derivatives cannot be had with class_group")
         assert "weight must not require a gradient" in told[6][rank]

@@ -1,16 +1,14 @@
 """Losses of overlap over the ranks of a process group: the value is that of the joined batch, each rank's gradient its part of the joined batch's.
 
-One set of three processes runs everything, alone and as a group of two: starting them is what costs. Rank 2 has no samples in some of the cases.
+Rank 2 has no samples in some of the cases.
 """
 
-import datetime
-import multiprocessing
-import tempfile
-from pathlib import Path
+import contextlib
 from typing import Any
 
 import pytest
 import torch
+from ranks import results_of
 from torch import Tensor, distributed
 
 import losskit
@@ -49,12 +47,8 @@ def call(name: str, task: str, x: Tensor, t: Tensor, settings: dict[str, Any], *
     return value.detach(), torch.autograd.grad(value, a, incoming)[0]
 
 
-def work(rank: int, folder: str) -> None:
-    """What a rank does: its part of every case, saved to a file."""
-    torch.set_num_threads(1)
-    patience = datetime.timedelta(seconds=120)
-    distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=3, timeout=patience)
-    groups = {2: distributed.new_group([0, 1], timeout=patience), 3: distributed.group.WORLD}
+def work(rank: int, groups: dict[int, Any]) -> dict[Any, Any]:
+    """What a rank does: its part of every case."""
     found = {}
     for world, group in groups.items():
         for i, (name, task, settings) in enumerate(CASES):
@@ -65,29 +59,14 @@ def work(rank: int, folder: str) -> None:
                 for engine in ("torch", None):  # None: the one that losskit chooses
                     if engine is None and (i not in (0, 1) or world == 2):  # a kernel more for each
                         continue
-                    if engine is None:
+                    with losskit.use_engine(engine) if engine else contextlib.nullcontext():
                         found[world, i, sizes, engine] = call(name, task, x[mine], t[mine], settings, process_group=group)
-                    else:
-                        with losskit.use_engine("torch"):
-                            found[world, i, sizes, engine] = call(name, task, x[mine], t[mine], settings, process_group=group)
-    torch.save(found, f"{folder}/{rank}")
-    distributed.barrier()
-    distributed.destroy_process_group()
+    return found
 
 
 @pytest.fixture(scope="module")
 def results() -> list[dict[Any, Any]]:
-    context = multiprocessing.get_context("spawn")
-    with tempfile.TemporaryDirectory() as folder:
-        processes = [context.Process(target=work, args=(rank, folder)) for rank in range(3)]
-        for process in processes:
-            process.start()
-        for process in processes:
-            process.join(180)
-            if process.is_alive():
-                process.kill()
-        assert [process.exitcode for process in processes] == [0, 0, 0]
-        return [torch.load(Path(folder) / str(rank)) for rank in range(3)]
+    return results_of(work)
 
 
 @pytest.mark.thorough

@@ -45,6 +45,17 @@ class Shard(NamedTuple):
     whole: float
 
 
+class Told(NamedTuple):
+    """What a rank tells the others first: whether it refuses its input, how many items and classes it has, their weights added up, its least and its largest label."""
+
+    refuses: float = 1.0
+    items: float = 0.0
+    classes: float = 0.0
+    weights: float = 0.0
+    least: float = 0.0
+    largest: float = 0.0
+
+
 class Refused(RuntimeError):
     """Another rank has refused its input: raised here, so that nobody waits for it."""
 
@@ -54,28 +65,31 @@ def refusals_told(group: ProcessGroup | None, input: Tensor) -> Iterator[None]:
     """What is raised here, before the ranks have met, is told to the others."""
     try:
         yield
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError):
         if group is not None:
-            meet(group, input, 0, 0, 0.0, error)
+            meet(group, input, Told())
         raise
 
 
-def meet(group: ProcessGroup, input: Tensor, items: int, classes: int, weights: float, error: Exception | None) -> Shard:
-    """What the ranks tell each other first; an error on one of them is one on all."""
+def meet(group: ProcessGroup, input: Tensor, mine: Told) -> list[Told]:
+    """What every rank tells."""
     device = input.device if isinstance(input, Tensor) else torch.device("cpu")
     real = torch.float32 if device.type == "mps" else torch.float64
-    mine = torch.tensor([float(error is not None), items, classes, weights], dtype=real, device=device)
-    told = gathered(mine, group).tolist()
-    if error is not None:
-        raise error
-    bad = [rank for rank, (wrong, *_) in enumerate(told) if wrong]
-    if bad:
-        raise Refused(f"rank {bad[0]} of class_group has refused its input: see what it raises")
-    counts = [int(count) for _, count, *_ in told]
+    return [Told(*each) for each in gathered(torch.tensor(mine, dtype=real, device=device), group).tolist()]
+
+
+def shard_of(told: list[Told], group: ProcessGroup) -> Shard:
+    """This rank's classes; raised on all ranks is what one of them has refused, what does not go together, and a label that is no class."""
+    rank, counts, total = torch.distributed.get_rank(group), [int(each.items) for each in told], sum(int(each.classes) for each in told)
+    for other, each in enumerate(told):
+        if each.refuses:
+            raise Refused(f"rank {other} of class_group has refused its input: see what it raises")
     if len(set(counts)) > 1:
         raise ValueError(f"the ranks of class_group hold {', '.join(map(str, counts))} items: each must hold scores of all items, for some of the classes")
-    sizes, rank = [int(size) for *_, size, _ in told], torch.distributed.get_rank(group)
-    return Shard(group, sum(sizes[:rank]), sizes[rank], sum(sizes), told[rank][3], sum(weight for *_, weight in told))
+    for other, each in enumerate(told):
+        if other != rank and not (each.least >= 0 and each.largest < total) and told[rank].least >= 0 and told[rank].largest < total:
+            raise Refused(f"rank {other} of class_group has a label that is none of the {total} classes: see what it raises")
+    return Shard(group, sum(int(each.classes) for each in told[:rank]), int(told[rank].classes), total, told[rank].weights, sum(each.weights for each in told))
 
 
 def spread_rows(
@@ -93,28 +107,21 @@ def spread_rows(
     reduction: Reduction,
 ) -> Tensor:
     """The loss of all classes, the same on every rank, with the gradient of this rank's scores."""
-    error, axis, factor, own = None, 0, None, None
-    try:
+    with refusals_told(group, input):
         axis, own, factor = _checked(input, target, dim, ignore_index, weight, mask, sample_weight, normalizer, reduction)
-    except (TypeError, ValueError, RuntimeError) as found:
-        error = found
-    size, classes = (0, 0) if error is not None else (target.numel(), input.shape[axis])
-    shard = meet(group, input, size, classes, float(classes) if own is None else float(own.sum(dtype=torch.float64)), error)
-    if checks.readable(target):
-        labels.refuse(target, shard.all, ignore_index, factor)
-    real = real_dtype(input.dtype)
-    kept = labels.kept(target, ignore_index)
-    counts = kept if factor is None else kept & (factor != 0)
-    label = torch.where(counts, target.long() - shard.first, IGNORED)
-    here = (label >= 0) & (label < shard.own)
-    label = torch.where(counts, torch.where(here, label, 0), IGNORED)
+        kept, real, classes = labels.kept(target, ignore_index), real_dtype(input.dtype), input.shape[axis]
+        counts = kept if factor is None else kept & (factor != 0)
+        named = torch.where(counts, target.long(), 0)
+        least, largest = (float(named.min()), float(named.max())) if named.numel() else (0.0, 0.0)
+        weights = float(classes) if own is None else float(own.sum(dtype=torch.float64))
+    shard = shard_of(meet(group, input, Told(0.0, target.numel(), classes, weights, least, largest)), group)
+    labels.refuse(target, shard.all, ignore_index, factor)
+    here = counts & (named >= shard.first) & (named < shard.first + shard.own)
+    place = torch.where(here, named - shard.first, 0)
+    label = torch.where(counts, place, IGNORED)
     whole_weight = torch.ones((), dtype=real, device=input.device).expand(target.shape)
     if own is not None:
-        mine = (
-            torch.where(here, labels.of_labels(own.to(real), torch.where(here, label, 0).clamp(min=0)), 0.0)
-            if shard.own
-            else torch.zeros_like(here, dtype=real)
-        )
+        mine = torch.where(here, labels.of_labels(own.to(real), place), 0.0) if shard.own else torch.zeros(target.shape, dtype=real, device=input.device)
         whole_weight = gathered(mine, group).sum(0)
     share = loss.smoothing / shard.all
     shares = None if not share else torch.full((shard.own,), share, dtype=real, device=input.device) * (1.0 if own is None else own.to(real))
@@ -135,8 +142,27 @@ def spread_rows(
         part = reduce.run("rows", engine, call, operands, scale)[0]
     else:  # attached, and nothing
         part = 0.0 * tensors.whole(input).sum() + (0.0 if scale is not None else torch.zeros(label.shape, dtype=real, device=input.device))
-    value = joined(part, group)
+    value = once(joined(part, group))
     return value if scale is not None else reduce.reduced(value, factor, total, input, normalizer=normalizer, reduction=reduction)
+
+
+class Once(torch.autograd.Function):
+    """The loss itself. Its gradient has no derivatives: what the other ranks' scores do to it is a number here."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, incoming: Tensor) -> Tensor:
+        if torch.is_grad_enabled():
+            raise RuntimeError("second derivatives cannot be had with class_group, for they would need those of the other ranks: leave create_graph out")
+        return incoming
+
+
+def once(x: Tensor) -> Tensor:
+    """`x`, of which there are first derivatives."""
+    return Once.apply(x)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def _rest(engine: EngineName, call: Rows, operands: tuple[Tensor, ...], shard: Shard) -> Tensor:
@@ -166,6 +192,10 @@ def _checked(
     """The class axis, this rank's class weights, and what multiplies items."""
     reduce.check(reduction, normalizer)
     checks.both(input, target)
+    if labels.soft(input, target):
+        raise ValueError(
+            "target must hold class labels beside class_group, got probabilities: they would be spread over the ranks, too, which is not known here"
+        )
     axis = labels.class_axis(input, dim)
     labels.of_items(input, target, axis, dim)
     labels.index(ignore_index)

@@ -214,13 +214,12 @@ def cross_entropy(
     common: dict[str, Any] = dict(dim=dim, weight=weight, mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction)
     if class_group is not None:
         groups.checked("class_group", class_group)
-        refused = dict(
-            from_logits=not from_logits, inplace=inplace, return_parts=return_parts, label_smoothing=bool(own), temperature=isinstance(temperature, Tensor)
-        )
-        for name, given in refused.items():
+        for name, given in dict(from_logits=not from_logits, inplace=inplace, return_parts=return_parts).items():
             if given:
-                raise ValueError(f"{name} of this kind cannot be had with class_group: it takes logits of some classes, labels and numbers")
-        alone = Spread(over_ranks, (1.0 - smoothing, square), smoothing, link, float(heat[0].value) if heat else 1.0)  # type: ignore[arg-type]
+                raise ValueError(f"{name}={name != 'from_logits'} does not go with class_group: leave it out")
+        if own or isinstance(temperature, Tensor):
+            raise ValueError(f"{'label_smoothing' if own else 'temperature'} must be a number beside class_group, got a tensor")
+        alone = Spread(over_ranks, (1.0 - smoothing, square), smoothing, link, checks.number("temperature", temperature, above=0.0))
         return spread_rows(alone, input, target, class_group, ignore_index=ignore_index, **common)
     if not from_logits:
         if square or link or heat or inplace or return_parts:
