@@ -15,7 +15,7 @@ PARTS = re.compile(
     r"""
     (?P<code>(?<![\w"])(?:\w+=)?"[a-z][a-z0-9_]*"(?!\w))  # task="binary"
     |(?P<sup>(?<=[\w)|）])\^(?:\([^()]*\)|-?[A-Za-z0-9]+))  # W^T, 2^-128, alpha^(beta - delta)
-    |(?P<sub>(?:(?<=\|\|)|(?<=\b[A-Za-z])|(?<=\bsum)|(?<=\bweight)|(?<=\bshares))_(?:[a-z0-9]|pos|neg)(?!\w))  # p_y, ||x||_p
+    |(?P<sub>(?:(?<=\|\|)|(?<=\b[A-Za-z])|(?<=\bsum)|(?<=\bweight)|(?<=\bshares))_(?:[a-z0-9]|[ijk]{2}|pos|neg)(?!\w))  # p_y, p_ij, ||x||_p
     |(?P<sign>(?<![\w<>=-])(?:>=|<=|!=|->|<-)(?=\s)|(?<=[A-Z\d])\ x\ (?=[A-Z\d]))  # >=, N x C
     |(?P<held>
         (?<!\w)[(\[](?=[^()\[\]]{2,18}[)\]])[-\w.*]{1,4}(?:,\ ?[-\w.*]{1,4})*,?[)\]]  # (N, C, d1), [0, inf)
@@ -58,9 +58,19 @@ def parts(text: str) -> Iterator[nodes.Node]:
         elif found.startswith(" "):
             yield nodes.Text("\u00a0" + found[1:])
         else:
-            yield nodes.inline("", found, classes=["held"])
+            yield nodes.inline("", "", *parts_of_held(found), classes=["held"])
     if end < len(text):
         yield nodes.Text(text[end:])
+
+
+def parts_of_held(text: str) -> Iterator[nodes.Node]:
+    """What stays on one line may have an index: z_j = 1."""
+    name, mark, rest = text.partition("_")
+    index = re.match(r"[a-z0-9](?=\W)", rest) if mark and len(name) == 1 else None
+    if index is None:
+        yield nodes.Text(text)
+    else:
+        yield from (nodes.Text(name), nodes.subscript("", index[0]), nodes.Text(rest[1:]))
 
 
 def excluded(node: nodes.Node) -> bool:

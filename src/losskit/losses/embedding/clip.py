@@ -51,7 +51,8 @@ def clip_loss(
     """CLIP's loss of image and text embeddings (real values): each picture is to find its text among those of the batch, and each text its picture.
 
     Formula:
-        (a_i + b_i) / 2, a_i = -log softmax_j(c x_i . y_j)_i, b_i = -log softmax_j(c x_j . y_i)_i, c the logit scale.
+        -(log p_ii + log q_ii) / 2 for pair i. p_ij is the softmax of c x_i . y_j over the texts j, q_ij that of c x_j . y_i over the pictures j; c is the logit scale.
+        Derivative by the score x_i . y_j: c (p_ij + q_ji - 2 [i = j]) / 2, of all pairs' losses added up.
 
     Args:
         image_features: vectors x, (N, D), any finite value whose products are finite; (..., N, D) are batches of their own.

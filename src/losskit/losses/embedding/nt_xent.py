@@ -54,7 +54,8 @@ def nt_xent_loss(
     """NT-Xent, the loss of SimCLR, of the embeddings (real values) of two views of each sample: each view is to find the other among all other views of the batch.
 
     Formula:
-        (l(i, i') + l(i', i)) / 2 for each pair of views i, i'; l(i, k) = -log(exp(s_ik / T) / sum_{j != i} exp(s_ij / T)), j over the 2N views but i itself, s the cosine.
+        -(log p_ik + log p_ki) / 2 for each pair of views i, k. p_ij is the softmax of s_ij / T over the 2N views j but i itself, s the cosine. Derivative by s_ij of the loss
+        of view i: (p_ij - [j = k]) / T.
 
     Args:
         input1: embeddings of one view of each sample, (N, D), any finite value; (..., N, D) are batches of their own.

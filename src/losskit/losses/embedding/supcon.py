@@ -56,8 +56,8 @@ def supcon_loss(
     """Supervised contrastive loss of embeddings (real values) and their labels: each vector is to find all others of its label among the batch.
 
     Formula:
-        -1 / |P(i)| sum_{p in P(i)} log(exp(z_i . z_p / T) / sum_{j != i} exp(z_i . z_j / T)); P(i) are the others of the label of i. The sum over positives is outside of
-        the logarithm ("out").
+        The mean of -log p_ik over the others k of the label of i. p_ij is the softmax of z_i . z_j / T over all j but i itself. The mean is outside of the logarithm, which
+        the paper calls L_out. Derivative by the score z_i . z_j: (p_ij - 1 / n) / T for each of the n others of the label, p_ij / T for the rest.
 
     Args:
         embeddings: vectors (N, D), any finite value whose products are finite; (..., N, D) are batches of their own. Several views of a sample are vectors of one label.
