@@ -36,6 +36,7 @@ def test_chinese_has_its_own_quotation_marks_and_no_space_behind_wide_punctuatio
         ("in [0, inf), (N, C, d1) of f(a, b) (DPO, SimPO)", ["in ", "inline [0, inf)", ", ", "inline (N, C, d1)", " of f(a, b) (DPO, SimPO)"]),
         ("1e-8, -inf, x - 1, D = 4,096.", ["inline 1e-8", ", ", "inline -inf", ", x - 1, ", "inline D = 4,096", "."]),
         ("32 MB", ["32", "\u00a0MB"]),
+        ("p_ij, z_j = 1", ["p", "subscript ij", ", ", "inline zj = 1"]),
     ],
 )
 def test_what_a_keyboard_writes_is_set_as_on_paper(text, parts):
