@@ -95,6 +95,9 @@ def work(rank: int, groups: dict[int, Any]) -> dict[Any, Any]:
                         found[sizes, i, engine] = both(given, own, settings | {"class_group": group})
     found["log-probabilities"] = losskit.linear_log_prob(torch.ones(2, 4), torch.full((3, 4), 0.5), torch.tensor([2, 5]), class_group=groups[3])
     found["refused"] = refused(groups[3], rank)
+    if rank == 2:
+        with pytest.raises(ValueError, match="class_group is a group without this rank: call the loss on the ranks of the group alone"):
+            losskit.cross_entropy(torch.randn(4, 3), torch.zeros(4, dtype=torch.long), class_group=groups[2])
     return found
 
 

@@ -45,6 +45,8 @@ def checked(name: str, group: ProcessGroup | None) -> None:
     """A process group, or none; one without this rank is refused."""
     if group is None:
         return
+    if group is distributed.GroupMember.NON_GROUP_MEMBER:
+        raise ValueError(f"{name} is a group without this rank: call the loss on the ranks of the group alone")
     if not isinstance(group, ProcessGroup):
         raise TypeError(f"{name} must be a torch.distributed.ProcessGroup, got {type(group).__name__}: for all ranks, try torch.distributed.group.WORLD")
 

@@ -169,9 +169,9 @@ def cross_entropy(
         log_input: with from_logits=False, whether the input is log-probabilities.
         inplace: let the gradient take the memory of the logits, which are lost: for large vocabularies. One backward only. Not for float16, whose gradient
             must be multiplied by the loss scale before it is rounded; in bfloat16 it is rounded twice unless the incoming gradient is a power of 2.
-        class_group: the ranks over which the classes are spread: the input holds the logits of this rank's classes, those of the first rank first, as many as it likes,
-            and the target all labels, which count through the ranks. `weight` is of this rank's classes. Every rank returns the loss of all classes, with the gradient of its
-            own logits. With labels, and numbers for `label_smoothing` and `temperature`.
+        class_group: the process group over whose ranks the classes are spread. The input holds the logits of this rank's classes, `weight` their weights; shards may be
+            of any size, in the order of the ranks. Every rank holds all labels, which count through the ranks, and returns the loss of all classes, with the gradient of
+            its own logits. All ranks call forward and backward alike. It takes labels, and numbers for `label_smoothing` and `temperature`, and has no second derivatives.
         return_parts: also return what the pass knows besides: (loss, parts) with parts.losses, .lse, .accuracy, .items; detached, no synchronisation.
         mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`.
 
