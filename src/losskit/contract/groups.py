@@ -41,7 +41,7 @@ def entered(x: Tensor, group: ProcessGroup | None) -> Tensor:
     return x if group is None or not isinstance(x, Tensor) else Entered.apply(x, group)  # type: ignore[no-untyped-call]
 
 
-def checked(name: str, group: ProcessGroup | None) -> None:
+def checked(name: str, group: ProcessGroup | int | None) -> None:
     """A process group, or none; one without this rank is refused."""
     if group is None:
         return
