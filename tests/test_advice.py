@@ -527,6 +527,8 @@ ELSEWHERE = {  # what no message on a CPU alone can say, and texts that are no a
     "{} is on {} but {} is on {}: try {}.to({}.device)": "test_advice_between_devices",
     "use_engine({}) cannot run this loss: {}. Leave use_engine out to let losskit choose": "test_advice_about_engines",
     "{} is a group without this rank: call the loss on the ranks of the group alone": "test_class_group.py",
+    "{}={} does not go with class_group: leave it out": "test_class_group.py",
+    "second derivatives cannot be had with class_group, for they would need those of the other ranks: leave create_graph out": "test_class_group.py",
     "{} must be a torch.distributed.ProcessGroup, got {}: for all ranks, try torch.distributed.group.WORLD": "test_advice_about_ranks",
     "torch.jit.script cannot compile a loss of losskit: try torch.jit.trace, torch.compile or torch.export": "test_configured.py and test_tracing.py",
     'distances to boundaries are computed by SciPy, which is not installed: try pip install "losskit[distance]"': "what pip installs",
