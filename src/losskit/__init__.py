@@ -13,6 +13,7 @@ from losskit.contract.boxes import degenerate_boxes
 from losskit.contract.checks import validate
 from losskit.contract.distance import distance_map
 from losskit.contract.engine import engine_for
+from losskit.contract.groups import Ranks
 from losskit.contract.module import LossModule, make_module
 from losskit.contract.registry import LOSSES, Loss
 from losskit.engines.dispatch import EngineError, use_engine
@@ -30,6 +31,7 @@ __all__ = [
     "Loss",
     "LossModule",
     "OverlapSums",
+    "Ranks",
     "WIoUv3Loss",
     "best_match",
     "degenerate_boxes",

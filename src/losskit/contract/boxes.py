@@ -37,7 +37,7 @@ def boxes(
     one = input.select(-1, 0)
     for name, x in (("mask", mask), ("sample_weight", sample_weight)):
         check_whole(name, x, one, input.shape[-1])
-    factor = reduce.item_factor(one, mask, sample_weight, real_dtype(input.dtype), reduction == "mean" and normalizer is None)
+    factor = reduce.item_factor(one, mask, sample_weight, real_dtype(input.dtype), reduce.by_weights(reduction, normalizer))
     if reduce.learned(sample_weight):
         factor = reduce.unless_nothing_counts(factor, normalizer, input, one.shape)
         assert factor is not None
@@ -48,7 +48,7 @@ def boxes(
     engine, _ = dispatch.choice((input, target), call.tensors())
     scale: float | Tensor | None = None if reduction == "none" else 1.0
     if reduction == "mean":
-        count = checks.normalizer(normalizer, input) if normalizer is not None else reduce.weight_of(factor, one.numel(), real_dtype(input.dtype))
+        count = reduce.denominator_of(reduce.weight_of(factor, one.numel(), real_dtype(input.dtype)), normalizer, input)
         scale = reduce.scale_of(engine, input, count)
     return reduce.run("boxes", engine, call, operands, scale)[0]
 

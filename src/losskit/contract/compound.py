@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
-from losskit.contract import checks, labels, tensors
+from losskit.contract import checks, groups, labels, tensors
 from losskit.contract.groups import joined
 from losskit.contract.overlap import Prepared, Task, overlap, prepare, scoring
 from losskit.contract.scores import Extra
@@ -43,13 +43,14 @@ def compound(
     """`extra.overlap_share` of the overlap loss and `extra.share` of the mean of the second; `how` as in `scoring`."""
     if how["average"] == "none":
         raise ValueError('average="none" gives one overlap loss per class, and the second loss has no classes to give one for: use the two losses apart')
+    group = how["process_group"]
     arguments: dict[str, Any] = dict(task=task, from_logits=from_logits, dim=dim, ignore_index=ignore_index, mask=mask)
     checks.both(input, target)
     soft = task == "multiclass" and target.shape == input.shape
     if from_logits and not soft and extra.formula is not None:
         found = overlap(scoring(formula, params, input, task=task, dim=dim, extra=extra, **how), input, target, **arguments)
         assert found.parts is not None
-        return Compound(found.value, *(settled(part, found.value) for part in found.parts))
+        return Compound(groups.finished(found.value, group), *(settled(part, found.value) for part in found.parts))
     input, target = (tensors.widened(x) if isinstance(x, Tensor) else x for x in (input, target))
     first = overlap(scoring(formula, params, input, task=task, dim=dim, **how), input, target, **arguments).value
     ready = prepare(input, target, **arguments)
@@ -57,8 +58,8 @@ def compound(
     t = ready.target.to(real_dtype(input.dtype)) if soft and not ready.target.is_floating_point() else ready.target
     total = apart(ready.input, t, counts, ready.call.dim)
     by_weight = extra.weight if extra.by_weight and ready.call.kind == "label" else None
-    second = mean(total, bottom(ready.call, ready.target, counts, by_weight), how["process_group"])
-    return Compound(extra.overlap_share * first + extra.share * second, first.detach(), second.detach())
+    second = mean(total, bottom(ready.call, ready.target, counts, by_weight), groups.group_of("process_group", group))
+    return Compound(groups.finished(extra.overlap_share * first + extra.share * second, group), first.detach(), second.detach())
 
 
 def settled(part: Any, like: Tensor) -> Tensor:

@@ -192,7 +192,7 @@ def over_sets(
     if math.prod(lead) == 1 and items and reduction != "none" and not each and not reduce.needs_gradient(factor):
         scale: float | Tensor = 1.0
         if reduction == "mean":
-            denominator = reduce.weight_of(factor, items, x.dtype) if normalizer is None else checks.normalizer(normalizer, x)
+            denominator = reduce.denominator_of(reduce.weight_of(factor, items, x.dtype), normalizer, x)
             scale = reduce.scale_of(engine, x, denominator)
         return loss(batch(0, scale))
     found = [loss(batch(place, None)) for place in range(math.prod(lead))] if items else []

@@ -137,7 +137,7 @@ def distributions(
         )
     one_class = input.select(axis, 0)
     to = "input" if kind == "none" else "target"
-    factor = reduce.item_factor(one_class, mask, sample_weight, real_dtype(input.dtype), reduction == "mean" and normalizer is None, to)
+    factor = reduce.item_factor(one_class, mask, sample_weight, real_dtype(input.dtype), reduce.by_weights(reduction, normalizer), to)
     function, parameter = link or (None, 0.0)
     operands = (*temperature, *operands)
     numbers = row_items.checked(operands, input, axis)
@@ -180,7 +180,7 @@ def _weighed(
 ) -> Any:  # fmt: skip
     """The same with class weights that require a gradient, which become part of the target."""
     real, one_class = real_dtype(input.dtype), input.select(axis, 0)
-    factor = reduce.item_factor(one_class, mask, sample_weight, real, reduction == "mean" and normalizer is None)
+    factor = reduce.item_factor(one_class, mask, sample_weight, real, reduce.by_weights(reduction, normalizer))
     factor = reduce.unless_nothing_counts(factor, normalizer, input, one_class.shape)
     if ignore_index is None:
         check_distribution("target", target, axis, factor)
@@ -246,7 +246,7 @@ def from_distributions(
     classes = input.shape[axis]
     real = real_dtype(input.dtype)
     items = input.select(axis, 0)
-    factor = reduce.item_factor(items, mask, sample_weight, real, reduction == "mean" and normalizer is None)
+    factor = reduce.item_factor(items, mask, sample_weight, real, reduce.by_weights(reduction, normalizer))
     factor = reduce.unless_nothing_counts(factor, normalizer, input, items.shape)
     input, target = tensors.lasting(input), tensors.lasting(target)
     engine, _ = dispatch.choice((input, target), plain="from_logits=False reads one number per item and needs no fused pass")

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from losskit.contract import checks, labels, reduce, tensors
 from losskit.contract.checks import Numbers, Reduction
+from losskit.contract.groups import Ranks
 from losskit.contract.reduce import Normalizer, needs_gradient
 from losskit.contract.registry import LABELS, Range
 from losskit.engines import dispatch
@@ -81,7 +82,7 @@ def elementwise(
     extra = numbers[2:]
     if mask is not None or sample_weight is not None or weight is not None:
         sample_weight = tensors.widened(sample_weight) if isinstance(sample_weight, Tensor) else sample_weight
-        factors = _factors(input, mask, sample_weight, weight, reduction == "mean" and normalizer is None)
+        factors = _factors(input, mask, sample_weight, weight, reduce.by_weights(reduction, normalizer))
         if not torch.compiler.is_compiling():  # which follows gradients through factors itself
             formula, numbers, factors = _learned(formula, numbers, factors)
     if mass and reduction != "mean":
@@ -184,20 +185,19 @@ def _scale(
     mass: bool,
 ) -> float | Tensor:
     """One over the denominator of "mean"; 0 where that is 0, for then nothing is left to count."""
-    denominator: float | Tensor
-    if normalizer is not None:
-        denominator = checks.normalizer(normalizer, input)
-    elif not mass and mask is None and sample_weight is None:
-        return 1.0 / max(input.numel(), 1)  # of no items the sum is 0, whatever it is divided by
-    else:
+    own: float | Tensor = input.numel()
+    if not mass and mask is None and sample_weight is None:
+        if normalizer is None:
+            return 1.0 / max(own, 1)  # of no items the sum is 0, whatever it is divided by
+    elif normalizer is None or isinstance(normalizer, Ranks):
         factors = tuple(x for x in (mask, sample_weight) if x is not None)
         engine = "torch" if needs_gradient(sample_weight) else engine  # PyTorch operations follow it
-        denominator = _denominator(engine, input, target, factors, mass)
-    return reduce.scale_of(engine, input, denominator)
+        own = _denominator(engine, input, target, factors, mass)
+    return reduce.scale_of(engine, input, reduce.denominator_of(own, normalizer, input, 1.0 if mass else 0.0))
 
 
 def _denominator(engine: EngineName, input: Tensor, target: Tensor, factors: tuple[Tensor, ...], mass: bool) -> Tensor:
-    """The weights of the items that count, summed; or, weighted likewise, their targets, at least 1."""
+    """The weights of the items that count, summed; or, weighted likewise, their targets."""
     total: Tensor
     if not ENGINES[engine].plain:
         with torch.no_grad():
@@ -210,4 +210,4 @@ def _denominator(engine: EngineName, input: Tensor, target: Tensor, factors: tup
             factor = combined(factors, real)
             each = torch.where(factor != 0, each * factor, 0.0) if mass else factor
         total = each.expand(input.shape).sum()
-    return total.clamp(min=1.0) if mass else total
+    return total

@@ -1,10 +1,86 @@
 """Sums over the ranks of a process group."""
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final, Literal, get_args
 
 import torch
 from torch import Tensor, distributed
 from torch.distributed import ProcessGroup
+
+Gradients = Literal["averaged", "summed"]
+POSITIVES: Final = "positives"
+
+
+@dataclass(frozen=True, eq=False)
+class Ranks:
+    """The ranks of a distributed training over whose items "mean" is taken: `normalizer=losskit.Ranks()`.
+
+    Each rank returns its own items' part of the mean over all ranks' items, whatever each holds: one rank may have many, another none. The parts of the ranks average
+    to the loss of all, or add up to it, as `gradients` says, and so do the gradients of the parameters.
+
+    Args:
+        normalizer: this rank's part of the denominator; the denominator is the sum over the ranks. A number >= 0 or a 0-d tensor, as the losses' `normalizer`, or
+            "positives", for `focal_loss`: at least 1 over all ranks. None: how many items count, or their weights added up.
+        group: the process group; None is all ranks. Where `torch.distributed` is not initialised, this process is the only rank.
+        gradients: what becomes of the gradients of parameters afterwards. "averaged": `DistributedDataParallel` and FSDP divide their sum by the number of ranks, so the
+            loss is multiplied by it here. "summed": nobody divides.
+
+    Raises:
+        TypeError, ValueError: for what is not listed here. A group without this rank is refused.
+
+    When to use:
+        Several ranks whose items are not equally many: padded sentences, masks, labels that are ignored, weights, boxes, positives. Without it each rank divides by its
+        own count, and an item of a rank with few counts for more than that of a rank with many.
+
+    Edge cases:
+        One small sum over the ranks per loss, before the pass, of one number in float64: all ranks of the group must call the loss alike. If no rank has anything
+        to count, the loss is 0. Weights of items may have a gradient: their part of the denominator takes a second sum in the backward.
+        Losses of overlap, such as Dice, are no means of items: they take `process_group=`.
+
+    Differs from torch:
+        There one adds up the count with `all_reduce`, and divides the sum of each rank by it, by hand.
+
+    Example:
+        >>> import torch, losskit
+        >>> x, t = torch.tensor([1.0, 2.0, 4.0]), torch.zeros(3)
+        >>> losskit.mse_loss(x, t, normalizer=losskit.Ranks())  # one process alone: its own count
+        tensor(7.)
+    """
+
+    normalizer: float | Tensor | Literal["positives"] | None = None
+    group: ProcessGroup | None = None
+    gradients: Gradients = "averaged"
+
+    def __post_init__(self) -> None:
+        if self.gradients not in get_args(Gradients):
+            raise ValueError(f"gradients must be one of {', '.join(map(repr, get_args(Gradients)))}, got {self.gradients!r}")
+        if isinstance(self.normalizer, ProcessGroup):
+            raise TypeError("normalizer must be a number, a 0-d tensor or \"positives\", got a process group: try losskit.Ranks(group=...)")
+        if isinstance(self.normalizer, str) and self.normalizer != POSITIVES:
+            raise ValueError(f"normalizer must be a number, a 0-d tensor or \"positives\", got {self.normalizer!r}")
+        checked("group", self.group)
+
+    def denominator(self, own: float | Tensor, device: torch.device, least: float = 0.0) -> Tensor:
+        """The sum over the ranks of what each would divide by, at `least` so much; over the number of ranks, if gradients are averaged."""
+        real = torch.float32 if device.type == "mps" else torch.float64
+        count = own.to(real) if isinstance(own, Tensor) else torch.full((), own, dtype=real, device=device)
+        if self.all is not None:
+            count = Counted.apply(count, self.all)  # type: ignore[no-untyped-call]
+        return count.clamp(min=least) / self.divided
+
+    @property
+    def all(self) -> ProcessGroup | None:
+        """The group; none if this process is alone."""
+        alone = self.group is None and not (distributed.is_available() and distributed.is_initialized())
+        return None if alone else self.group or distributed.group.WORLD
+
+    @property
+    def divided(self) -> int:
+        """What gradients are divided by afterwards."""
+        return distributed.get_world_size(self.all) if self.gradients == "averaged" and self.all is not None else 1
+
+
+Group = ProcessGroup | Ranks
 
 
 class Joined(torch.autograd.Function):
@@ -19,6 +95,23 @@ class Joined(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, incoming: Tensor) -> tuple[Tensor, None]:
         return incoming, None
+
+
+class Counted(torch.autograd.Function):
+    """The sum over the ranks, on which each rank's own loss depends: the gradient is the sum over the ranks, too."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, group: ProcessGroup) -> Tensor:
+        ctx.group = group
+        total = x.clone()
+        distributed.all_reduce(total, group=group)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, incoming: Tensor) -> tuple[Tensor, None]:
+        total = incoming.clone()
+        distributed.all_reduce(total, group=ctx.group)
+        return total, None
 
 
 class Entered(torch.autograd.Function):
@@ -39,6 +132,35 @@ class Entered(torch.autograd.Function):
 def entered(x: Tensor, group: ProcessGroup | None) -> Tensor:
     """A tensor that all ranks hold, on its way to what is spread over them."""
     return x if group is None or not isinstance(x, Tensor) else Entered.apply(x, group)  # type: ignore[no-untyped-call]
+
+
+class Multiplied(torch.autograd.Function):
+    """A number as it is, its gradient times another."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, by: float) -> Tensor:
+        ctx.by = by
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, incoming: Tensor) -> tuple[Tensor, None]:
+        return incoming * ctx.by, None
+
+
+def group_of(name: str, given: Group | None) -> ProcessGroup | None:
+    """The group of an argument whose parts of the gradient add up, unless it is given as `Ranks`, see `finished`."""
+    if not isinstance(given, Ranks):
+        checked(name, given)
+        return given
+    if given.normalizer is not None:
+        raise ValueError(f"{name} has no denominator of its own, for the sums of the ranks are joined: leave normalizer out of losskit.Ranks")
+    return given.all
+
+
+def finished(value: Tensor, given: Group | None) -> Tensor:
+    """A loss that every rank has whole, with its part of the gradient: times the number of ranks, where gradients are averaged afterwards."""
+    ranks = given.divided if isinstance(given, Ranks) else 1
+    return value if ranks == 1 else Multiplied.apply(value, float(ranks))  # type: ignore[no-any-return, no-untyped-call]
 
 
 def checked(name: str, group: ProcessGroup | int | None) -> None:

@@ -39,7 +39,7 @@ def beside_label(
     labels.index(ignore_index)
     classes, real = input.shape[axis], real_dtype(input.dtype)
     own = None if weight is None else labels.class_weights(weight, input, classes, learned=True)
-    factor = reduce.item_factor(target, mask, sample_weight, real, reduction == "mean" and normalizer is None)
+    factor = reduce.item_factor(target, mask, sample_weight, real, reduce.by_weights(reduction, normalizer))
     if checks.readable(target):
         labels.refuse(target, classes, ignore_index, factor)
     kept = labels.kept(target, ignore_index)
@@ -76,12 +76,12 @@ def label_for_each(
     checks.pair(input, target)
     axis = labels.axis_of(input, dim)
     classes = input.shape[axis] or labels.several(input, axis, "")
-    summed = reduction == "mean" and normalizer is None
+    summed = reduce.by_weights(reduction, normalizer)
     factor = reduce.item_factor(input.select(axis, 0), mask, sample_weight, real_dtype(input.dtype), summed, "unreduced loss")
     factor = None if factor is None else factor.unsqueeze(axis)
-    divisor: Normalizer | None = None
+    divisor = normalizer if summed else None
     if not summed and reduction != "none":
-        divisor = classes * (1 if normalizer is None else checks.normalizer(normalizer, input))
+        divisor = reduce.times(normalizer, classes, input)
     result = elementwise(
         formula,
         input,
@@ -112,7 +112,7 @@ def beside_set(
     reduce.check(reduction, normalizer)
     axis = sets.pair(input, target, dim)
     real, items = real_dtype(input.dtype), input.select(axis, 0)
-    factor = reduce.item_factor(items, mask, sample_weight, real, reduction == "mean" and normalizer is None, "unreduced loss")
+    factor = reduce.item_factor(items, mask, sample_weight, real, reduce.by_weights(reduction, normalizer), "unreduced loss")
     factor = reduce.unless_nothing_counts(factor, normalizer, input, items.shape)
     counts = None if factor is None else (factor != 0).unsqueeze(-1)
     dispatch.choice((input, target), plain="beside a set of labels scores are read in order, by PyTorch operations")

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 import torch
 from numpy import broadcast_shapes  # torch's imports hundreds of modules the first time
 from torch import Tensor, nn
-from torch.distributed import ProcessGroup
 
 from losskit.contract import checks, tensors
 from losskit.contract.registry import TENSOR_ARGUMENTS, USUAL, Loss, refuse_script
@@ -120,7 +119,7 @@ class LossModule(nn.Module):
         nothing = self._nothing(settings, shapes)
         settings = {**settings, **self._predictions(settings)}
         here: dict[str, Any] = {"inplace": False} if "inplace" in settings else {}  # there is no memory to reuse
-        here |= {name: None for name in ("process_group", "class_group") if isinstance(settings.get(name), ProcessGroup)}  # and nothing to send
+        here |= {name: None for name in ("process_group", "class_group") if isinstance(settings.get(name), Group)}  # and nothing to send
         with use_engine("torch"), torch.enable_grad(), checks.shapes_alone():
             self.loss.function(*nothing, **{**settings, **weights, **here})
 

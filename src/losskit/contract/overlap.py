@@ -5,9 +5,9 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
-from torch.distributed import ProcessGroup
 
 from losskit.contract import checks, groups, labels, reduce, tensors
+from losskit.contract.groups import Group
 from losskit.contract.checks import Numbers
 from losskit.contract.passes import census
 from losskit.contract.reduce import Normalizer
@@ -159,7 +159,7 @@ def scoring(
     empty: Empty,
     weight: Numbers | None,
     normalizer: Normalizer | None,
-    process_group: ProcessGroup | None,
+    process_group: Group | None,
     power: int = 1,
     score: bool = False,
     volume: Volume | None = None,
@@ -175,14 +175,14 @@ def scoring(
         raise ValueError(f"power must be 1 or 2, got {power!r}")
     if not background and task != "multiclass":
         raise ValueError(f'background=False leaves out class 0 of task="multiclass"; with task={task!r} no channel is the background: leave background out')
-    groups.checked("process_group", process_group)
+    group = groups.group_of("process_group", process_group)
     if normalizer is not None:
         if average == "none":
             raise ValueError('normalizer replaces the denominator of an average, but average is "none": divide the result instead')
         tensors.check("input", input)
         normalizer = checks.normalizer(normalizer, input)
     own = None if weight is None else one_a_class("weight", weight, input, task, dim)
-    return Scoring(formula, params, over, average, power == 2, background, empty, own, volume, normalizer, process_group, score, extra)
+    return Scoring(formula, params, over, average, power == 2, background, empty, own, volume, normalizer, group, score, extra)
 
 
 def one_a_class(name: str, weight: Numbers | None, input: Tensor, task: Task, dim: int) -> Tensor | None:
@@ -251,4 +251,4 @@ def overlap_loss(
     """A loss of overlap alone; `how` as in `scoring`."""
     checked = scoring(formula, params, input, task=task, dim=dim, **how)
     result: Tensor = overlap(checked, input, target, task=task, from_logits=from_logits, dim=dim, ignore_index=ignore_index, mask=mask).value
-    return result
+    return groups.finished(result, how["process_group"])

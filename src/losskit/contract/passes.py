@@ -40,7 +40,7 @@ def reduced(
     operands, call = tensors.all_lasting(operands, call)
     scale: float | Tensor | None = None if reduction == "none" else 1.0
     if reduction == "mean":
-        scale = reduce.scale_of(engine, input, total if normalizer is None else checks.normalizer(normalizer, input))
+        scale = reduce.scale_of(engine, input, reduce.denominator_of(total, normalizer, input))
     options = {"by_products": True} if return_parts else {}
     overwritten = inplace and torch.is_grad_enabled() and input.requires_grad
     result, found = reduce.run(pattern, engine, call, operands, scale, options | {"inplace": True} if overwritten else options, return_parts)

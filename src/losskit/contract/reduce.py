@@ -5,6 +5,7 @@ A loss made of PyTorch operations obeys the contract with `items`: it computes o
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from losskit.contract import checks, tensors
 from losskit.contract.checks import REDUCTIONS, Reduction
+from losskit.contract.groups import POSITIVES, Ranks
 from losskit.engines import dispatch, fused, laid
 from losskit.engines.call import Results, real_dtype
 from losskit.engines.dispatch import EngineName
@@ -21,7 +23,7 @@ from losskit.engines.scores import Scores
 from losskit.engines.torch import boxes, distributions, elementwise, pairs, products, rows
 from losskit.engines.torch.elementwise import combined
 
-Normalizer = float | Tensor
+Normalizer = float | Tensor | Ranks
 PLAIN: dict[PatternName, ModuleType] = {
     "elementwise": elementwise,
     "rows": rows,
@@ -54,6 +56,38 @@ def item_factor(target: Tensor, mask: Tensor | None, sample_weight: Tensor | Non
         sample_weight = tensors.widened(sample_weight)
     given = tuple(tensors.lasting(x) for x in (mask, sample_weight) if x is not None)
     return (given[0] if len(given) == 1 else combined(given, real)).expand(target.shape)
+
+
+def by_weights(reduction: Reduction, normalizer: Normalizer | None) -> bool:
+    """Whether "mean" divides by the weights of items, which then must not be negative."""
+    return reduction == "mean" and (normalizer.normalizer is None if isinstance(normalizer, Ranks) else normalizer is None)
+
+
+def denominator_of(own: float | Tensor, normalizer: Normalizer | None, input: Tensor, least: float = 0.0) -> float | Tensor:
+    """What "mean" divides by: the items' own count or weight, at `least` so much, that of all ranks, or what the caller gives."""
+    if isinstance(normalizer, Ranks):
+        return normalizer.denominator(own if normalizer.normalizer is None else checks.normalizer(normalizer.normalizer, input), input.device, least)
+    if normalizer is not None:
+        return checks.normalizer(normalizer, input)
+    return own if not least else own.clamp(min=least) if isinstance(own, Tensor) else max(own, least)
+
+
+def positives(normalizer: Normalizer | str | None) -> tuple[bool, Normalizer | None]:
+    """Whether "mean" divides by how many targets are positive; and the normalizer without that word."""
+    if isinstance(normalizer, str):
+        checks.one_of("normalizer", normalizer, (POSITIVES,))
+        return True, None
+    if isinstance(normalizer, Ranks) and isinstance(normalizer.normalizer, str):
+        return True, replace(normalizer, normalizer=None)
+    return False, normalizer
+
+
+def times(normalizer: Normalizer | None, number: int, input: Tensor) -> Normalizer:
+    """The normalizer of a mean over so many numbers per item; without one, of a sum."""
+    if isinstance(normalizer, Ranks):
+        assert normalizer.normalizer is not None
+        return replace(normalizer, normalizer=number * checks.normalizer(normalizer.normalizer, input))
+    return number * (1 if normalizer is None else checks.normalizer(normalizer, input))
 
 
 def weight_of(factor: Tensor | None, count: int | Tensor, real: torch.dtype) -> float | Tensor:
@@ -153,7 +187,7 @@ def items(
     check(reduction, normalizer)
     if absent is not None and mask is None and sample_weight is not None:  # whose numbers need be finite only where they count
         mask, absent = absent, None
-    factor = item_factor(each, mask, sample_weight, each.dtype, reduction == "mean" and normalizer is None, to)
+    factor = item_factor(each, mask, sample_weight, each.dtype, by_weights(reduction, normalizer), to)
     if absent is not None:
         factor = absent if factor is None else torch.where(absent, factor, torch.zeros((), dtype=factor.dtype, device=factor.device))
     return reduced(each, factor, weight_of(factor, each.numel(), each.dtype), input, normalizer=normalizer, reduction=reduction)
@@ -161,7 +195,7 @@ def items(
 
 def unless_nothing_counts(factor: Tensor | None, normalizer: Normalizer | None, input: Tensor, shape: torch.Size) -> Tensor | None:
     """The factor of items, 0 where a normalizer of 0 says that nothing counts: then every item is absent, and made harmless before a loss is computed."""
-    if normalizer is None:
+    if normalizer is None or isinstance(normalizer, Ranks):
         return factor
     divisor = checks.normalizer(normalizer, input)
     if not isinstance(divisor, Tensor):
@@ -192,9 +226,11 @@ def reduced(
         return each
     if reduction == "sum":
         return elementwise.scaled_sum(each, 1.0)
-    scale = scale_of(engine, input, denominator if normalizer is None else checks.normalizer(normalizer, input))
+    scale = scale_of(engine, input, denominator_of(denominator, normalizer, input))
     if isinstance(scale, Tensor):
         each = torch.where(scale != 0, each, 0.0)
+    elif not scale:
+        each = torch.where(torch.zeros((), dtype=torch.bool, device=each.device), each, 0.0)
     return elementwise.scaled_sum(each, scale)
 
 

@@ -60,7 +60,7 @@ def rows(
     real = real_dtype(input.dtype)
     factor = None
     if mask is not None or sample_weight is not None:
-        factor = reduce.item_factor(target, mask, sample_weight, real, reduction == "mean" and normalizer is None)
+        factor = reduce.item_factor(target, mask, sample_weight, real, reduce.by_weights(reduction, normalizer))
     shares = None
     if loss.share:
         shares = torch.full((classes,), loss.share, dtype=real, device=input.device) if own is None else own.detach().to(real) * loss.share
@@ -96,7 +96,7 @@ def _weighed(
             "inplace=True has one pass for loss and gradient, and a weight that requires a gradient needs more: try weight.detach(), or leave inplace out"
         )
     real = real_dtype(input.dtype)
-    factor = reduce.item_factor(target, mask, sample_weight, real, reduction == "mean" and normalizer is None)
+    factor = reduce.item_factor(target, mask, sample_weight, real, reduce.by_weights(reduction, normalizer))
     factor = reduce.unless_nothing_counts(factor, normalizer, input, target.shape)
     counts = items.counting(target, ignore_index, factor)
     input = input.to(real) if loss.share else input  # two passes, and the gradient of half precision is rounded once

@@ -136,7 +136,7 @@ def spread_rows(
     if reduction != "none" and not reduce.needs_gradient(factor):  # the gradients are made in the forward
         scale = 1.0
         if reduction == "mean":
-            scale = reduce.scale_of(engine, input, total if normalizer is None else checks.normalizer(normalizer, input))
+            scale = reduce.scale_of(engine, input, reduce.denominator_of(total, normalizer, input))
         call = call._replace(factor=factor.detach())
     if shard.own:
         part = reduce.run("rows", engine, call, operands, scale)[0]
@@ -200,5 +200,5 @@ def _checked(
     labels.of_items(input, target, axis, dim)
     labels.index(ignore_index)
     own = None if weight is None else labels.class_weights(weight, input, input.shape[axis])
-    factor = reduce.item_factor(target, mask, sample_weight, real_dtype(input.dtype), reduction == "mean" and normalizer is None)
+    factor = reduce.item_factor(target, mask, sample_weight, real_dtype(input.dtype), reduce.by_weights(reduction, normalizer))
     return axis, own, reduce.unless_nothing_counts(factor, normalizer, input, target.shape)

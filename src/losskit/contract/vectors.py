@@ -56,7 +56,7 @@ def seen(
     dispatch.choice((*vectors, *beside), plain=plain)
     real = torch.float64 if any(real_dtype(y.dtype) is torch.float64 for y in vectors) else real_dtype(x.dtype)
     vectors = tuple(y.to(real) for y in vectors)
-    factor = reduce.item_factor(vectors[0].select(-1, 0), mask, sample_weight, real, reduction == "mean" and normalizer is None, "unreduced loss")
+    factor = reduce.item_factor(vectors[0].select(-1, 0), mask, sample_weight, real, reduce.by_weights(reduction, normalizer), "unreduced loss")
     factor = reduce.unless_nothing_counts(factor, normalizer, x, x.shape[:-1])
     counts = None if factor is None else factor != 0
     harmless = None if counts is None else counts.unsqueeze(-1)

@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args
 
 from torch import Tensor
 
-from losskit.contract import checks, labels
+from losskit.contract import checks, labels, reduce
 from losskit.contract.checks import Numbers, Reduction
 from losskit.contract.elementwise import Operand, elementwise
 from losskit.contract.reduce import Normalizer
@@ -281,9 +281,10 @@ def focal_loss(
     beside = checks.is_tensor_or_list("gamma", gamma)
     fading = Operand("gamma", gamma, ">= 0", weight=True) if beside else checks.number("gamma", gamma, low=0.0)  # type: ignore[arg-type]
     smoothing = checks.number("label_smoothing", label_smoothing, low=0.0, high=1.0)
+    mass, normalizer = reduce.positives(normalizer)
     if task == "multiclass":
-        if isinstance(normalizer, str):
-            raise ValueError(f'normalizer must be a number or a 0-d tensor for task="multiclass", which has no positives, got {normalizer!r}')
+        if mass:
+            raise ValueError('normalizer must be a number or a 0-d tensor for task="multiclass", which has no positives, got "positives"')
         if missing is not None:
             raise ValueError(f'missing={missing!r} needs task="binary" or "multilabel": class labels are integers, of which ignore_index= marks what is absent')
         return of_classes(
@@ -297,8 +298,6 @@ def focal_loss(
     labels.beside(input, dim, task)
     if task == "multilabel" and isinstance(input, Tensor) and input.dim() < 2:
         raise ValueError(f'task="multilabel" needs an input of shape (N, C, ...), got {checks.shown(input.shape)}: try task="binary"')
-    if isinstance(normalizer, str):
-        checks.one_of("normalizer", normalizer, ("positives",))
     alphas = class_alphas(input, alpha, task, dim)
     form, params = binary(alpha, fading, from_logits) if alphas is None else binary_by_class(fading, from_logits)  # type: ignore[arg-type]
     own = (fading,) if isinstance(fading, Operand) else ()
@@ -309,12 +308,12 @@ def focal_loss(
         params,
         operands=own if alphas is None else (*own, Operand("alpha", alphas, weight=True)),
         unit=checks.UNIT_TARGET if from_logits else checks.UNIT_INPUT | checks.UNIT_TARGET,
-        mass=isinstance(normalizer, str),
+        mass=mass,
         ignore_index=ignore_index,
         missing=missing,
         mask=mask,
         sample_weight=sample_weight,
-        normalizer=None if isinstance(normalizer, str) else normalizer,
+        normalizer=normalizer,
         reduction=reduction,
     )
 

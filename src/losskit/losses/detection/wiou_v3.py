@@ -1,13 +1,15 @@
 """WIoU, version 3: the only box loss with state (a running mean), and so a module without a function."""
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from losskit.contract import checks
+from losskit.contract import checks, reduce
 from losskit.contract.boxes import BoxFormat
 from losskit.contract.checks import Reduction
+from losskit.contract.groups import Ranks
 from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import refuse_script
 from losskit.losses.detection.iou import iou_loss
@@ -82,9 +84,9 @@ class WIoUv3Loss(nn.Module):
         self, input: Tensor, target: Tensor, *, mask: Tensor | None = None, sample_weight: Tensor | None = None, normalizer: Normalizer | None = None
     ) -> Tensor:
         """The loss of `input` against `target`; in training mode, the mean moves first, as in the authors' code."""
-        lost, weight = self._weighed(input, target, mask, sample_weight, self.reduction == "mean" and normalizer is None)
-        if self.reduction == "mean" and normalizer is None:
-            normalizer = weight.sum()
+        lost, weight = self._weighed(input, target, mask, sample_weight, reduce.by_weights(self.reduction, normalizer))
+        if reduce.by_weights(self.reduction, normalizer):  # by those that were given, not by what becomes of them
+            normalizer = replace(normalizer, normalizer=weight.sum()) if isinstance(normalizer, Ranks) else weight.sum()
         counts = (weight != 0) & ~lost.isnan()
         if self.training:
             average = torch.where(counts, lost, 0.0).sum() / counts.sum()

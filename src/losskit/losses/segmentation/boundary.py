@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from losskit.contract import checks, labels, tensors
+from losskit.contract import checks, labels, reduce, tensors
 from losskit.contract.checks import Reduction
 from losskit.contract.distance import maps, spaced
 from losskit.contract.distributions import distributions
@@ -206,7 +206,7 @@ def from_probabilities(
     if mask is not None:
         checks.mask(mask, position)
     if sample_weight is not None:
-        checks.weights("sample_weight", sample_weight, position, mask, summed=reduction == "mean" and normalizer is None)
+        checks.weights("sample_weight", sample_weight, position, mask, summed=reduce.by_weights(reduction, normalizer))
         sample_weight = tensors.widened(sample_weight)
     mask, sample_weight = (None if x is None else x.expand(position.shape).unsqueeze(axis) for x in (mask, sample_weight))
     classes = input.shape[axis] - first
@@ -216,4 +216,4 @@ def from_probabilities(
     )
     if reduction == "none":
         return value.sum(axis)
-    return value * classes if reduction == "mean" and normalizer is None else value
+    return value * classes if reduce.by_weights(reduction, normalizer) else value

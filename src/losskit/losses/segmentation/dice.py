@@ -1,9 +1,9 @@
 """Dice loss and score: twice the overlap over the two masses."""
 
 from torch import Tensor
-from torch.distributed import ProcessGroup
 
 from losskit.contract.checks import Numbers
+from losskit.contract.groups import Group
 from losskit.contract.overlap import Smooth, Task, overlap_loss, smoothing
 from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
@@ -37,7 +37,7 @@ def dice_score(
     weight: Numbers | None = None,
     ignore_index: int = -100,
     dim: int = 1,
-    process_group: ProcessGroup | None = None,
+    process_group: Group | None = None,
     mask: Tensor | None = None,
 ) -> Tensor:
     """Dice coefficient of logits (default) or, with from_logits=False, of probabilities or hard 0/1 masks: 1 is full overlap. Arguments as in `dice_loss`.
@@ -89,7 +89,7 @@ def dice_loss(
     weight: Numbers | None = None,
     ignore_index: int = -100,
     dim: int = 1,
-    process_group: ProcessGroup | None = None,
+    process_group: Group | None = None,
     mask: Tensor | None = None,
     normalizer: Normalizer | None = None,
 ) -> Tensor:

@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.distributed import ProcessGroup
 
 from losskit.contract import checks, labels
 from losskit.contract.checks import Numbers
 from losskit.contract.compound import compound
 from losskit.contract.distributions import distributions
+from losskit.contract.groups import Group
 from losskit.contract.overlap import Smooth, Task, one_a_class
 from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
@@ -73,7 +73,7 @@ def dice_focal_loss(
     weight: Numbers | None = None,
     ignore_index: int = -100,
     dim: int = 1,
-    process_group: ProcessGroup | None = None,
+    process_group: Group | None = None,
     return_parts: bool = False,
     mask: Tensor | None = None,
     normalizer: Normalizer | None = None,

@@ -1,10 +1,10 @@
 """Generalized Dice loss: one Dice loss over all classes, each weighted by the inverse of its volume."""
 
 from torch import Tensor
-from torch.distributed import ProcessGroup
 
 from losskit.contract import checks
 from losskit.contract.checks import Numbers
+from losskit.contract.groups import Group
 from losskit.contract.overlap import Smooth, Task, overlap_loss
 from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
@@ -54,7 +54,7 @@ def generalized_dice_loss(
     weight: Numbers | None = None,
     ignore_index: int = -100,
     dim: int = 1,
-    process_group: ProcessGroup | None = None,
+    process_group: Group | None = None,
     mask: Tensor | None = None,
     normalizer: Normalizer | None = None,
 ) -> Tensor:

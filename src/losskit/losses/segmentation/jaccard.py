@@ -1,9 +1,9 @@
 """Jaccard loss and score, also called IoU: the overlap over the union."""
 
 from torch import Tensor
-from torch.distributed import ProcessGroup
 
 from losskit.contract.checks import Numbers
+from losskit.contract.groups import Group
 from losskit.contract.overlap import Smooth, Task, overlap_loss, smoothing
 from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
@@ -36,7 +36,7 @@ def jaccard_score(
     weight: Numbers | None = None,
     ignore_index: int = -100,
     dim: int = 1,
-    process_group: ProcessGroup | None = None,
+    process_group: Group | None = None,
     mask: Tensor | None = None,
 ) -> Tensor:
     """Jaccard index (IoU) of logits (default) or, with from_logits=False, of probabilities or hard 0/1 masks: 1 is full overlap. Arguments as in `dice_loss`.
@@ -88,7 +88,7 @@ def jaccard_loss(
     weight: Numbers | None = None,
     ignore_index: int = -100,
     dim: int = 1,
-    process_group: ProcessGroup | None = None,
+    process_group: Group | None = None,
     mask: Tensor | None = None,
     normalizer: Normalizer | None = None,
 ) -> Tensor:

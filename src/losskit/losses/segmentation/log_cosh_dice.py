@@ -1,9 +1,9 @@
 """Log-cosh Dice loss: a Dice loss that is flat where it is small."""
 
 from torch import Tensor
-from torch.distributed import ProcessGroup
 
 from losskit.contract.checks import Numbers
+from losskit.contract.groups import Group
 from losskit.contract.overlap import Smooth, Task, overlap_loss
 from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
@@ -58,7 +58,7 @@ def log_cosh_dice_loss(
     weight: Numbers | None = None,
     ignore_index: int = -100,
     dim: int = 1,
-    process_group: ProcessGroup | None = None,
+    process_group: Group | None = None,
     mask: Tensor | None = None,
     normalizer: Normalizer | None = None,
 ) -> Tensor:

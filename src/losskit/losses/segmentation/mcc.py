@@ -1,9 +1,9 @@
 """Matthews correlation loss: overlap that also counts true negatives."""
 
 from torch import Tensor
-from torch.distributed import ProcessGroup
 
 from losskit.contract.checks import Numbers
+from losskit.contract.groups import Group
 from losskit.contract.overlap import Smooth, Task, overlap_loss, smoothing
 from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
@@ -64,7 +64,7 @@ def mcc_loss(
     weight: Numbers | None = None,
     ignore_index: int = -100,
     dim: int = 1,
-    process_group: ProcessGroup | None = None,
+    process_group: Group | None = None,
     mask: Tensor | None = None,
     normalizer: Normalizer | None = None,
 ) -> Tensor:

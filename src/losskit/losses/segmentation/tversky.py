@@ -1,10 +1,10 @@
 """Tversky loss: Dice with separate weights for false positives and false negatives."""
 
 from torch import Tensor
-from torch.distributed import ProcessGroup
 
 from losskit.contract import checks
 from losskit.contract.checks import Numbers
+from losskit.contract.groups import Group
 from losskit.contract.overlap import Smooth, Task, overlap_loss, smoothing
 from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
@@ -62,7 +62,7 @@ def tversky_loss(
     weight: Numbers | None = None,
     ignore_index: int = -100,
     dim: int = 1,
-    process_group: ProcessGroup | None = None,
+    process_group: Group | None = None,
     mask: Tensor | None = None,
     normalizer: Normalizer | None = None,
 ) -> Tensor:
