@@ -9,6 +9,7 @@ from losskit.contract.boxes import degenerate_boxes as degenerate_boxes
 from losskit.contract.checks import validate as validate
 from losskit.contract.distance import distance_map as distance_map
 from losskit.contract.engine import engine_for as engine_for
+from losskit.contract.groups import Ranks as Ranks
 from losskit.contract.module import LossModule as LossModule
 from losskit.contract.registry import LOSSES as LOSSES
 from losskit.contract.registry import Loss as Loss
@@ -176,7 +177,7 @@ class BatchHardTripletLoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, margin: float | Literal["soft"] = "soft", p: float = 2.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
-    def __call__(self, embeddings: torch.Tensor, labels: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | None = None) -> torch.Tensor: ...  # type: ignore[override]
+    def __call__(self, embeddings: torch.Tensor, labels: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | losskit.contract.groups.Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class BetaNLLLoss(LossModule):
     """Gaussian negative log-likelihood of real values `target`, each item times its variance to the power `beta`, so that uncertain items still teach the mean."""
@@ -232,7 +233,7 @@ class CLIPLoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, logit_scale: float | torch.Tensor = 14.285714285714285, normalize: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
-    def __call__(self, image_features: torch.Tensor, text_features: torch.Tensor, logit_scale: float | torch.Tensor = 14.285714285714285, *, exclude: torch.Tensor | None = None, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | None = None) -> torch.Tensor: ...  # type: ignore[override]
+    def __call__(self, image_features: torch.Tensor, text_features: torch.Tensor, logit_scale: float | torch.Tensor = 14.285714285714285, *, exclude: torch.Tensor | None = None, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | losskit.contract.groups.Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class CauchyLoss(LossModule):
     """Cauchy (Lorentzian) loss between real values `input` and `target`: a square near 0 that grows like a logarithm far out."""
@@ -257,7 +258,7 @@ class CosineEmbeddingLoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, margin: float = 0.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
-    def __call__(self, input1: torch.Tensor, input2: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | None = None) -> torch.Tensor: ...  # type: ignore[override]
+    def __call__(self, input1: torch.Tensor, input2: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | losskit.contract.groups.Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class CrossEntropyLoss(LossModule):
     """Cross-entropy of class logits (default) or, with from_logits=False, of class probabilities, against class labels or probabilities."""
@@ -302,10 +303,10 @@ class DiceCELoss(LossModule):
     weight: torch.Tensor | None
     ignore_index: int
     dim: int
-    process_group: torch.distributed.distributed_c10d.ProcessGroup | None
+    process_group: torch.distributed.distributed_c10d.ProcessGroup | losskit.contract.groups.Ranks | None
     return_parts: bool
 
-    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], dice_weight: float = 1.0, ce_weight: float = 1.0, smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | None = None, return_parts: bool = False) -> None: ...
+    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], dice_weight: float = 1.0, ce_weight: float = 1.0, smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | losskit.contract.groups.Ranks | None = None, return_parts: bool = False) -> None: ...
 
 class DiceFocalLoss(LossModule):
     """Dice loss plus focal loss of logits (default) or, with from_logits=False, of probabilities, from one pass over the logits."""
@@ -325,10 +326,10 @@ class DiceFocalLoss(LossModule):
     weight: torch.Tensor | None
     ignore_index: int
     dim: int
-    process_group: torch.distributed.distributed_c10d.ProcessGroup | None
+    process_group: torch.distributed.distributed_c10d.ProcessGroup | losskit.contract.groups.Ranks | None
     return_parts: bool
 
-    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], dice_weight: float = 1.0, focal_weight: float = 1.0, gamma: float = 2.0, alpha: float | torch.Tensor | collections.abc.Sequence[float] | None = None, smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | None = None, return_parts: bool = False) -> None: ...
+    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], dice_weight: float = 1.0, focal_weight: float = 1.0, gamma: float = 2.0, alpha: float | torch.Tensor | collections.abc.Sequence[float] | None = None, smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | losskit.contract.groups.Ranks | None = None, return_parts: bool = False) -> None: ...
 
 class DiceLoss(LossModule):
     """Dice loss of logits (default) or, with from_logits=False, of probabilities: 1 minus twice the overlap over the two masses."""
@@ -344,9 +345,9 @@ class DiceLoss(LossModule):
     weight: torch.Tensor | None
     ignore_index: int
     dim: int
-    process_group: torch.distributed.distributed_c10d.ProcessGroup | None
+    process_group: torch.distributed.distributed_c10d.ProcessGroup | losskit.contract.groups.Ranks | None
 
-    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | None = None) -> None: ...
+    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | losskit.contract.groups.Ranks | None = None) -> None: ...
 
 class DistributionFocalLoss(LossModule):
     """Distribution focal loss (DFL) of logits over bins 0, 1, ..., n - 1 against a real number between them: cross-entropy with its two nearest bins."""
@@ -424,9 +425,9 @@ class FocalTverskyLoss(LossModule):
     weight: torch.Tensor | None
     ignore_index: int
     dim: int
-    process_group: torch.distributed.distributed_c10d.ProcessGroup | None
+    process_group: torch.distributed.distributed_c10d.ProcessGroup | losskit.contract.groups.Ranks | None
 
-    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], gamma: float = 0.75, alpha: float = 0.3, beta: float = 0.7, smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | None = None) -> None: ...
+    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], gamma: float = 0.75, alpha: float = 0.3, beta: float = 0.7, smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | losskit.contract.groups.Ranks | None = None) -> None: ...
 
 class GIoULoss(LossModule):
     """GIoU loss between predicted and target boxes: 1 - IoU + the empty share of the smallest enclosing box."""
@@ -490,9 +491,9 @@ class GeneralizedDiceLoss(LossModule):
     weight: torch.Tensor | None
     ignore_index: int
     dim: int
-    process_group: torch.distributed.distributed_c10d.ProcessGroup | None
+    process_group: torch.distributed.distributed_c10d.ProcessGroup | losskit.contract.groups.Ranks | None
 
-    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], volume_weight: Literal["square", "simple", "uniform"] = "square", smooth: float | tuple[float, float] = 0.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | None = None) -> None: ...
+    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], volume_weight: Literal["square", "simple", "uniform"] = "square", smooth: float | tuple[float, float] = 0.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | losskit.contract.groups.Ranks | None = None) -> None: ...
 
 class HingeEmbeddingLoss(LossModule):
     """Hinge embedding loss of distances (real values) against labels -1 and 1: near for pairs that belong together, at least `margin` for the others."""
@@ -525,7 +526,7 @@ class InfoNCELoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, temperature: float | torch.Tensor = 0.07, normalize: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
-    def __call__(self, query: torch.Tensor, key: torch.Tensor, *, negatives: torch.Tensor | None = None, exclude: torch.Tensor | None = None, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | None = None) -> torch.Tensor: ...  # type: ignore[override]
+    def __call__(self, query: torch.Tensor, key: torch.Tensor, *, negatives: torch.Tensor | None = None, exclude: torch.Tensor | None = None, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | losskit.contract.groups.Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class InnerIoULoss(LossModule):
     """Inner-IoU loss between predicted and target boxes: 1 - IoU of both boxes scaled about their centres."""
@@ -567,9 +568,9 @@ class JaccardLoss(LossModule):
     weight: torch.Tensor | None
     ignore_index: int
     dim: int
-    process_group: torch.distributed.distributed_c10d.ProcessGroup | None
+    process_group: torch.distributed.distributed_c10d.ProcessGroup | losskit.contract.groups.Ranks | None
 
-    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | None = None) -> None: ...
+    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | losskit.contract.groups.Ranks | None = None) -> None: ...
 
 class KLDivergence(LossModule):
     """Kullback-Leibler divergence KL(target || softmax(input / temperature)) of class logits against probabilities."""
@@ -643,9 +644,9 @@ class LogCoshDiceLoss(LossModule):
     weight: torch.Tensor | None
     ignore_index: int
     dim: int
-    process_group: torch.distributed.distributed_c10d.ProcessGroup | None
+    process_group: torch.distributed.distributed_c10d.ProcessGroup | losskit.contract.groups.Ranks | None
 
-    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | None = None) -> None: ...
+    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | losskit.contract.groups.Ranks | None = None) -> None: ...
 
 class LogCoshLoss(LossModule):
     """Log-cosh loss between real values `input` and `target`: about r^2 / 2 near 0 and |r| - log 2 far out, smooth everywhere."""
@@ -688,9 +689,9 @@ class MCCLoss(LossModule):
     weight: torch.Tensor | None
     ignore_index: int
     dim: int
-    process_group: torch.distributed.distributed_c10d.ProcessGroup | None
+    process_group: torch.distributed.distributed_c10d.ProcessGroup | losskit.contract.groups.Ranks | None
 
-    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], smooth: float | tuple[float, float] = 0.0, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | None = None) -> None: ...
+    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], smooth: float | tuple[float, float] = 0.0, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | losskit.contract.groups.Ranks | None = None) -> None: ...
 
 class MPDIoULoss(LossModule):
     """MPDIoU loss between predicted and target boxes: 1 - IoU + the squared distances of two corners over the squared diagonal of the image."""
@@ -723,7 +724,7 @@ class MarginRankingLoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, target: torch.Tensor | collections.abc.Sequence[float] | float = 1.0, margin: float = 0.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
-    def __call__(self, input1: torch.Tensor, input2: torch.Tensor, target: torch.Tensor | collections.abc.Sequence[float] | float = 1.0, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | None = None) -> torch.Tensor: ...  # type: ignore[override]
+    def __call__(self, input1: torch.Tensor, input2: torch.Tensor, target: torch.Tensor | collections.abc.Sequence[float] | float = 1.0, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | losskit.contract.groups.Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class MultiLabelMarginLoss(LossModule):
     """Multi-label margin (hinge) loss of class scores (logits) against a set of labels per item: every label's score is to be above every other class's by 1."""
@@ -772,7 +773,7 @@ class NTXentLoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, temperature: float | torch.Tensor = 0.5, normalize: bool = True, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
-    def __call__(self, input1: torch.Tensor, input2: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | None = None) -> torch.Tensor: ...  # type: ignore[override]
+    def __call__(self, input1: torch.Tensor, input2: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | losskit.contract.groups.Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class NWDLoss(LossModule):
     """NWD loss between predicted and target boxes: 1 - exp of minus the Wasserstein distance of the Gaussians that represent them."""
@@ -865,7 +866,7 @@ class SigLIPLoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, logit_scale: float | torch.Tensor = 10.0, logit_bias: float | torch.Tensor = -10.0, normalize: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
-    def __call__(self, image_features: torch.Tensor, text_features: torch.Tensor, logit_scale: float | torch.Tensor = 10.0, logit_bias: float | torch.Tensor = -10.0, *, exclude: torch.Tensor | None = None, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | None = None) -> torch.Tensor: ...  # type: ignore[override]
+    def __call__(self, image_features: torch.Tensor, text_features: torch.Tensor, logit_scale: float | torch.Tensor = 10.0, logit_bias: float | torch.Tensor = -10.0, *, exclude: torch.Tensor | None = None, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | losskit.contract.groups.Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class SmoothL1Loss(LossModule):
     """Smooth L1 between real values `input` and `target`: squared within `beta`, absolute beyond."""
@@ -908,7 +909,7 @@ class SupConLoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, temperature: float | torch.Tensor = 0.07, normalize: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
-    def __call__(self, embeddings: torch.Tensor, labels: torch.Tensor, *, exclude: torch.Tensor | None = None, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | None = None) -> torch.Tensor: ...  # type: ignore[override]
+    def __call__(self, embeddings: torch.Tensor, labels: torch.Tensor, *, exclude: torch.Tensor | None = None, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | losskit.contract.groups.Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class SymmetricCrossEntropyLoss(LossModule):
     """Symmetric cross-entropy of class logits against class labels: alpha H(t, p) + beta H(p, t)."""
@@ -934,7 +935,7 @@ class TripletMarginLoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, margin: float = 1.0, p: float = 2.0, eps: float = 1e-06, swap: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
-    def __call__(self, anchor: torch.Tensor, positive: torch.Tensor, negative: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | None = None) -> torch.Tensor: ...  # type: ignore[override]
+    def __call__(self, anchor: torch.Tensor, positive: torch.Tensor, negative: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | losskit.contract.groups.Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class TverskyLoss(LossModule):
     """Tversky loss of logits (default) or, with from_logits=False, of probabilities: overlap with separate weights for false positives and false negatives."""
@@ -952,9 +953,9 @@ class TverskyLoss(LossModule):
     weight: torch.Tensor | None
     ignore_index: int
     dim: int
-    process_group: torch.distributed.distributed_c10d.ProcessGroup | None
+    process_group: torch.distributed.distributed_c10d.ProcessGroup | losskit.contract.groups.Ranks | None
 
-    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], alpha: float = 0.5, beta: float = 0.5, smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | None = None) -> None: ...
+    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], alpha: float = 0.5, beta: float = 0.5, smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | losskit.contract.groups.Ranks | None = None) -> None: ...
 
 class TweedieLoss(LossModule):
     """Tweedie loss, a negative quasi-likelihood of amounts `target`, many of them 0, under means whose logarithms are `input`, real values."""

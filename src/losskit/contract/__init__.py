@@ -50,6 +50,8 @@ several ranks): count the items of the whole batch first and give each piece tha
 >>> losskit.mse_loss(x[:2], t[:2], normalizer=3) + losskit.mse_loss(x[2:], t[2:], normalizer=3)
 tensor(7.)
 
+On several ranks of a distributed training, `normalizer=losskit.Ranks()` adds the counts up: each rank's loss is its part of the mean over all ranks' items.
+
 ignore_index, missing: absent targets
 -------------------------------------
 An item whose target equals `ignore_index` is absent, as if masked. Class labels have the default -100, as in torch; where targets are 0 and 1 it is None, and

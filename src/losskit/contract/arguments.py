@@ -20,7 +20,8 @@ LINES = {
         so there they must not be negative. None: every weight is 1.""",
     "normalizer": """
         a number >= 0, or a 0-d tensor on the input's device, that "mean" divides by in place of the count or the sum of the weights: the count
-        of the whole batch, where it comes in pieces. 0: nothing counts, and the loss is 0 with zero gradients. Only with reduction="mean".""",
+        of the whole batch, where it comes in pieces. 0: nothing counts, and the loss is 0 with zero gradients. `losskit.Ranks()`: the count of all
+        ranks of a distributed training. Only with reduction="mean".""",
     "reduction": """
         "mean": the sum of the weighted losses over the sum of the weights that count; without weights, over how many {items} count.
         "sum": the sum of the weighted losses. "none": one loss per {item}.""",

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from losskit.contract import tensors
+from losskit.contract.groups import Ranks
 from losskit.engines import private
 
 Reduction = Literal["none", "mean", "sum"]
@@ -333,7 +334,7 @@ def finite(name: str, x: Tensor, shape: Sequence[int] | None = None, counts: Ten
         raise ValueError(f"{name} {what}, got {numbers[place].item()}{where}{fix}")
 
 
-def normalizer(x: float | Tensor, input: Tensor) -> float | Tensor:
+def normalizer(x: Any, input: Tensor) -> float | Tensor:
     """A number or 0-d tensor that replaces the denominator of "mean": 0, or far enough from it to divide by."""
     if isinstance(x, Tensor):
         tensors.check("normalizer", x)
@@ -349,6 +350,10 @@ def normalizer(x: float | Tensor, input: Tensor) -> float | Tensor:
         if not readable(x):
             return tensors.lasting(x)
         x = float(x)
+    if isinstance(x, Ranks):
+        raise TypeError(
+            "normalizer must be a number or a 0-d tensor here, got losskit.Ranks: what is averaged is no mean of items; losses with process_group= join sums by it"
+        )
     x = number("normalizer", x, low=0.0)
     return number("normalizer", x, above=0.0) if x else x
 

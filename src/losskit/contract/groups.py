@@ -55,9 +55,9 @@ class Ranks:
         if self.gradients not in get_args(Gradients):
             raise ValueError(f"gradients must be one of {', '.join(map(repr, get_args(Gradients)))}, got {self.gradients!r}")
         if isinstance(self.normalizer, ProcessGroup):
-            raise TypeError("normalizer must be a number, a 0-d tensor or \"positives\", got a process group: try losskit.Ranks(group=...)")
+            raise TypeError('normalizer must be a number, a 0-d tensor or "positives", got a process group: try losskit.Ranks(group=...)')
         if isinstance(self.normalizer, str) and self.normalizer != POSITIVES:
-            raise ValueError(f"normalizer must be a number, a 0-d tensor or \"positives\", got {self.normalizer!r}")
+            raise ValueError(f'normalizer must be a number, a 0-d tensor or "positives", got {self.normalizer!r}')
         checked("group", self.group)
 
     def denominator(self, own: float | Tensor, device: torch.device, least: float = 0.0) -> Tensor:
@@ -160,7 +160,7 @@ def group_of(name: str, given: Group | None) -> ProcessGroup | None:
 def finished(value: Tensor, given: Group | None) -> Tensor:
     """A loss that every rank has whole, with its part of the gradient: times the number of ranks, where gradients are averaged afterwards."""
     ranks = given.divided if isinstance(given, Ranks) else 1
-    return value if ranks == 1 else Multiplied.apply(value, float(ranks))  # type: ignore[no-any-return, no-untyped-call]
+    return value if ranks == 1 else Multiplied.apply(value, float(ranks))  # type: ignore[no-untyped-call]
 
 
 def checked(name: str, group: ProcessGroup | int | None) -> None:

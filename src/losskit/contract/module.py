@@ -10,6 +10,7 @@ from numpy import broadcast_shapes  # torch's imports hundreds of modules the fi
 from torch import Tensor, nn
 
 from losskit.contract import checks, tensors
+from losskit.contract.groups import Group
 from losskit.contract.registry import TENSOR_ARGUMENTS, USUAL, Loss, refuse_script
 from losskit.engines.dispatch import use_engine
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from losskit.contract import checks, groups, labels, reduce, tensors
-from losskit.contract.groups import Group
 from losskit.contract.checks import Numbers
+from losskit.contract.groups import Group
 from losskit.contract.passes import census
 from losskit.contract.reduce import Normalizer
 from losskit.contract.scores import Average, Empty, Extra, Finished, Over, Scoring, Volume, loss_of_sums, loss_without_graph, spread

@@ -27,6 +27,7 @@ from losskit.contract.boxes import degenerate_boxes as degenerate_boxes
 from losskit.contract.checks import validate as validate
 from losskit.contract.distance import distance_map as distance_map
 from losskit.contract.engine import engine_for as engine_for
+from losskit.contract.groups import Ranks as Ranks
 from losskit.contract.module import LossModule as LossModule
 from losskit.contract.registry import LOSSES as LOSSES
 from losskit.contract.registry import Loss as Loss

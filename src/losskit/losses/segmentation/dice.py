@@ -117,8 +117,8 @@ def dice_loss(
         ignore_index: positions with this label ("multilabel", "binary": numbers whose target is this) are absent, as if masked. A softmax against soft labels
             has none: use mask= there.
         dim: the class axis; "binary" has none.
-        process_group: sum over these ranks as well. Each rank's gradient is that of the joined batch's loss by its own input: under DistributedDataParallel,
-            which averages, multiply the loss by the number of ranks.
+        process_group: sum over the ranks of this `ProcessGroup` as well. Each rank's gradient is that of the joined batch's loss by its own input. As
+            `losskit.Ranks(group=...)` it is that times the number of ranks, for DistributedDataParallel, which averages.
         mask: bool tensor, broadcasts to the target's shape ("multilabel": or to that without the class axis). True counts, False is as good as deleted,
             whatever it holds, NaN included. None: everything counts.
         normalizer: a number >= 0, or a 0-d tensor on the input's device, that the average divides by in place of its own denominator. 0: nothing counts.
