@@ -1,15 +1,15 @@
-"""`losskit.Ranks`: the mean over all ranks' items, whatever each rank holds. Every loss that takes `normalizer`, on three ranks, one of them with nothing.
+"""`losskit.Ranks`: the mean over all ranks' items, whatever each rank holds. Some losses on three ranks, one of them with nothing; every loss that takes `normalizer` as one of two.
 
 What it must be is made of passes without ranks: the sum of the sums, over the sum of what each mean divides by.
 """
 
-import contextlib
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 import torch
 from cases import subjects_of
+from claims import claim
 from ranks import results_of
 from torch import Tensor, distributed
 
@@ -19,8 +19,8 @@ from losskit.testing.subject import Subject
 
 pytestmark = pytest.mark.skipif(not distributed.is_available() or not distributed.is_gloo_available(), reason="gloo")
 
-RANKS = 3
-FUSED = ("mse_loss", "cross_entropy", "giou_loss", "kl_divergence")  # on the engine that losskit chooses, too: a kernel or two each
+OTHER = 3.7  # what another rank divides by
+FUSED = ("mse_loss", "cross_entropy", "giou_loss")  # in processes that meet, on the engine that losskit chooses
 GRADIENTS = {"averaged": 3.0, "summed": 1.0}  # what the loss is multiplied by, so that the gradients come out right
 
 
@@ -56,15 +56,14 @@ def leaves(s: Subject, piece: tuple[Tensor, ...], extra: Mapping[str, Tensor]) -
 def work(rank: int, groups: dict[int, Any]) -> dict[Any, Any]:
     """What a rank does: its part of every case."""
     found: dict[Any, Any] = {}
-    for name, s in subjects().items():
+    for name in FUSED:
+        s = subjects()[name]
         piece = pieces(s)[rank]
-        for engine in ("torch", None) if name in FUSED else ("torch",):
-            for way, extra in ways(s, piece, rank).items():
-                for gradients in GRADIENTS if name in FUSED else ("averaged",):
-                    with losskit.use_engine("torch") if engine else contextlib.nullcontext():
-                        given, wanted = leaves(s, piece, extra)
-                        value = s(*given, normalizer=losskit.Ranks(gradients=gradients), **extra)
-                        found[name, engine, way, gradients] = value.detach(), torch.autograd.grad(value, wanted)
+        for way, extra in ways(s, piece, rank).items():
+            for gradients in GRADIENTS:
+                given, wanted = leaves(s, piece, extra)
+                value = s(*given, normalizer=losskit.Ranks(gradients=gradients), **extra)
+                found[name, way, gradients] = value.detach(), torch.autograd.grad(value, wanted)
     x, t = (torch.tensor([[1.0, -2.0], [0.5, 3.0], [-1.0, 0.0]], dtype=torch.float64) * sign for sign in (1.0, -1.0))
     t = (t > 0.6).double()
     found["given"] = losskit.mse_loss(x[rank], t[rank], normalizer=losskit.Ranks(0.5 + rank))
@@ -105,20 +104,50 @@ def expected(s: Subject, way: str) -> list[tuple[Tensor, tuple[Tensor, ...]]]:
     return [((total / whole).detach(), tuple(next(parts) for _ in each)) for total, each in zip(sums, wanted, strict=True)]
 
 
-@pytest.mark.parametrize("name", subjects())
+def check(got: tuple[Tensor, tuple[Tensor, ...]], wanted: tuple[Tensor, tuple[Tensor, ...]], times: float, what: object) -> None:
+    """A rank's part of the loss, and its gradients."""
+    torch.testing.assert_close(got[0], times * wanted[0], rtol=1e-11, atol=1e-14, msg=lambda told: f"{what}: {told}")
+    for a, b in zip(got[1], wanted[1], strict=True):
+        torch.testing.assert_close(a, times * b, rtol=1e-9, atol=1e-11, msg=lambda told: f"{what}, gradient: {told}")
+
+
+@claim("Ranks", "One small sum over the ranks per loss")
+@claim("Ranks", "Weights of items may have a gradient")
+@claim("Ranks", "There one adds up the count")
+@pytest.mark.parametrize("name", FUSED)
 def test_the_mean_of_all_ranks(name: str, results: list[dict[Any, Any]]) -> None:
+    """In three processes, on the engine that losskit chooses."""
     s = subjects()[name]
     for way in ways(s, pieces(s)[0], 0):
-        wanted = expected(s, way)
-        for case in [case for case in results[0] if case[0] == name and case[2] == way]:
-            for rank, (value, gradients) in enumerate(wanted):
-                got, by = results[rank][case]
-                times = GRADIENTS[case[3]]
-                torch.testing.assert_close(got, times * value, rtol=1e-11, atol=1e-14, msg=lambda told, case=case: f"{case}: {told}")
-                for a, b in zip(by, gradients, strict=True):
-                    torch.testing.assert_close(a, times * b, rtol=1e-9, atol=1e-11, msg=lambda told, case=case: f"{case}, gradient: {told}")
+        for rank, wanted in enumerate(expected(s, way)):
+            for gradients, times in GRADIENTS.items():
+                check(results[rank][name, way, gradients], wanted, times, (name, way, gradients, rank))
 
 
+class TwoRanks(losskit.Ranks):
+    """The first of two ranks, in this process: what the other divides by is a number. It tells what this one does."""
+
+    def denominator(self, own: float | Tensor, device: torch.device, least: float = 0.0) -> Tensor:
+        object.__setattr__(self, "own", torch.as_tensor(own, dtype=torch.float64))
+        return (self.own + OTHER).clamp(min=least) / 2  # type: ignore[attr-defined, no-any-return]
+
+
+@pytest.mark.parametrize("name", subjects())
+def test_every_loss_divides_by_what_all_ranks_hold(name: str) -> None:
+    """Value and gradients of the first of two ranks, of its own mean."""
+    s = subjects()[name]
+    mine = pieces(s)[0]
+    for way, extra in ways(s, mine, 0).items():
+        ranks = TwoRanks()
+        with losskit.use_engine("torch"):
+            given, wanted = leaves(s, mine, extra)
+            value = s(*given, normalizer=ranks, **extra)
+            part = s(*given, reduction="mean", **extra) * ranks.own / (ranks.own + OTHER)  # type: ignore[attr-defined]
+            got, expected = (torch.autograd.grad(y, wanted, retain_graph=True) for y in (value, part))
+        check((value.detach(), got), (part.detach(), expected), 2.0, way)
+
+
+@claim("Ranks", "Losses of overlap, such as Dice")
 def test_every_denominator_of_a_mean_is_shared() -> None:
     """A loss that takes `normalizer`, and is not listed above, says that it is no mean of items."""
     tested = subjects()
@@ -129,6 +158,7 @@ def test_every_denominator_of_a_mean_is_shared() -> None:
                 s(*s.batch(), normalizer=losskit.Ranks())
 
 
+@claim("Ranks", "If no rank has anything to count")
 def test_what_a_rank_gives(results: list[dict[Any, Any]]) -> None:
     """A part of the denominator that the caller counts."""
     x, t = (torch.tensor([[1.0, -2.0], [0.5, 3.0], [-1.0, 0.0]], dtype=torch.float64) * sign for sign in (1.0, -1.0))
@@ -157,6 +187,7 @@ def test_one_process_is_the_only_rank() -> None:
     [
         ({"gradients": "mean"}, ValueError, "gradients must be one of 'averaged', 'summed', got 'mean'"),
         ({"normalizer": "items"}, ValueError, "normalizer must be a number, a 0-d tensor or \"positives\", got 'items'"),
+        ({"normalizer": distributed.ProcessGroup(0, 1)}, TypeError, r"got a process group: try losskit.Ranks\(group=...\)"),
         ({"group": "world"}, TypeError, "group must be a torch.distributed.ProcessGroup, got str"),
     ],
 )
