@@ -105,6 +105,7 @@ def products() -> Iterator[Call]:
     labels = torch.randint(4, (5,), generator=draw)
     for function in (losskit.linear_cross_entropy, losskit.linear_log_prob):
         yield Call(function.__name__, function, (hidden, head, labels), {"linear_bias": bias, "chunk": 2})
+    yield Call("linear_log_prob, parts", losskit.linear_log_prob, (hidden, head, labels), {"chunk": 2, "return_parts": True, "top_k": 2})
     yield Call("linear_cross_entropy, next", losskit.linear_cross_entropy, (hidden, head, labels), {"shift": True, "return_parts": True})
     for function in (losskit.linear_scores, losskit.linear_probabilities):
         yield Call(function.__name__, whole(function), (hidden, head, bias), {})

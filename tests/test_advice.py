@@ -358,6 +358,11 @@ ROWS = [
     Row(linear, of_head(HEAD.t()), "try linear_weight.t()", {"linear_weight": "linear_weight.t()"}, of_head(HEAD)),
     Row(linear, of_head(HEAD.double()), "try input.to(torch.float64)", {"input": "input.to(torch.float64)"}, of_head(HEAD.double()) | dict(input=HIDDEN.double())),
     Row(linear, of_head(HEAD.bfloat16()), "try linear_weight.to(torch.float32)", {"linear_weight": "linear_weight.to(torch.float32)"}, of_head(HEAD.bfloat16().float())),
+    Row(losskit.linear_log_prob, of_head(HEAD, top_k=2), "leave top_k out", {"top_k": OUT}, of_head(HEAD, top_k=0)),
+    Row(
+        lambda *a, **k: losskit.linear_log_prob(*a, **k)[1].top.values, of_head(HEAD, top_k=2, return_parts=False), "add return_parts=True", {"return_parts": True},
+        of_head(HEAD, top_k=2, return_parts=True),
+    ),
     Row(linear, of_head(HEAD, chunk=0), "leave it out", {"chunk": OUT}, dict(chunk=OUT)),
     Row(linear, of_head(HEAD, linear_bias=W[:, None]), "expected one number for each of the 3 classes: (3,)", {"linear_bias": W}, of_head(HEAD, linear_bias=W)),
     Row(linear, of_head(HEAD, input=HIDDEN.long()), "try input.float()", {"input": "input.float()"}, of_head(HEAD, input=HIDDEN.long().float())),

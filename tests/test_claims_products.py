@@ -293,6 +293,34 @@ def test_what_torchs_function_multiplies():
 
 
 @pytest.mark.chosen
+@claim("linear_log_prob", "Of the parts, entropy has that shape")
+@claim("linear_log_prob", "Parts come from the same chunks of scores")
+@claim("linear_log_prob", "Of an absent token, entropy and")
+def test_parts_of_tokens(made):
+    x, weight, _, labels = factors()
+    labels[::2] = -100
+    ask = lambda **more: losskit.linear_log_prob(x.reshape(4, 10, -1), weight, labels.reshape(4, 10), chunk=7, **more)  # noqa: E731
+    ask()
+    alone = made.copy()
+    _, parts = ask(return_parts=True, top_k=3)
+    assert made["scores"] == 2 * alone["scores"] and made.keys() == alone.keys()
+    assert parts.entropy.shape == (4, 10) and parts.top.values.shape == parts.top.indices.shape == (4, 10, 3)
+    assert (parts.top.values.diff(dim=-1) <= 0).all()
+    absent = labels.reshape(4, 10) == -100
+    assert not parts.entropy[absent].any() and not parts.top.values[absent].any() and (parts.top.indices[absent] == -1).all()
+    assert (parts.entropy[~absent] > 0).all() and (parts.top.indices[~absent] >= 0).all()
+
+
+@claim("linear_log_prob", "Classes of equal scores are in the order of their numbers")
+@claim("linear_log_prob", "A class that is ruled out by a bias of -inf comes last")
+def test_equal_and_impossible_classes():
+    bias = torch.tensor([0.0, -torch.inf, 0.0, 0.0])
+    _, parts = losskit.linear_log_prob(torch.ones(1, 2), torch.ones(4, 2), torch.tensor([0]), linear_bias=bias, return_parts=True, top_k=4)
+    assert parts.top.indices.tolist() == [[0, 2, 3, 1]]
+    torch.testing.assert_close(parts.top.values, torch.tensor([[1 / 3, 1 / 3, 1 / 3, 0.0]]).log())
+
+
+@pytest.mark.chosen
 @claim("linear_log_prob", "A token has the same bits")
 def test_a_ratio_begins_at_1():
     x, weight, bias, labels = factors(tokens=96)

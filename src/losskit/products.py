@@ -5,12 +5,14 @@ from typing import Any, Literal
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
-from losskit.contract import checks, groups, products
+from losskit.contract import checks, groups, items, products, tokens
 from losskit.contract.checks import Numbers, Reduction
 from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import no_script
+from losskit.contract.rows import Labelled, rows
 from losskit.contract.shards import refusals_told
-from losskit.losses.classification.cross_entropy import cross_entropy
+from losskit.losses.classification import entropy
+from losskit.losses.classification.cross_entropy import capped, cross_entropy, formula
 
 Accumulate = Literal["float32", "input"]
 
@@ -209,6 +211,8 @@ def linear_log_prob(
     shift: bool = False,
     chunk: int | None = None,
     accumulate: Accumulate = "float32",
+    return_parts: bool = False,
+    top_k: int = 0,
     class_group: ProcessGroup | None = None,
     mask: Tensor | None = None,
 ) -> Tensor:
@@ -225,20 +229,26 @@ def linear_log_prob(
         ignore_index: the label of items that are absent.
         softcap, temperature: as in `cross_entropy`; the temperature that tokens were sampled with.
         shift, chunk, accumulate, class_group: as in `linear_cross_entropy`.
+        return_parts: also return what is known of each token's distribution: (log_prob, parts) with parts.entropy and parts.top.values, parts.top.indices, as
+            `torch.topk` has them; detached, no synchronisation. Not with class_group.
+        top_k: how many of the most probable classes parts.top has, from 0 to the number of classes.
         mask: bool, True = counts; broadcasts to the target's shape.
 
     Returns:
-        The target's shape, in (-inf, 0]; 0 for an absent item. float32, or float64 of float64 factors. Differentiable, with any incoming gradient.
+        The target's shape, in (-inf, 0]; 0 for an absent item. float32, or float64 of float64 factors. Differentiable, with any incoming gradient. Of the parts,
+        entropy has that shape, and top one axis more, of top_k classes, the most probable first.
 
     Raises:
-        TypeError, ValueError: as `linear_cross_entropy`.
+        TypeError, ValueError: as `linear_cross_entropy`; `top_k` is negative, more than there are classes, or without return_parts.
 
     When to use:
-        Preference and policy losses (DPO, SimPO, GRPO): each is a formula of log-probabilities. The entropy of the same distributions is
-        `entropy(linear_scores(...), dim=-1, reduction="none")`.
+        Preference and policy losses (DPO, SimPO, GRPO): each is a formula of log-probabilities. Parts are for what is watched or kept beside them: the entropy of a
+        policy, candidates, a teacher's best classes. Entropy as a term of the loss, with a gradient, is `entropy(linear_scores(...), dim=-1, reduction="none")`.
 
     Edge cases:
         A token has the same bits whatever batch it is in, as long as the number of threads stays, so that a ratio of new to old probabilities starts at exactly 1.
+        Parts come from the same chunks of scores, which are multiplied once. Classes of equal scores are in the order of their numbers. Of an absent token, entropy and
+        log-probabilities are 0, classes -1. A class that is ruled out by a bias of -inf comes last, with -inf.
 
     Differs from torch:
         There, `log_softmax(linear(...)).gather(...)` keeps a tensor of the size of the logits, and its backward makes two more.
@@ -251,9 +261,36 @@ def linear_log_prob(
         >>> hidden, head = torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
         >>> losskit.linear_log_prob(hidden, head, torch.tensor([0, 1]))
         tensor([-0.8620, -0.7586])
+        >>> _, parts = losskit.linear_log_prob(hidden, head, torch.tensor([0, 1]), return_parts=True, top_k=2)
+        >>> parts.entropy, parts.top.indices
+        (tensor([1.0205, 0.9620]), tensor([[0, 2],
+                [1, 2]]))
     """
+    checks.flag("return_parts", return_parts)
+    if return_parts or top_k:
+        how: dict[str, Any] = dict(linear_bias=linear_bias, chunk=chunk, accumulate=accumulate, ignore_index=ignore_index, shift=shift, mask=mask)
+        return _with_parts(input, linear_weight, target, return_parts, top_k, class_group, softcap, temperature, **how)
     each = linear_cross_entropy(
         input, linear_weight, target, linear_bias=linear_bias, ignore_index=ignore_index, softcap=softcap, temperature=temperature, shift=shift, chunk=chunk,
         accumulate=accumulate, class_group=class_group, mask=mask, reduction="none",
     )  # fmt: skip
     return 0.0 - each
+
+
+def _with_parts(
+    input: Tensor, linear_weight: Tensor, target: Tensor, return_parts: bool, top_k: int, class_group: ProcessGroup | None, softcap: float | None,
+    temperature: float | Tensor, *, linear_bias: Tensor | None, chunk: int | None, accumulate: Accumulate, ignore_index: int, shift: bool, mask: Tensor | None,
+) -> Any:  # fmt: skip
+    """The same in the pass that also finds what else is known of each token's distribution."""
+    checks.flag("shift", shift)
+    scores = products.scores(input, linear_weight, linear_bias, chunk, accumulate)
+    wanted = tokens.checked(top_k, return_parts, linear_weight.shape[0])
+    if class_group is not None:
+        raise ValueError("return_parts=True does not go with class_group: leave it out")
+    if shift:
+        target, moved = products.moved(target, ignore_index, mask=mask)
+        mask = moved["mask"]
+    described = Labelled(formula, (), 0.0, capped(softcap), temperature=items.temperature(temperature), look=tokens.look(entropy.formula, wanted))
+    alone: dict[str, Any] = dict(dim=-1, weight=None, sample_weight=None, normalizer=None, reduction="none")
+    each, seen = rows(described, scores, target, ignore_index=ignore_index, mask=mask, return_parts=True, **alone)
+    return 0.0 - each, tokens.parts_of(seen, target, ignore_index, mask)

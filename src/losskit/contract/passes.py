@@ -9,7 +9,7 @@ from losskit.contract import checks, labels, reduce, tensors
 from losskit.contract.checks import Reduction
 from losskit.contract.reduce import Normalizer
 from losskit.engines import dispatch
-from losskit.engines.call import Distributions, Rows, real_dtype
+from losskit.engines.call import Distributions, Look, Rows, real_dtype
 from losskit.engines.dispatch import EngineName
 from losskit.engines.protocol import ENGINES
 
@@ -34,20 +34,24 @@ def reduced(
     reduction: Reduction,
     inplace: bool,
     return_parts: bool,
+    look: Look | None = None,
 ) -> Any:
-    """The pass over rows: none / sum / mean, where "mean" divides by `total`; the by-products if asked for, among them how many items `counted`."""
+    """The pass over rows: none / sum / mean, where "mean" divides by `total`; the by-products if asked for, among them how many items `counted`; or what `look` sees."""
     input = operands[0]
     operands, call = tensors.all_lasting(operands, call)
     scale: float | Tensor | None = None if reduction == "none" else 1.0
     if reduction == "mean":
         scale = reduce.scale_of(engine, input, reduce.denominator_of(total, normalizer, input))
-    options = {"by_products": True} if return_parts else {}
+    options = {"by_products": True} if return_parts and look is None else {}
     overwritten = inplace and torch.is_grad_enabled() and input.requires_grad
-    result, found = reduce.run(pattern, engine, call, operands, scale, options | {"inplace": True} if overwritten else options, return_parts)
+    result, found = reduce.run(pattern, engine, call, operands, scale, options | {"inplace": True} if overwritten else options, return_parts, look)
     if overwritten:
         torch.autograd.graph.increment_version(input)
     if not return_parts:
         return result
+    if look is not None:
+        assert found is not None
+        return result, found.seen
     assert found is not None and found.value is not None and found.lse is not None
     count = torch.as_tensor(counted, dtype=torch.int64, device=input.device)
     accuracy = None if found.right is None else found.right.sum().to(found.lse.dtype) / count.clamp(min=1)

@@ -16,7 +16,7 @@ from losskit.contract import checks, tensors
 from losskit.contract.checks import REDUCTIONS, Reduction
 from losskit.contract.groups import POSITIVES, Ranks
 from losskit.engines import dispatch, fused, laid
-from losskit.engines.call import Results, real_dtype
+from losskit.engines.call import Look, Results, real_dtype
 from losskit.engines.dispatch import EngineName
 from losskit.engines.protocol import ENGINES, PatternName
 from losskit.engines.scores import Scores
@@ -126,15 +126,23 @@ def run(
     scale: float | Tensor | None,
     options: Mapping[str, Any] = NO_OPTIONS,
     by_products: bool = False,
+    look: Look | None = None,
 ) -> tuple[Tensor, Results | None]:
-    """One pass: the scaled sum, or without a scale one value per item, attached to the graph; and what else the pass found, if it was asked for."""
+    """One pass: the scaled sum, or without a scale one value per item, attached to the graph; and what else the pass found, if it was asked for.
+
+    `look` sees the scores: with the pass where they are never whole, after it where they are.
+    """
     if type(operands[0]) is Scores:
         call, operands = laid.product(pattern, call, operands)
-        pattern = "products"
+        pattern, options, by_products = "products", options if look is None else {**options, "look": look}, by_products or look is not None
+    elif look is not None:
+        result, _ = run(pattern, engine, call, operands, scale, options)
+        with torch.no_grad():
+            return result, Results(None, None, seen=look(lambda pattern, call, operands: run(pattern, engine, call, operands, None)[0], call, operands))
     plain = PLAIN[pattern]
     if ENGINES[engine].plain:
         result = plain.losses(call, *operands) if scale is None else plain.total(call, operands, scale)
-        return result, plain.by_products(call, *operands) if by_products else None
+        return result, plain.by_products(call, *operands, **({} if look is None else {"look": look})) if by_products else None
     loops = dispatch.pattern(engine, pattern)
     wanted = False
     for x in operands:

@@ -14,7 +14,7 @@ from losskit.contract.elementwise import Operand
 from losskit.contract.passes import census, reduced, weighed
 from losskit.contract.reduce import Normalizer
 from losskit.engines import dispatch
-from losskit.engines.call import Rows, real_dtype
+from losskit.engines.call import Look, Rows, real_dtype
 from losskit.engines.dispatch import EngineName
 from losskit.engines.protocol import ENGINES
 from losskit.engines.scores import Scores, memory_of
@@ -31,6 +31,7 @@ class Labelled(NamedTuple):
     operands: tuple[Operand, ...] = ()  # that the formula reads, one number per item
     temperature: tuple[Operand, ...] = ()  # that divides the scores, or none
     spread_by: Tensor | None = None  # what multiplies `spread` in the loss, one number per item
+    look: Look | None = None  # what sees the scores, where parts are wanted: they then are what it gives
 
 
 def rows(
@@ -80,7 +81,7 @@ def rows(
     if inplace:
         _check_inplace(engine, input, target, axis, reduction)
     total, counted = census(engine, call, input, target, loss.mean_by_weight)
-    result = reduced("rows", engine, call, (input, target, *numbers), total, counted, normalizer, reduction, inplace, return_parts)
+    result = reduced("rows", engine, call, (input, target, *numbers), total, counted, normalizer, reduction, inplace, return_parts, loss.look)
     if operands:
         items.refuse(operands, numbers, engine, target, items.counting(target, ignore_index, factor), result[0] if return_parts else result)
     return result

@@ -264,7 +264,7 @@ class Census(NamedTuple):
 class Results(NamedTuple):
     """What a run gives; None where it was not asked for. `total` is the scaled sum of the losses, `gradients` one per operand, each of its operand's shape and dtype.
 
-    By-products of rows: the log-sum-exp of each item, and whether its label is the first class with the largest score.
+    By-products of rows: the log-sum-exp of each item, and whether its label is the first class with the largest score; or what a `Look` has `seen`.
     """
 
     total: Tensor | None
@@ -272,6 +272,12 @@ class Results(NamedTuple):
     gradients: tuple[Tensor | None, ...] = ()
     lse: Tensor | None = None
     right: Tensor | None = None
+    seen: tuple[Tensor, ...] = ()
+
+
+Losses = Callable[[Literal["rows", "distributions"], Any, tuple[Tensor, ...]], Tensor]  # a pass over scores: pattern, call, operands; the loss of each item
+# What sees the scores of a pass before they are lost: it is given the engine's passes, the call and its operands, and gives tensors with a row for each item
+Look = Callable[[Losses, Rows, tuple[Tensor, ...]], tuple[Tensor, ...]]
 
 
 def real_dtype(dtype: torch.dtype) -> torch.dtype:

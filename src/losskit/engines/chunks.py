@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from losskit.engines.call import Product, Results, Teacher, real_dtype, sum_to
+from losskit.engines.call import Look, Product, Results, Teacher, real_dtype, sum_to
 from losskit.engines.laid import LINES, Laid, counting, items_of_chunk, laid, operands_of, part_of, taken
 from losskit.engines.scores import probabilities, together
 
@@ -106,7 +106,8 @@ class Same:
 class Work:
     """What is made of a chunk of scores: results of the loss, and what they add to the gradients of both factors."""
 
-    def __init__(self, ways: Ways, call: Product, given: Laid, rows: int, several: bool, wants: tuple[bool, ...]) -> None:
+    def __init__(self, ways: Ways, call: Product, given: Laid, rows: int, several: bool, wants: tuple[bool, ...], look: Look | None) -> None:
+        self.ways, self.look = ways, look
         self.by_x, by_weight, by_bias, by_others = operands_of(call, wants)
         weight = given.weight
         self.dtype = ways.multiplied(weight.dtype)
@@ -136,7 +137,9 @@ class Work:
             scores.scatter_(1, given.without[:, None].long(), -torch.inf)
         if self.made is not None:
             others = (self.target(others[0], given.without), *others[1:])
-        found = self.loops.run(given.loss, (scores, *others), wants=self.wants, **self.inplace, **options)
+        seen = () if self.look is None else self.look(self.losses, given.loss, (scores, *others))  # type: ignore[arg-type]
+        found: Results = self.loops.run(given.loss, (scores, *others), wants=self.wants, **self.inplace, **options)
+        found = found._replace(seen=seen) if seen else found
         if self.summed and found.value is not None:
             found = found._replace(value=found.value.sum(1))
         by_x = None
@@ -150,6 +153,11 @@ class Work:
             if self.by_bias is not None:
                 self.by_bias += by_scores.sum(0, dtype=real_dtype(self.dtype))
         return found, by_x
+
+    def losses(self, pattern: str, call: Any, operands: tuple[Tensor, ...]) -> Tensor:
+        """Another pass over the scores."""
+        value: Tensor = self.ways.pattern(pattern).run(call, operands, each=True).value
+        return value
 
     def target(self, rows: Tensor, without: Tensor | None) -> Tensor:
         """What is made of rows: the teacher's probabilities, or which belong together."""
@@ -201,6 +209,7 @@ def run(
     each: bool = False,
     wants: tuple[bool, ...] = (),
     by_products: bool = False,
+    look: Look | None = None,
 ) -> Results:
     """As every engine's `run`: a chunk at a time. Gradients of float16 are given in float32; autograd rounds them when it has multiplied them."""
     given, where = counted(ways, laid(call, operands), scale)
@@ -212,12 +221,12 @@ def run(
         incoming = incoming.expand(scores_shape(given, wide))
         incoming = incoming.reshape(-1, incoming.shape[-1]) if wide else incoming.reshape(-1)
         incoming = incoming[:, None].expand(-1, given.weight.shape[0]) if call.summed else incoming
-    work = Work(ways, call, given, rows, items > rows, wants)
+    work = Work(ways, call, given, rows, items > rows, wants, look)
     if where is None and items <= rows:
         found, by_x = work.chunk(given, True, options if incoming is None else options | {"incoming": incoming})
     else:
         whole = Whole(given, call, wants, each or by_products, by_products)
-        for begin in range(0, items, rows):
+        for begin in range(0, max(items, int(look is not None)), rows):  # who looks gives tensors of no items, too
             place = slice(begin, begin + rows) if where is None else where[begin : begin + rows]
             own = options if incoming is None else options | {"incoming": taken(place, incoming)}
             whole.add(place, *work.chunk(part_of(given, partial(taken, place)), begin + rows >= items, own))
@@ -232,7 +241,8 @@ def run(
     if each or by_products:
         value, lse, right = (None if y is None else in_shape(y, scores_shape(given, wide)) for y in (found.value, found.lse, found.right))
         found = found._replace(value=value, lse=lse, right=right)
-    return found._replace(gradients=(*by_factors, *by_others))
+    seen = tuple([in_shape(y, torch.Size((*given.shape, *y.shape[1:]))) for y in found.seen])
+    return found._replace(gradients=(*by_factors, *by_others), seen=seen)
 
 
 def scores_shape(given: Laid, wide: bool) -> torch.Size:
@@ -266,6 +276,7 @@ class Whole:
         self.lse = torch.zeros(shape, dtype=real, device=device) if by_products else None
         self.right = torch.zeros(shape, dtype=torch.bool, device=device) if by_products and call.pattern == "rows" else None
         self.by_x = torch.zeros(given.x.shape, dtype=narrow(given.x), device=device) if by_x else None
+        self.seen: tuple[Tensor, ...] = ()
         self.by_others: list[Tensor | None] = [None] * len(given.others)
         for k, wanted in enumerate(by_others):
             if wanted:
@@ -279,6 +290,9 @@ class Whole:
         for whole, part in ((self.value, found.value), (self.lse, found.lse), (self.right, found.right), (self.by_x, by_x)):
             if whole is not None and part is not None:
                 whole[place] = part.to(whole.dtype)
+        self.seen = self.seen or tuple([y.new_zeros((self.given.items, *y.shape[1:])) for y in found.seen])
+        for whole, part in zip(self.seen, found.seen, strict=True):
+            whole[place] = part
         for k, by in enumerate(self.by_others):
             part = found.gradients[1 + k] if by is not None else None
             if by is not None and part is not None and self.given.by_item[k]:
@@ -288,7 +302,7 @@ class Whole:
 
     def found(self) -> tuple[Results, Tensor | None]:
         """As of one chunk."""
-        return Results(self.total.to(self.real), self.value, (None, *self.by_others), self.lse, self.right), self.by_x
+        return Results(self.total.to(self.real), self.value, (None, *self.by_others), self.lse, self.right, self.seen), self.by_x
 
 
 def rescaled(

@@ -46,6 +46,14 @@ def saved(ctx: Any, operands: tuple[Tensor, ...], step: Any) -> Any:
     return step._replace(call=step.call.holding((_KEPT_BY_AUTOGRAD,) * len(tensors))) if tensors else step
 
 
+def told(step: Step, results: Results) -> Step:
+    """Hands the by-products over; the step that a context keeps is without them: a context that knows its own output is a circle, which nobody frees."""
+    if step.by_products is None:
+        return step
+    step.by_products.append(results._replace(gradients=()))
+    return step._replace(by_products=None)
+
+
 def kept(ctx: Any) -> tuple[Any, tuple[Tensor, ...], tuple[bool, ...]]:
     """The call with its tensors again, its operands, and which of them want a gradient."""
     wants = ctx.needs_input_grad[1:]
@@ -63,10 +71,8 @@ class Total(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, step: Step, *operands: Tensor) -> Tensor:
         results = step.engine.run(step.call, operands, scale=step.scale, wants=ctx.needs_input_grad[1:], **step.options)
-        ctx.step = saved(ctx, operands, step)
+        ctx.step = saved(ctx, operands, told(step, results))
         ctx.gradients = results.gradients
-        if step.by_products is not None:
-            step.by_products.append(results._replace(gradients=()))
         return results.total  # type: ignore[no-any-return]
 
     @staticmethod
@@ -92,9 +98,7 @@ class Each(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, step: Step, *operands: Tensor) -> Tensor:
         results = step.engine.run(step.call, operands, each=True, **step.options)
-        ctx.step = saved(ctx, operands, step)
-        if step.by_products is not None:
-            step.by_products.append(results)
+        ctx.step = saved(ctx, operands, told(step, results))
         return results.value  # type: ignore[no-any-return]
 
     @staticmethod

@@ -4,13 +4,14 @@ of derivative, so that the scores are never whole there either."""
 from collections.abc import Sequence
 from functools import partial
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from losskit.engines import dispatch, fused
-from losskit.engines.call import Product, Results, Teacher, real_dtype
+from losskit.engines.call import Look, Product, Results, Teacher, real_dtype
 from losskit.engines.laid import CHUNK, Laid, counting, items_of_chunk, laid, part_of
 from losskit.engines.protocol import Gradients
 from losskit.engines.scores import linear, probabilities, ruled_out, together
@@ -70,21 +71,32 @@ def losses(call: Product, *factors: Tensor) -> Tensor:
     return each.reshape((*given.shape, *each.shape[1:]))
 
 
-def by_products(call: Product, *factors: Tensor) -> Results:
-    """As of rows and distributions."""
+def other_losses(pattern: str, call: Any, operands: tuple[Tensor, ...]) -> Tensor:
+    """Another pass over scores."""
+    value: Tensor = PATTERNS[pattern].losses(call, *operands)
+    return value
+
+
+def by_products(call: Product, *factors: Tensor, look: Look | None = None) -> Results:
+    """As of rows and distributions; or what `look` sees."""
     with torch.no_grad():
         given = present(laid(call, factors))
         step = items_of_chunk(given.items, given.weight, given.x.dtype.itemsize, CHUNK, call.chunk)
         found = []
         for begin in range(0, max(given.items, 1), step):
             part = cut(given, begin, min(step, given.items - begin))
-            found.append(PATTERNS[call.pattern].by_products(part.loss, *of_loss(call, part)))
+            operands = tuple(of_loss(call, part))
+            if look is None:
+                found.append(PATTERNS[call.pattern].by_products(part.loss, *operands))
+            else:
+                found.append(Results(None, None, seen=look(other_losses, part.loss, operands)))  # type: ignore[arg-type]
 
         def whole(name: str) -> Tensor | None:
             parts = [getattr(each, name) for each in found]
             return None if parts[0] is None else torch.cat(parts).reshape(given.shape)
 
-        return Results(None, whole("value"), (), whole("lse"), whole("right"))
+        seen = tuple([torch.cat(parts).reshape((*given.shape, *parts[0].shape[1:])) for parts in zip(*(each.seen for each in found), strict=True)])
+        return Results(None, whole("value"), (), whole("lse"), whole("right"), seen)
 
 
 def gradients(call: Product, operands: tuple[Tensor, ...], incoming: Tensor, wants: tuple[bool, ...]) -> Gradients:
