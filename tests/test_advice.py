@@ -535,6 +535,7 @@ ELSEWHERE = {  # what no message on a CPU alone can say, and texts that are no a
     "{} has no denominator of its own, for the sums of the ranks are joined: leave normalizer out of losskit.Ranks": "test_ranks.py",
     'normalizer must be a number, a 0-d tensor or "positives", got a process group: try losskit.Ranks(group=...)': "test_ranks.py",
     "{}={} does not go with class_group: leave it out": "test_class_group.py",
+    "return_parts=True does not go with class_group: leave it out": "test_token_parts.py",
     "second derivatives cannot be had with class_group, for they would need those of the other ranks: leave create_graph out": "test_class_group.py",
     "{} must be a torch.distributed.ProcessGroup, got {}: for all ranks, try torch.distributed.group.WORLD": "test_advice_about_ranks",
     "torch.jit.script cannot compile a loss of losskit: try torch.jit.trace, torch.compile or torch.export": "test_configured.py and test_tracing.py",

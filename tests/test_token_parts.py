@@ -175,7 +175,10 @@ def test_transforms_and_the_compiler():
     torch.testing.assert_close(by_x, torch.autograd.grad(ask(leaf)[0].sum(), leaf)[0])
     _, parts = torch.func.vmap(ask)(torch.stack((x, -x)))
     for k, sign in enumerate((1, -1)):
-        agree(parts._replace(entropy=parts.entropy[k], top=type(parts.top)(*(y[k] for y in parts.top))), expected(F.linear(sign * x, weight, bias), t != -100, 3, temperature=1.5))
+        agree(
+            parts._replace(entropy=parts.entropy[k], top=type(parts.top)(*(y[k] for y in parts.top))),
+            expected(F.linear(sign * x, weight, bias), t != -100, 3, temperature=1.5),
+        )
 
 
 def test_scores_are_never_whole():

@@ -269,7 +269,8 @@ def linear_log_prob(
     checks.flag("return_parts", return_parts)
     if return_parts or top_k:
         how: dict[str, Any] = dict(linear_bias=linear_bias, chunk=chunk, accumulate=accumulate, ignore_index=ignore_index, shift=shift, mask=mask)
-        return _with_parts(input, linear_weight, target, return_parts, top_k, class_group, softcap, temperature, **how)
+        result: Tensor = _with_parts(input, linear_weight, target, return_parts, top_k, class_group, softcap, temperature, **how)
+        return result
     each = linear_cross_entropy(
         input, linear_weight, target, linear_bias=linear_bias, ignore_index=ignore_index, softcap=softcap, temperature=temperature, shift=shift, chunk=chunk,
         accumulate=accumulate, class_group=class_group, mask=mask, reduction="none",

@@ -138,7 +138,7 @@ class Work:
         if self.made is not None:
             others = (self.target(others[0], given.without), *others[1:])
         seen = () if self.look is None else self.look(self.losses, given.loss, (scores, *others))  # type: ignore[arg-type]
-        found: Results = self.loops.run(given.loss, (scores, *others), wants=self.wants, **self.inplace, **options)
+        found = self.loops.run(given.loss, (scores, *others), wants=self.wants, **self.inplace, **options)
         found = found._replace(seen=seen) if seen else found
         if self.summed and found.value is not None:
             found = found._replace(value=found.value.sum(1))

@@ -73,7 +73,7 @@ def soft_cap(x, cap):
     return cap * where(x < 0.0, -t, t), 4.0 * e / ((1.0 + e) * (1.0 + e))
 
 
-def capped(softcap):
+def capped(softcap: float | None) -> tuple[Callable[..., Any], float] | None:
     """What stands between logits and scores."""
     return None if softcap is None else (soft_cap, checks.number("softcap", softcap, above=0.0))
 
