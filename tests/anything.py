@@ -109,6 +109,8 @@ def entries() -> Iterator[Entry]:
                 continue  # pictures of other sizes than these: test_ssim.py
             if loss.pattern == "vectors":
                 continue  # other tensors than these: test_embedding.py
+            if loss.pattern == "linear":
+                continue  # likewise: test_products.py
             if loss.pattern == "boxes":
                 yield Entry(name, function, settings, "boxes", classes=False)
             elif loss.pattern == "overlap":

@@ -33,6 +33,7 @@ from losskit.testing import (
     VECTOR_LAWS,
     WINDOW_LAWS,
     BoxSubject,
+    LinearSubject,
     NotOffered,
     OperandSubject,
     OverlapSubject,
@@ -102,6 +103,8 @@ class Examined(NamedTuple):
         facts = LOSSES.losses[self.loss]
         if facts.pattern == "windows":
             return WINDOW_LAWS[law].law(WindowSubject(function, facts, settings))
+        if facts.pattern == "linear":
+            return ROW_LAWS[law].law(LinearSubject(function, facts, settings))
         if facts.pattern == "vectors":
             return VECTOR_LAWS[law].law(subject_kind(facts)(function, facts, settings))
         if facts.pattern in ("ranked", "operations") or self.kind == "score":

@@ -51,6 +51,9 @@ def batch(loss: Loss, settings: Mapping[str, Any], soft: bool = False) -> tuple[
         return WindowSubject(loss.function, loss, settings).batch()
     if loss.pattern == "vectors":
         return subject_kind(loss)(loss.function, loss, settings).batch()
+    if loss.pattern == "linear":
+        x, t = RowSubject(loss.function, LOSSES["cross_entropy"], settings).batch()
+        return x[:, :3], torch.randn((x.shape[1], 3), generator=torch.Generator().manual_seed(6)), t
     if is_overlap(loss) or loss.pattern in ("ranked", "operations"):
         x, t = OverlapSubject(loss.function, loss, settings, soft=soft).batch()
         if loss.pattern == "operations":
@@ -104,7 +107,7 @@ def products() -> Iterator[Call]:
     hidden, head, bias = (torch.randn(shape, generator=draw) for shape in ((5, 3), (4, 3), (4,)))
     labels = torch.randint(4, (5,), generator=draw)
     for function in (losskit.linear_cross_entropy, losskit.linear_log_prob):
-        yield Call(function.__name__, function, (hidden, head, labels), {"linear_bias": bias, "chunk": 2})
+        yield Call(f"{function.__name__}, bias", function, (hidden, head, labels), {"linear_bias": bias, "chunk": 2})
     yield Call("linear_log_prob, parts", losskit.linear_log_prob, (hidden, head, labels), {"chunk": 2, "return_parts": True, "top_k": 2})
     yield Call("linear_cross_entropy, next", losskit.linear_cross_entropy, (hidden, head, labels), {"shift": True, "return_parts": True})
     for function in (losskit.linear_scores, losskit.linear_probabilities):

@@ -87,6 +87,8 @@ def subjects_of(loss: Loss) -> list[Subject]:
         return [BoxSubject(loss.function, loss, shown)]
     if loss.pattern == "windows":
         return [WindowSubject(loss.function, loss, shown)]
+    if loss.pattern == "linear":
+        return []  # of a product: test_linear_laws.py
     if loss.pattern == "vectors":
         return [subject_kind(loss)(loss.function, loss, shown)]
     if loss.pattern in ("overlap", "ranked", "operations"):

@@ -443,6 +443,9 @@ MUTATIONS = [
     M("cross_entropy", "half precision inside", "return weighed(row, value)", "return weighed(row, value).to(x.dtype)", "half_precision", place="engines/torch/rows:losses"),
     M("cross_entropy", "gradient in half", "return weighed(row, value)", "return weighed(row, value).detach() + 0 * x.sum()", "half_precision", place="engines/torch/rows:losses"),
     M("cross_entropy", "detached", "return weighed(row, value)", "return weighed(row, value).detach()", place="engines/torch/rows:losses"),
+    M("linear_cross_entropy", "weights forgotten", "dim=-1, weight=weight,", "dim=-1,", settings={"weight": [0.5, 2.0, 1.0, 1.5]}),
+    M("linear_cross_entropy", "smoothing forgotten", "label_smoothing=label_smoothing,", "", settings={"label_smoothing": 0.1}),
+    M("linear_cross_entropy", "mask forgotten", "reduction=reduction, **of_items,", "reduction=reduction,", "mask_deletes"),
     M("cross_entropy", "distributions not looked at", "if not checks.readable(x) or not x.numel():", "if True:", "distributions_checked", settings={"from_logits": False}, place="contract/distributions:check_distribution"),
     M("kl_divergence", "distributions not looked at", "if not checks.readable(x) or not x.numel():", "if True:", "distributions_checked", place="contract/distributions:check_distribution"),
 ]  # fmt: skip

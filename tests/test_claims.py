@@ -14,7 +14,7 @@ import losskit
 from losskit import LOSSES
 from losskit.testing import inputs
 from losskit.testing.boxes import is_boxes, ordinary
-from losskit.testing.rows import is_rows
+from losskit.testing.rows import RowSubject, is_rows
 from losskit.testing.vectors import extreme, subject_kind
 from losskit.testing.windows import WindowSubject
 
@@ -64,6 +64,10 @@ def batches(loss, settings):
     if loss.pattern == "windows":
         x, t = WindowSubject(loss.function, loss, settings).batch()
         yield from ((x, t), (x, x), (x, -x), (x * 100, t), (x.round(), t.round()), (x * 0, t * 0 + 1), (x + 1e3, x))
+        return
+    if loss.pattern == "linear":
+        x, t = RowSubject(loss.function, LOSSES["cross_entropy"], settings).batch((40,))
+        yield from ((size * x, torch.eye(x.shape[1]), t) for size in (0.1, 3.0, 40.0))
         return
     if loss.pattern == "vectors":
         s = subject_kind(loss)(loss.function, loss, settings)

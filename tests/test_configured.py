@@ -67,11 +67,11 @@ def test_the_constructor_says_what_it_takes(loss):
     """`inspect.signature` of the class and of `__init__`, `get_type_hints` and `help`: names, defaults, and types that the registry's own settings have."""
     module = getattr(losskit, loss.module)
     signature, hints = inspect.signature(module.__init__), get_type_hints(module.__init__)
-    own = list(signature.parameters.values())[1:]
-    assert [p.name for p in own] == list(loss.settings) == [name for name in hints if name != "return"]
+    own = list(signature.parameters.values())[6 if loss.owned else 1 :]  # a head has five
+    assert [p.name for p in own] == list(loss.settings) == [name for name in hints if name in loss.settings]
     assert all(p.kind is p.KEYWORD_ONLY and p.annotation == hints[p.name] for p in own)
     assert {p.name: p.default for p in own} == loss.settings
-    assert list(inspect.signature(module).parameters) == list(loss.settings)
+    assert list(inspect.signature(module).parameters)[5 if loss.owned else 0 :] == list(loss.settings)
     assert inspect.getdoc(module).startswith(loss.summary) and not inspect.isabstract(module)
     for settings in (*loss.arguments, *loss.rows):
         for name, value in settings.items():
@@ -118,7 +118,7 @@ def test_a_parameter_is_registered_where_it_has_a_gradient_and_refused_where_not
     weight = Parameter(torch.tensor(1.0) if name in [operand.name for operand in loss.operands if operand.single] else torch.tensor([1.0, 3.0]))
     x, t = torch.rand(4, 2) + (5.0 if loss.input == "real" else 0.0), torch.ones(4, 2)  # an error beyond every threshold
     mask = torch.arange(4) < 3 if loss.compares else torch.tensor([True, False])
-    if is_rows(loss, settings):  # every label is 0; a mean would not depend on its weight
+    if is_rows(loss, settings) or loss.owned:  # every label is 0; a mean would not depend on its weight
         settings, mask = settings | {"reduction": "sum"}, torch.arange(4) < 3
         x, t = x.log_softmax(1), t if loss.name == "multilabel_soft_margin_loss" else torch.zeros(4, dtype=torch.long)
     try:
@@ -134,8 +134,9 @@ def test_a_parameter_is_registered_where_it_has_a_gradient_and_refused_where_not
         return
     assert dict(held.named_parameters()).keys() == {name}
     with losskit.use_engine("torch"):
-        (gradient,) = torch.autograd.grad(held(x, t, mask=mask), held.parameters())
-        expected = loss.function(x, t, mask=mask, **settings, **{name: weight})
+        tensors = (x, torch.eye(2), t) if loss.owned else (x, t)
+        (gradient,) = torch.autograd.grad(held(*tensors, mask=mask), held.parameters())
+        expected = loss.function(*tensors, mask=mask, **settings, **{name: weight})
         torch.testing.assert_close(gradient, torch.autograd.grad(expected, weight)[0])
     if gradient.dim():
         assert gradient[0] != 0 and (gradient[1] == 0 or (t.dim() == 2 and len(mask) == 4))

@@ -234,7 +234,7 @@ def test_a_wrong_sign_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_pattern_is_decided_on() -> None:
     from losskit.contract.patterns import PATTERNS
 
-    assert set(PATTERNS) - set(SUPPORTED) == {"ranked", "windows", "vectors"}
+    assert set(PATTERNS) - set(SUPPORTED) == {"ranked", "windows", "vectors", "linear"}
 
 
 EDGES = [0.0, -0.0, 1.0, -1.0, 0.5, 1e-320, -1e-320, 1e-7, 1.0 + 5e-7, -5e-7, 1.1, -0.3, 3.0, -3.0, 700.0, 720.0, -750.0, 1e300, -1e300]

@@ -313,7 +313,8 @@ def test_bad_settings_raise_at_construction(module, arguments, error, message):
 @pytest.mark.parametrize("loss", losskit.LOSSES.values(), ids=lambda loss: loss.name)
 def test_signature_and_docstring(loss):
     module = getattr(losskit, loss.module)
-    assert list(inspect.signature(module).parameters) == list(loss.settings)
+    head = ["in_features", "num_classes", "bias", "device", "dtype"] if loss.owned else []
+    assert list(inspect.signature(module).parameters) == [*head, *loss.settings]
     assert module.__doc__.startswith(loss.summary)
     forward = list(inspect.signature(module.forward).parameters)[1:]
     predicted = [operand.name for operand in loss.operands if operand.predicted]

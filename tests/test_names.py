@@ -59,9 +59,9 @@ WEIGHTED = ("binary_cross_entropy", "binary_cross_entropy_with_logits", "nll_los
 APART = {"gaussian_nll_loss": "GaussianNLLLoss", "poisson_nll_loss": "PoissonNLLLoss"}  # they take more than input and target, or have eps: see below
 APART |= {"margin_ranking_loss": "MarginRankingLoss"}  # other names than input and target: see test_margin_ranking.py
 APART |= test_embedding.MODULES  # those are examined there
-APART |= {"linear_cross_entropy": "LinearCrossEntropyLoss"}  # three tensors and no module: see `test_linear_cross_entropy`
+APART |= {"linear_cross_entropy": "LinearCrossEntropyLoss"}  # three tensors: see `test_linear_cross_entropy`
 # torch's modules that are not here: `kl_divergence` and `cross_entropy` are two of them; the others compare sequences, or hold layers or a function of the user's
-LACKED = {"KLDivLoss", "NLLLoss2d", "CTCLoss", "AdaptiveLogSoftmaxWithLoss", "LinearCrossEntropyLoss", "TripletMarginWithDistanceLoss"}
+LACKED = {"KLDivLoss", "NLLLoss2d", "CTCLoss", "AdaptiveLogSoftmaxWithLoss", "TripletMarginWithDistanceLoss"}
 CASES = [(name, *case) for name, samples in SHARED.items() for case in samples]
 
 

@@ -72,7 +72,7 @@ def test_signature(loss):
     parameters = inspect.signature(loss.function).parameters
     tensors = list(loss.tensors)
     usual = ["input"] if loss.target == "none" else ["input", "target"]
-    assert loss.pattern == "vectors" or tensors == (["input1", "input2"] if loss.name == "margin_ranking_loss" else usual)
+    assert loss.pattern in ("vectors", "linear") or tensors == (["input1", "input2"] if loss.name == "margin_ranking_loss" else usual)
     last = ["mask", "normalizer"] if loss.facts.summed else [*TENSOR_ARGUMENTS, "reduction"]
     assert list(parameters)[: len(tensors)] == tensors and list(parameters)[-len(last) :] == last
     predicted = [operand.name for operand in loss.operands if operand.predicted]  # torch's own may come third, as there
@@ -124,7 +124,7 @@ def test_textbook_takes_every_setting_and_nothing_of_the_loss(loss):
         handling = loss.facts.handling
         held = [n for n in names if n.startswith("held_")]  # operands that are constants where they weigh the loss
         assert {n.removeprefix("held_") for n in held} <= {operand.name for operand in loss.operands}
-        taken = loss.tensors if loss.pattern == "vectors" else ("x", "t")
+        taken = loss.tensors if loss.pattern in ("vectors", "linear") else ("x", "t")
         assert [n for n in names if n not in held] == ["mp", *taken, *(s for s in loss.settings if s != "reduction" and (s not in handling or s == "task"))]
     assert read(loss.textbook) <= {*dir(builtins), *BOOKS}, "arithmetic and the mp context only"
 

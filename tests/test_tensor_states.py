@@ -112,6 +112,8 @@ def tensors_of(loss):
     if loss.pattern == "windows":  # per picture
         given["mask"] = given["mask"][..., None, None]
     given |= {name: torch.randn(4, 3) for name in loss.tensors[1:]}
+    if loss.pattern == "linear":
+        given["linear_weight"] = torch.randn(3, 3)
     if loss.target != "none":
         given[loss.tensors[-1]] = t
     parameters = inspect.signature(loss.function).parameters

@@ -189,7 +189,7 @@ LIGER = Library(
         Row("LigerCrossEntropyLoss(softcap=2.0)(x, t)", "losskit.cross_entropy(x, t, softcap=2.0)", "classes"),
         Row(
             "LigerFusedLinearCrossEntropyLoss(lse_square_scale=1e-2)(x[:3], x, t.clamp(max=2))",
-            "losskit.linear_cross_entropy(x, x[:3], t.clamp(max=2), z_loss=1e-2)",
+            "losskit.LinearCrossEntropyLoss(z_loss=1e-2)(x, x[:3], t.clamp(max=2))",
             "classes",
             "Hidden states first, then the head. `ce_weight` is `weight`.",
         ),

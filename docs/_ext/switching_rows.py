@@ -24,7 +24,7 @@ TORCH = Library(
             "F.linear_cross_entropy(x, x[:3], t[:, 0].bool().long())",
             "losskit.linear_cross_entropy(x, x[:3], t[:, 0].bool().long())",
             "binary",
-            "Never makes all logits. `chunk` is what `options` is for.",
+            "Never makes all logits. `chunk` is what `options` is for. The module owns its head as torch's does, and takes its checkpoints.",
         ),
         Row("F.nll_loss(x.log_softmax(1), t)", "losskit.cross_entropy(x, t)", "classes", "`nll_loss` is there, too; from logits is exact."),
         Row("F.binary_cross_entropy_with_logits(x, t)", "losskit.binary_cross_entropy_with_logits(x, t)", "binary"),

@@ -19,7 +19,7 @@ from losskit.contract.registry import LOSSES, Loss
 from losskit.engines.dispatch import EngineError, use_engine
 from losskit.losses.detection.wiou_v3 import WIoUv3Loss
 from losskit.pairwise import BoxMatch, best_match, pairwise_iou
-from losskit.products import linear_cross_entropy, linear_log_prob, linear_probabilities, linear_scores
+from losskit.products import linear_log_prob, linear_probabilities, linear_scores
 from losskit.sums_of_overlap import OverlapSums, overlap_sums
 
 __version__ = "0.2.0"
@@ -38,7 +38,6 @@ __all__ = [
     "distance_map",
     "engine_for",
     "like",
-    "linear_cross_entropy",
     "linear_log_prob",
     "linear_probabilities",
     "linear_scores",

@@ -11,6 +11,7 @@ from losskit.contract.distance import distance_map as distance_map
 from losskit.contract.engine import engine_for as engine_for
 from losskit.contract.groups import Ranks as Ranks
 from losskit.contract.module import LossModule as LossModule
+from losskit.contract.module import OwnsHead as OwnsHead
 from losskit.contract.registry import LOSSES as LOSSES
 from losskit.contract.registry import Loss as Loss
 from losskit.engines.dispatch import EngineError as EngineError
@@ -18,7 +19,6 @@ from losskit.engines.dispatch import use_engine as use_engine
 from losskit.pairwise import BoxMatch as BoxMatch
 from losskit.pairwise import best_match as best_match
 from losskit.pairwise import pairwise_iou as pairwise_iou
-from losskit.products import linear_cross_entropy as linear_cross_entropy
 from losskit.products import linear_log_prob as linear_log_prob
 from losskit.products import linear_probabilities as linear_probabilities
 from losskit.products import linear_scores as linear_scores
@@ -36,6 +36,7 @@ from losskit.losses.classification.hinge import hinge_loss as hinge_loss
 from losskit.losses.classification.hinge_embedding import hinge_embedding_loss as hinge_embedding_loss
 from losskit.losses.classification.js_divergence import js_divergence as js_divergence
 from losskit.losses.classification.kl_divergence import kl_divergence as kl_divergence
+from losskit.losses.classification.linear_cross_entropy import linear_cross_entropy as linear_cross_entropy
 from losskit.losses.classification.margin_ranking import margin_ranking_loss as margin_ranking_loss
 from losskit.losses.classification.multi_margin import multi_margin_loss as multi_margin_loss
 from losskit.losses.classification.multilabel_margin import multilabel_margin_loss as multilabel_margin_loss
@@ -629,6 +630,25 @@ class LaplaceNLLLoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, scale: torch.Tensor | collections.abc.Sequence[float] | float | None = None, log_scale: torch.Tensor | collections.abc.Sequence[float] | float | None = None, full: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+
+class LinearCrossEntropyLoss(OwnsHead):
+    """Cross-entropy of the logits input @ linear_weight^T + linear_bias, which are never whole: for large vocabularies."""
+
+    weight: torch.Tensor | None
+    ignore_index: int
+    label_smoothing: float | torch.Tensor
+    z_loss: float
+    softcap: float | None
+    temperature: float | torch.Tensor
+    shift: bool
+    chunk: int | None
+    accumulate: Literal["float32", "input"]
+    return_parts: bool
+    class_group: torch.distributed.distributed_c10d.ProcessGroup | None
+    reduction: Literal["none", "mean", "sum"]
+
+    def __init__(self, in_features: int | None = None, num_classes: int | None = None, *, bias: bool = False, device: torch.device | str | int | None = None, dtype: torch.dtype | None = None, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, label_smoothing: float | torch.Tensor = 0.0, z_loss: float = 0.0, softcap: float | None = None, temperature: float | torch.Tensor = 1.0, shift: bool = False, chunk: int | None = None, accumulate: Literal["float32", "input"] = "float32", return_parts: bool = False, class_group: torch.distributed.distributed_c10d.ProcessGroup | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, *tensors: torch.Tensor, input: torch.Tensor = ..., linear_weight: torch.Tensor = ..., target: torch.Tensor = ..., linear_bias: torch.Tensor | None = None, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class LogCoshDiceLoss(LossModule):
     """Log-cosh Dice loss of logits (default) or, with from_logits=False, of probabilities: log cosh of each class's Dice loss."""

@@ -201,6 +201,12 @@ def rows_at(loss: Loss, settings: Mapping[str, Any], x: torch.Tensor) -> tuple[t
     return rows, wanted.log() if settings.get("log_target") else wanted
 
 
+def products_at(loss: Loss, settings: Mapping[str, Any], x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Hidden states that are the rows, for the head is the identity."""
+    rows, labels = rows_at(loss, settings, x)
+    return rows, torch.eye(rows.shape[1], dtype=rows.dtype, device=rows.device), labels
+
+
 class Drawn(NamedTuple):
     """How the losses of a pattern are drawn: along which axis, what stands at its points, and whether all points go in one call."""
 
@@ -215,6 +221,7 @@ DRAWN: Mapping[str, Drawn] = {
     "rows": Drawn(axis_of_rows, rows_at),
     "boxes": Drawn(lambda loss, settings: Axis("box's offset", -3.0, 3.0), boxes_at),
     "windows": Drawn(lambda loss, settings: Axis("columns' error", -1.0, 1.0), pictures_at),
+    "linear": Drawn(axis_of_rows, products_at),
     "vectors": Drawn(axis_of_vectors, vectors_at),
     "overlap": _masks,
     "ranked": _masks,

@@ -1,20 +1,17 @@
 """Scores that are a product of hidden states and a head, as the input of any loss that takes class scores, without the product ever being whole."""
 
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
-from losskit.contract import checks, groups, items, products, tokens
-from losskit.contract.checks import Numbers, Reduction
-from losskit.contract.reduce import Normalizer
+from losskit.contract import checks, items, products, tokens
+from losskit.contract.products import Accumulate
 from losskit.contract.registry import no_script
 from losskit.contract.rows import Labelled, rows
-from losskit.contract.shards import refusals_told
 from losskit.losses.classification import entropy
-from losskit.losses.classification.cross_entropy import capped, cross_entropy, formula
-
-Accumulate = Literal["float32", "input"]
+from losskit.losses.classification.cross_entropy import capped, formula
+from losskit.losses.classification.linear_cross_entropy import linear_cross_entropy
 
 
 @no_script
@@ -113,89 +110,6 @@ def linear_probabilities(input: Tensor, linear_weight: Tensor, linear_bias: Tens
     """
     temperature = checks.number("temperature", temperature, above=0.0)
     return products.scores(input, linear_weight, linear_bias, temperature=temperature)
-
-
-@no_script
-def linear_cross_entropy(
-    input: Tensor,
-    linear_weight: Tensor,
-    target: Tensor,
-    *,
-    linear_bias: Tensor | None = None,
-    weight: Numbers | None = None,
-    ignore_index: int = -100,
-    label_smoothing: float | Tensor = 0.0,
-    z_loss: float = 0.0,
-    softcap: float | None = None,
-    temperature: float | Tensor = 1.0,
-    shift: bool = False,
-    chunk: int | None = None,
-    accumulate: Accumulate = "float32",
-    return_parts: bool = False,
-    class_group: ProcessGroup | None = None,
-    mask: Tensor | None = None,
-    sample_weight: Tensor | None = None,
-    normalizer: Normalizer | None = None,
-    reduction: Reduction = "mean",
-) -> Tensor:
-    """Cross-entropy of the logits input @ linear_weight^T + linear_bias, which are never whole: for large vocabularies.
-
-    Formula:
-        `cross_entropy` of x = h W^T + b, with the same options. Derivatives: of h, d W; of W, d^T h; of b, the sum of d over the items; d is that by x.
-
-    Args:
-        input: hidden states, (..., width).
-        linear_weight: the head, (classes, width), as `torch.nn.Linear.weight`; of the input's dtype.
-        target: class labels (...), of any integer dtype, or probabilities (..., classes).
-        linear_bias: (classes,), or None.
-        weight, ignore_index, label_smoothing, z_loss, softcap, temperature, return_parts: as in `cross_entropy`.
-        shift: True moves labels, and a mask and weights of their length, one place to the left along the last axis: the label of a token is the next one, and the
-            last token has none.
-        chunk, accumulate: as in `linear_scores`.
-        class_group: as in `cross_entropy`, the head being that of this rank's classes. The gradient to the input is summed over the ranks, that to the head is this rank's.
-        mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`.
-
-    Returns:
-        A scalar, or with reduction="none" the shape of the items; in [0, inf). float32, or float64 of float64 factors.
-
-    Raises:
-        TypeError, ValueError: as `cross_entropy` and `linear_scores`; with `shift`, labels without an axis, and probabilities.
-
-    When to use:
-        The last layer of a language model, or of any classifier whose logits take more memory than the model can spare. As any loss on `linear_scores`, of which
-        this is one.
-
-    Edge cases:
-        As of `linear_scores` and `cross_entropy`: all items ignored give 0 with gradients of 0. A label of a class out of range raises before anything is multiplied.
-
-    Differs from torch:
-        `torch.nn.functional.linear_cross_entropy` makes all logits unless it is given `options=`, for which there is `chunk` here. With options it still makes all logits
-        for labels that are not int64, for probabilities and for smoothing, and warns. A second backward raises unless the options allow it, and on CPUs bfloat16 is
-        multiplied in float32, for which each chunk makes a copy of the head. Its `ignore_index` of None means -100. Its input has at most two axes, and its head may
-        have more; here it is the other way round. Its module owns the head; here the head is an argument, for it is often tied.
-
-    Reference:
-        Wijmans et al., Cut Your Losses in Large-Vocabulary Language Models, 2024.
-
-    Example:
-        >>> import torch, losskit
-        >>> hidden, head = torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
-        >>> losskit.linear_cross_entropy(hidden, head, torch.tensor([0, 1]))
-        tensor(0.8103)
-        >>> losskit.linear_cross_entropy(hidden, head, torch.tensor([0, 1]), shift=True, reduction="none")
-        tensor([1.8620, 0.0000])
-    """
-    checks.flag("shift", shift)
-    groups.checked("class_group", class_group)
-    of_items: dict[str, Any] = dict(mask=mask, sample_weight=sample_weight)
-    with refusals_told(class_group, input):
-        scores = products.scores(groups.entered(input, class_group), linear_weight, linear_bias, chunk, accumulate)
-        if shift:
-            target, of_items = products.moved(target, ignore_index, **of_items)
-    return cross_entropy(
-        scores, target, dim=-1, weight=weight, ignore_index=ignore_index, label_smoothing=label_smoothing, z_loss=z_loss, softcap=softcap, temperature=temperature,
-        return_parts=return_parts, class_group=class_group, normalizer=normalizer, reduction=reduction, **of_items,
-    )  # fmt: skip
 
 
 @no_script

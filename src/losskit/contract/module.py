@@ -133,6 +133,11 @@ class LossModule(nn.Module):
     def _nothing(self, settings: Mapping[str, Any], shapes: Mapping[str, torch.Size]) -> tuple[Tensor, ...]:
         """The tensors of a call, of no items. Of shapes, vectors are numbers per class, the others end where the input's does."""
         count = len(self.loss.tensors)
+        if self.loss.pattern == "linear":
+            head: nn.Linear | None = getattr(self, "linear", None)
+            classes = max((shape[0] for shape in shapes.values() if len(shape) == 1), default=2) if head is None else head.weight.shape[0]
+            labels = torch.empty(0, dtype=torch.long, device="cpu")
+            return *(torch.empty(shape, dtype=torch.float32, device="cpu") for shape in ((0, 0), (classes, 0))), labels
         try:
             vector, wide = (broadcast_shapes((1,), *(shape for shape in shapes.values() if (len(shape) < 2) is flat)) for flat in (True, False))
         except ValueError:
@@ -221,6 +226,60 @@ class LossModule(nn.Module):
         return ", ".join(f"{name}={in_short(value)}" for name, value in self.settings.items())
 
 
+class OwnsHead(LossModule):
+    """A loss of a product whose module may own the head. Made with (in_features, num_classes), as torch's is, it has a `torch.nn.Linear`, `linear`, and is called with
+    the other tensors: `module(input, target)`. Made without, it is called as its function is.
+    """
+
+    linear: nn.Linear | None
+
+    def __init__(
+        self,
+        in_features: int | None = None,
+        num_classes: int | None = None,
+        *placed: Any,
+        bias: bool = False,
+        device: torch.device | str | int | None = None,
+        dtype: torch.dtype | None = None,
+        **settings: Any,
+    ) -> None:
+        name, sizes = self.loss.module, {"in_features": in_features, "num_classes": num_classes}
+        tensors = [value for value in (*sizes.values(), *placed) if isinstance(value, Tensor)]
+        super().__init__(*(tensors or placed), **settings)
+        if in_features is None and num_classes is None:
+            if bias or device is not None or dtype is not None:
+                raise TypeError(f"bias, device and dtype are of the head that {name} owns: give in_features and num_classes, too, or leave them out")
+            self.linear = None
+            return
+        for size, given in sizes.items():
+            if isinstance(given, bool) or not isinstance(given, int):
+                raise TypeError(
+                    f"{name} owns a head if it is given in_features and num_classes, two whole numbers; {size} is {'missing' if given is None else type(given).__name__}"
+                )
+            if given < (2 if size == "num_classes" else 0):
+                raise ValueError(f"{size} must be at least {2 if size == 'num_classes' else 0}, got {given}")
+        checks.flag("bias", bias)
+        assert in_features is not None and num_classes is not None
+        self.linear = nn.Linear(in_features, num_classes, bias=bias, device=device, dtype=dtype)
+        self._check(self.settings)  # weights fit the head
+
+    def of_head(self, tensors: tuple[Tensor, ...], named: Mapping[str, Any]) -> Any:
+        """The loss, of the head that the module owns, or of one that is given."""
+        name, (weight, bias) = self.loss.module, self.loss.owned
+        if self.linear is None:
+            if weight not in named and len(tensors) == len(self.loss.tensors) - 1:
+                raise TypeError(f"this {name} owns no head: call module({', '.join(self.loss.tensors)}), or make it with {name}(in_features, num_classes)")
+            return self.loss.function(*tensors, **named, **self.settings)
+        free = [tensor for tensor in self.loss.tensors if tensor != weight]
+        if len(tensors) > len(free) or {weight, bias} & set(named):
+            raise TypeError(f"this {name} owns its head, module.linear: call module({', '.join(free)}), or make it without in_features and num_classes")
+        given = dict(zip(free, tensors, strict=False))
+        twice = sorted(given.keys() & named.keys())
+        if twice:
+            raise TypeError(f"{name}'s call has {twice[0]} twice: by its place and by its name")
+        return self.loss.function(**given, **named, **{weight: self.linear.weight, bias: self.linear.bias}, **self.settings)
+
+
 def in_short(value: object) -> str:
     """A setting as `repr` shows it."""
     if not isinstance(value, Tensor):
@@ -237,12 +296,14 @@ def in_short(value: object) -> str:
 
 def constructor(loss: Loss) -> Callable[..., None]:
     """`__init__` with the settings as keyword arguments, for whoever reads signatures: `help`, editors' consoles, jsonargparse (LightningCLI), Hydra."""
+    base = OwnsHead if loss.owned else LossModule
 
     def __init__(self: LossModule, *placed: Any, **settings: Any) -> None:
-        LossModule.__init__(self, *placed, **settings)
+        base.__init__(self, *placed, **settings)  # type: ignore[arg-type]
 
-    parameters = [p.replace(kind=p.KEYWORD_ONLY) for p in inspect.signature(loss.function).parameters.values() if p.name in loss.settings]
-    own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    own, *parameters = (p for p in inspect.signature(base.__init__).parameters.values() if p.kind in named)
+    parameters += [p.replace(kind=p.KEYWORD_ONLY) for p in inspect.signature(loss.function).parameters.values() if p.name in loss.settings]
     signature: Any = inspect.Signature([own, *parameters], return_annotation=None)
     __init__.__signature__ = signature  # type: ignore[attr-defined]
     __init__.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": None}
@@ -255,6 +316,8 @@ def forward_of(loss: Loss) -> Callable[..., Any]:
     predicted = [operand.name for operand in loss.operands if operand.predicted]
 
     def forward(self: LossModule, *tensors: Tensor, **named: Any) -> Any:
+        if isinstance(self, OwnsHead):
+            return self.of_head(tensors, named)
         given = {*(*loss.tensors, *predicted)[: len(tensors)], *named}
         return loss.function(*tensors, **named, **{name: value for name, value in self.settings.items() if name not in predicted or name not in given})
 
@@ -273,4 +336,4 @@ def make_module(loss: Loss) -> type[LossModule]:
         body["forward"] = forward_of(loss)
     elif any(operand.predicted for operand in loss.operands):
         body["forward"] = LossModule.forward_predicted
-    return type(loss.module, (LossModule,), body)
+    return type(loss.module, (OwnsHead if loss.owned else LossModule,), body)

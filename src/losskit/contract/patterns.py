@@ -17,6 +17,9 @@ HANDLING = (
     "inplace",
     "return_parts",
     "class_group",
+    "shift",
+    "chunk",
+    "accumulate",
     "box_format",
     "spacing",
     "crossing",
@@ -46,7 +49,8 @@ PATTERNS: dict[str, Pattern] = {
     "ranked": Pattern(("ranked",), summed=True, handling=OVERLAP_HANDLING, audit="OverlapSubject"),
     "boxes": Pattern(("boxes", "pairs"), "the shape (...), one value per pair of boxes", "pair of boxes", "pairs", empty=(0, 4), audit="BoxSubject"),
     "windows": Pattern((), "the shape (N, C)", "picture", "pictures", empty=(0, 1, WIDE, WIDE), audit="WindowSubject"),
+    "linear": Pattern(("products",), "the shape of the items", "row of classes", "rows", audit="LinearSubject"),
     "vectors": Pattern(("products",), empty=(0, 1), audit="VectorSubject"),
     "operations": Pattern((), audit="OverlapSubject"),
 }
-PatternOfLosses = Literal["elementwise", "rows", "overlap", "ranked", "boxes", "windows", "vectors", "operations"]
+PatternOfLosses = Literal["elementwise", "rows", "overlap", "ranked", "boxes", "windows", "linear", "vectors", "operations"]

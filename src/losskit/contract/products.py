@@ -1,5 +1,7 @@
 """The contract for scores that are a product of two matrices: what the factors may be, and when there is no need for the product to be whole."""
 
+from typing import Literal, get_args
+
 import torch
 from torch import Tensor
 
@@ -9,7 +11,7 @@ from losskit.engines import dispatch
 from losskit.engines.call import Alike
 from losskit.engines.scores import Made, Scores, alike_of, linear, probabilities, scores_of, together
 
-ACCUMULATE = ("float32", "input")
+Accumulate = Literal["float32", "input"]
 
 
 def scores(
@@ -22,7 +24,7 @@ def scores(
 ) -> Tensor:
     """input @ linear_weight^T + linear_bias, or their softmax, never whole; while transforms, the compiler or subclasses look on, all of it."""
     checked(input, linear_weight, linear_bias)
-    checks.one_of("accumulate", accumulate, ACCUMULATE)
+    checks.one_of("accumulate", accumulate, get_args(Accumulate))
     if chunk is not None:
         if isinstance(chunk, bool) or not isinstance(chunk, int):
             raise TypeError(f"chunk must be a whole number of items, or None, got {type(chunk).__name__}: {chunk!r}")

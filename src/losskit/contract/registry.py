@@ -58,6 +58,7 @@ class Loss:
     ranges: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # of input and target, where not every number is allowed: the range, and a hint
     operands: tuple[OperandFacts, ...] = ()
     beside: tuple[str, ...] = ()  # further tensors of a call, by name, which may be left out
+    owned: tuple[str, ...] = ()  # tensors of a call that the module may own: weight and bias of a torch.nn.Linear
     compares: Compares = ""  # of vectors, those of a batch with one another
     cancels: Literal["", "residual", "input"] = (
         ""  # a sum of terms that may cancel: errors are measured against what a rounding of this, and of operands, changes
@@ -196,6 +197,7 @@ def loss(
     ranges: Mapping[str, tuple[str, str]] | None = None,
     operands: tuple[OperandFacts, ...] = (),
     beside: tuple[str, ...] = (),
+    owned: tuple[str, ...] = (),
     compares: Compares = "",
     cancels: Literal["", "residual", "input"] = "",
 ) -> Callable[[LossFunction], LossFunction]:
@@ -224,6 +226,7 @@ def loss(
                 ranges or {},
                 operands,
                 beside,
+                owned,
                 compares,
                 cancels,
             )

@@ -13,6 +13,7 @@ from typing import Any, Union, get_args, get_origin
 from torch import Tensor
 
 from losskit.binary import EITHER
+from losskit.contract.module import OwnsHead as OwnsHead
 from losskit.contract.registry import LOSSES, USUAL, Loss
 
 PATH = Path(__file__).parent.parent / "__init__.pyi"
@@ -29,6 +30,7 @@ from losskit.contract.distance import distance_map as distance_map
 from losskit.contract.engine import engine_for as engine_for
 from losskit.contract.groups import Ranks as Ranks
 from losskit.contract.module import LossModule as LossModule
+from losskit.contract.module import OwnsHead as OwnsHead
 from losskit.contract.registry import LOSSES as LOSSES
 from losskit.contract.registry import Loss as Loss
 from losskit.engines.dispatch import EngineError as EngineError
@@ -36,7 +38,6 @@ from losskit.engines.dispatch import use_engine as use_engine
 from losskit.pairwise import BoxMatch as BoxMatch
 from losskit.pairwise import best_match as best_match
 from losskit.pairwise import pairwise_iou as pairwise_iou
-from losskit.products import linear_cross_entropy as linear_cross_entropy
 from losskit.products import linear_log_prob as linear_log_prob
 from losskit.products import linear_probabilities as linear_probabilities
 from losskit.products import linear_scores as linear_scores
@@ -58,7 +59,10 @@ def body(loss: Loss) -> str:
             attributes.append(f"    {p.name}: {annotation(held)}\n")
             default = "" if p.default is p.empty else f" = {p.default!r}"
             parameters.append(f"{p.name}: {annotation(p.annotation)}{default}".replace("'", '"'))
-    made = f"\n    def __init__(self, *, {', '.join(parameters)}) -> None: ...\n"
+    head = [str(p).replace("'", '"') for p in inspect.signature(OwnsHead.__init__).parameters.values() if p.name not in ("self", "placed", "settings")]
+    before = [p for p in head if "bias:" not in p and "device:" not in p and "dtype:" not in p] if loss.owned else []
+    parameters = (head[len(before) :] if loss.owned else []) + parameters
+    made = f"\n    def __init__(self, {', '.join([*before, '*', *parameters])}) -> None: ...\n"
     return "".join(attributes) + made + ("" if loss.tensors in USUAL else call(loss))
 
 
@@ -68,8 +72,15 @@ def call(loss: Loss) -> str:
     by_place = [*loss.tensors, *(operand.name for operand in loss.operands if operand.predicted)]
     given = [p for p in told if p.name not in loss.settings or p.name in by_place]
     shown = [f"{p.name}: {annotation(p.annotation)}" + ("" if p.default is p.empty else f" = {p.default!r}") for p in given]
+    if loss.owned:
+        return f"    def __call__(self, *tensors: torch.Tensor, {', '.join(f'{each}' if '=' in each else f'{each} = ...' for each in shown)}) -> torch.Tensor: ...  # type: ignore[override]\n"
     shown.insert(sum(p.name in by_place for p in given), "*")
     return f"    def __call__(self, {', '.join(shown)}) -> torch.Tensor: ...  # type: ignore[override]\n"
+
+
+def base(loss: Loss) -> str:
+    """The class that a loss's module is made from."""
+    return "OwnsHead" if loss.owned else "LossModule"
 
 
 def annotation(kind: Any) -> str:
@@ -84,7 +95,7 @@ def text() -> str:
     losses = list(LOSSES.values())
     functions = sorted((f for loss in losses for f in (loss.function, *loss.scores)), key=lambda f: (f.__module__, f.__name__))
     imports = [f"from {f.__module__} import {f.__name__} as {f.__name__}\n" for f in functions]
-    classes = [f'\nclass {loss.module}(LossModule):\n    """{loss.summary}"""\n\n{body(loss)}' for loss in sorted([*losses, EITHER], key=lambda x: x.module)]
+    classes = [f'\nclass {loss.module}({base(loss)}):\n    """{loss.summary}"""\n\n{body(loss)}' for loss in sorted([*losses, EITHER], key=lambda x: x.module)]
     return HEAD + "".join(imports) + "\n__version__: str\n" + "".join(classes)
 
 

@@ -14,6 +14,7 @@
 from losskit.testing import box_laws, laws, operand_laws, overlap_laws, row_laws, shared_laws, vector_laws, window_laws  # noqa: F401 - they fill the tables
 from losskit.testing.audit import AuditResult, Finding, audit, examine
 from losskit.testing.boxes import BoxSubject
+from losskit.testing.linear import LinearSubject
 from losskit.testing.operands import OperandSubject
 from losskit.testing.overlap import OverlapSubject
 from losskit.testing.rows import RowSubject
@@ -34,6 +35,7 @@ __all__ = [
     "BoxSubject",
     "Finding",
     "LawBroken",
+    "LinearSubject",
     "NotOffered",
     "OperandSubject",
     "OverlapSubject",

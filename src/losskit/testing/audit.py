@@ -10,6 +10,7 @@ from torch import Tensor
 
 from losskit.contract.registry import LOSSES
 from losskit.testing.boxes import BoxSubject
+from losskit.testing.linear import LinearSubject
 from losskit.testing.overlap import OverlapSubject
 from losskit.testing.rows import RowSubject, is_rows
 from losskit.testing.subject import LawBroken, NotOffered, Subject
@@ -20,6 +21,7 @@ from losskit.testing.windows import WindowSubject
 KINDS: tuple[tuple[type[Subject], Mapping[str, Any]], ...] = (
     (BoxSubject, BOX_LAWS),
     (OverlapSubject, OVERLAP_LAWS),
+    (LinearSubject, ROW_LAWS),
     (RowSubject, ROW_LAWS),
     (VectorSubject, VECTOR_LAWS),
     (WindowSubject, WINDOW_LAWS),
@@ -105,6 +107,7 @@ def audit(
     handed to it. What it does not take (mask, sample_weight, normalizer, reduction, ...) is reported as "not offered", not as a failure. The laws are those of
     the loss's kind: of elements (`LAWS`), of rows of class scores (`ROW_LAWS`: `cross_entropy`, `focal_loss` with task="multiclass", ...), of the overlap of
     samples and classes (`OVERLAP_LAWS`: `dice_loss`, ...; they need `task=`, and a `function` that has no such argument is asked as if that were its task), of
+    a product (`linear_cross_entropy`: the laws of rows, the head being the identity; `function(input, linear_weight, target)`), of
     boxes (`BOX_LAWS`: `giou_loss`, ...; input and target are corners, (N, 4)), of vectors (`VECTOR_LAWS`: `triplet_margin_loss`, ...; the tensors are those of
     that loss, in its order) or of windows (`WINDOW_LAWS`: `ssim_loss`, ...; input and target are pictures, (N, C, H, W)).
 

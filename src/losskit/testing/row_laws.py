@@ -69,6 +69,8 @@ def sure_distribution(s: RowSubject) -> None:
 @law("a score of minus infinity rules its class out, exactly", ROW_LAWS)
 def ruled_out(s: RowSubject) -> None:
     """As if there were no such class; its own gradient is 0."""
+    if not s.infinite:
+        raise NotOffered("scores are finite")
     if s.form != "logit" or s.settings.get("softcap") or s.settings.get("label_smoothing") or s.loss.name in rows.MARGINS:
         raise NotOffered("with probabilities, smoothing, a cap or a margin no score rules a class out")
     x, t = s.batch()
@@ -93,8 +95,8 @@ def ruled_out(s: RowSubject) -> None:
 @law("value and gradient have their limits at infinite scores, and no NaN", ROW_LAWS)
 def infinite_inputs(s: RowSubject) -> None:
     """+inf at the label, +inf beside it, -inf at the label: a finite limit is reached, an infinite one is infinite."""
-    if s.form != "logit":
-        raise NotOffered("probabilities are never infinite")
+    if s.form != "logit" or not s.infinite:
+        raise NotOffered("probabilities are never infinite" if s.infinite else "scores are finite")
     x, t = s.batch((3,))
     if not s.by_class:
         t = torch.tensor([0, 2, 0])

@@ -52,6 +52,7 @@ class RowSubject(Subject):
     blocks: ClassVar[Sequence[tuple[int, ...]]] = ((4, 3),)
     few: ClassVar[tuple[int, ...]] = (3,)
     slices: ClassVar[tuple[int, ...]] = (4,)
+    infinite: ClassVar[bool] = True  # whether scores may be
     soft: bool = False
 
     @property
@@ -289,7 +290,7 @@ def hard_rows(s: RowSubject, n: int, draw: np.random.Generator) -> tuple[list[An
     if s.loss.name in MARGINS:  # whole numbers: some at exactly the margin, where the gradient is 0
         put(np.arange(n) % 4, 1)
         put(np.arange(n) % 3, 2 % n)
-    if n > 2 and not s.settings.get("label_smoothing") and s.form == "logit":  # smoothing puts mass on what is ruled out
+    if n > 2 and not s.settings.get("label_smoothing") and s.form == "logit" and s.infinite:  # smoothing puts mass on what is ruled out
         put(np.where(np.arange(n) % 3 == 1, -math.inf, some(3.0)), 0)
         put(np.where(np.arange(n) == n - 1, some(), -math.inf), n - 1)
     return scores, labels
