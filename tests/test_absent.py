@@ -12,7 +12,9 @@ from losskit import LOSSES
 
 SINGLE = [loss for loss in LOSSES.values() if loss.pattern == "elementwise" and loss.target == "unit"]  # a question per element
 MARKED = [loss for loss in SINGLE if "missing" in loss.settings]
-SOFT = [loss for loss in LOSSES.values() if "ignore_index" in loss.settings and loss not in SINGLE and loss.name != "boundary_loss"]
+SOFT = [
+    loss for loss in LOSSES.values() if "ignore_index" in loss.settings and loss not in SINGLE and loss.name != "boundary_loss" and loss.pattern != "linear"
+]
 ENGINES = ("cpu", "torch", "triton")
 
 

@@ -45,6 +45,7 @@ WITHOUT = {
     "dice_ce_loss": "two losses in one",
     "dice_focal_loss": "two losses in one",
     "lovasz_loss": "errors in order",
+    "linear_cross_entropy": "a product of matrices",
     "multi_margin_loss": "a sum over the other classes",
     "multilabel_margin_loss": "labels beside the other classes",
     "multilabel_soft_margin_loss": "labels of all classes",

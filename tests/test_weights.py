@@ -16,7 +16,7 @@ from losskit.contract.registry import LABELS
 WEIGHTED = [
     (loss, name) for loss in losskit.LOSSES.values() for name, p in inspect.signature(loss.function).parameters.items()
     if name in loss.settings and Tensor in get_args(p.annotation) and name not in ("temperature", "label_smoothing")  # no number per class, see `test_row_operands.py`
-    and name not in [operand.name for operand in loss.operands if operand.single]
+    and name not in [operand.name for operand in loss.operands if operand.single] and loss.pattern != "linear"  # whose weights are those of `cross_entropy`
 ]  # fmt: skip
 NUMBERS = [0.1, 2.0, 0.7]  # 0.1 and 0.7 are no numbers of float32
 

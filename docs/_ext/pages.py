@@ -112,7 +112,11 @@ def signature(loss: Loss) -> str:
     """How function and module are called."""
     required = ", ".join(f"{name}=..." for name in loss.required)
     tensors = ", ".join(loss.tensors)
-    return called(loss.name, loss.function) + f"\n\nlosskit.{loss.module}({required + ', ' if required else ''}...)({tensors})  # the same as a module"
+    found = called(loss.name, loss.function) + f"\n\nlosskit.{loss.module}({required + ', ' if required else ''}...)({tensors})  # the same as a module"
+    if loss.owned:
+        rest = ", ".join(name for name in loss.tensors if name not in loss.owned)
+        found += f"\nlosskit.{loss.module}(in_features, num_classes, ...)({rest})  # which owns the head"
+    return found
 
 
 def by_hand(loss: Loss) -> str:

@@ -331,6 +331,11 @@ def forward_of(loss: Loss) -> Callable[..., Any]:
 def make_module(loss: Loss) -> type[LossModule]:
     """The module class of a loss."""
     docs = (inspect.getdoc(loss.function) or "") + "\n\nAs a module: keyword arguments go to the constructor, tensors to the call."
+    if loss.owned:
+        docs += (
+            " Made with (in_features, num_classes), and with bias, device and dtype as `torch.nn.Linear` has them, the module owns the head, which is its `linear`, "
+            "and takes the other tensors."
+        )
     body = {"__doc__": docs, "__module__": "losskit", "loss": loss, "names": tuple(loss.settings), "__init__": constructor(loss)}
     if loss.tensors not in USUAL:
         body["forward"] = forward_of(loss)

@@ -49,7 +49,7 @@ PATTERNS: dict[str, Pattern] = {
     "ranked": Pattern(("ranked",), summed=True, handling=OVERLAP_HANDLING, audit="OverlapSubject"),
     "boxes": Pattern(("boxes", "pairs"), "the shape (...), one value per pair of boxes", "pair of boxes", "pairs", empty=(0, 4), audit="BoxSubject"),
     "windows": Pattern((), "the shape (N, C)", "picture", "pictures", empty=(0, 1, WIDE, WIDE), audit="WindowSubject"),
-    "linear": Pattern(("products",), "the shape of the items", "row of classes", "rows", audit="LinearSubject"),
+    "linear": Pattern(("products",), "the input's shape without the last axis", "row of classes", "rows", audit="LinearSubject"),
     "vectors": Pattern(("products",), empty=(0, 1), audit="VectorSubject"),
     "operations": Pattern((), audit="OverlapSubject"),
 }

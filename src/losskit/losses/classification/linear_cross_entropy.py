@@ -92,7 +92,7 @@ def linear_cross_entropy(
         mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`.
 
     Returns:
-        A scalar, or with reduction="none" the shape of the items; in [0, inf). float32, or float64 of float64 factors.
+        A scalar, or with reduction="none" the shape without the last axis; in [0, inf). float32, or float64 of float64 factors.
 
     Raises:
         TypeError, ValueError: as `cross_entropy` and `linear_scores`; with `shift`, labels without an axis, and probabilities.
