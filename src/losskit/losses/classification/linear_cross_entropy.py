@@ -45,7 +45,7 @@ def textbook(mp, input, linear_weight, target, weight, label_smoothing, z_loss, 
     ),
     tolerance=4e-6,
     chinese="""
-    线性层与交叉熵合一：输入是隐状态和输出层的权重，logits 是两者的乘积，分块计算，从不完整存在；目标是类别编号，或每类的概率。
+    线性层与交叉熵合一：输入是隐藏状态和输出层的权重，logits 是两者的乘积，分块计算，从不完整存在；目标是类别编号，或每类的概率。
     何时用：语言模型的最后一层，以及任何 logits 占不下内存的分类器。shift=True 预测下一个 token；其余参数与 cross_entropy 相同。
     边界：被忽略的 token 不参与乘法，不花时间也不占内存；全部忽略时损失为 0、梯度为 0；分块不改变结果。
     """,
