@@ -9,6 +9,7 @@ from torch import Tensor
 
 from losskit import LOSSES, Loss
 from losskit.testing.boxes import BoxSubject, is_boxes
+from losskit.testing.linear import LinearSubject
 from losskit.testing.overlap import OverlapSubject
 from losskit.testing.rows import RowSubject, is_rows
 from losskit.testing.subject import NotOffered, Subject
@@ -88,7 +89,7 @@ def subjects_of(loss: Loss) -> list[Subject]:
     if loss.pattern == "windows":
         return [WindowSubject(loss.function, loss, shown)]
     if loss.pattern == "linear":
-        return []  # of a product: test_linear_laws.py
+        return [LinearSubject(loss.function, loss, shown)]
     if loss.pattern == "vectors":
         return [subject_kind(loss)(loss.function, loss, shown)]
     if loss.pattern in ("overlap", "ranked", "operations"):
@@ -99,7 +100,7 @@ def subjects_of(loss: Loss) -> list[Subject]:
     return [*(Subject(loss.function, loss, settings) for settings in chosen if not is_rows(loss, settings)), *rows, *soft]
 
 
-SUBJECTS = [s for loss in LOSSES.values() for s in subjects_of(loss)]
+SUBJECTS = [s for loss in LOSSES.values() if loss.pattern != "linear" for s in subjects_of(loss)]  # a product is one of rows again: test_linear_laws.py
 
 
 def named(s: Subject) -> str:

@@ -24,6 +24,7 @@ from typing import Literal
 
 import torch
 
+import losskit.contract.groups
 from losskit.contract.boxes import degenerate_boxes as degenerate_boxes
 from losskit.contract.checks import validate as validate
 from losskit.contract.distance import distance_map as distance_map
