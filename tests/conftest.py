@@ -94,6 +94,7 @@ ANYWHERE = {
     "test_switching",
     "test_tour",
     "test_tour_coins",
+    "test_tour_products",
     "test_tour_report",
     "test_weights",
     "test_wiou_v3",

@@ -10,7 +10,6 @@ import pytest
 import torch
 from cases import SUBJECTS, named
 from torch import Tensor
-from torch.profiler import ProfilerActivity, profile
 
 import losskit
 from losskit import LOSSES
@@ -20,6 +19,7 @@ from losskit.testing.overlap import OverlapSubject
 from losskit.testing.rows import RowSubject
 from losskit.testing.subject import Subject
 from losskit.testing.windows import WindowSubject
+from losskit.tour.memory import Allocated, allocated
 
 SHAPES: dict[type[Subject], tuple[int, ...]] = {Subject: (1 << 16,), RowSubject: (1 << 14,), OverlapSubject: (2, 1 << 14), BoxSubject: (1 << 14,)}
 SHAPES[WindowSubject] = (2, 2, 100, 100)
@@ -36,18 +36,10 @@ SORTS = ("lovasz_loss",)  # sorted errors are as large as the input, and so are 
 PIECES = ("multi_margin_loss",)  # what a pass writes beside the gradient is as large as a piece of the input
 
 
-def measured(step: Callable[[], object]) -> tuple[int, int]:
-    """Bytes that PyTorch allocates for a step: at its peak, and afterwards, with what it returns kept."""
-    step()  # compiles, loads, makes what is made once
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
-        kept = step()
-    peak = now = 0
-    for event in sorted(record.profiler.kineto_results.events(), key=lambda e: e.start_ns()):
-        if event.name() == "[memory]":
-            now += event.nbytes()
-            peak = max(peak, now)
-    del kept
-    return peak, now
+def measured(step: Callable[[], object]) -> Allocated:
+    """Of a step, once all that is compiled, loaded and made once is there."""
+    step()
+    return allocated(step)
 
 
 def stepping(s: Subject, x: Tensor, t: Tensor, layer: bool, **extra: Any) -> Callable[[], object]:

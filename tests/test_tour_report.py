@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from docutils.nodes import make_id
 from matplotlib import rc_context
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
@@ -136,12 +137,17 @@ def test_pages_are_those_of_the_site(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "docs"))
     import build
 
+    import pages
     import touch
 
     template = Path(report.__file__).with_name("report.html").read_text(encoding="utf-8")
     assert set(re.findall(r"\{\{ site \}\}/(\w+)/", template)) == set(build.LANGUAGES)  # the folders of the site
 
-    assert all(report.page_of(name) == touch.page_of(name) for name in losskit.LOSSES) and report.page_of("published_giou") == ""
+    assert all(report.page_of(name) == touch.page_of(name) for name in losskit.LOSSES)
+    products = [name for name in pages.HELPERS if report.page_of(name)]
+    assert products == [name for name in pages.HELPERS if name.startswith("linear_")]
+    assert all(report.page_of(name) == f"reference/helpers.html#{make_id(pages.target(name))}" for name in products)
+    assert [report.page_of(name) for name in ("published_giou", "F.cross_entropy", "scores")] == ["", "", ""]
     monkeypatch.chdir(tmp_path)
     assert report.site(tmp_path / "report") == ""
     (tmp_path / "docs/_build/site/en").mkdir(parents=True)

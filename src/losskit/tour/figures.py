@@ -177,17 +177,27 @@ def gallery(title: Text, items: Sequence[tuple[Any, str, bool]], across: int = 4
     parts = [write(0, 13, both(title), fitting(13, width, *title), bold=True)]
     for number, (image, words, good) in enumerate(items):
         x, y = (number % across) * (side + gap), 26 + (number // across) * (side + line + gap)
-        cell = side / len(image)
-        strokes: dict[int, str] = {}
-        for down, row in enumerate(image):
-            for right, ink in enumerate(row):
-                strokes.setdefault(round(16 * float(ink)), "")
-                strokes[round(16 * float(ink))] += f"M{x + right * cell:g} {y + down * cell:g}h{cell:g}v{cell:g}h-{cell:g}z"
-        parts.append(f'<rect x="{x - 1:g}" y="{y - 1:g}" width="{side + 2:g}" height="{side + 2:g}" fill="none" stroke="var(--grid)"/>')
-        parts += [f'<path d="{d}" fill="var(--ink)" fill-opacity="{level / 16:g}" shape-rendering="crispEdges"/>' for level, d in strokes.items() if level]
+        parts += inked(image, x, y, side)
         parts.append(write(x + side / 2, y + side + 14, words, 12, anchor="middle", colour="good" if good else "bad"))
     told = "; ".join(words for _, words, _ in items)
     return picture(f"-2 0 {width + 4:g} {height:g}", "".join(parts), Text(f"{title.en}: {told}", f"{title.zh}：{told}"))
+
+
+def inked(image: Any, x: float, y: float, side: float) -> list[str]:
+    """A small grey picture (rows of numbers from 0 to 1) in the page's ink, inside an SVG, with a frame."""
+    cell = side / len(image)
+    strokes: dict[int, str] = {}
+    for down, row in enumerate(image):
+        for right, ink in enumerate(row):
+            level = round(16 * float(ink))
+            strokes[level] = strokes.get(level, "") + f"M{x + right * cell:g} {y + down * cell:g}h{cell:g}v{cell:g}h-{cell:g}z"
+    frame = f'<rect x="{x - 1:g}" y="{y - 1:g}" width="{side + 2:g}" height="{side + 2:g}" fill="none" stroke="var(--grid)"/>'
+    return [frame, *(f'<path d="{d}" fill="var(--ink)" fill-opacity="{level / 16:g}" shape-rendering="crispEdges"/>' for level, d in strokes.items() if level)]
+
+
+def drawn(image: Any, alt: Text) -> str:
+    """Such a picture for a row of a table."""
+    return picture("-1 -1 42 42", "".join(inked(image, 0.0, 0.0, 40.0)), alt, ' class="inked"')
 
 
 def photograph(image: Any, x: float, y: float, width: float, *, sharp: bool = True) -> str:

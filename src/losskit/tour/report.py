@@ -48,9 +48,13 @@ def site(folder: Path) -> str:
 
 
 def page_of(call: str) -> str:
-    """The page of the loss called, within a language's folder of the site; nothing for what is no loss of the library."""
-    loss = losskit.LOSSES.get(call.partition("(")[0])
-    return f"{loss.function.__module__.split('.')[-2]}/{loss.name}.html" if loss else ""
+    """The page of the loss called, within a language's folder of the site, or of the function on products; nothing for what is neither."""
+    name = call.partition("(")[0]
+    loss = losskit.LOSSES.get(name)
+    if loss is not None:
+        return f"{loss.function.__module__.split('.')[-2]}/{loss.name}.html"
+    ours = getattr(getattr(losskit, name, None), "__module__", "") == "losskit.products"
+    return f"reference/helpers.html#losskit-{name.replace('_', '-')}" if ours else ""
 
 
 def breakable(call: str) -> Markup:

@@ -9,6 +9,6 @@ A chapter offers `work()` and `build(seed, effort, advance)`; adding one means w
 """
 
 from losskit.tour.chapter import ChapterModule
-from losskit.tour.chapters import boxes, coins, digits, imbalance, regression, segmentation
+from losskit.tour.chapters import boxes, coins, digits, imbalance, products, regression, segmentation
 
-CHAPTERS: tuple[ChapterModule, ...] = (regression, imbalance, digits, segmentation, boxes, coins)
+CHAPTERS: tuple[ChapterModule, ...] = (regression, imbalance, digits, segmentation, boxes, coins, products)
