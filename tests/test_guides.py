@@ -13,7 +13,7 @@ from torch import distributed
 import losskit
 from losskit import LOSSES
 from losskit.tour.chapter import FULL
-from losskit.tour.chapters import imbalance, regression
+from losskit.tour.chapters import imbalance, products, regression
 from losskit.tour.train import one_thread
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -138,3 +138,14 @@ def test_the_numbers_on_wrong_targets_are_those_of_the_tour():
     for name, (pull, dirty, clean) in rows("outliers.md", "loss").items():
         measured = [100 * found.pulls[names[name]], float(np.mean(found.dirty[names[name]].mae)), float(np.mean(found.clean[names[name]].mae))]
         assert measured == [pytest.approx(pull, abs=0.1), pytest.approx(dirty, abs=0.3, rel=0.01), pytest.approx(clean, abs=0.3)], name
+
+
+@pytest.mark.thorough
+def test_the_numbers_on_whole_scores_are_those_of_the_tour():
+    """The same for products. Another PyTorch has other docstrings."""
+    with one_thread():
+        found = products.language.run(products.data.prose(0), 0, FULL, lambda way: None)
+    quoted = list(rows("large-vocabularies.md", "way").values())
+    for (loss, memory), side in zip(quoted, (found.whole, found.never), strict=True):
+        assert [side.test[-1], side.peak / 1e6] == [pytest.approx(loss, abs=0.1), pytest.approx(memory, rel=0.05)]
+    assert found.apart < 2e-5 and len(found.prose.words) == pytest.approx(2_600, rel=0.05)
