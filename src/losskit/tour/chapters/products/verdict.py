@@ -62,6 +62,7 @@ def _pairs(pairs: Pairings) -> dict[str, Any]:
 
 def _memory(held: Held) -> dict[str, Any]:
     """What is held, and by formula."""
+    times = [a / b for a, b in zip(held.by_classes["F.cross_entropy"], held.by_classes["linear_cross_entropy"], strict=True)]
     most = {name: peaks[-1] for name, peaks in held.by_classes.items()}
     return {
         "items": ITEMS,
@@ -69,6 +70,7 @@ def _memory(held: Held) -> dict[str, Any]:
         "most": most,
         "off": held.off,
         "near": held.off < NEAR,
+        "grows": 1.0 < times[0] < times[-1],
         "far": FAR,
         "far_whole": formula("F.cross_entropy", FAR),
         "far_never": formula("linear_cross_entropy", FAR),
