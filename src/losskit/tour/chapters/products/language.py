@@ -17,7 +17,7 @@ from losskit.tour.compare import Numbers
 from losskit.tour.memory import allocated
 
 WIDTH = 64  # numbers for a word, and of the model's state
-BATCH, LENGTH = 16, 64  # stretches of text in a step, and words of each
+BATCH, LENGTH = 16, 48  # stretches of text in a step, and words of each
 RATE = 0.01
 CHUNK = 128  # places in the text whose scores exist at a time
 PARTS = 3  # of a training, each told
