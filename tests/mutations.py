@@ -253,7 +253,7 @@ MUTATIONS = [
     M("supcon_loss", "a vector is its own candidate", "gone = own if without is None", "gone = None if without is None"),
     M("supcon_loss", "lonely vectors counted", "given.without(~alike.some)", "given", "reductions_agree"),
     M("supcon_loss", "a vector is its own positive", "there).gather(-1, codes) - there", "there).gather(-1, codes)", "reductions_agree", place="contract/contrasts:alike_by_labels"),
-    M("clip_loss", "scale for temperature", "positive=True).reciprocal()", "positive=True)", settings={"logit_scale": 0.5}),
+    M("clip_loss", "scale for temperature", "heat = scale.reciprocal()", "heat = scale", settings={"logit_scale": 0.5}),
     M("clip_loss", "no cosines", '"text_features": text_features}, normalize,', '"text_features": text_features}, False,', settings={"normalize": True}),
     M("clip_loss", "only rows", "torch.logaddexp(rest, torch.zeros_like(rest)).to(a.dtype)", "by_row", settings={"logit_scale": 0.5}, place="engines/both:forward", engine="cpu"),
     M("clip_loss", "the column's weight is the row's", "by_column * exp(scale * beside - column)", "by_row * exp(scale * beside - column)", settings={"logit_scale": 0.5}, place="engines/both:pull", engine="cpu"),

@@ -528,6 +528,7 @@ def test_followed_literally_it_works_and_means_what_was_wanted(row):
 FOLDERS = ("contract", "losses")
 FILES = ("pairwise.py", "sums_of_overlap.py", "binary.py", "products.py", "engines/scores.py")
 ADVICE = re.compile(r"\b(try|leave|pass|give|exchange|divide|multiply|call|add|use|write|check that)\b", re.IGNORECASE)
+RANKS = "test_contrastive_ranks.py"
 ELSEWHERE = {  # what no message on a CPU alone can say, and texts that are no advice: where each is tested, or why not
     "{} is on {} but {} is on {}: try {}.to({}.device)": "test_advice_between_devices",
     "use_engine({}) cannot run this loss: {}. Leave use_engine out to let losskit choose": "test_advice_about_engines",
@@ -540,6 +541,12 @@ ELSEWHERE = {  # what no message on a CPU alone can say, and texts that are no a
     "this {} owns no head: call module({}), or make it with {}(in_features, num_classes)": "test_linear_laws.py",
     "bias, device and dtype are of the head that {} owns: give in_features and num_classes, too, or leave them out": "test_linear_laws.py",
     "second derivatives cannot be had with class_group, for they would need those of the other ranks: leave create_graph out": "test_class_group.py",
+    "second derivatives and batches of gradients cannot be had with process_group, for they would need those of the other ranks: leave create_graph out": RANKS,
+    "the backward of each item's loss has all ranks of process_group take part, and rank {} has nothing that requires a gradient: try {}.requires_grad_() there": RANKS,
+    "{} must be one batch, shape (N, D), beside process_group, got shape {}: give one batch at a time": RANKS,
+    "process_group takes plain tensors, outside of transforms, and here {}: gather the batch first, and leave process_group out": RANKS,
+    "normalizer must be a number or a 0-d tensor beside process_group, got losskit.Ranks: the count is that of all ranks, leave normalizer out": RANKS,
+    "{} must be the same on all ranks of process_group, got {}: give the same on each": RANKS,
     "{} must be a torch.distributed.ProcessGroup, got {}: for all ranks, try torch.distributed.group.WORLD": "test_advice_about_ranks",
     "torch.jit.script cannot compile a loss of losskit: try torch.jit.trace, torch.compile or torch.export": "test_configured.py and test_tracing.py",
     'distances to boundaries are computed by SciPy, which is not installed: try pip install "losskit[distance]"': "what pip installs",

@@ -135,6 +135,16 @@ def test_whoever_is_left_out_is_compared_with_nobody(name):
     agree((value, *grads), outcome((each * fixed["sample_weight"][mask]).sum() / 3.5, [*own, *numbers.values()]))
 
 
+def test_supcon_of_labels_that_are_not_known():
+    """NaN is like nothing, itself included, wherever it stands among the labels."""
+    vectors, numbers, (labels,) = batch("supcon_loss")
+    for place in range(11):
+        unknown = torch.where(torch.arange(11) == place, math.nan, labels / 3.0)
+        pairs = unknown[:, None] == unknown
+        leaves = [*vectors, *numbers.values()]
+        agree(outcome(call("supcon_loss", vectors, numbers, (unknown,)), leaves), outcome(call("supcon_loss", vectors, numbers, (pairs,)), leaves))
+
+
 def test_supcon_of_named_positives():
     vectors, numbers, labels = batch("supcon_loss")
     pairs = labels[0][:, None] == labels[0]

@@ -179,7 +179,7 @@ class BatchHardTripletLoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, margin: float | Literal["soft"] = "soft", p: float = 2.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
-    def __call__(self, embeddings: torch.Tensor, labels: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | losskit.contract.groups.Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
+    def __call__(self, embeddings: torch.Tensor, labels: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class BetaNLLLoss(LossModule):
     """Gaussian negative log-likelihood of real values `target`, each item times its variance to the power `beta`, so that uncertain items still teach the mean."""
@@ -232,10 +232,11 @@ class CLIPLoss(LossModule):
 
     logit_scale: float | torch.Tensor
     normalize: bool
+    process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None
     reduction: Literal["none", "mean", "sum"]
 
-    def __init__(self, *, logit_scale: float | torch.Tensor = 14.285714285714285, normalize: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
-    def __call__(self, image_features: torch.Tensor, text_features: torch.Tensor, logit_scale: float | torch.Tensor = 14.285714285714285, *, exclude: torch.Tensor | None = None, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | losskit.contract.groups.Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
+    def __init__(self, *, logit_scale: float | torch.Tensor = 14.285714285714285, normalize: bool = False, process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, image_features: torch.Tensor, text_features: torch.Tensor, logit_scale: float | torch.Tensor = 14.285714285714285, *, exclude: torch.Tensor | None = None, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class CauchyLoss(LossModule):
     """Cauchy (Lorentzian) loss between real values `input` and `target`: a square near 0 that grows like a logarithm far out."""
@@ -260,7 +261,7 @@ class CosineEmbeddingLoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, margin: float = 0.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
-    def __call__(self, input1: torch.Tensor, input2: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | losskit.contract.groups.Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
+    def __call__(self, input1: torch.Tensor, input2: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class CrossEntropyLoss(LossModule):
     """Cross-entropy of class logits (default) or, with from_logits=False, of class probabilities, against class labels or probabilities."""
@@ -305,10 +306,10 @@ class DiceCELoss(LossModule):
     weight: torch.Tensor | None
     ignore_index: int
     dim: int
-    process_group: torch.distributed.distributed_c10d.ProcessGroup | losskit.contract.groups.Ranks | None
+    process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None
     return_parts: bool
 
-    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], dice_weight: float = 1.0, ce_weight: float = 1.0, smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | losskit.contract.groups.Ranks | None = None, return_parts: bool = False) -> None: ...
+    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], dice_weight: float = 1.0, ce_weight: float = 1.0, smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None = None, return_parts: bool = False) -> None: ...
 
 class DiceFocalLoss(LossModule):
     """Dice loss plus focal loss of logits (default) or, with from_logits=False, of probabilities, from one pass over the logits."""
@@ -328,10 +329,10 @@ class DiceFocalLoss(LossModule):
     weight: torch.Tensor | None
     ignore_index: int
     dim: int
-    process_group: torch.distributed.distributed_c10d.ProcessGroup | losskit.contract.groups.Ranks | None
+    process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None
     return_parts: bool
 
-    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], dice_weight: float = 1.0, focal_weight: float = 1.0, gamma: float = 2.0, alpha: float | torch.Tensor | collections.abc.Sequence[float] | None = None, smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | losskit.contract.groups.Ranks | None = None, return_parts: bool = False) -> None: ...
+    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], dice_weight: float = 1.0, focal_weight: float = 1.0, gamma: float = 2.0, alpha: float | torch.Tensor | collections.abc.Sequence[float] | None = None, smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None = None, return_parts: bool = False) -> None: ...
 
 class DiceLoss(LossModule):
     """Dice loss of logits (default) or, with from_logits=False, of probabilities: 1 minus twice the overlap over the two masses."""
@@ -347,9 +348,9 @@ class DiceLoss(LossModule):
     weight: torch.Tensor | None
     ignore_index: int
     dim: int
-    process_group: torch.distributed.distributed_c10d.ProcessGroup | losskit.contract.groups.Ranks | None
+    process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None
 
-    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | losskit.contract.groups.Ranks | None = None) -> None: ...
+    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None = None) -> None: ...
 
 class DistributionFocalLoss(LossModule):
     """Distribution focal loss (DFL) of logits over bins 0, 1, ..., n - 1 against a real number between them: cross-entropy with its two nearest bins."""
@@ -427,9 +428,9 @@ class FocalTverskyLoss(LossModule):
     weight: torch.Tensor | None
     ignore_index: int
     dim: int
-    process_group: torch.distributed.distributed_c10d.ProcessGroup | losskit.contract.groups.Ranks | None
+    process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None
 
-    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], gamma: float = 0.75, alpha: float = 0.3, beta: float = 0.7, smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | losskit.contract.groups.Ranks | None = None) -> None: ...
+    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], gamma: float = 0.75, alpha: float = 0.3, beta: float = 0.7, smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None = None) -> None: ...
 
 class GIoULoss(LossModule):
     """GIoU loss between predicted and target boxes: 1 - IoU + the empty share of the smallest enclosing box."""
@@ -493,9 +494,9 @@ class GeneralizedDiceLoss(LossModule):
     weight: torch.Tensor | None
     ignore_index: int
     dim: int
-    process_group: torch.distributed.distributed_c10d.ProcessGroup | losskit.contract.groups.Ranks | None
+    process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None
 
-    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], volume_weight: Literal["square", "simple", "uniform"] = "square", smooth: float | tuple[float, float] = 0.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | losskit.contract.groups.Ranks | None = None) -> None: ...
+    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], volume_weight: Literal["square", "simple", "uniform"] = "square", smooth: float | tuple[float, float] = 0.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None = None) -> None: ...
 
 class HingeEmbeddingLoss(LossModule):
     """Hinge embedding loss of distances (real values) against labels -1 and 1: near for pairs that belong together, at least `margin` for the others."""
@@ -525,10 +526,11 @@ class InfoNCELoss(LossModule):
 
     temperature: float | torch.Tensor
     normalize: bool
+    process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None
     reduction: Literal["none", "mean", "sum"]
 
-    def __init__(self, *, temperature: float | torch.Tensor = 0.07, normalize: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
-    def __call__(self, query: torch.Tensor, key: torch.Tensor, *, negatives: torch.Tensor | None = None, exclude: torch.Tensor | None = None, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | losskit.contract.groups.Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
+    def __init__(self, *, temperature: float | torch.Tensor = 0.07, normalize: bool = False, process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, query: torch.Tensor, key: torch.Tensor, *, negatives: torch.Tensor | None = None, exclude: torch.Tensor | None = None, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class InnerIoULoss(LossModule):
     """Inner-IoU loss between predicted and target boxes: 1 - IoU of both boxes scaled about their centres."""
@@ -570,9 +572,9 @@ class JaccardLoss(LossModule):
     weight: torch.Tensor | None
     ignore_index: int
     dim: int
-    process_group: torch.distributed.distributed_c10d.ProcessGroup | losskit.contract.groups.Ranks | None
+    process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None
 
-    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | losskit.contract.groups.Ranks | None = None) -> None: ...
+    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None = None) -> None: ...
 
 class KLDivergence(LossModule):
     """Kullback-Leibler divergence KL(target || softmax(input / temperature)) of class logits against probabilities."""
@@ -665,9 +667,9 @@ class LogCoshDiceLoss(LossModule):
     weight: torch.Tensor | None
     ignore_index: int
     dim: int
-    process_group: torch.distributed.distributed_c10d.ProcessGroup | losskit.contract.groups.Ranks | None
+    process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None
 
-    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | losskit.contract.groups.Ranks | None = None) -> None: ...
+    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None = None) -> None: ...
 
 class LogCoshLoss(LossModule):
     """Log-cosh loss between real values `input` and `target`: about r^2 / 2 near 0 and |r| - log 2 far out, smooth everywhere."""
@@ -710,9 +712,9 @@ class MCCLoss(LossModule):
     weight: torch.Tensor | None
     ignore_index: int
     dim: int
-    process_group: torch.distributed.distributed_c10d.ProcessGroup | losskit.contract.groups.Ranks | None
+    process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None
 
-    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], smooth: float | tuple[float, float] = 0.0, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | losskit.contract.groups.Ranks | None = None) -> None: ...
+    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], smooth: float | tuple[float, float] = 0.0, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None = None) -> None: ...
 
 class MPDIoULoss(LossModule):
     """MPDIoU loss between predicted and target boxes: 1 - IoU + the squared distances of two corners over the squared diagonal of the image."""
@@ -745,7 +747,7 @@ class MarginRankingLoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, target: torch.Tensor | collections.abc.Sequence[float] | float = 1.0, margin: float = 0.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
-    def __call__(self, input1: torch.Tensor, input2: torch.Tensor, target: torch.Tensor | collections.abc.Sequence[float] | float = 1.0, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | losskit.contract.groups.Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
+    def __call__(self, input1: torch.Tensor, input2: torch.Tensor, target: torch.Tensor | collections.abc.Sequence[float] | float = 1.0, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class MultiLabelMarginLoss(LossModule):
     """Multi-label margin (hinge) loss of class scores (logits) against a set of labels per item: every label's score is to be above every other class's by 1."""
@@ -791,10 +793,11 @@ class NTXentLoss(LossModule):
 
     temperature: float | torch.Tensor
     normalize: bool
+    process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None
     reduction: Literal["none", "mean", "sum"]
 
-    def __init__(self, *, temperature: float | torch.Tensor = 0.5, normalize: bool = True, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
-    def __call__(self, input1: torch.Tensor, input2: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | losskit.contract.groups.Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
+    def __init__(self, *, temperature: float | torch.Tensor = 0.5, normalize: bool = True, process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input1: torch.Tensor, input2: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class NWDLoss(LossModule):
     """NWD loss between predicted and target boxes: 1 - exp of minus the Wasserstein distance of the Gaussians that represent them."""
@@ -884,10 +887,11 @@ class SigLIPLoss(LossModule):
     logit_scale: float | torch.Tensor
     logit_bias: float | torch.Tensor
     normalize: bool
+    process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None
     reduction: Literal["none", "mean", "sum"]
 
-    def __init__(self, *, logit_scale: float | torch.Tensor = 10.0, logit_bias: float | torch.Tensor = -10.0, normalize: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
-    def __call__(self, image_features: torch.Tensor, text_features: torch.Tensor, logit_scale: float | torch.Tensor = 10.0, logit_bias: float | torch.Tensor = -10.0, *, exclude: torch.Tensor | None = None, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | losskit.contract.groups.Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
+    def __init__(self, *, logit_scale: float | torch.Tensor = 10.0, logit_bias: float | torch.Tensor = -10.0, normalize: bool = False, process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, image_features: torch.Tensor, text_features: torch.Tensor, logit_scale: float | torch.Tensor = 10.0, logit_bias: float | torch.Tensor = -10.0, *, exclude: torch.Tensor | None = None, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class SmoothL1Loss(LossModule):
     """Smooth L1 between real values `input` and `target`: squared within `beta`, absolute beyond."""
@@ -927,10 +931,11 @@ class SupConLoss(LossModule):
 
     temperature: float | torch.Tensor
     normalize: bool
+    process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None
     reduction: Literal["none", "mean", "sum"]
 
-    def __init__(self, *, temperature: float | torch.Tensor = 0.07, normalize: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
-    def __call__(self, embeddings: torch.Tensor, labels: torch.Tensor, *, exclude: torch.Tensor | None = None, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | losskit.contract.groups.Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
+    def __init__(self, *, temperature: float | torch.Tensor = 0.07, normalize: bool = False, process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, embeddings: torch.Tensor, labels: torch.Tensor, *, exclude: torch.Tensor | None = None, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class SymmetricCrossEntropyLoss(LossModule):
     """Symmetric cross-entropy of class logits against class labels: alpha H(t, p) + beta H(p, t)."""
@@ -956,7 +961,7 @@ class TripletMarginLoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, margin: float = 1.0, p: float = 2.0, eps: float = 1e-06, swap: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
-    def __call__(self, anchor: torch.Tensor, positive: torch.Tensor, negative: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | losskit.contract.groups.Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
+    def __call__(self, anchor: torch.Tensor, positive: torch.Tensor, negative: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class TverskyLoss(LossModule):
     """Tversky loss of logits (default) or, with from_logits=False, of probabilities: overlap with separate weights for false positives and false negatives."""
@@ -974,9 +979,9 @@ class TverskyLoss(LossModule):
     weight: torch.Tensor | None
     ignore_index: int
     dim: int
-    process_group: torch.distributed.distributed_c10d.ProcessGroup | losskit.contract.groups.Ranks | None
+    process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None
 
-    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], alpha: float = 0.5, beta: float = 0.5, smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | losskit.contract.groups.Ranks | None = None) -> None: ...
+    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], alpha: float = 0.5, beta: float = 0.5, smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None = None) -> None: ...
 
 class TweedieLoss(LossModule):
     """Tweedie loss, a negative quasi-likelihood of amounts `target`, many of them 0, under means whose logarithms are `input`, real values."""

@@ -61,11 +61,11 @@ def more(name: str, given: Tensor, like: str, x: Tensor, normalize: bool) -> Ten
     return vectors.directions(given)[0] if normalize else given
 
 
-def pairs(name: str, given: Tensor, like: str, x: Tensor, columns: int) -> Tensor:
-    """A bool for each row with each column."""
+def pairs(name: str, given: Tensor, like: str, x: Tensor, columns: int | None) -> Tensor:
+    """A bool for each row with each column, or where None is given, with however many there are."""
     tensors.check(name, given, like)
     tensors.beside(name, given, like, x)
-    shape = (*x.shape[:-1], columns)
+    shape = (*x.shape[:-1], given.shape[-1] if columns is None and given.dim() else columns)
     if given.dtype is not torch.bool or given.shape != shape:
         raise ValueError(
             f"{name} must be bool, one for each of {like} with each candidate, shape {checks.shown(shape)}, got {given.dtype} {checks.shown(given.shape)}"
@@ -145,12 +145,19 @@ class Positives(NamedTuple):
     some: Tensor
 
 
+def coded(labels: Tensor) -> tuple[Tensor, Tensor]:
+    """A number for each label, equal where labels are; and which have one: NaN is like nothing."""
+    if not labels.is_floating_point():
+        labels = labels.view(torch.int64) if labels.dtype is torch.uint64 else labels.to(torch.int64)
+    known = labels == labels
+    ordered = (torch.where(known, labels, torch.inf) if labels.is_floating_point() else labels).contiguous()  # a search goes astray at NaN
+    return torch.searchsorted(ordered.sort(-1).values, ordered), known
+
+
 def alike_by_labels(labels: Tensor, counts: Tensor | None) -> Positives:
     """Those of one label. The label of an item that is left out is none."""
-    labels = labels.view(torch.int64) if labels.dtype is torch.uint64 else labels if labels.is_floating_point() else labels.to(torch.int64)
-    ordered = labels.contiguous()
-    known = ordered == ordered  # NaN is like nothing
-    codes = torch.where(known, torch.searchsorted(ordered.sort(-1).values, ordered), 0)
+    codes, known = coded(labels)
+    codes = torch.where(known, codes, 0)
     here = known if counts is None else known & counts
     columns, there = torch.where(here, codes, -1), here.to(codes.dtype)
     others = torch.zeros_like(codes).scatter_add(-1, codes, there).gather(-1, codes) - there

@@ -1,7 +1,9 @@
-"""Sums over the ranks of a process group."""
+"""Sums over the ranks of a process group, and what the ranks tell each other before they compute."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal, TypeVar, get_args
 
 import torch
 from torch import Tensor, distributed
@@ -81,6 +83,29 @@ class Ranks:
 
 
 Group = ProcessGroup | Ranks
+Told = TypeVar("Told", bound=tuple[float, ...])  # numbers that each rank tells the others; as made without arguments, that it refuses its input
+
+
+class Refused(RuntimeError):
+    """Another rank has refused its input: raised here, so that nobody waits for it."""
+
+
+@contextmanager
+def refusals_told(group: ProcessGroup | None, input: Tensor, refusal: tuple[float, ...]) -> Iterator[None]:
+    """What is raised here, before the ranks have met, is told to the others."""
+    try:
+        yield
+    except (TypeError, ValueError, RuntimeError):
+        if group is not None:
+            meet(group, input, refusal)
+        raise
+
+
+def meet(group: ProcessGroup, input: Tensor, mine: Told) -> list[Told]:
+    """What every rank tells."""
+    device = input.device if isinstance(input, Tensor) else torch.device("cpu")
+    real = torch.float32 if device.type == "mps" else torch.float64
+    return [type(mine)(*each) for each in gathered(torch.tensor(mine, dtype=real, device=device), group).tolist()]
 
 
 class Joined(torch.autograd.Function):

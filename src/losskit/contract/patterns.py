@@ -20,12 +20,13 @@ HANDLING = (
     "shift",
     "chunk",
     "accumulate",
+    "process_group",
     "box_format",
     "spacing",
     "crossing",
 )  # settings that leave the loss of an item alone as it is
 # the same where a formula sees sums only
-OVERLAP_HANDLING = (*HANDLING, "power", "from_logits", "over", "average", "background", "empty", "weight", "process_group", "classes")
+OVERLAP_HANDLING = (*HANDLING, "power", "from_logits", "over", "average", "background", "empty", "weight", "classes")
 WIDE = 1 << 16  # as wide as no window
 
 

@@ -4,8 +4,7 @@ A rank's pass over its scores needs to know of the others the log-sum-exp of the
 whether a rank has refused its input; the log-sum-exps; what each rank adds to the loss. What is not needed is one for the gradient: each rank has that of its own scores.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -14,7 +13,7 @@ from torch.distributed import ProcessGroup
 
 from losskit.contract import checks, labels, reduce, tensors
 from losskit.contract.checks import Numbers, Reduction
-from losskit.contract.groups import gathered, joined
+from losskit.contract.groups import Refused, gathered, joined, meet, refusals_told
 from losskit.contract.reduce import Normalizer
 from losskit.engines import dispatch
 from losskit.engines.call import Rows, real_dtype
@@ -56,28 +55,6 @@ class Told(NamedTuple):
     largest: float = 0.0
 
 
-class Refused(RuntimeError):
-    """Another rank has refused its input: raised here, so that nobody waits for it."""
-
-
-@contextmanager
-def refusals_told(group: ProcessGroup | None, input: Tensor) -> Iterator[None]:
-    """What is raised here, before the ranks have met, is told to the others."""
-    try:
-        yield
-    except (TypeError, ValueError, RuntimeError):
-        if group is not None:
-            meet(group, input, Told())
-        raise
-
-
-def meet(group: ProcessGroup, input: Tensor, mine: Told) -> list[Told]:
-    """What every rank tells."""
-    device = input.device if isinstance(input, Tensor) else torch.device("cpu")
-    real = torch.float32 if device.type == "mps" else torch.float64
-    return [Told(*each) for each in gathered(torch.tensor(mine, dtype=real, device=device), group).tolist()]
-
-
 def shard_of(told: list[Told], group: ProcessGroup) -> Shard:
     """This rank's classes; raised on all ranks is what one of them has refused, what does not go together, and a label that is no class."""
     rank, counts, total = torch.distributed.get_rank(group), [int(each.items) for each in told], sum(int(each.classes) for each in told)
@@ -107,7 +84,7 @@ def spread_rows(
     reduction: Reduction,
 ) -> Tensor:
     """The loss of all classes, the same on every rank, with the gradient of this rank's scores."""
-    with refusals_told(group, input):
+    with refusals_told(group, input, Told()):
         axis, own, factor = _checked(input, target, dim, ignore_index, weight, mask, sample_weight, normalizer, reduction)
         kept, real, classes = labels.kept(target, ignore_index), real_dtype(input.dtype), input.shape[axis]
         counts = kept if factor is None else kept & (factor != 0)

@@ -88,7 +88,7 @@ def annotation(kind: Any) -> str:
     """A type as source text."""
     if get_origin(kind) is Union:
         return " | ".join(annotation(each) for each in get_args(kind)).replace("NoneType", "None")
-    return inspect.formatannotation(kind).replace("'", '"')
+    return inspect.formatannotation(kind).replace("'", '"').replace("losskit.contract.groups.", "")  # imported above
 
 
 def text() -> str:

@@ -10,7 +10,7 @@ from losskit.contract.checks import Numbers, Reduction
 from losskit.contract.products import Accumulate
 from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
-from losskit.contract.shards import refusals_told
+from losskit.contract.shards import Told
 from losskit.losses.classification.cross_entropy import cross_entropy
 
 
@@ -125,7 +125,7 @@ def linear_cross_entropy(
     checks.flag("shift", shift)
     groups.checked("class_group", class_group)
     of_items: dict[str, Any] = dict(mask=mask, sample_weight=sample_weight)
-    with refusals_told(class_group, input):
+    with groups.refusals_told(class_group, input, Told()):
         scores = products.scores(groups.entered(input, class_group), linear_weight, linear_bias, chunk, accumulate)
         if shift:
             target, of_items = products.moved(target, ignore_index, **of_items)

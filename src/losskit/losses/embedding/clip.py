@@ -2,9 +2,10 @@
 
 from torch import Tensor
 
-from losskit.contract import contrasts
+from losskit.contract import contrasts, groups, ranks
 from losskit.contract.checks import Reduction
 from losskit.contract.contrasts import Batch
+from losskit.contract.groups import Group
 from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import OperandFacts, loss
 from losskit.losses.classification import cross_entropy
@@ -43,6 +44,7 @@ def clip_loss(
     *,
     exclude: Tensor | None = None,
     normalize: bool = False,
+    process_group: Group | None = None,
     mask: Tensor | None = None,
     sample_weight: Tensor | None = None,
     normalizer: Normalizer | None = None,
@@ -60,7 +62,9 @@ def clip_loss(
         logit_scale: c > 0, what multiplies the scores, as open_clip's model gives it: the exponential of its parameter. A number or a tensor of one number, with a
             gradient if it requires one.
         exclude: bool, (N, N), True where text j is no candidate for picture i, and the picture none for the text: false negatives. Never a pair's own.
+            Over ranks its columns are the texts of all, in their order.
         normalize: True divides each vector by its length. open_clip's model does that.
+        process_group: as in `info_nce_loss`.
         mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`. A pair left out is compared with no other, and one of weight 0 is left out.
 
     Returns:
@@ -77,9 +81,11 @@ def clip_loss(
     Edge cases:
         Both directions share one product: its scores are made some pictures at a time, once in the forward and once in the backward, and whole only where PyTorch operations
         run: for second derivatives, under transforms and the compiler. One pair alone costs 0. A sure pair keeps the digits of its small loss. A NaN costs every pair NaN. Half precision is multiplied in float32.
+        Over ranks, see `info_nce_loss`, the scores are made once for each direction's sums, and once for the gradients of both.
 
     Differs from other libraries:
-        The same value as open_clip's ClipLoss on one rank. `logit_scale` of a module may also be held by it: CLIPLoss(logit_scale=torch.nn.Parameter(...)).
+        The same value as open_clip's ClipLoss on one rank. Over ranks open_clip gathers all features on each, of batches of one size; with
+        local_loss it leaves out the gradients that reach other ranks' features, unless it is given gather_with_grad, too. `logit_scale` of a module may also be held by it: CLIPLoss(logit_scale=torch.nn.Parameter(...)).
 
     Reference:
         Radford et al., Learning Transferable Visual Models From Natural Language Supervision, 2021; the default scale is where theirs starts.
@@ -90,11 +96,16 @@ def clip_loss(
         >>> losskit.clip_loss(image, text, 2.0, reduction="none")
         tensor([0.5881, 0.3200])
     """
-    given = contrasts.compared({"image_features": image_features, "text_features": text_features}, normalize, mask, sample_weight, normalizer, reduction)
-    x = given.vectors[0]
-    heat = contrasts.one("logit_scale", logit_scale, "image_features", x, positive=True).reciprocal()
-    items = x.shape[-2]
-    without = None if exclude is None else contrasts.pairs("exclude", exclude, "image_features", x, items)
+    group = groups.group_of("process_group", process_group)
+    with groups.refusals_told(group, image_features, ranks.Told()):
+        given = contrasts.compared({"image_features": image_features, "text_features": text_features}, normalize, mask, sample_weight, normalizer, reduction)
+        x = given.vectors[0]
+        scale = contrasts.one("logit_scale", logit_scale, "image_features", x, positive=True)
+        without = None if exclude is None else contrasts.pairs("exclude", exclude, "image_features", x, None if group else x.shape[-2])
+    if group is not None:
+        spread = ranks.Spread("both", cross_entropy.soft, given, "image_features", {"logit_scale": scale}, normalizer, reduction, exclude=without)
+        return groups.finished(ranks.over_ranks(spread, group), process_group)
+    heat = scale.reciprocal()
     if without is not None:
         contrasts.own_kept("exclude", without)
 

@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor
 
-from losskit.contract import contrasts
+from losskit.contract import contrasts, groups, ranks
 from losskit.contract.checks import Reduction
 from losskit.contract.contrasts import Batch
+from losskit.contract.groups import Group
 from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
 from losskit.losses.classification import cross_entropy
@@ -54,6 +55,7 @@ def info_nce_loss(
     exclude: Tensor | None = None,
     temperature: float | Tensor = 0.07,
     normalize: bool = False,
+    process_group: Group | None = None,
     mask: Tensor | None = None,
     sample_weight: Tensor | None = None,
     normalizer: Normalizer | None = None,
@@ -69,9 +71,14 @@ def info_nce_loss(
         query: vectors (N, D), any finite value whose products are finite; (..., N, D) are batches of their own.
         key: vectors of the same shape; key i belongs to query i, the others are its negatives.
         negatives: further keys that belong to no query, (K, D), or (..., K, D), such as hard negatives; computed in the dtype of the others.
-        exclude: bool, (N, N + K), True where a key is no candidate for a query: false negatives. Never a query's own key.
+        exclude: bool, (N, N + K), True where a key is no candidate for a query: false negatives. Never a query's own key. Over ranks its columns are the keys of all,
+            in their order, then the negatives of all.
         temperature: T > 0, a number or a tensor of one number, with a gradient if it requires one.
         normalize: True divides each vector by its length, so that scores are cosines / T.
+        process_group: the ranks over which the batch is spread. Each holds some of its items, however many, also none, and those of all are candidates. The loss is that of
+            the whole batch; with reduction="none" it is that of this rank's items. Each rank gets the whole gradient of its own vectors; of a number, such as a temperature
+            or a scale, it gets a part, and the parts of the ranks add up. Given as `losskit.Ranks(group=...)`, gradients are multiplied by the number
+            of ranks, for DistributedDataParallel, which averages. All ranks call the loss alike, and what one refuses is raised on all.
         mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`. A pair left out is neither a query nor a candidate, and one of weight 0 is
             left out.
 
@@ -90,6 +97,9 @@ def info_nce_loss(
         The N x (N + K) scores are never whole: they are made some queries at a time, see `linear_scores`. A single key costs 0. A sure query keeps the digits of its
         small loss. A vector of zeros has no direction: with normalize=True its cosines are 0, and it gets no gradient. A NaN in a key costs every query NaN, one in a query
         its own loss. Half precision is multiplied in float32.
+        Over ranks no more than one other rank's vectors are held at a time. The scores are made twice, for the sums and for the gradients, both in the forward; with
+        reduction="none", or weights that require a gradient, the ranks exchange their vectors in the backward again, in which all must take part. Second derivatives,
+        (..., N, D), transforms and torch.compile are refused there.
 
     Differs from other libraries:
         Embeddings are taken as they come; MoCo's model, lightly and sentence-transformers divide by lengths, which is normalize=True. Temperature divides;
@@ -106,12 +116,17 @@ def info_nce_loss(
         >>> losskit.info_nce_loss(query, key, negatives=torch.tensor([[0.8, 0.6]]), temperature=0.5)
         tensor(0.8892)
     """
-    given = contrasts.compared({"query": query, "key": key}, normalize, mask, sample_weight, normalizer, reduction)
-    x = given.vectors[0]
-    heat = contrasts.one("temperature", temperature, "query", x, positive=True)
-    extra = None if negatives is None else contrasts.more("negatives", negatives, "key", x, normalize)
-    columns = x.shape[-2] + (0 if extra is None else extra.shape[-2])
-    without = None if exclude is None else contrasts.pairs("exclude", exclude, "query", x, columns)
+    group = groups.group_of("process_group", process_group)
+    with groups.refusals_told(group, query, ranks.Told()):
+        given = contrasts.compared({"query": query, "key": key}, normalize, mask, sample_weight, normalizer, reduction)
+        x = given.vectors[0]
+        heat = contrasts.one("temperature", temperature, "query", x, positive=True)
+        extra = None if negatives is None else contrasts.more("negatives", negatives, "key", x, normalize)
+        columns = x.shape[-2] + (0 if extra is None else extra.shape[-2])
+        without = None if exclude is None else contrasts.pairs("exclude", exclude, "query", x, None if group else columns)
+    if group is not None:
+        spread = ranks.Spread("rows", cross_entropy.soft, given, "query", {"temperature": heat}, normalizer, reduction, extra, without)
+        return groups.finished(ranks.over_ranks(spread, group), process_group)
     if without is not None:
         contrasts.own_kept("exclude", without)
 

@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor
 
-from losskit.contract import contrasts
+from losskit.contract import contrasts, groups, ranks
 from losskit.contract.checks import Reduction
 from losskit.contract.contrasts import Batch
+from losskit.contract.groups import Group
 from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
 from losskit.losses.classification import cross_entropy
@@ -46,6 +47,7 @@ def nt_xent_loss(
     *,
     temperature: float | Tensor = 0.5,
     normalize: bool = True,
+    process_group: Group | None = None,
     mask: Tensor | None = None,
     sample_weight: Tensor | None = None,
     normalizer: Normalizer | None = None,
@@ -62,6 +64,7 @@ def nt_xent_loss(
         input2: embeddings of the other view, of the same shape.
         temperature: T > 0, a number or a tensor of one number, with a gradient if it requires one.
         normalize: True takes cosines; False dot products of the vectors as they come.
+        process_group: as in `info_nce_loss`. Both views of a sample are on one rank.
         mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`. A pair left out is neither compared nor a candidate, and one of weight 0
             is left out.
 
@@ -92,8 +95,13 @@ def nt_xent_loss(
         >>> losskit.nt_xent_loss(one, other, reduction="none")
         tensor([0.9268, 0.5909])
     """
-    given = contrasts.compared({"input1": input1, "input2": input2}, normalize, mask, sample_weight, normalizer, reduction)
-    heat = contrasts.one("temperature", temperature, "input1", given.vectors[0], positive=True)
+    group = groups.group_of("process_group", process_group)
+    with groups.refusals_told(group, input1, ranks.Told()):
+        given = contrasts.compared({"input1": input1, "input2": input2}, normalize, mask, sample_weight, normalizer, reduction)
+        heat = contrasts.one("temperature", temperature, "input1", given.vectors[0], positive=True)
+    if group is not None:
+        spread = ranks.Spread("views", cross_entropy.soft, given, "input1", {"temperature": heat}, normalizer, reduction)
+        return groups.finished(ranks.over_ranks(spread, group), process_group)
 
     def losses(batch: Batch) -> Tensor:
         views = torch.cat(batch.vectors)

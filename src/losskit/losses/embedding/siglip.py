@@ -2,9 +2,10 @@
 
 from torch import Tensor
 
-from losskit.contract import contrasts
+from losskit.contract import contrasts, groups, ranks
 from losskit.contract.checks import Reduction
 from losskit.contract.contrasts import Batch
+from losskit.contract.groups import Group
 from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import OperandFacts, loss
 from losskit.engines.language import absolute, exp_neg, log1p_unit, maximum, where
@@ -57,6 +58,7 @@ def siglip_loss(
     *,
     exclude: Tensor | None = None,
     normalize: bool = False,
+    process_group: Group | None = None,
     mask: Tensor | None = None,
     sample_weight: Tensor | None = None,
     normalizer: Normalizer | None = None,
@@ -74,8 +76,9 @@ def siglip_loss(
         logit_scale: c > 0, what multiplies the scores, as open_clip's model gives it: the exponential of its parameter. A number or a tensor of one number, with a
             gradient if it requires one.
         logit_bias: d, likewise, of any sign.
-        exclude: bool, (N, N), True where a picture and a text are not asked: false negatives.
+        exclude: bool, (N, N), True where a picture and a text are not asked: false negatives. Over ranks its columns are the texts of all, in their order.
         normalize: True divides each vector by its length. open_clip's model does that.
+        process_group: as in `info_nce_loss`. Each picture is asked about the texts of all ranks.
         mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`. A pair left out is compared with no other, and one of weight 0 is left out.
 
     Returns:
@@ -90,10 +93,11 @@ def siglip_loss(
 
     Edge cases:
         The N x N scores are never whole, nor is what belongs together, see `linear_scores`. The mean divides by the number of pictures, not of pairs, as the paper does. A
-        sure pair keeps the digits of its small loss. A NaN in a text costs every picture NaN, one in a picture its own loss. Half precision is multiplied in float32.
+        sure pair keeps the digits of its small loss. Over ranks one round gives loss and gradients. A NaN in a text costs every picture NaN, one in a picture its own loss. Half precision is multiplied in float32.
 
     Differs from other libraries:
-        The same value as open_clip's SigLipLoss on one rank, and as the mean of the paper's pseudocode. There `logit_bias` is None by default, which is 0.
+        The same value as open_clip's SigLipLoss on one rank, and as the mean of the paper's pseudocode. Over ranks open_clip passes texts on from rank to rank, too, of batches
+        of one size, and each rank has the loss of its own pictures; here it is that of all. There `logit_bias` is None by default, which is 0.
 
     Reference:
         Zhai et al., Sigmoid Loss for Language Image Pre-Training, 2023; the defaults are where theirs start.
@@ -104,12 +108,17 @@ def siglip_loss(
         >>> losskit.siglip_loss(image, text, 2.0, -1.0, reduction="none")
         tensor([0.9114, 1.3507])
     """
-    given = contrasts.compared({"image_features": image_features, "text_features": text_features}, normalize, mask, sample_weight, normalizer, reduction)
-    x = given.vectors[0]
-    scale = contrasts.one("logit_scale", logit_scale, "image_features", x, positive=True)
-    bias = contrasts.one("logit_bias", logit_bias, "image_features", x)
-    items = x.shape[-2]
-    without = None if exclude is None else contrasts.pairs("exclude", exclude, "image_features", x, items)
+    group = groups.group_of("process_group", process_group)
+    with groups.refusals_told(group, image_features, ranks.Told()):
+        given = contrasts.compared({"image_features": image_features, "text_features": text_features}, normalize, mask, sample_weight, normalizer, reduction)
+        x = given.vectors[0]
+        scale = contrasts.one("logit_scale", logit_scale, "image_features", x, positive=True)
+        bias = contrasts.one("logit_bias", logit_bias, "image_features", x)
+        without = None if exclude is None else contrasts.pairs("exclude", exclude, "image_features", x, None if group else x.shape[-2])
+    if group is not None:
+        numbers = {"logit_scale": scale, "logit_bias": bias}
+        spread = ranks.Spread("elements", formula, given, "image_features", numbers, normalizer, reduction, exclude=without)
+        return groups.finished(ranks.over_ranks(spread, group), process_group)
 
     def losses(batch: Batch) -> Tensor:
         gone = None if without is None else contrasts.a_set(without, batch.place, 2)

@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor
 
-from losskit.contract import checks, contrasts, tensors
+from losskit.contract import checks, contrasts, groups, ranks, tensors
 from losskit.contract.checks import Reduction
 from losskit.contract.contrasts import Batch
+from losskit.contract.groups import Group
 from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
 from losskit.losses.classification import cross_entropy
@@ -48,6 +49,7 @@ def supcon_loss(
     exclude: Tensor | None = None,
     temperature: float | Tensor = 0.07,
     normalize: bool = False,
+    process_group: Group | None = None,
     mask: Tensor | None = None,
     sample_weight: Tensor | None = None,
     normalizer: Normalizer | None = None,
@@ -62,9 +64,11 @@ def supcon_loss(
     Args:
         embeddings: vectors (N, D), any finite value whose products are finite; (..., N, D) are batches of their own. Several views of a sample are vectors of one label.
         labels: one label per vector, (N,) or (..., N), of any dtype: equal ones belong together. Or bool, (N, N): True where the second belongs to the first.
-        exclude: bool, (N, N), True where the second is no candidate for the first: false negatives.
+        exclude: bool, (N, N), True where the second is no candidate for the first: false negatives. Over ranks its columns, and those of labels that are bool, are the vectors of
+            all, in their order.
         temperature: T > 0, a number or a tensor of one number, with a gradient if it requires one.
         normalize: True divides each vector by its length, so that scores are cosines / T.
+        process_group: as in `info_nce_loss`. Vectors of one label belong together wherever they are.
         mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`. A vector left out is neither an anchor nor a candidate, and one of weight 0 is
             left out.
 
@@ -95,20 +99,27 @@ def supcon_loss(
         >>> losskit.supcon_loss(embeddings, labels, temperature=0.5, reduction="none")
         tensor([0.2941, 0.9488, 1.9392, 0.3622])
     """
-    tensors.check("embeddings", embeddings)
-    tensors.check("labels", labels, "embeddings")
-    tensors.beside("labels", labels, "embeddings", embeddings)
-    given = contrasts.compared({"embeddings": embeddings}, normalize, mask, sample_weight, normalizer, reduction, labels)
-    (x,) = given.vectors
-    heat = contrasts.one("temperature", temperature, "embeddings", x, positive=True)
-    items = x.shape[-2]
-    without = None if exclude is None else contrasts.pairs("exclude", exclude, "embeddings", x, items)
-    by_pairs = labels.dtype is torch.bool and labels.shape == (*x.shape[:-1], items)
-    if not by_pairs and labels.shape != x.shape[:-1]:
-        fix = f": try labels.reshape{checks.shown(x.shape[:-1])}" if labels.numel() == x[..., 0].numel() else ""
-        fix = ": try labels.bool(), if they say who belongs to whom" if labels.shape == (*x.shape[:-1], items) else fix
-        raise ValueError(f"labels must hold one label per vector, shape {checks.shown(x.shape[:-1])}, got shape {checks.shown(labels.shape)}{fix}")
+    group = groups.group_of("process_group", process_group)
+    with groups.refusals_told(group, embeddings, ranks.Told()):
+        tensors.check("embeddings", embeddings)
+        tensors.check("labels", labels, "embeddings")
+        tensors.beside("labels", labels, "embeddings", embeddings)
+        given = contrasts.compared({"embeddings": embeddings}, normalize, mask, sample_weight, normalizer, reduction, labels)
+        (x,) = given.vectors
+        heat = contrasts.one("temperature", temperature, "embeddings", x, positive=True)
+        items = x.shape[-2]
+        without = None if exclude is None else contrasts.pairs("exclude", exclude, "embeddings", x, None if group else items)
+        wide = (*x.shape[:-1], labels.shape[-1] if group and labels.dim() else items)  # candidates of other ranks are not yet known
+        by_pairs = labels.dtype is torch.bool and labels.shape == wide
+        if not by_pairs and labels.shape != x.shape[:-1]:
+            fix = f": try labels.reshape{checks.shown(x.shape[:-1])}" if labels.numel() == x[..., 0].numel() else ""
+            fix = ": try labels.bool(), if they say who belongs to whom" if labels.shape == wide else fix
+            raise ValueError(f"labels must hold one label per vector, shape {checks.shown(x.shape[:-1])}, got shape {checks.shown(labels.shape)}{fix}")
     labels = labels.detach()
+    if group is not None:
+        numbers = {"temperature": heat}
+        spread = ranks.Spread("labels", cross_entropy.soft, given, "embeddings", numbers, normalizer, reduction, exclude=without, labels=labels)
+        return groups.finished(ranks.over_ranks(spread, group), process_group)
     if by_pairs or without is not None:
         alike = contrasts.alike_by_pairs(labels if by_pairs else labels[..., :, None] == labels[..., None, :], given.counts, without)
     else:
