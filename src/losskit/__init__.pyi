@@ -651,7 +651,7 @@ class LinearCrossEntropyLoss(OwnsHead):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, in_features: int | None = None, num_classes: int | None = None, *, bias: bool = False, device: torch.device | str | int | None = None, dtype: torch.dtype | None = None, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, label_smoothing: float | torch.Tensor = 0.0, z_loss: float = 0.0, softcap: float | None = None, temperature: float | torch.Tensor = 1.0, shift: bool = False, chunk: int | None = None, accumulate: Literal["float32", "input"] = "float32", return_parts: bool = False, class_group: torch.distributed.distributed_c10d.ProcessGroup | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
-    def __call__(self, *tensors: torch.Tensor, input: torch.Tensor = ..., linear_weight: torch.Tensor = ..., target: torch.Tensor = ..., linear_bias: torch.Tensor | None = None, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | losskit.contract.groups.Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
+    def __call__(self, *tensors: torch.Tensor, input: torch.Tensor = ..., linear_weight: torch.Tensor = ..., target: torch.Tensor = ..., linear_bias: torch.Tensor | None = None, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class LogCoshDiceLoss(LossModule):
     """Log-cosh Dice loss of logits (default) or, with from_logits=False, of probabilities: log cosh of each class's Dice loss."""
