@@ -209,5 +209,5 @@ def _denominator(engine: EngineName, input: Tensor, target: Tensor, factors: tup
         if factors:
             factor = combined(factors, real)
             each = torch.where(factor != 0, each * factor, 0.0) if mass else factor
-        total = each.expand(input.shape).sum()
+        total = each.expand(input.shape).sum(dtype=torch.float64 if input.is_cpu else real).to(real)
     return total

@@ -12,7 +12,7 @@ from losskit.contract.groups import Group
 from losskit.contract.passes import census
 from losskit.contract.reduce import Normalizer
 from losskit.contract.scores import Average, Empty, Extra, Finished, Over, Scoring, Volume, loss_of_sums, loss_without_graph, spread
-from losskit.engines import dispatch, fused
+from losskit.engines import dispatch, fused, operators
 from losskit.engines.call import Overlap, Rows, real_dtype
 from losskit.engines.dispatch import EngineName
 from losskit.engines.protocol import ENGINES
@@ -204,7 +204,9 @@ def overlap(how: Scoring, input: Tensor, target: Tensor, *, task: Task, from_log
     x, t, call, engine = ready
     real = real_dtype(x.dtype)
     if ENGINES[engine].plain:
-        found = loss_of_sums(how, plain.sums(call, x, t), False)
+        found = loss_of_sums(
+            how, operators.sums(call, x, t) if operators.compiled() and operators.take(call, (x, t), x.numel()) else plain.sums(call, x, t), False
+        )
         found = found._replace(value=found.value.to(real))
     else:
         loops = dispatch.pattern(engine, "overlap")

@@ -98,4 +98,4 @@ def census(engine: EngineName, call: Rows | Distributions, input: Tensor, target
     counts = counts & (each != 0)
     if call.weight is not None:
         each = each * labels.of_labels(call.weight.to(real), torch.where(counts, target, 0).long().clamp(0, classes - 1))
-    return torch.where(counts, each, 0.0).sum(), counts.sum()
+    return torch.where(counts, each, 0.0).sum(dtype=torch.float64 if input.is_cpu else real), counts.sum()

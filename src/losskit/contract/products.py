@@ -9,7 +9,7 @@ from losskit.contract import checks, labels, tensors
 from losskit.contract.checks import shown
 from losskit.engines import dispatch
 from losskit.engines.call import Alike
-from losskit.engines.scores import Made, Scores, alike_of, linear, probabilities, scores_of, together
+from losskit.engines.scores import Made, Scores, alike_of, linear, probabilities, remembered, scores_of, together
 
 Accumulate = Literal["float32", "input"]
 
@@ -37,19 +37,19 @@ def scores(
         factors = tuple(x.detach() for x in factors)
     if (dispatch.watched() or dispatch.unreadable(*factors)) is not None:
         whole = linear(*factors)
-        return whole if temperature is None else probabilities(whole, temperature)
+        return remembered(whole if temperature is None else probabilities(whole, temperature), Made(factors, chunk, accumulate == "float32", temperature))
     return scores_of(Made(tuple(map(tensors.lasting, factors)), chunk, accumulate == "float32", temperature))
 
 
 def of_sets(rows: Tensor, columns: Tensor, bias: Tensor | None, without: Tensor | None, summed: bool = False) -> Tensor:
     """The scores of every row with every column, vectors that have been looked at: never whole, or all of them, likewise."""
     made = Made((rows, columns) if bias is None else (rows, columns, bias), without=without, summed=summed)
-    return made.whole() if (dispatch.watched() or dispatch.unreadable(*made.factors)) is not None else scores_of(made)
+    return remembered(made.whole(), made) if (dispatch.watched() or dispatch.unreadable(*made.factors)) is not None else scores_of(made)
 
 
 def target_of_sets(made: Alike, scores: Tensor, without: Tensor | None) -> Tensor:
     """Which rows and columns belong together: made with the scores, unless those are whole."""
-    return alike_of(made, scores) if type(scores) is Scores else together(made, made.factors[0], scores.dtype, without)
+    return alike_of(made, scores) if type(scores) is Scores else remembered(together(made, made.factors[0], scores.dtype, without), made)
 
 
 def autocast(x: Tensor) -> torch.dtype | None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from losskit.contract import checks, tensors
 from losskit.contract.checks import REDUCTIONS, Reduction
 from losskit.contract.groups import POSITIVES, Ranks
-from losskit.engines import dispatch, fused, laid
+from losskit.engines import dispatch, fused, laid, operators
 from losskit.engines.call import Look, Results, real_dtype
 from losskit.engines.dispatch import EngineName
 from losskit.engines.protocol import ENGINES, PatternName
@@ -101,7 +101,7 @@ def scale_of(engine: EngineName, input: Tensor, denominator: float | Tensor) -> 
         if ENGINES[engine].on_host:
             denominator = float(denominator)
         else:
-            denominator = denominator.to(real_dtype(input.dtype))
+            denominator = denominator.to(torch.float64 if input.is_cpu else real_dtype(input.dtype))  # as exact as the number that a host divides by
             empty = denominator == 0
             inverse = 1.0 / torch.where(empty, 1.0, denominator)
             return torch.where(empty, 0.0, torch.where(inverse == 0, math.nan, inverse))  # weights too large to add up are no reason to count nothing
@@ -141,6 +141,8 @@ def run(
             return result, Results(None, None, seen=look(lambda pattern, call, operands: run(pattern, engine, call, operands, None)[0], call, operands))
     plain = PLAIN[pattern]
     if ENGINES[engine].plain:
+        if not by_products and (result := operators.run(pattern, call, operands, scale)) is not None:
+            return result, None
         result = plain.losses(call, *operands) if scale is None else plain.total(call, operands, scale)
         return result, plain.by_products(call, *operands, **({} if look is None else {"look": look})) if by_products else None
     loops = dispatch.pattern(engine, pattern)

@@ -69,7 +69,7 @@ PLAIN = (Tensor, Parameter, Buffer)
 def watched() -> str | None:
     """Why every step must be a PyTorch operation just now: operations are being recorded or transformed. None if they are not."""
     if torch.compiler.is_compiling():
-        return "the call is being compiled or exported, and the compiler fuses PyTorch operations itself"
+        return "the call is being compiled or exported, where all but passes that become operators is PyTorch operations"
     if private.transforming():
         return "inside a torch.func transform"
     if private.dispatching():
@@ -161,6 +161,8 @@ def choice(operands: Sequence[Tensor], weights: Sequence[Tensor] = (), plain: st
 def _choice(name: EngineName | None, operands: Sequence[Tensor], why_not: str | None) -> tuple[EngineName, str]:
     if name == "torch":
         return "torch", "forced by use_engine"
+    if name == "cpu" and torch.compiler.is_compiling() and not torch.compiler.is_exporting() and operands[0].is_cpu:
+        return "torch", "the contract is compiled, and its pass becomes an operator"
     if name is None:
         if why_not is not None:
             return "torch", why_not

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from losskit.engines.call import Alike, Call, Distributions, Product, Rows, Teacher
-from losskit.engines.scores import Scores, refusal
+from losskit.engines.scores import made_of, refusal
 
 ITEMS = 512  # of a chunk at least
 LINES = 16
@@ -40,12 +40,12 @@ def product(pattern: Any, call: Any, operands: tuple[Any, ...]) -> tuple[Product
     scores, target, *others = operands
     if pattern not in get_args(Pattern):
         raise refusal(scores, "this loss")
-    factors, chunk, exact, temperature, without, summed = scores.made
+    factors, chunk, exact, temperature, without, summed = made_of(scores)  # type: ignore[misc]
     if temperature is not None:
         raise ValueError("input is what linear_probabilities gives, which is a target: give linear_scores of the same factors")
     made: Teacher | Alike | None = None
-    if type(target) is Scores:
-        of_target: Any = target.made
+    of_target: Any = made_of(target)
+    if of_target is not None:
         if isinstance(of_target, Alike):
             made = of_target
         elif pattern != "distributions":

@@ -70,6 +70,15 @@ no_torch_function: Any = part(torch._C, "_disabled_torch_function_impl", Tensor.
 without_memory: Callable[..., Any] = part(Tensor, "_make_wrapper_subclass", one_number)
 
 
+def certain(condition: Any) -> bool:
+    """Whether a condition on sizes holds for all graphs: of a size that may vary it is not, and nothing is assumed about it."""
+    if isinstance(condition, bool):
+        return condition
+    from torch.fx.experimental.symbolic_shapes import statically_known_true
+
+    return statically_known_true(condition)
+
+
 def quick_apply(function: type[torch.autograd.Function]) -> Callable[..., Any]:
     """`function.apply` without its preparations for torch.func, which take 3 of a small call's 45 microseconds: for calls outside every transform."""
     base = part(torch._C, "_FunctionBase", None)

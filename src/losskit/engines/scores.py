@@ -64,6 +64,20 @@ class Scores(Tensor):
         return f"{self.kind()} of {shapes}: {tuple(self.shape)}, {self.dtype}, never whole"
 
 
+def remembered(whole: Tensor, made: "Made | Alike") -> Tensor:
+    """Scores that are whole because the compiler looks on, which remember what they are made of: a loss that becomes an operator takes the factors, and of the scores
+    that nobody reads then nothing is left in the graph.
+    """
+    if torch.compiler.is_compiling():
+        whole.losskit_made = made  # type: ignore[attr-defined]
+    return whole
+
+
+def made_of(x: Tensor) -> "Made | Alike | None":
+    """What scores are made of, if they are a product."""
+    return x.made if type(x) is Scores else getattr(x, "losskit_made", None) if torch.compiler.is_compiling() else None
+
+
 def refusal(x: Scores, who: str) -> RuntimeError:
     """The error of what needs all numbers at once. (Operators take a TypeError for a question to the other operand.)"""
     return RuntimeError(f"what {x.kind()} gives is never whole, and {who} needs all of it at once: try its method whole()")

@@ -1,0 +1,252 @@
+"""Passes as operators: a compiled graph runs the loops that eager calls run, in one graph, with the same bits; where it does not, there is a reason.
+
+What PyTorch makes of graphs is its own business: operations run as they stand, but for one test.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from cases import subjects_of
+from torch import Tensor
+from torch._dynamo.testing import CompileCounterWithBackend
+
+import losskit
+from losskit import LOSSES
+from losskit.engines import operators
+from losskit.engines.protocol import PATTERNS
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # the compiler's own deprecations
+
+
+def drawn(*shape: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape)))
+
+
+def labels(items: int, classes: int) -> Tensor:
+    found = torch.randint(0, classes, (items,), generator=torch.Generator().manual_seed(items))
+    found[0] = -100
+    return found
+
+
+def corners(items: int) -> Tensor:
+    low = drawn(items, 2)
+    return torch.cat((low, low + 1.0 + drawn(items, 2).abs()), 1)
+
+
+Loss = Callable[..., Tensor]
+# of each pattern: a loss, and operands of it for a number of items; the first three want gradients if they are floating point
+KINDS: dict[str, tuple[Loss, Callable[[int], tuple[Tensor, ...]]]] = {
+    "elementwise": (lambda x, t, w, **how: losskit.huber_loss(x, t, delta=0.7, sample_weight=w.detach().abs(), **how), lambda n: (drawn(n, 3), drawn(n, 3).sin(), drawn(n, 3) + 9.0)),
+    "rows": (
+        lambda x, t, **how: losskit.cross_entropy(x, t, weight=torch.arange(1.0, 1 + x.shape[1]), label_smoothing=0.1, **how),
+        lambda n: (drawn(n, 5), labels(n, 5)),
+    ),
+    "distributions": (lambda x, t, **how: losskit.kl_divergence(x, t.softmax(1), **how), lambda n: (drawn(n, 5), drawn(n, 5) * 2)),
+    "boxes": (losskit.giou_loss, lambda n: (corners(n), corners(n + 1)[1:])),
+    "overlap": (
+        lambda x, t, reduction="mean": losskit.dice_ce_loss(x, t, task="multiclass") if reduction == "mean" else losskit.dice_loss(x, t, task="multiclass", average="none"),
+        lambda n: (drawn(2, 3, n), labels(2 * n, 3).reshape(2, n)),
+    ),
+    "products": (lambda x, w, t, **how: losskit.linear_cross_entropy(x, w, t, **how), lambda n: (drawn(n, 4), drawn(7, 4), labels(n, 7))),
+    "made targets": (
+        lambda x, w, h, **how: losskit.kl_divergence(losskit.linear_scores(x, w), losskit.linear_probabilities(h, w), dim=-1, **how),
+        lambda n: (drawn(n, 4), drawn(7, 4), drawn(n, 4) * 2),
+    ),
+}  # fmt: skip
+SHOWN = ["elementwise", "rows", "overlap", "products"]
+thorough = [pytest.param(name, marks=pytest.mark.thorough) for name in KINDS if name not in SHOWN]
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch: pytest.MonkeyPatch):
+    """Nothing compiled before; and no pass is too small."""
+    monkeypatch.setattr(operators, "SMALL", 0)
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()
+
+
+def results(loss: Loss, operands: tuple[Tensor, ...], dtype: torch.dtype = torch.float32) -> list[Tensor]:
+    """The value, and the gradients for something different coming in for each number."""
+    leaves = [x.to(dtype).clone().requires_grad_() if x.is_floating_point() else x for x in operands]
+    value = loss(*leaves)
+    wanted = [x for x in leaves if x.requires_grad]
+    incoming = torch.linspace(0.5, 2.0, value.numel(), dtype=value.dtype).reshape(value.shape) if value.dim() else torch.full_like(value, 3.7)
+    given = torch.autograd.grad(value, wanted, incoming, allow_unused=True)
+    return [value.detach(), *(g for g in given if g is not None)]
+
+
+def operators_in(loss: Loss, *operands: Tensor) -> list[str]:
+    """The operators of losskit in the graph of a loss, and products of matrices."""
+    seen: list[str] = []
+
+    def backend(graph: Any, _: Any) -> Any:
+        from torch._dynamo.backends.common import aot_autograd
+        from functorch.compile import nop
+
+        def note(module: Any, inputs: Any) -> Any:
+            seen.extend(str(node.target) for node in module.graph.nodes if node.op == "call_function")
+            return nop(module, inputs)
+
+        return aot_autograd(fw_compiler=note, bw_compiler=note)(graph, _)
+
+    results(torch.compile(loss, fullgraph=True, backend=backend), operands)
+    return [name for name in seen if name.startswith("losskit.") or name.startswith(("aten.mm", "aten.addmm"))]
+
+
+@pytest.mark.parametrize("kind", [*SHOWN, *thorough])
+def test_the_same_bits_in_one_graph_for_all_shapes(kind: str) -> None:
+    """Also the second and third shape, for which nothing is compiled again."""
+    loss, operands = KINDS[kind]
+    for how in ({}, {"reduction": "none"}) if kind in ("rows", "overlap") else ({},):
+        counter = CompileCounterWithBackend("aot_eager")
+        compiled = torch.compile(lambda *x, how=how: loss(*x, **how), fullgraph=True, dynamic=True, backend=counter)
+        for items in (6, 11, 40):
+            for got, expected in zip(results(compiled, operands(items)), results(lambda *x, how=how: loss(*x, **how), operands(items)), strict=True):
+                assert torch.equal(got, expected), (how, items, (got - expected).abs().max())
+        assert counter.frame_count == 1
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64], ids=str)
+def test_the_same_bits_in_other_dtypes(kind: str, dtype: torch.dtype) -> None:
+    loss, operands = KINDS[kind]
+    for reduction in ("mean", "none"):
+        found = [results(step, operands(9), dtype) for step in (lambda *x: loss(*x, reduction=reduction), None) if step]
+        compiled = torch.compile(lambda *x, reduction=reduction: loss(*x, reduction=reduction), fullgraph=True, backend="aot_eager")
+        for got, expected in zip(results(compiled, operands(9), dtype), found[0], strict=True):
+            assert torch.equal(got, expected), (reduction, (got - expected).abs().max())
+
+
+def test_a_schedule_compiles_once_more() -> None:
+    """The first other value makes the number one that may vary; those after it find the graph."""
+    counter = CompileCounterWithBackend("aot_eager")
+    compiled = torch.compile(lambda x, t, gamma: losskit.focal_loss(x, t, gamma=gamma), fullgraph=True, backend=counter)
+    x, t = drawn(6, 5), drawn(6, 5).sigmoid()
+    for gamma in (1.5, 2.25, 2.5, 3.1):
+        for got, expected in zip(
+            results(lambda x, t: compiled(x, t, gamma), (x, t)), results(lambda x, t: losskit.focal_loss(x, t, gamma=gamma), (x, t)), strict=True
+        ):
+            assert torch.equal(got, expected)
+    assert counter.frame_count == 2
+
+
+def test_scores_are_in_no_graph() -> None:
+    loss, operands = KINDS["products"]
+    assert operators_in(loss, *operands(6)) == ["losskit.total.default"]
+
+
+def test_small_passes_stay_plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of sizes that are fixed; `use_engine` decides otherwise, in both directions."""
+    loss, operands = KINDS["rows"]
+    assert operators_in(loss, *operands(6)) == ["losskit.total.default"]
+    with losskit.use_engine("torch"):
+        assert operators_in(loss, *operands(6)) == []
+    monkeypatch.setattr(operators, "SMALL", 1000)
+    assert operators_in(loss, *operands(6)) == []
+    with losskit.use_engine("cpu"):
+        assert operators_in(loss, *operands(6)) == ["losskit.total.default"]
+
+
+def test_exported_programs_are_plain() -> None:
+    """They run where losskit is not."""
+
+    class Model(torch.nn.Module):
+        def forward(self, x: Tensor, t: Tensor) -> Tensor:
+            return losskit.cross_entropy(x, t)
+
+    x, t = drawn(6, 5), labels(6, 5)
+    program = torch.export.export(Model(), (x, t))
+    assert "losskit" not in str(program.graph)
+    torch.testing.assert_close(program.module()(x, t), losskit.cross_entropy(x, t))
+
+
+@pytest.mark.thorough
+def test_transforms_in_a_graph_are_plain() -> None:
+    x, t = drawn(6, 5), drawn(6, 5)
+    step = torch.compile(lambda x, t: torch.func.vmap(torch.func.grad(losskit.mse_loss))(x, t), fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(step(x, t), 2 * (x - t) / 5)
+
+
+def test_weights_that_learn_have_their_gradient() -> None:
+    """An operator gives gradients to operands alone."""
+    x, t, w = drawn(6, 5), drawn(6, 5) * 2, drawn(6, 5).abs()
+    loss = lambda x, t, w: losskit.mse_loss(x, t, sample_weight=w)  # noqa: E731
+    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
+    for got, expected in zip(results(compiled, (x, t, w)), results(loss, (x, t, w)), strict=True):
+        torch.testing.assert_close(got, expected)
+
+
+def arguments(kind: str, each: bool) -> tuple[Any, tuple[Any, ...]]:
+    """An operator, and what a graph calls it with."""
+    from losskit.engines import registered
+    from losskit.engines.call import Boxes, Call, Overlap
+    from losskit.losses.detection.giou import formula as giou
+    from losskit.losses.regression.mse import formula as mse
+    from losskit.contract.boxes import written_out
+
+    if kind == "overlap":
+        call: Any = Overlap("softmax", "label")
+        operands = (drawn(2, 3, 4).double().requires_grad_(), labels(8, 3).reshape(2, 4))
+    elif kind == "boxes":
+        call, operands = Boxes(written_out(giou, 2)), (corners(4).double().requires_grad_(), corners(5)[1:].double())
+    else:
+        call, operands = Call(mse, (), (drawn(3, 4).double().abs(),)), (drawn(3, 4).double().requires_grad_(), drawn(3, 4).double().cos().requires_grad_())
+    plan, numbers, tensors, wants = operators._split(kind, call, operands)  # type: ignore[arg-type]
+    if kind == "overlap":
+        return registered.sums, (plan, numbers, list(operands), tensors, [2, 3, 7], wants)
+    if each:
+        return registered.each, (plan, numbers, list(operands), tensors, operators.shape_of(kind, call, operands), wants)  # type: ignore[arg-type]
+    return registered.total, (plan, numbers, list(operands), tensors, operators.in_graph(0.25), wants)
+
+
+@pytest.mark.parametrize(("kind", "each"), [("elementwise", False), ("boxes", True), ("overlap", False)])
+def test_pytorchs_own_check_of_operators(kind: str, each: bool) -> None:
+    """Schema, registration of autograd, shapes of fakes, and the traced graph, with shapes that may vary."""
+    operator, given = arguments(kind, each)
+    torch.library.opcheck(operator, given)
+
+
+@pytest.mark.parametrize(("kind", "each"), [("elementwise", False), ("elementwise", True), ("overlap", False)])
+def test_second_derivatives_of_an_operator(kind: str, each: bool) -> None:
+    """Through plain operations, and so are those after them."""
+    operator, (plan, numbers, operands, *rest) = arguments(kind, each)
+    wanted = [x for x in operands if x.requires_grad]
+
+    def value(*leaves: Tensor) -> Tensor:
+        given = iter(leaves)
+        found = operator(plan, numbers, [next(given) if x.requires_grad else x for x in operands], *rest)
+        return found[0] if isinstance(found, (list, tuple)) else found
+
+    assert torch.autograd.gradcheck(value, wanted)
+    assert torch.autograd.gradgradcheck(value, wanted)
+
+
+def test_a_plan_of_another_process() -> None:
+    operator, (_, *rest) = arguments("elementwise", False)
+    with pytest.raises(RuntimeError, match=r"rows_0 was compiled in another process.*: call torch.compile here"):
+        operator("rows_0", *rest)
+
+
+def test_every_pattern_has_operators_or_sorts() -> None:
+    """Those with one pass per loss; what has functions of its own runs them as PyTorch operations in graphs."""
+    assert {name for name, pattern in PATTERNS.items() if pattern.kind != "own"} == {name for name in KINDS if name in PATTERNS}
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("name", [name for name, loss in LOSSES.items() if loss.pattern in ("elementwise", "rows", "boxes", "overlap")])
+def test_every_loss(name: str) -> None:
+    """Whatever its formula and settings: the same bits as eager calls, in one graph, and an operator in it wherever eager calls run fused."""
+    s = subjects_of(LOSSES[name])[0]
+    x, t = s.batch(s.items)
+    fused = losskit.engine_for(s, x, t).engine == "cpu"
+    compiled = torch.compile(lambda x, t: s(x, t), fullgraph=True, backend="aot_eager")
+    leaves = [results(step, (x, t)) for step in (compiled, lambda x, t: s(x, t))]
+    for got, expected in zip(*leaves, strict=True):
+        torch.testing.assert_close(got, expected, rtol=0.0 if fused else 1e-5, atol=0.0 if fused else 1e-7)
+    if fused:
+        torch.compiler.reset()
+        assert any(name.startswith("losskit.") for name in operators_in(lambda x, t: s(x, t), x, t))
