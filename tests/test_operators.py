@@ -64,6 +64,7 @@ thorough = [pytest.param(name, marks=pytest.mark.thorough) for name in KINDS if 
 def fresh(monkeypatch: pytest.MonkeyPatch):
     """Nothing compiled before; and no pass is too small."""
     monkeypatch.setattr(operators, "SMALL", 0)
+    monkeypatch.setattr(operators, "SMALL_ELEMENTWISE", 0)
     torch.compiler.reset()
     yield
     torch.compiler.reset()
@@ -125,7 +126,10 @@ def test_the_same_bits_in_other_dtypes(kind: str, dtype: torch.dtype) -> None:
         step = partial(loss, reduction=reduction)
         compiled = torch.compile(step, fullgraph=True, backend="aot_eager")
         for got, expected in zip(results(compiled, operands(9), dtype), results(step, operands(9), dtype), strict=True):
-            assert torch.equal(got, expected), (reduction, (got - expected).abs().max())
+            if kind == "overlap":  # whose arithmetic between sums and loss is compiled, in another order
+                torch.testing.assert_close(got, expected, rtol=1e-14, atol=1e-16)
+            else:
+                assert torch.equal(got, expected), (reduction, (got - expected).abs().max())
 
 
 def test_a_schedule_compiles_once_more() -> None:
@@ -242,17 +246,25 @@ def test_every_pattern_has_operators_or_sorts() -> None:
     assert {name for name, pattern in PATTERNS.items() if pattern.kind != "own"} == {name for name in KINDS if name in PATTERNS}
 
 
+OWN_PASS = {"multi_margin_loss"}  # a pass of its own, beside the label, which a graph has as PyTorch operations
+
+
 @pytest.mark.thorough
 @pytest.mark.parametrize("name", [name for name, loss in LOSSES.items() if loss.pattern in ("elementwise", "rows", "boxes", "overlap")])
 def test_every_loss(name: str) -> None:
     """Whatever its formula and settings: the same bits as eager calls, in one graph, and an operator in it wherever eager calls run fused."""
     s = subjects_of(LOSSES[name])[0]
-    x, t = s.batch(s.items)
-    fused = losskit.engine_for(s, x, t).engine == "cpu"
+    batch = s.batch(s.items)
+    fused = losskit.engine_for(s, *batch).engine == "cpu" and name not in OWN_PASS
+
+    def found(step: Loss) -> list[Tensor]:
+        leaves = s.fresh(*(z.clone() for z in batch))
+        value = step(*leaves)
+        return [value.detach(), *torch.autograd.grad(value, [z for z in leaves if z.requires_grad])]
+
     compiled = torch.compile(lambda x, t: s(x, t), fullgraph=True, backend="aot_eager")
-    leaves = [results(step, (x, t)) for step in (compiled, lambda x, t: s(x, t))]
-    for got, expected in zip(*leaves, strict=True):
-        torch.testing.assert_close(got, expected, rtol=0.0 if fused else 1e-5, atol=0.0 if fused else 1e-7)
+    for got, expected in zip(found(compiled), found(s), strict=True):
+        torch.testing.assert_close(got, expected, rtol=0.0 if fused and s.loss.pattern != "overlap" else 1e-5, atol=0.0 if fused else 1e-7)
     if fused:
         torch.compiler.reset()
-        assert any(name.startswith("losskit.") for name in operators_in(lambda x, t: s(x, t), x, t))
+        assert any(each.startswith("losskit.") for each in operators_in(lambda x, t: s(x, t.detach()), *batch))

@@ -34,8 +34,9 @@ def linear_scores(
             weight, and adds a rounding per chunk.
 
     Returns:
-        A tensor of shape (..., classes) for a loss to take, with the class axis last (dim=-1). Its method `whole()` makes the scores. Under `torch.compile`, transforms
-        of torch.func, forward-mode derivatives, and of tensor subclasses the scores are whole from the start, as `torch.nn.functional.linear` makes them.
+        A tensor of shape (..., classes) for a loss to take, with the class axis last (dim=-1). Its method `whole()` makes the scores. Under transforms
+        of torch.func, forward-mode derivatives, and of tensor subclasses the scores are whole from the start, as `torch.nn.functional.linear` makes them. So they are
+        to `torch.compile`, which drops them from its graph if all that reads them is a loss that is an operator there, see "Engines" in `losskit.contract`.
 
     Raises:
         TypeError: a factor is not floating point, the dtypes differ, outside of torch.autocast. RuntimeError: what needs all scores at once is applied to the result.
@@ -83,7 +84,7 @@ def linear_probabilities(input: Tensor, linear_weight: Tensor, linear_bias: Tens
 
     Returns:
         A tensor of shape (..., classes) for a loss on `linear_scores` to take as its target; float32, or float64 of float64 factors. Its method `whole()` makes the
-        probabilities. Under `torch.compile`, transforms and of tensor subclasses they are whole from the start, as in `linear_scores`.
+        probabilities. Under `torch.compile`, transforms and of tensor subclasses they are as in `linear_scores`.
 
     Raises:
         TypeError, ValueError: as `linear_scores`; `temperature` <= 0.

@@ -140,7 +140,7 @@ def engines() -> dict[str, str]:
     lines.setdefault(
         "GPU tensors", "no GPU here; there: triton" if installed("triton") != "not installed" else "no GPU here; there: torch, for Triton is not installed"
     )
-    lines["torch.compile"] = "torch: the compiler fuses PyTorch operations itself"
+    lines["torch.compile"] = "on CPUs cpu, as operators, where a pass is large enough or sizes vary; else torch"
     return lines
 
 

@@ -134,8 +134,9 @@ tensor(0.0526)
 
 Engines
 -------
-On CPUs and GPUs most losses run as one fused pass (engines `cpu` and `triton`). Everything else, `torch.compile` and second derivatives included, runs as PyTorch
-operations (engine `torch`). The results agree up to rounding. `losskit.engine_for` says which engine would run and why; `losskit.use_engine` forces one. The fused
+On CPUs and GPUs most losses run as one fused pass (engines `cpu` and `triton`). Everything else, second derivatives included, runs as PyTorch
+operations (engine `torch`). In a graph of `torch.compile` on a CPU a pass is an operator that runs the same loops, if it has 65,536 numbers (elementwise losses: 4,194,304)
+or its sizes may vary; smaller ones are PyTorch operations, which the compiler fuses with their neighbours. `use_engine("cpu")` and `use_engine("torch")` decide otherwise. The results agree up to rounding. `losskit.engine_for` says which engine would run and why; `losskit.use_engine` forces one. The fused
 engines give the same bits in every run and for any number of threads.
 
 >>> losskit.engine_for(losskit.mse_loss, t, t).engine

@@ -205,7 +205,9 @@ def overlap(how: Scoring, input: Tensor, target: Tensor, *, task: Task, from_log
     real = real_dtype(x.dtype)
     if ENGINES[engine].plain:
         found = loss_of_sums(
-            how, operators.sums(call, x, t) if operators.compiled() and operators.take(call, (x, t), x.numel()) else plain.sums(call, x, t), False
+            how,
+            operators.sums(call, x, t) if operators.compiled() and operators.take(call, (x, t), x.numel(), operators.SMALL) else plain.sums(call, x, t),
+            False,
         )
         found = found._replace(value=found.value.to(real))
     else:

@@ -141,8 +141,9 @@ def run(
             return result, Results(None, None, seen=look(lambda pattern, call, operands: run(pattern, engine, call, operands, None)[0], call, operands))
     plain = PLAIN[pattern]
     if ENGINES[engine].plain:
-        if not by_products and (result := operators.run(pattern, call, operands, scale)) is not None:
-            return result, None
+        operator = None if by_products else operators.run(pattern, call, operands, scale)
+        if operator is not None:
+            return operator, None
         result = plain.losses(call, *operands) if scale is None else plain.total(call, operands, scale)
         return result, plain.by_products(call, *operands, **({} if look is None else {"look": look})) if by_products else None
     loops = dispatch.pattern(engine, pattern)

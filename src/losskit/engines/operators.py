@@ -19,7 +19,9 @@ from losskit.engines.language import fingerprint
 from losskit.engines.protocol import PatternName
 from losskit.engines.scores import made_of
 
-SMALL = 1 << 14  # elements of a graph of fixed sizes, below which plain operations take less time than calling an operator
+# numbers of the first operand, of a graph of fixed sizes, below which plain operations take less time than calling an operator, two cores measured. Elementwise losses
+# are little work for each number, which the compiler does beside what else it has to do there.
+SMALL, SMALL_ELEMENTWISE = 1 << 16, 1 << 22
 CALLS: dict[str, Any] = {
     kind.__name__: kind for kind in (calls.Call, calls.Rows, calls.Distributions, calls.Boxes, calls.Overlap, calls.Product, calls.Teacher, calls.Alike)
 }
@@ -90,7 +92,7 @@ def run(pattern: PatternName, call: Any, operands: tuple[Tensor, ...], scale: fl
     if made is not None and not (made.summed and scale is None):  # type: ignore[union-attr]
         call, operands = laid.product(pattern, call, operands)
         pattern = "products"
-    if not take(call, operands, size, scale):
+    if not take(call, operands, size, SMALL_ELEMENTWISE if pattern == "elementwise" else SMALL, scale):
         return None
     return each(pattern, call, operands) if scale is None else total(pattern, call, operands, scale)
 
@@ -100,7 +102,7 @@ def compiled() -> bool:
     return torch.compiler.is_compiling() and not torch.compiler.is_exporting() and forced.engine in (None, "cpu") and not private.transforming()
 
 
-def take(call: Any, operands: tuple[Tensor, ...], size: int, scale: float | Tensor | None = None) -> bool:
+def take(call: Any, operands: tuple[Tensor, ...], size: int, small: int, scale: float | Tensor | None = None) -> bool:
     """Whether a pass is to be an operator: where eager calls run fused, gradients go to operands alone, and it is no small one."""
     others = (*call.tensors(), scale) if isinstance(scale, Tensor) else call.tensors()
     for x in (*operands, *others):
@@ -110,7 +112,7 @@ def take(call: Any, operands: tuple[Tensor, ...], size: int, scale: float | Tens
         for x in others:
             if x.requires_grad:
                 return False
-    return forced.engine == "cpu" or not private.certain(size < SMALL)
+    return forced.engine == "cpu" or not private.certain(size < small)
 
 
 def in_graph(number: float | Tensor) -> Tensor:

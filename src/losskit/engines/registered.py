@@ -106,8 +106,7 @@ total.register_autograd(total_backward, setup_context=keep_total)
 def each(plan: str, numbers: Tensor, operands: list[Tensor], kept: list[Tensor], shape: list[int], wants: list[bool]) -> Tensor:
     """One loss per item."""
     pattern, call = call_of(plan, numbers, kept)
-    value = dispatch.pattern("cpu", pattern).run(call, tuple(operands), each=True).value
-    assert value is not None
+    value: Tensor = dispatch.pattern("cpu", pattern).run(call, tuple(operands), each=True).value
     return value.reshape(shape).contiguous()
 
 
