@@ -73,7 +73,7 @@ def test_blocks_hold_in_their_thread_or_task_alone():
         return engine, runs
 
     async def first(meet):
-        with losskit.use_engine("cpu"):
+        with losskit.use_engine("triton"):
             await meet()
             inside = told()
             await meet()
@@ -101,7 +101,7 @@ def test_blocks_hold_in_their_thread_or_task_alone():
             return [future.result() for future in [pool.submit(asyncio.run, one(meet)) for one in (first, second)]]
 
     for found in (asyncio.run(tasks()), threads()):
-        assert list(found) == [(("cpu", False), ("cpu", True)), (("torch", True), ("torch", True))]
+        assert list(found) == [(("triton", False), ("cpu", True)), (("torch", True), ("torch", True))]
         assert told() == ("cpu", True)
     assert len(graphs) == 2, "one in blocks of torch, one outside"
 

@@ -161,6 +161,14 @@ def test_small_passes_stay_plain(monkeypatch: pytest.MonkeyPatch) -> None:
         assert operators_in(loss, *operands(6)) == ["losskit.total.default"]
 
 
+def test_an_engine_that_is_forced_runs_or_raises() -> None:
+    """Not: is left out in silence."""
+    x, t, w = drawn(6, 5), drawn(6, 5) * 2, drawn(6, 5).abs().requires_grad_()
+    step = torch.compile(lambda x, t, w: losskit.mse_loss(x, t, sample_weight=w), fullgraph=True, backend="eager")
+    with losskit.use_engine("cpu"), pytest.raises(Exception, match=r"EngineError.*cannot run this loss: in a compiled graph it gives no by-products"):
+        step(x, t, w)
+
+
 def test_exported_programs_are_plain() -> None:
     """They run where losskit is not."""
 

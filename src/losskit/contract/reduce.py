@@ -141,7 +141,7 @@ def run(
             return result, Results(None, None, seen=look(lambda pattern, call, operands: run(pattern, engine, call, operands, None)[0], call, operands))
     plain = PLAIN[pattern]
     if ENGINES[engine].plain:
-        operator = None if by_products else operators.run(pattern, call, operands, scale)
+        operator = operators.run(pattern, call, operands, scale, by_products)
         if operator is not None:
             return operator, None
         result = plain.losses(call, *operands) if scale is None else plain.total(call, operands, scale)

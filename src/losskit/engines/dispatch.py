@@ -152,6 +152,8 @@ def choice(operands: Sequence[Tensor], weights: Sequence[Tensor] = (), plain: st
     why_not = plain or obstacle(operands, weights)
     compiling = torch.compiler.is_compiling()
     name = forced.engine if compiling else forced.current.get()  # the first costs a microsecond
+    if compiling and name == "cpu" and plain is None and operands[0].is_cpu and not torch.compiler.is_exporting():
+        return "torch", "what surrounds the pass is compiled, and the pass itself is an operator"
     found = ON_CPU if why_not is None and name is None and operands[0].is_cpu else _choice(name, operands, why_not)
     if not compiling and _asking.get():
         raise Answer(*found)
@@ -161,8 +163,6 @@ def choice(operands: Sequence[Tensor], weights: Sequence[Tensor] = (), plain: st
 def _choice(name: EngineName | None, operands: Sequence[Tensor], why_not: str | None) -> tuple[EngineName, str]:
     if name == "torch":
         return "torch", "forced by use_engine"
-    if name == "cpu" and torch.compiler.is_compiling() and not torch.compiler.is_exporting() and operands[0].is_cpu:
-        return "torch", "the contract is compiled, and its pass becomes an operator"
     if name is None:
         if why_not is not None:
             return "torch", why_not
@@ -175,5 +175,10 @@ def _choice(name: EngineName | None, operands: Sequence[Tensor], why_not: str | 
     if why_not is None and device != ("cuda" if name == "triton" else "cpu") and not (name == "triton" and device == "cpu" and interpreted()):
         why_not = f"the tensors are on device {device!r}" + ("; TRITON_INTERPRET=1 would run it there" if device == "cpu" else "")
     if why_not is not None:
-        raise EngineError(f"use_engine({name!r}) cannot run this loss: {why_not}. Leave use_engine out to let losskit choose")
+        raise refused(name, why_not)
     return name, "forced by use_engine"
+
+
+def refused(name: EngineName, why: str) -> EngineError:
+    """The error of an engine that is forced and cannot run."""
+    return EngineError(f"use_engine({name!r}) cannot run this loss: {why}. Leave use_engine out to let losskit choose")

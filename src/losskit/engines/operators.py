@@ -83,7 +83,7 @@ def call_of(plan: str, numbers: Tensor, tensors: list[Tensor]) -> tuple[PatternN
     return pattern, together(parts, iter(numbers.tolist()), iter(tensors))
 
 
-def run(pattern: PatternName, call: Any, operands: tuple[Tensor, ...], scale: float | Tensor | None) -> Tensor | None:
+def run(pattern: PatternName, call: Any, operands: tuple[Tensor, ...], scale: float | Tensor | None, by_products: bool) -> Tensor | None:
     """A pass that is being compiled, as an operator: the scaled sum, or without a scale one loss per item. None where plain operations are to be compiled."""
     if not compiled():
         return None
@@ -92,7 +92,9 @@ def run(pattern: PatternName, call: Any, operands: tuple[Tensor, ...], scale: fl
     if made is not None and not (made.summed and scale is None):  # type: ignore[union-attr]
         call, operands = laid.product(pattern, call, operands)
         pattern = "products"
-    if not take(call, operands, size, SMALL_ELEMENTWISE if pattern == "elementwise" else SMALL, scale):
+    if by_products or not take(call, operands, size, SMALL_ELEMENTWISE if pattern == "elementwise" else SMALL, scale):
+        if forced.engine == "cpu":
+            raise dispatch.refused("cpu", "in a compiled graph it gives no by-products, and gradients to the operands of a formula alone")
         return None
     return each(pattern, call, operands) if scale is None else total(pattern, call, operands, scale)
 
