@@ -35,9 +35,9 @@ GENERAL: tuple[dict[str, Any], ...] = (
 EXCLUDE: tuple[dict[str, Any], ...] = ({"exclude": True}, {"exclude": True, "mask": True, "sample_weight": True, "reduction": "none"})
 MORE: dict[str, tuple[dict[str, Any], ...]] = {
     "info_nce_loss": (*EXCLUDE, {"negatives": True}, {"negatives": True, "exclude": True, "mask": True, "reduction": "none"}),
-    "clip_loss": EXCLUDE,
+    "clip_loss": (*EXCLUDE, {"frozen": 0}, {"frozen": 1}),
     "siglip_loss": EXCLUDE,
-    "nt_xent_loss": (),
+    "nt_xent_loss": ({"frozen": 0}, {"frozen": 1}, {"frozen": 1, "reduction": "none"}),
     "supcon_loss": (*EXCLUDE, {"labels": "pairs"}, {"labels": "pairs", "exclude": True, "mask": True}, {"labels": "numbers", "reduction": "none"}),
 }
 CASES = [(name, case) for name in NAMES for case in (*GENERAL, *MORE[name])]
@@ -63,7 +63,7 @@ def batch(name: str, case: dict[str, Any], sizes: tuple[int, ...]) -> tuple[list
         "exclude": out,
         "negatives": negatives,
     }
-    settings = {key: given[key] if value is True and key in given else value for key, value in case.items() if key not in ("labels", "far")}
+    settings = {key: given[key] if value is True and key in given else value for key, value in case.items() if key not in ("labels", "far", "frozen")}
     if case.get("mask") == "nobody":
         settings["mask"] = torch.zeros(items, dtype=torch.bool)
     if case.get("sample_weight") == "learned":
@@ -82,14 +82,14 @@ def outcome(name: str, case: dict[str, Any], sizes: tuple[int, ...], rank: int |
     ranks = slice(None) if rank is None else slice(sum(sizes[:rank]), sum(sizes[: rank + 1]))
     extra = slice(None) if rank is None else slice(sum(NEGATIVES[:rank]), sum(NEGATIVES[: rank + 1]))
     settings = {key: y[extra if key == "negatives" else ranks] if isinstance(y, Tensor) else y for key, y in settings.items()}
-    vectors = [y[ranks].clone().requires_grad_() for y in vectors]
+    vectors = [y[ranks].clone().requires_grad_(case.get("frozen") != side) for side, y in enumerate(vectors)]
     if "negatives" in settings:
         settings["negatives"] = settings["negatives"].clone().requires_grad_()
     numbers = {key: torch.tensor(y, dtype=torch.float64, requires_grad=True) for key, y in NUMBERS.get(name, {"temperature": 0.7}).items()}
     value = getattr(losskit, name)(*vectors, **settings, **numbers, **({} if rank is None else {"process_group": group}))
     incoming = torch.linspace(-1.0, 2.0, sum(sizes), dtype=torch.float64)[ranks] if value.dim() else torch.tensor(0.5, dtype=torch.float64)
     of_items = [settings[key] for key in ("negatives", "sample_weight") if key in settings and settings[key].requires_grad]
-    leaves = [*numbers.values(), *of_items, *vectors]
+    leaves = [*numbers.values(), *of_items, *(y for y in vectors if y.requires_grad)]
     found = torch.autograd.grad(value, leaves, incoming, retain_graph=True)
     for a, b in zip(found, torch.autograd.grad(value, leaves, incoming), strict=True):
         assert torch.equal(a, b)  # a second backward

@@ -51,10 +51,6 @@ KINDS: dict[str, tuple[Loss, Callable[[int], tuple[Tensor, ...]]]] = {
         lambda n: (drawn(2, 3, n), labels(2 * n, 3).reshape(2, n)),
     ),
     "products": (lambda x, w, t, **how: losskit.linear_cross_entropy(x, w, t, **how), lambda n: (drawn(n, 4), drawn(7, 4), labels(n, 7))),
-    "made targets": (
-        lambda x, w, h, **how: losskit.kl_divergence(losskit.linear_scores(x, w), losskit.linear_probabilities(h, w), dim=-1, **how),
-        lambda n: (drawn(n, 4), drawn(7, 4), drawn(n, 4) * 2),
-    ),
 }  # fmt: skip
 SHOWN = ["elementwise", "rows", "overlap", "products"]
 thorough = [pytest.param(name, marks=pytest.mark.thorough) for name in KINDS if name not in SHOWN]
@@ -165,8 +161,57 @@ def test_an_engine_that_is_forced_runs_or_raises() -> None:
     """Not: is left out in silence."""
     x, t, w = drawn(6, 5), drawn(6, 5) * 2, drawn(6, 5).abs().requires_grad_()
     step = torch.compile(lambda x, t, w: losskit.mse_loss(x, t, sample_weight=w), fullgraph=True, backend="eager")
-    with losskit.use_engine("cpu"), pytest.raises(Exception, match=r"EngineError.*cannot run this loss: in a compiled graph it gives no by-products"):
+    with losskit.use_engine("cpu"), pytest.raises(Exception, match=r"EngineError.*cannot run this loss: in a compiled graph it is one pass"):
         step(x, t, w)
+    for loss in (
+        losskit.multi_margin_loss,
+        lambda x, t: losskit.lovasz_loss(x, t, task="multiclass"),
+        lambda x, t: losskit.cross_entropy(x, t, return_parts=True)[0],
+    ):
+        with losskit.use_engine("cpu"), pytest.raises(Exception, match=r"EngineError.*cannot run this loss: in a compiled graph it is one pass"):
+            torch.compile(loss, fullgraph=True, backend="eager")(x, torch.tensor([0, 1, 2, 3, 4, 0]))
+
+
+@pytest.mark.parametrize("label", [-1, 5])
+def test_labels_that_are_none_raise(label: int) -> None:
+    """The compiler lets no check look at numbers; the operator looks at them itself, before a loop would read and write beside its memory."""
+    x, t, head = drawn(6, 5), torch.tensor([0, 1, 2, 3, 4, label]), drawn(5, 4)
+    for loss, operands in (
+        (losskit.cross_entropy, (x, t)),
+        (lambda x, t: losskit.cross_entropy(x, t, reduction="none"), (x, t)),
+        (lambda h, w, t: losskit.linear_cross_entropy(h, w, t), (drawn(6, 4), head, t)),
+        (lambda x, t: losskit.dice_loss(x, t, task="multiclass"), (drawn(1, 5, 6), t[None])),
+        (lambda x, t: losskit.generalized_cross_entropy(x, t, q=0.7), (x, t)),
+    ):
+        torch.compiler.reset()
+        step = torch.compile(loss, fullgraph=True, backend="aot_eager")
+        with pytest.raises(ValueError, match=rf"target must hold labels from 0 to 4 .* got {label} at index"):
+            step(operands[0].clone().requires_grad_(), *operands[1:])
+        assert step(operands[0], *operands[1:-1], operands[-1].clamp(0, 4)).isfinite().all()
+
+
+def test_what_has_no_fused_pass_is_no_operator() -> None:
+    """A softmax of more classes than a tile holds; every box with every other; a parameter without a derivative."""
+    from losskit.engines.call import Overlap
+    from losskit.engines.cpu.overlap import too_wide
+
+    assert not too_wide(Overlap("softmax", "label"), drawn(1, operators.WIDE, 1)) and too_wide(Overlap("softmax", "label"), drawn(1, operators.WIDE + 1, 1))
+    wide = lambda x, t: losskit.dice_loss(x, t, task="multiclass")  # noqa: E731
+    assert operators_in(wide, drawn(1, operators.WIDE + 1, 2), torch.tensor([[0, 7]])) == []
+    boxes = corners(9)
+    step = torch.compile(lambda a, b: losskit.pairwise_iou(a, b), fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(step(boxes, boxes[:5]), losskit.pairwise_iou(boxes, boxes[:5]))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_half_precision_in_the_middle_of_a_graph(dtype: torch.dtype) -> None:
+    """Gradients have the dtype that the rest of the graph was compiled for."""
+    x, inner, head, t = (y.to(dtype) if y.is_floating_point() else y for y in (drawn(6, 4), drawn(4, 4), drawn(7, 4), labels(6, 7)))
+    loss = lambda x, inner, head: losskit.linear_cross_entropy(x @ inner, head, t)  # noqa: E731
+    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
+    for got, expected in zip(results(compiled, (x, inner, head), dtype), results(loss, (x, inner, head), dtype), strict=True):
+        assert got.dtype is expected.dtype
+        torch.testing.assert_close(got, expected, rtol=2e-2, atol=1e-3)
 
 
 def test_exported_programs_are_plain() -> None:

@@ -9,8 +9,7 @@ import torch
 from numpy import broadcast_shapes  # torch's imports hundreds of modules the first time
 from torch import Tensor, nn
 
-from losskit.contract import checks, tensors
-from losskit.contract.groups import Group
+from losskit.contract import checks, groups, tensors
 from losskit.contract.registry import TENSOR_ARGUMENTS, USUAL, Loss, refuse_script
 from losskit.engines.dispatch import use_engine
 
@@ -120,7 +119,9 @@ class LossModule(nn.Module):
         nothing = self._nothing(settings, shapes)
         settings = {**settings, **self._predictions(settings)}
         here: dict[str, Any] = {"inplace": False} if "inplace" in settings else {}  # there is no memory to reuse
-        here |= {name: None for name in ("process_group", "class_group") if isinstance(settings.get(name), Group)}  # and nothing to send
+        groups.group_of("process_group", settings.get("process_group"))
+        groups.checked("class_group", settings.get("class_group"))
+        here |= {name: None for name in ("process_group", "class_group") if isinstance(settings.get(name), groups.Group)}  # and nothing to send
         with use_engine("torch"), torch.enable_grad(), checks.shapes_alone():
             self.loss.function(*nothing, **{**settings, **weights, **here})
 

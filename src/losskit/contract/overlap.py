@@ -204,11 +204,8 @@ def overlap(how: Scoring, input: Tensor, target: Tensor, *, task: Task, from_log
     x, t, call, engine = ready
     real = real_dtype(x.dtype)
     if ENGINES[engine].plain:
-        found = loss_of_sums(
-            how,
-            operators.sums(call, x, t) if operators.compiled() and operators.take(call, (x, t), x.numel(), operators.SMALL) else plain.sums(call, x, t),
-            False,
-        )
+        given = operators.sums(call, x, t)
+        found = loss_of_sums(how, plain.sums(call, x, t) if given is None else given, False)
         found = found._replace(value=found.value.to(real))
     else:
         loops = dispatch.pattern(engine, "overlap")

@@ -21,8 +21,12 @@ def scores(
     chunk: int | None = None,
     accumulate: str = "float32",
     temperature: float | None = None,
+    hidden: bool = False,
 ) -> Tensor:
-    """input @ linear_weight^T + linear_bias, or their softmax, never whole; while transforms, the compiler or subclasses look on, all of it."""
+    """input @ linear_weight^T + linear_bias, or their softmax, never whole; while transforms, the compiler or subclasses look on, all of it.
+
+    `hidden`: they go into a loss along the last axis and nowhere else, so that a compiled one may take the factors.
+    """
     checked(input, linear_weight, linear_bias)
     checks.one_of("accumulate", accumulate, get_args(Accumulate))
     if chunk is not None:
@@ -37,7 +41,9 @@ def scores(
         factors = tuple(x.detach() for x in factors)
     if (dispatch.watched() or dispatch.unreadable(*factors)) is not None:
         whole = linear(*factors)
-        return remembered(whole if temperature is None else probabilities(whole, temperature), Made(factors, chunk, accumulate == "float32", temperature))
+        if hidden:
+            return remembered(whole, Made(factors, chunk, accumulate == "float32"))
+        return whole if temperature is None else probabilities(whole, temperature)
     return scores_of(Made(tuple(map(tensors.lasting, factors)), chunk, accumulate == "float32", temperature))
 
 

@@ -10,7 +10,7 @@ from losskit.contract.checks import Numbers
 from losskit.contract.overlap import Prepared, Task, prepare, refuse_outside
 from losskit.contract.reduce import Normalizer
 from losskit.contract.scores import Over, counting, inverse, numbers
-from losskit.engines import dispatch
+from losskit.engines import dispatch, operators
 from losskit.engines import ranked as fused
 from losskit.engines.call import Ranked, real_dtype
 from losskit.engines.dispatch import EngineName
@@ -102,6 +102,7 @@ def chosen(input: Tensor, target: Tensor) -> EngineName:
     """The engine."""
     why = "sorting has a fused pass on the CPU only"
     engine, _ = dispatch.choice((input, target), plain=None if input.is_cpu else why)
+    operators.plain_alone()
     if not ENGINES[engine].plain and engine not in FUSED:
         raise dispatch.EngineError(f"use_engine({engine!r}) cannot run this loss: {why}. Leave use_engine out to let losskit choose")
     return engine

@@ -91,6 +91,8 @@ class Spread(NamedTuple):
         if why is not None:
             raise RuntimeError(f"process_group takes plain tensors, outside of transforms, and here {why}: gather the batch first, and leave process_group out")
         wants = [any(map(reduce.needs_gradient, some)) for some in (given.vectors[:1], (*given.vectors[-1:], self.negatives), self.numbers.values())]
+        if self.sides == "views":  # rows and columns are both of them
+            wants[:2] = [wants[0] or wants[1]] * 2
         counting = len(x) if given.counts is None else int(given.counts.sum())
         columns = [NONE if y is None else y.shape[1] for y in (self.exclude, self.labels if self.named else None)]
         normalizer = NONE if self.normalizer is None else float(checks.normalizer(self.normalizer, x))

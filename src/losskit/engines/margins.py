@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from losskit.engines import dispatch, private
+from losskit.engines import dispatch, operators, private
 from losskit.engines.call import Call, real_dtype
 from losskit.engines.fused import must_be_watched, of_sums
 from losskit.engines.protocol import ENGINES
@@ -95,6 +95,7 @@ fused = private.quick_apply(Margins)  # dispatch has seen that no transform is a
 def margins(formula: Callable[..., Any], params: tuple[float, ...], axis: int, x: Tensor, labels: Labels) -> Tensor:
     """One loss per item: the formula of (x_j, whether j is another class than the label, the label's score, *params), added up over the classes."""
     engine, _ = dispatch.choice((x, labels.place))
+    operators.plain_alone()
     if ENGINES[engine].plain:
         return plain(formula, params, axis, x, labels)
     result: Tensor = fused(Step(formula, params, axis, dispatch.pattern(engine, "elementwise")), x, *labels)

@@ -15,13 +15,16 @@ from torch import Tensor
 
 from losskit.engines import call as calls
 from losskit.engines import dispatch, forced, laid, private
-from losskit.engines.language import fingerprint
+from losskit.engines.language import derivatives, fingerprint
 from losskit.engines.protocol import PatternName
 from losskit.engines.scores import made_of
 
 # numbers of the first operand, of a graph of fixed sizes, below which plain operations take less time than calling an operator, two cores measured. Elementwise losses
 # are little work for each number, which the compiler does beside what else it has to do there.
 SMALL, SMALL_ELEMENTWISE = 1 << 16, 1 << 22
+WHY_NOT = "in a compiled graph it is one pass without by-products, with gradients to the operands of a formula alone, and this is not"
+WIDE = 1024  # classes of a softmax whose sums of overlap have a fused pass
+CALLED = ("elementwise", "rows", "distributions", "boxes")  # products come as one of these
 CALLS: dict[str, Any] = {
     kind.__name__: kind for kind in (calls.Call, calls.Rows, calls.Distributions, calls.Boxes, calls.Overlap, calls.Product, calls.Teacher, calls.Alike)
 }
@@ -66,10 +69,12 @@ def words(part: Any) -> str:
 
 
 @private.constant_to_the_compiler
-def planned(pattern: PatternName, parts: Any) -> str:
-    """The name of a plan, which is kept."""
+def planned(pattern: PatternName, parts: Any, wants: tuple[bool, ...]) -> str:
+    """The name of a plan, which is kept; none of a formula without a derivative by an operand that wants a gradient."""
     from losskit.engines import registered  # noqa: F401
 
+    if pattern == "elementwise" and any(wants[derivatives(parts[2][1]) :]):
+        return ""
     label = f"{pattern}_{hashlib.sha256(words((pattern, parts)).encode()).hexdigest()[:24]}"
     PLANS[label] = pattern, parts
     return label
@@ -87,16 +92,26 @@ def run(pattern: PatternName, call: Any, operands: tuple[Tensor, ...], scale: fl
     """A pass that is being compiled, as an operator: the scaled sum, or without a scale one loss per item. None where plain operations are to be compiled."""
     if not compiled():
         return None
+    if pattern not in CALLED:
+        plain_alone()
+        return None
     size = operands[0].numel()
     made = made_of(operands[0])
     if made is not None and not (made.summed and scale is None):  # type: ignore[union-attr]
         call, operands = laid.product(pattern, call, operands)
         pattern = "products"
-    if by_products or not take(call, operands, size, SMALL_ELEMENTWISE if pattern == "elementwise" else SMALL, scale):
-        if forced.engine == "cpu":
-            raise dispatch.refused("cpu", "in a compiled graph it gives no by-products, and gradients to the operands of a formula alone")
-        return None
-    return each(pattern, call, operands) if scale is None else total(pattern, call, operands, scale)
+    found = None
+    if not by_products and take(call, operands, size, SMALL_ELEMENTWISE if pattern == "elementwise" else SMALL, scale):
+        found = each(pattern, call, operands) if scale is None else total(pattern, call, operands, scale)
+    if found is None:
+        plain_alone()
+    return found
+
+
+def plain_alone() -> None:
+    """A pass that is no operator: in a compiled graph it is plain operations, or refused."""
+    if compiled() and forced.engine == "cpu":
+        raise dispatch.refused("cpu", WHY_NOT)
 
 
 def compiled() -> bool:
@@ -126,15 +141,18 @@ def _split(pattern: PatternName, call: Any, operands: tuple[Tensor, ...]) -> tup
     """A plan, the numbers and tensors of a call, and which operands want a gradient."""
     numbers: list[float] = []
     tensors: list[Tensor] = []
-    plan = planned(pattern, apart(call, numbers, tensors))
     recorded = torch.is_grad_enabled()
+    wants = [recorded and x.requires_grad for x in operands]
+    plan = planned(pattern, apart(call, numbers, tensors), tuple(wants))
     given = torch.stack([in_graph(number) for number in numbers]) if numbers else torch.empty(0, dtype=torch.float64, device="cpu")
-    return plan, given, tensors, [recorded and x.requires_grad for x in operands]
+    return plan, given, tensors, wants
 
 
-def total(pattern: PatternName, call: Any, operands: tuple[Tensor, ...], scale: float | Tensor) -> Tensor:
+def total(pattern: PatternName, call: Any, operands: tuple[Tensor, ...], scale: float | Tensor) -> Tensor | None:
     """The scaled sum of the losses."""
     plan, numbers, tensors, wants = _split(pattern, call, operands)
+    if not plan:
+        return None
     found: Tensor = torch.ops.losskit.total(plan, numbers, list(operands), tensors, in_graph(scale), wants)[0]
     return found
 
@@ -151,15 +169,22 @@ def shape_of(pattern: PatternName, call: Any, operands: tuple[Tensor, ...]) -> l
     return shape
 
 
-def each(pattern: PatternName, call: Any, operands: tuple[Tensor, ...]) -> Tensor:
+def each(pattern: PatternName, call: Any, operands: tuple[Tensor, ...]) -> Tensor | None:
     """One loss per item."""
     plan, numbers, tensors, wants = _split(pattern, call, operands)
+    if not plan:
+        return None
     found: Tensor = torch.ops.losskit.each(plan, numbers, list(operands), tensors, shape_of(pattern, call, operands), wants)
     return found
 
 
-def sums(call: calls.Overlap, x: Tensor, t: Tensor) -> Tensor:
-    """The sums of each sample and class."""
+def sums(call: calls.Overlap, x: Tensor, t: Tensor) -> Tensor | None:
+    """The sums of each sample and class, likewise."""
+    if not compiled():
+        return None
+    if (call.link == "softmax" and x.shape[call.dim] > WIDE) or not take(call, (x, t), x.numel(), SMALL):
+        plain_alone()
+        return None
     plan, numbers, tensors, wants = _split("overlap", call, (x, t))
     found: Tensor = torch.ops.losskit.sums(plan, numbers, [x, t], tensors, [x.shape[0], x.shape[call.dim], len(calls.SUM_NAMES)], wants)
     return found

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from losskit.engines import dispatch, fused
-from losskit.engines.call import real_dtype
+from losskit.engines.call import Product, Rows, real_dtype
 from losskit.engines.operators import call_of
 
 FULL = (torch.float32, torch.float64)
@@ -24,11 +24,38 @@ def plain(pattern: str) -> Any:
 
 
 def laid_as(like: Tensor, found: Tensor | None) -> Tensor:
-    """A gradient in the memory layout that the compiler was told; of what wants none, nothing."""
+    """A gradient in the dtype and memory layout that the compiler was told; of what wants none, nothing."""
     if found is None:
         return like.new_empty(0)
     told = torch.empty_like(like)
-    return found if found.stride() == told.stride() else told.copy_(found)
+    return found if found.stride() == told.stride() and found.dtype is told.dtype else told.copy_(found)
+
+
+def now(operands: Sequence[Tensor], wants: Sequence[bool]) -> tuple[bool, ...]:
+    """The gradients that the forward gives: in half precision none, for those must be multiplied before they are rounded."""
+    full = all(x.dtype in FULL for x, wanted in zip(operands, wants, strict=True) if wanted)
+    return tuple(bool(wanted and full) for wanted in wants)
+
+
+def refuse_labels(call: Any, operands: Sequence[Tensor]) -> None:
+    """Raises for a label that is no class: a loop would read and write beside its memory, and the compiler has let no check look at numbers."""
+    if isinstance(call, Product):
+        loss: Any = call.loss
+        classes, target = operands[1].shape[0], operands[2 + call.biased]
+    else:
+        loss, target = call, operands[1]
+        classes = operands[0].shape[getattr(call, "dim", 0)] if operands[0].dim() else 0
+    if not (isinstance(loss, Rows) or getattr(loss, "kind", "") == "label") or (isinstance(call, Product) and call.made is not None):
+        return
+    labels = target.long()
+    bad = (labels != loss.ignore) & ((labels < 0) | (labels >= classes))
+    if loss.factor is not None and loss.factor.dim() == bad.dim():
+        bad = bad & (loss.factor != 0)
+    if bool(bad.any()):
+        place = tuple(bad.nonzero()[0].tolist())
+        raise ValueError(
+            f"target must hold labels from 0 to {classes - 1} (the input has {classes} classes) or ignore_index={loss.ignore}, got {int(labels[place])} at index {place}"
+        )
 
 
 def nothing_or_like(operands: Sequence[Tensor], wants: Sequence[bool]) -> list[Tensor]:
@@ -45,7 +72,9 @@ def wanted_alone(found: Sequence[Tensor | None], wants: Sequence[bool]) -> list[
 def total(plan: str, numbers: Tensor, operands: list[Tensor], kept: list[Tensor], scale: Tensor, wants: list[bool]) -> list[Tensor]:
     """The sum of the losses times `scale`, or times `by`; the gradients of the operands."""
     pattern, call = call_of(plan, numbers, kept)
-    found = dispatch.pattern("cpu", pattern).run(call, tuple(operands), scale=float(scale), wants=tuple(wants) if any(wants) else ())
+    refuse_labels(call, operands)
+    own = now(operands, wants)
+    found = dispatch.pattern("cpu", pattern).run(call, tuple(operands), scale=float(scale), wants=own if any(own) else ())
     gradients = found.gradients or (None,) * len(operands)
     assert found.total is not None
     return [found.total, *(laid_as(x, g) for x, g in zip(operands, gradients, strict=True))]
@@ -54,24 +83,23 @@ def total(plan: str, numbers: Tensor, operands: list[Tensor], kept: list[Tensor]
 @total.register_fake
 def _(plan: str, numbers: Tensor, operands: list[Tensor], kept: list[Tensor], scale: Tensor, wants: list[bool]) -> list[Tensor]:
     x = operands[0]
-    return [x.new_empty((), dtype=real_dtype(x.dtype)), *nothing_or_like(operands, wants)]
+    return [x.new_empty((), dtype=real_dtype(x.dtype)), *nothing_or_like(operands, now(operands, wants))]
 
 
 @torch.library.custom_op("losskit::rescaled", mutates_args=())
 def rescaled(
-    plan: str, numbers: Tensor, given: list[Tensor], operands: list[Tensor], kept: list[Tensor], scale: Tensor, incoming: Tensor,
+    plan: str, numbers: Tensor, operands: list[Tensor], kept: list[Tensor], scale: Tensor, incoming: Tensor,
     wants: list[bool],
 ) -> list[Tensor]:  # fmt: skip
-    """The gradients that `total` gave, times the incoming one."""
+    """The gradients of `total`, times the incoming one."""
     pattern, call = call_of(plan, numbers, kept)
-    own = tuple(g.clone() if wanted else None for g, wanted in zip(given, wants, strict=True))
-    found = dispatch.pattern("cpu", pattern).rescaled(own, incoming, call, tuple(operands), float(scale), tuple(wants))
+    found = dispatch.pattern("cpu", pattern).rescaled(None, incoming, call, tuple(operands), float(scale), tuple(wants))
     return [laid_as(x, g) for x, g in zip(operands, found, strict=True)]
 
 
 @rescaled.register_fake
 def _(
-    plan: str, numbers: Tensor, given: list[Tensor], operands: list[Tensor], kept: list[Tensor], scale: Tensor, incoming: Tensor,
+    plan: str, numbers: Tensor, operands: list[Tensor], kept: list[Tensor], scale: Tensor, incoming: Tensor,
     wants: list[bool],
 ) -> list[Tensor]:  # fmt: skip
     return nothing_or_like(operands, wants)
@@ -92,10 +120,10 @@ def total_backward(ctx: Any, incoming: Sequence[Tensor]) -> tuple[Any, ...]:
     if torch.is_grad_enabled():
         pattern, call = call_of(ctx.plan, numbers, kept)
         found = plain(pattern).gradients(plain(pattern).with_scale(call, operands[0], scale), operands, g * scale, tuple(ctx.wants))
-    elif all(x.dtype in FULL for x, wanted in zip(operands, ctx.wants, strict=True) if wanted):
+    elif now(operands, ctx.wants) == tuple(ctx.wants):
         found = [torch.where(g == 0, 0.0, x * g).to(x.dtype) if wanted else None for x, wanted in zip(given, ctx.wants, strict=True)]
     else:
-        found = rescaled(ctx.plan, numbers, given, list(operands), kept, scale, g, ctx.wants)
+        found = rescaled(ctx.plan, numbers, list(operands), kept, scale, g, ctx.wants)
     return None, None, wanted_alone(found, ctx.wants), [None] * ctx.kept, None, None
 
 
@@ -106,6 +134,7 @@ total.register_autograd(total_backward, setup_context=keep_total)
 def each(plan: str, numbers: Tensor, operands: list[Tensor], kept: list[Tensor], shape: list[int], wants: list[bool]) -> Tensor:
     """One loss per item."""
     pattern, call = call_of(plan, numbers, kept)
+    refuse_labels(call, operands)
     value: Tensor = dispatch.pattern("cpu", pattern).run(call, tuple(operands), each=True).value
     return value.reshape(shape).contiguous()
 
@@ -155,6 +184,7 @@ each.register_autograd(each_backward, setup_context=keep_items)
 def sums(plan: str, numbers: Tensor, operands: list[Tensor], kept: list[Tensor], shape: list[int], wants: list[bool]) -> Tensor:
     """The sums of each sample and class."""
     _, call = call_of(plan, numbers, kept)
+    refuse_labels(call, operands)
     found: Tensor = dispatch.pattern("cpu", "overlap").sums(call, *operands)
     return found.reshape(shape).contiguous()
 

@@ -126,7 +126,7 @@ def linear_cross_entropy(
     groups.checked("class_group", class_group)
     of_items: dict[str, Any] = dict(mask=mask, sample_weight=sample_weight)
     with groups.refusals_told(class_group, input, Told()):
-        scores = products.scores(groups.entered(input, class_group), linear_weight, linear_bias, chunk, accumulate)
+        scores = products.scores(groups.entered(input, class_group), linear_weight, linear_bias, chunk, accumulate, hidden=True)
         if shift:
             target, of_items = products.moved(target, ignore_index, **of_items)
     return cross_entropy(
