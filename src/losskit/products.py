@@ -178,7 +178,7 @@ def linear_log_prob(
         tensor([-0.8620, -0.7586])
         >>> _, parts = losskit.linear_log_prob(hidden, head, torch.tensor([0, 1]), return_parts=True, top_k=2)
         >>> parts.entropy, parts.top.indices
-        (tensor([1.0205, 0.9620]), tensor([[0, 2],
+        (tensor([1.0174, 0.8854]), tensor([[0, 2],
                 [1, 2]]))
     """
     checks.flag("return_parts", return_parts)

@@ -272,7 +272,7 @@ class Results(NamedTuple):
     gradients: tuple[Tensor | None, ...] = ()
     lse: Tensor | None = None
     right: Tensor | None = None
-    seen: tuple[Tensor, ...] = ()
+    seen: tuple[Tensor, ...] | None = None
 
 
 Losses = Callable[[Literal["rows", "distributions"], Any, tuple[Tensor, ...]], Tensor]  # a pass over scores: pattern, call, operands; the loss of each item

@@ -241,7 +241,7 @@ def run(
     if each or by_products:
         value, lse, right = (None if y is None else in_shape(y, scores_shape(given, wide)) for y in (found.value, found.lse, found.right))
         found = found._replace(value=value, lse=lse, right=right)
-    seen = tuple([in_shape(y, torch.Size((*given.shape, *y.shape[1:]))) for y in found.seen])
+    seen = None if found.seen is None else tuple([in_shape(y, torch.Size((*given.shape, *y.shape[1:]))) for y in found.seen])
     return found._replace(gradients=(*by_factors, *by_others), seen=seen)
 
 
@@ -290,8 +290,8 @@ class Whole:
         for whole, part in ((self.value, found.value), (self.lse, found.lse), (self.right, found.right), (self.by_x, by_x)):
             if whole is not None and part is not None:
                 whole[place] = part.to(whole.dtype)
-        self.seen = self.seen or tuple([y.new_zeros((self.given.items, *y.shape[1:])) for y in found.seen])
-        for whole, part in zip(self.seen, found.seen, strict=True):
+        self.seen = self.seen or tuple([y.new_zeros((self.given.items, *y.shape[1:])) for y in found.seen or ()])
+        for whole, part in zip(self.seen, found.seen or (), strict=True):
             whole[place] = part
         for k, by in enumerate(self.by_others):
             part = found.gradients[1 + k] if by is not None else None
@@ -302,7 +302,7 @@ class Whole:
 
     def found(self) -> tuple[Results, Tensor | None]:
         """As of one chunk."""
-        return Results(self.total.to(self.real), self.value, (None, *self.by_others), self.lse, self.right, self.seen), self.by_x
+        return Results(self.total.to(self.real), self.value, (None, *self.by_others), self.lse, self.right, self.seen or None), self.by_x
 
 
 def rescaled(

@@ -95,7 +95,11 @@ def by_products(call: Product, *factors: Tensor, look: Look | None = None) -> Re
             parts = [getattr(each, name) for each in found]
             return None if parts[0] is None else torch.cat(parts).reshape(given.shape)
 
-        seen = tuple([torch.cat(parts).reshape((*given.shape, *parts[0].shape[1:])) for parts in zip(*(each.seen for each in found), strict=True)])
+        seen = (
+            None
+            if look is None
+            else tuple([torch.cat(parts).reshape((*given.shape, *parts[0].shape[1:])) for parts in zip(*(each.seen or () for each in found), strict=True)])
+        )
         return Results(None, whole("value"), (), whole("lse"), whole("right"), seen)
 
 
