@@ -165,6 +165,15 @@ def broken(m: Mutation) -> Iterator[Callable[[str], Any]]:
         yield lambda name: found[name]
 
 
+def place(m: Mutation) -> str:
+    """The source in which a mutation replaces a word, with that word replaced."""
+    file, _, function = m.place.partition(":")
+    module = import_module(f"losskit.{(file if function else m.file).replace('/', '.')}")
+    if not function:
+        between(module.__name__, module_of(m.loss))
+    return changed(inspect.getsource(getattr(module, function) if function else module), m.old, m.new, str(m))
+
+
 def changed(source: str, old: str, new: str, where: str) -> str:
     """A source with one place replaced; the place must be one."""
     assert source.count(old) == 1, f"{old!r} occurs {source.count(old)} times in {where}"

@@ -4,7 +4,7 @@ from collections import Counter
 from importlib import import_module
 
 import pytest
-from breaking import noticed, rebuilt
+from breaking import noticed, place, rebuilt
 from cases import thorough
 from mutations import MUTATIONS
 
@@ -18,6 +18,12 @@ SLOW = [m for m in MUTATIONS if m.engine == "cpu" or "multi_scale" in m.settings
 @pytest.mark.parametrize("mutation", [*(m for m in MUTATIONS if m not in SLOW), *thorough(SLOW)], ids=str)
 def test_it_is_noticed(mutation):
     assert not noticed(mutation)
+
+
+def test_each_stands_where_it_says():
+    """Of all rows, those left out above too, the word to replace is there, once."""
+    for mutation in MUTATIONS:
+        place(mutation)
 
 
 def test_what_is_not_broken_is_not_noticed():

@@ -16,6 +16,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 import losskit
 from losskit import LOSSES
 from losskit.engines import operators
+from losskit.engines.call import Call
 from losskit.engines.protocol import PATTERNS
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the compiler's own deprecations
@@ -167,6 +168,7 @@ def test_an_engine_that_is_forced_runs_or_raises() -> None:
         losskit.multi_margin_loss,
         lambda x, t: losskit.lovasz_loss(x, t, task="multiclass"),
         lambda x, t: losskit.cross_entropy(x, t, return_parts=True)[0],
+        lambda x, t: losskit.clip_loss(x, x.cos(), 10.0),
     ):
         with losskit.use_engine("cpu"), pytest.raises(Exception, match=r"EngineError.*cannot run this loss: in a compiled graph it is one pass"):
             torch.compile(loss, fullgraph=True, backend="eager")(x, torch.tensor([0, 1, 2, 3, 4, 0]))
@@ -247,7 +249,8 @@ def arguments(kind: str, each: bool) -> tuple[Any, tuple[Any, ...]]:
     """An operator, and what a graph calls it with."""
     from losskit.contract.boxes import written_out
     from losskit.engines import registered
-    from losskit.engines.call import Boxes, Call, Overlap
+    from losskit.engines.call import Boxes, Overlap, Product, Rows
+    from losskit.losses.classification.cross_entropy import formula as negative_log
     from losskit.losses.detection.giou import formula as giou
     from losskit.losses.regression.mse import formula as mse
 
@@ -256,6 +259,10 @@ def arguments(kind: str, each: bool) -> tuple[Any, tuple[Any, ...]]:
         operands = (drawn(2, 3, 4).double().requires_grad_(), labels(8, 3).reshape(2, 4))
     elif kind == "boxes":
         call, operands = Boxes(written_out(giou, 2)), (corners(4).double().requires_grad_(), corners(5)[1:].double())
+    elif kind in ("rows", "products"):
+        loss = Rows(negative_log, (), torch.arange(1.0, 5.0 if kind == "rows" else 8.0).double())
+        x, t, head = drawn(6, 4).double().requires_grad_(), labels(6, 7), drawn(7, 4).double().requires_grad_()
+        call, operands = (loss, (x, t % 4)) if kind == "rows" else (Product("rows", loss, False, 3), (x, head, t))
     else:
         call, operands = Call(mse, (), (drawn(3, 4).double().abs(),)), (drawn(3, 4).double().requires_grad_(), drawn(3, 4).double().cos().requires_grad_())
     plan, numbers, tensors, wants = operators._split(kind, call, operands)  # type: ignore[arg-type]
@@ -266,14 +273,14 @@ def arguments(kind: str, each: bool) -> tuple[Any, tuple[Any, ...]]:
     return registered.total, (plan, numbers, list(operands), tensors, operators.in_graph(0.25), wants)
 
 
-@pytest.mark.parametrize(("kind", "each"), [("elementwise", False), ("boxes", True), ("overlap", False)])
+@pytest.mark.parametrize(("kind", "each"), [("elementwise", False), ("rows", True), ("boxes", True), ("overlap", False), ("products", False)])
 def test_pytorchs_own_check_of_operators(kind: str, each: bool) -> None:
     """Schema, registration of autograd, shapes of fakes, and the traced graph, with shapes that may vary."""
     operator, given = arguments(kind, each)
     torch.library.opcheck(operator, given)
 
 
-@pytest.mark.parametrize(("kind", "each"), [("elementwise", False), ("elementwise", True), ("overlap", False)])
+@pytest.mark.parametrize(("kind", "each"), [("elementwise", False), ("elementwise", True), ("rows", False), ("overlap", False), ("products", False)])
 def test_second_derivatives_of_an_operator(kind: str, each: bool) -> None:
     """Through plain operations, and so are those after them."""
     operator, (plan, numbers, operands, *rest) = arguments(kind, each)
@@ -286,6 +293,15 @@ def test_second_derivatives_of_an_operator(kind: str, each: bool) -> None:
 
     assert torch.autograd.gradcheck(value, wanted)
     assert torch.autograd.gradgradcheck(value, wanted)
+
+
+def test_a_formula_without_a_wanted_derivative_has_no_plan() -> None:
+    """Which compiled code may ask for: a learned parameter of a loss that gives it none is computed by plain operations, which have one."""
+    from losskit.losses.regression.mse import formula as mse
+
+    parts = operators.apart(Call(mse, ()), [], [])
+    assert operators.planned("elementwise", parts, (True, True))
+    assert not operators.planned("elementwise", parts, (True, True, True))
 
 
 def test_a_plan_of_another_process() -> None:

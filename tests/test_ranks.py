@@ -200,3 +200,17 @@ def test_a_denominator_of_its_own_beside_sums() -> None:
     x = torch.rand(2, 3)
     with pytest.raises(ValueError, match=r"process_group has no denominator of its own.*: leave normalizer out of losskit.Ranks"):
         losskit.dice_loss(x, x, task="binary", process_group=losskit.Ranks(3.0))
+
+
+@pytest.mark.parametrize(
+    ("module", "given", "told"),
+    [
+        ("DiceLoss", {"task": "binary", "process_group": losskit.Ranks(3.0)}, "process_group has no denominator of its own"),
+        ("MSELoss", {"normalizer": losskit.Ranks("positives")}, "normalizer"),
+        ("CLIPLoss", {"process_group": losskit.Ranks(3.0)}, "process_group has no denominator of its own"),
+    ],
+)
+def test_modules_look_at_them_when_made(module: str, given: dict[str, Any], told: str) -> None:
+    """Not in the first step."""
+    with pytest.raises((TypeError, ValueError), match=told):
+        getattr(losskit, module)(**given)

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from losskit.contract import tensors
-from losskit.contract.groups import Ranks
 from losskit.engines import private
 
 Reduction = Literal["none", "mean", "sum"]
@@ -332,30 +331,6 @@ def finite(name: str, x: Tensor, shape: Sequence[int] | None = None, counts: Ten
         else:
             what = "must be finite"
         raise ValueError(f"{name} {what}, got {numbers[place].item()}{where}{fix}")
-
-
-def normalizer(x: Any, input: Tensor) -> float | Tensor:
-    """A number or 0-d tensor that replaces the denominator of "mean": 0, or far enough from it to divide by."""
-    if isinstance(x, Tensor):
-        tensors.check("normalizer", x)
-        if x.dim():
-            raise ValueError(
-                f"normalizer must be a number or a 0-d tensor, got shape {shown(x.shape)} and {x.dtype}: try normalizer.{'squeeze' if x.numel() == 1 else 'sum'}()"
-            )
-        if x.requires_grad:
-            raise ValueError("normalizer must not require a gradient, it is a count: try normalizer.detach()")
-        if x.device != input.device:
-            fix = "normalizer=input.numel(), or its own count" if x.is_meta else "normalizer.to(input.device)"
-            raise ValueError(f"normalizer is on {x.device}, but input is on {input.device}: try {fix}")
-        if not readable(x):
-            return tensors.lasting(x)
-        x = float(x)
-    if isinstance(x, Ranks):
-        raise TypeError(
-            "normalizer must be a number or a 0-d tensor here, got losskit.Ranks: what is averaged is no mean of items; losses with process_group= join sums by it"
-        )
-    x = number("normalizer", x, low=0.0)
-    return number("normalizer", x, above=0.0) if x else x
 
 
 OUTSIDE: Mapping[str, Callable[[Tensor], Tensor]] = {  # of each range, which numbers do not lie in it; NaN does

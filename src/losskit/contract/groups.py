@@ -66,9 +66,8 @@ class Ranks:
         """The sum over the ranks of what each would divide by, at `least` so much; over the number of ranks, if gradients are averaged."""
         real = torch.float32 if device.type == "mps" else torch.float64
         count = own.to(real) if isinstance(own, Tensor) else torch.full((), own, dtype=real, device=device)
-        if self.all is not None:
-            count = Counted.apply(count, self.all)  # type: ignore[no-untyped-call]
-        return count.clamp(min=least) / self.divided
+        total = joined(entered(count, self.all), self.all)  # each rank's own loss depends on the sum: its gradient is the sum over the ranks, too
+        return total.clamp(min=least) / self.divided
 
     @property
     def all(self) -> ProcessGroup | None:
@@ -120,23 +119,6 @@ class Joined(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, incoming: Tensor) -> tuple[Tensor, None]:
         return incoming, None
-
-
-class Counted(torch.autograd.Function):
-    """The sum over the ranks, on which each rank's own loss depends: the gradient is the sum over the ranks, too."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, group: ProcessGroup) -> Tensor:
-        ctx.group = group
-        total = x.clone()
-        distributed.all_reduce(total, group=group)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, incoming: Tensor) -> tuple[Tensor, None]:
-        total = incoming.clone()
-        distributed.all_reduce(total, group=ctx.group)
-        return total, None
 
 
 class Entered(torch.autograd.Function):

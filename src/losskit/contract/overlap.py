@@ -180,7 +180,7 @@ def scoring(
         if average == "none":
             raise ValueError('normalizer replaces the denominator of an average, but average is "none": divide the result instead')
         tensors.check("input", input)
-        normalizer = checks.normalizer(normalizer, input)
+        normalizer = reduce.divisor(normalizer, input)
     own = None if weight is None else one_a_class("weight", weight, input, task, dim)
     return Scoring(formula, params, over, average, power == 2, background, empty, own, volume, normalizer, group, score, extra)
 

@@ -79,7 +79,7 @@ def ranked_loss(
     if normalizer is not None:
         if average == "none":
             raise ValueError('normalizer replaces the denominator of an average, but average is "none": divide the result instead')
-        normalizer = checks.normalizer(normalizer, input)
+        normalizer = reduce.divisor(normalizer, input)
     own = None if weight is None else labels.class_weights(weight, input, x.shape[overlap.dim])
     present = classes == "present" or (classes == "auto" and task == "multiclass")
     how = Averaging(present, over == "batch", average, own, normalizer)

@@ -95,7 +95,7 @@ class Spread(NamedTuple):
             wants[:2] = [wants[0] or wants[1]] * 2
         counting = len(x) if given.counts is None else int(given.counts.sum())
         columns = [NONE if y is None else y.shape[1] for y in (self.exclude, self.labels if self.named else None)]
-        normalizer = NONE if self.normalizer is None else float(checks.normalizer(self.normalizer, x))
+        normalizer = NONE if self.normalizer is None else float(reduce.divisor(self.normalizer, x))
         kind = 0 if self.labels is None else 2 * self.named + self.labels.is_floating_point()
         settings = (x.shape[1], x.dtype is torch.float64, checks.REDUCTIONS.index(self.reduction), normalizer, reduce.needs_gradient(given.factor), kind)
         numbers = (*(float(y.detach()) for y in self.numbers.values()), 0.0)[:2]
@@ -196,7 +196,7 @@ def reduced(spread: Spread, group: ProcessGroup, part: Tensor, weights: Tensor) 
         return groups.joined(part, group)
     real = exact_dtype(x)
     total, denominator = groups.joined(torch.stack((part.to(real), weights.to(real).sum())), group)
-    scale = reduce.scale_of("torch", total, denominator if spread.normalizer is None else checks.normalizer(spread.normalizer, x))
+    scale = reduce.scale_of("torch", total, reduce.denominator_of(denominator, spread.normalizer, x))
     result: Tensor = (total * scale).to(x.dtype)
     return result
 

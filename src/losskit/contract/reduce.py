@@ -63,12 +63,36 @@ def by_weights(reduction: Reduction, normalizer: Normalizer | None) -> bool:
     return reduction == "mean" and (normalizer.normalizer is None if isinstance(normalizer, Ranks) else normalizer is None)
 
 
+def divisor(x: Any, input: Tensor) -> float | Tensor:
+    """A number or 0-d tensor that replaces the denominator of "mean": 0, or far enough from it to divide by."""
+    if isinstance(x, Tensor):
+        tensors.check("normalizer", x)
+        if x.dim():
+            raise ValueError(
+                f"normalizer must be a number or a 0-d tensor, got shape {checks.shown(x.shape)} and {x.dtype}: try normalizer.{'squeeze' if x.numel() == 1 else 'sum'}()"
+            )
+        if x.requires_grad:
+            raise ValueError("normalizer must not require a gradient, it is a count: try normalizer.detach()")
+        if x.device != input.device:
+            fix = "normalizer=input.numel(), or its own count" if x.is_meta else "normalizer.to(input.device)"
+            raise ValueError(f"normalizer is on {x.device}, but input is on {input.device}: try {fix}")
+        if not checks.readable(x):
+            return tensors.lasting(x)
+        x = float(x)
+    if isinstance(x, Ranks):
+        raise TypeError(
+            "normalizer must be a number or a 0-d tensor here, got losskit.Ranks: what is averaged is no mean of items; losses with process_group= join sums by it"
+        )
+    x = checks.number("normalizer", x, low=0.0)
+    return checks.number("normalizer", x, above=0.0) if x else x
+
+
 def denominator_of(own: float | Tensor, normalizer: Normalizer | None, input: Tensor, least: float = 0.0) -> float | Tensor:
     """What "mean" divides by: the items' own count or weight, at `least` so much, that of all ranks, or what the caller gives."""
     if isinstance(normalizer, Ranks):
-        return normalizer.denominator(own if normalizer.normalizer is None else checks.normalizer(normalizer.normalizer, input), input.device, least)
+        return normalizer.denominator(own if normalizer.normalizer is None else divisor(normalizer.normalizer, input), input.device, least)
     if normalizer is not None:
-        return checks.normalizer(normalizer, input)
+        return divisor(normalizer, input)
     return own if not least else own.clamp(min=least) if isinstance(own, Tensor) else max(own, least)
 
 
@@ -86,8 +110,8 @@ def times(normalizer: Normalizer | None, number: int, input: Tensor) -> Normaliz
     """The normalizer of a mean over so many numbers per item; without one, of a sum."""
     if isinstance(normalizer, Ranks):
         assert normalizer.normalizer is not None
-        return replace(normalizer, normalizer=number * checks.normalizer(normalizer.normalizer, input))
-    return number * (1 if normalizer is None else checks.normalizer(normalizer, input))
+        return replace(normalizer, normalizer=number * divisor(normalizer.normalizer, input))
+    return number * (1 if normalizer is None else divisor(normalizer, input))
 
 
 def weight_of(factor: Tensor | None, count: int | Tensor, real: torch.dtype) -> float | Tensor:
@@ -209,13 +233,13 @@ def unless_nothing_counts(factor: Tensor | None, normalizer: Normalizer | None, 
     """The factor of items, 0 where a normalizer of 0 says that nothing counts: then every item is absent, and made harmless before a loss is computed."""
     if normalizer is None or isinstance(normalizer, Ranks):
         return factor
-    divisor = checks.normalizer(normalizer, input)
-    if not isinstance(divisor, Tensor):
-        if divisor:
+    given = divisor(normalizer, input)
+    if not isinstance(given, Tensor):
+        if given:
             return factor
         some = torch.zeros(shape, dtype=torch.bool, device=input.device)
     else:
-        some = (divisor != 0).expand(shape)
+        some = (given != 0).expand(shape)
     return some if factor is None else torch.where(some, factor, torch.zeros((), dtype=factor.dtype, device=factor.device))
 
 

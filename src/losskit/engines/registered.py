@@ -70,7 +70,7 @@ def wanted_alone(found: Sequence[Tensor | None], wants: Sequence[bool]) -> list[
 
 @torch.library.custom_op("losskit::total", mutates_args=())
 def total(plan: str, numbers: Tensor, operands: list[Tensor], kept: list[Tensor], scale: Tensor, wants: list[bool]) -> list[Tensor]:
-    """The sum of the losses times `scale`, or times `by`; the gradients of the operands."""
+    """The sum of the losses times `scale`; the gradients of the operands."""
     pattern, call = call_of(plan, numbers, kept)
     refuse_labels(call, operands)
     own = now(operands, wants)
@@ -87,10 +87,7 @@ def _(plan: str, numbers: Tensor, operands: list[Tensor], kept: list[Tensor], sc
 
 
 @torch.library.custom_op("losskit::rescaled", mutates_args=())
-def rescaled(
-    plan: str, numbers: Tensor, operands: list[Tensor], kept: list[Tensor], scale: Tensor, incoming: Tensor,
-    wants: list[bool],
-) -> list[Tensor]:  # fmt: skip
+def rescaled(plan: str, numbers: Tensor, operands: list[Tensor], kept: list[Tensor], scale: Tensor, incoming: Tensor, wants: list[bool]) -> list[Tensor]:
     """The gradients of `total`, times the incoming one."""
     pattern, call = call_of(plan, numbers, kept)
     found = dispatch.pattern("cpu", pattern).rescaled(None, incoming, call, tuple(operands), float(scale), tuple(wants))
@@ -98,10 +95,7 @@ def rescaled(
 
 
 @rescaled.register_fake
-def _(
-    plan: str, numbers: Tensor, operands: list[Tensor], kept: list[Tensor], scale: Tensor, incoming: Tensor,
-    wants: list[bool],
-) -> list[Tensor]:  # fmt: skip
+def _(plan: str, numbers: Tensor, operands: list[Tensor], kept: list[Tensor], scale: Tensor, incoming: Tensor, wants: list[bool]) -> list[Tensor]:
     return nothing_or_like(operands, wants)
 
 
