@@ -3,6 +3,7 @@
 import ctypes
 import math
 import os
+import pickle
 import shlex
 import stat
 import subprocess
@@ -217,6 +218,54 @@ def test_a_full_disk_costs_only_time(loop, place, file):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert not list(place.iterdir()), "something is left behind"
     assert loop() and not loop()
+
+
+ASKED_AT_ONCE = """
+import pickle, sys, time
+from losskit.engines.cpu.core import files, store
+
+symbol, content = pickle.load(sys.stdin.buffer)
+files.PATIENCE = float(sys.argv[1])
+
+def build():
+    print("built", flush=True)
+    time.sleep(float(sys.argv[2]))
+    return store.Code(symbol, content, None, None)
+
+assert store.function("loop", b"", build)
+"""
+
+
+def asking(code, patience, takes):
+    """A process that needs a loop, which it takes some time to compile."""
+    child = subprocess.Popen([sys.executable, "-c", ASKED_AT_ONCE, str(patience), str(takes)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    child.stdin.write(pickle.dumps((code.symbol, code.content)))
+    child.stdin.close()
+    return child
+
+
+def said(child):
+    with child:
+        return child.stdout.read()
+
+
+def test_processes_that_need_the_same_loop_compile_it_once(compiled, tmp_path, monkeypatch):
+    """The ranks of a training, say. A process that dies keeps nobody waiting, nor does one that takes too long."""
+    monkeypatch.setenv("LOSSKIT_CACHE_DIR", str(tmp_path))
+    code = compiled[torch.float32]
+    ranks = [asking(code, 60, 1) for _ in range(3)]
+    assert sorted(map(said, ranks)) == [b"", b"", b"built\n"]
+    assert [p.suffix for p in tmp_path.iterdir()] == [".o"]
+    for p in tmp_path.iterdir():
+        p.unlink()
+    slow = asking(code, 60, 60)
+    assert slow.stdout.readline() == b"built\n"
+    assert said(asking(code, 0.1, 0)) == b"built\n", "it has waited long enough"
+    for p in tmp_path.glob("*.o"):
+        p.unlink()
+    waits = asking(code, 60, 0)
+    slow.kill()
+    assert said(waits) == b"built\n" and said(slow) == b""
 
 
 BETWEEN_LARGE_TENSORS = """

@@ -8,10 +8,17 @@ import logging
 import os
 import stat
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 from shlex import quote
 
+if sys.platform != "win32":
+    import fcntl
+
+PATIENCE = 60.0  # seconds that a process waits for another to compile a loop
 NOBODY = 65534  # the owner, inside a container, of all files whose owners it does not know
 log = logging.getLogger(__name__)
 _told: set[Path] = set()  # folders
@@ -65,6 +72,41 @@ def write(place: Path, name: str, content: bytes) -> None:
             part.unlink(missing_ok=True)
     except OSError:
         return
+
+
+@contextmanager
+def turn(place: Path | None, name: str) -> Iterator[None]:
+    """While a process compiles a loop, others that need the same one wait for it: the ranks of a training start at once, and each would compile everything.
+
+    A lock ends with the process that holds it, and nobody waits for ever. Without locks (on Windows, on some file systems of networks) nobody waits at all.
+    """
+    held = None if place is None or sys.platform == "win32" else _locked(place, f"{name}.lock")
+    try:
+        yield
+    finally:
+        if place is not None and held is not None:
+            with suppress(OSError):
+                os.unlink(place / f"{name}.lock")
+            os.close(held)
+
+
+def _locked(place: Path, name: str) -> int | None:
+    """An open file that this process has locked; None if that cannot be."""
+    with suppress(OSError):
+        place.mkdir(0o755, parents=True, exist_ok=True)
+        if distrust(place, place.stat()) is None:
+            file = os.open(place / name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
+            end = time.monotonic() + PATIENCE
+            while time.monotonic() < end:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    return file
+                except BlockingIOError:
+                    time.sleep(0.02)
+                except OSError:
+                    break
+            os.close(file)
+    return None
 
 
 def trusted(path: Path, found: os.stat_result, place: Path) -> bool:

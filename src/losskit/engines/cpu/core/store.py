@@ -63,16 +63,22 @@ def _function(label: str, key: bytes, build: Callable[[], Code]) -> int:
     place, name = files.folder(), f"{label}_{hashlib.sha256(circumstances() + key).hexdigest()[:24]}.o"
     address = _addresses.get((place, name)) or _load(place, name)  # threads may need the same loop at once
     if not address:
-        code = build()
-        _alive.append(code.keep)
-        address = code.address
-        if code.content is not None:
-            address = _linked(code.symbol, code.content)
-            if place is not None:
-                files.write(place, name, _digest(name, code.symbol, code.content) + f"\n{code.symbol}\n".encode() + code.content)
-    assert address
+        with files.turn(place, name):
+            address = _load(place, name) or _built(place, name, build)  # another process may have built it meanwhile
     _addresses[place, name] = address
     return address
+
+
+def _built(place: Path | None, name: str, build: Callable[[], Code]) -> int:
+    """The address of a loop that is compiled now, and stored if it is fit for that."""
+    code = build()
+    _alive.append(code.keep)
+    if code.content is None:
+        assert code.address
+        return code.address
+    if place is not None:
+        files.write(place, name, _digest(name, code.symbol, code.content) + f"\n{code.symbol}\n".encode() + code.content)
+    return _linked(code.symbol, code.content)
 
 
 def _digest(name: str, symbol: str, content: bytes) -> bytes:
