@@ -7,28 +7,30 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import distributed
 
-Work = Callable[[int, dict[int, Any]], dict[Any, Any]]  # of a rank and the groups by their sizes, 2 and 3; what it found
+Work = Callable[[int, dict[int, Any], bool], dict[Any, Any]]  # of a rank, the groups by their sizes, 2 and 3, and whether all is wanted; what it found
 
 
-def rank(number: int, folder: str, work: Work) -> None:
+def rank(number: int, folder: str, work: Work, all_of_it: bool) -> None:
     """What a process does: its part, saved to a file."""
     torch.set_num_threads(1)
     patience = datetime.timedelta(seconds=120)
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=number, world_size=3, timeout=patience)
     groups = {2: distributed.new_group([0, 1], timeout=patience), 3: distributed.group.WORLD}
-    torch.save(work(number, groups), f"{folder}/{number}")
+    torch.save(work(number, groups, all_of_it), f"{folder}/{number}")
     distributed.barrier()
     distributed.destroy_process_group()
 
 
-def results_of(work: Work) -> list[dict[Any, Any]]:
-    """What each of three ranks found."""
+def results_of(work: Work, request: pytest.FixtureRequest) -> list[dict[Any, Any]]:
+    """What each of three ranks found: all of it, or in `make test` what it shows."""
+    all_of_it = request.config.option.markexpr != "not thorough"
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:
-        processes = [context.Process(target=rank, args=(number, folder, work)) for number in range(3)]
+        processes = [context.Process(target=rank, args=(number, folder, work, all_of_it)) for number in range(3)]
         for process in processes:
             process.start()
         for process in processes:

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from cases import thorough
+from cases import thorough, thorough_rows
 from claims import claim
 from test_memory import measured
 
@@ -16,6 +16,7 @@ from losskit.engines import both, chunks
 PAIRS = ("info_nce_loss", "nt_xent_loss", "clip_loss", "siglip_loss")
 NAMES = (*PAIRS, "supcon_loss")
 NUMBERS = {"clip_loss": ("logit_scale",), "siglip_loss": ("logit_scale", "logit_bias")}
+IN_LOOPS = [(name, engine) for name in ("info_nce_loss", "siglip_loss") for engine in (None, "triton")]  # in `make test`
 each_loss = pytest.mark.parametrize("name", NAMES)
 
 
@@ -90,9 +91,15 @@ def beside(name, items=11, seed=5):
     return [{}, {"exclude": out}, {"negatives": extra}, {"negatives": extra, "exclude": torch.cat((out, out[:, :3]), 1)}]
 
 
-@each_loss
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's, in Triton's interpreter
-@pytest.mark.parametrize("engine", [None, "torch", "triton"])
+@pytest.mark.parametrize(
+    ("name", "engine"),
+    [
+        *((name, "torch") for name in NAMES),
+        *IN_LOOPS,
+        *thorough_rows((name, engine) for name in NAMES for engine in (None, "triton") if (name, engine) not in IN_LOOPS),
+    ],
+)
 def test_every_option_on_every_engine(name, engine, monkeypatch):
     """In one chunk, and in several: the same as whole scores, to all vectors and numbers, for "none", "sum" and "mean"."""
     with losskit.use_engine(engine) if engine else torch.enable_grad():
@@ -260,8 +267,13 @@ def test_nan(name):
 
 
 @claim("info_nce_loss nt_xent_loss supcon_loss clip_loss siglip_loss", "Half precision is multiplied in float32")
-@pytest.mark.parametrize("dtype", [torch.bfloat16, *thorough([torch.float16])], ids=str)
-@each_loss
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [
+        ("siglip_loss", torch.bfloat16),
+        *thorough_rows((n, d) for n in NAMES for d in (torch.bfloat16, torch.float16) if (n, d) != ("siglip_loss", torch.bfloat16)),
+    ],
+)
 def test_half_precision(name, dtype):
     vectors, numbers, labels = batch(name, dtype=dtype)
     wide = [x.detach().float().requires_grad_() for x in vectors]

@@ -47,7 +47,7 @@ def call(name: str, task: str, x: Tensor, t: Tensor, settings: dict[str, Any], *
     return value.detach(), torch.autograd.grad(value, a, incoming)[0]
 
 
-def work(rank: int, groups: dict[int, Any]) -> dict[Any, Any]:
+def work(rank: int, groups: dict[int, Any], all_of_it: bool) -> dict[Any, Any]:
     """What a rank does: its part of every case."""
     found = {}
     for world, group in groups.items():
@@ -65,8 +65,8 @@ def work(rank: int, groups: dict[int, Any]) -> dict[Any, Any]:
 
 
 @pytest.fixture(scope="module")
-def results() -> list[dict[Any, Any]]:
-    return results_of(work)
+def results(request: pytest.FixtureRequest) -> list[dict[Any, Any]]:
+    return results_of(work, request)
 
 
 @pytest.mark.thorough

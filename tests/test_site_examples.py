@@ -29,7 +29,7 @@ def blocks(page: Path, language: str) -> list[str]:
 
 SESSIONS = [p for p in PAGES if blocks(p, "pycon")]
 LONG = [
-    p for p in SESSIONS if p.stem in ("outliers", "uncertainty", "half-precision", "large-vocabularies", "imbalance", "article")
+    p for p in SESSIONS if p.stem in ("outliers", "uncertainty", "half-precision", "large-vocabularies", "imbalance", "article", "contrastive")
 ]  # a dozen loops, a training
 
 

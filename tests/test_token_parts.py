@@ -8,6 +8,7 @@ import mpmath
 import pytest
 import torch
 import torch.nn.functional as F
+from cases import thorough_rows
 from test_memory import measured
 
 import losskit
@@ -55,21 +56,20 @@ SETTINGS = (
 )
 
 
-@pytest.mark.parametrize("engine", ["torch", "cpu"])
-def test_as_of_whole_scores(engine):
+@pytest.mark.parametrize(("engine", "place"), [*(("torch", k) for k in range(5)), ("cpu", 3), *thorough_rows(("cpu", k) for k in (0, 1, 2, 4))])
+def test_as_of_whole_scores(engine, place):
     x, weight, bias, t = factors()
     mask = torch.arange(ITEMS) % 3 != 0
     ruled_out = bias.detach().clone().index_fill(0, torch.tensor([2, 5, 11]), -math.inf)
     with losskit.use_engine(engine):
-        for settings in SETTINGS:
-            for k, chunk in ((0, 16), (1, None), (4, 5), (CLASSES, 16)):
-                for own in (bias, ruled_out, None):
-                    t_here = torch.where((t == 2) | (t == 5) | (t == 11), 3, t)
-                    more = dict(linear_bias=own, mask=mask, chunk=chunk, **settings)
-                    value, parts = linear_log_prob(x, weight, t_here, return_parts=True, top_k=k, **more)
-                    assert torch.equal(value, linear_log_prob(x, weight, t_here, **more))
-                    assert parts.top.values.shape == (ITEMS, k)
-                    agree(parts, expected(F.linear(x, weight, own), mask & (t != -100), k, **settings))
+        for k, chunk in ((0, 16), (1, None), (4, 5), (CLASSES, 16)):
+            for own in (bias, ruled_out, None):
+                t_here = torch.where((t == 2) | (t == 5) | (t == 11), 3, t)
+                more = dict(linear_bias=own, mask=mask, chunk=chunk, **SETTINGS[place])
+                value, parts = linear_log_prob(x, weight, t_here, return_parts=True, top_k=k, **more)
+                assert torch.equal(value, linear_log_prob(x, weight, t_here, **more))
+                assert parts.top.values.shape == (ITEMS, k)
+                agree(parts, expected(F.linear(x, weight, own), mask & (t != -100), k, **SETTINGS[place]))
 
 
 @pytest.mark.parametrize("engine", ["torch", "cpu"])
