@@ -206,7 +206,9 @@ def _with_parts(
     if shift:
         target, moved = products.moved(target, ignore_index, mask=mask)
         mask = moved["mask"]
-    described = Labelled(formula, (), 0.0, capped(softcap), temperature=items.temperature(temperature), look=tokens.look(entropy.formula, wanted))
+    described = Labelled(
+        formula, (), 0.0, None if softcap is None else capped(softcap), temperature=items.temperature(temperature), look=tokens.look(entropy.formula, wanted)
+    )
     alone: dict[str, Any] = dict(dim=-1, weight=None, sample_weight=None, normalizer=None, reduction="none")
     each, seen = rows(described, scores, target, ignore_index=ignore_index, mask=mask, return_parts=True, **alone)
     return 0.0 - each, tokens.parts_of(seen, target, ignore_index, mask)

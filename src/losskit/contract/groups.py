@@ -156,6 +156,8 @@ class Multiplied(torch.autograd.Function):
 
 def group_of(name: str, given: Group | None) -> ProcessGroup | None:
     """The group of an argument whose parts of the gradient add up, unless it is given as `Ranks`, see `finished`."""
+    if given is None:
+        return None
     if not isinstance(given, Ranks):
         checked(name, given)
         return given

@@ -26,7 +26,7 @@ def temperature(given: float | Tensor) -> tuple[Operand, ...]:
 
 def checked(operands: Sequence[Operand], input: Tensor, axis: int) -> tuple[Tensor, ...]:
     """The operands as tensors whose shape broadcasts to the items'."""
-    return tuple([_checked(operand, input, axis) for operand in operands]) if operands else ()
+    return tuple([_checked(operand, input, axis) for operand in operands])
 
 
 def _checked(operand: Operand, input: Tensor, axis: int) -> Tensor:

@@ -85,15 +85,8 @@ def pair(input: Tensor, target: Tensor, dim: int, fix: str = ONE_SCORE) -> int:
     axis = axis_of(input, dim)
     if input.shape[axis] < 2:
         several(input, axis, fix)
-    of_items(input, target, axis, dim)
-    return axis
-
-
-def of_items(input: Tensor, target: Tensor, axis: int, dim: int) -> None:
-    """One label per item of an input whose class axis is known."""
     aligned(input, target, axis, dim, "labels")
-    if target.is_floating_point():
-        raise TypeError(f"target must be class labels of an integer dtype, got {target.dtype}: try target.long(). Probabilities have the input's shape")
+    return axis
 
 
 def positions(input: Tensor, target: Tensor, dim: int) -> int:
@@ -108,7 +101,7 @@ def positions(input: Tensor, target: Tensor, dim: int) -> int:
 
 
 def aligned(input: Tensor, target: Tensor, axis: int, dim: int, what: Literal["labels", "positions"]) -> None:
-    """Scores and one number per item."""
+    """Scores, whose class axis is known, and one number per item."""
     wide = input.shape
     shape = (*wide[:axis], *wide[axis + 1 :])
     if target.shape != shape:
@@ -116,7 +109,10 @@ def aligned(input: Tensor, target: Tensor, axis: int, dim: int, what: Literal["l
             f"target has shape {shown(target.shape)}, but {what} for an input of shape {shown(input.shape)} with its {input.shape[axis]} classes along "
             f"dim={dim} have shape {shown(shape)}. {_shape_fix(input, target, axis, shape, what)}"
         )
-    tensors.beside("target", target, "input", input)
+    if target.device != input.device:
+        tensors.beside("target", target, "input", input)
+    if what == "labels" and target.is_floating_point():
+        raise TypeError(f"target must be class labels of an integer dtype, got {target.dtype}: try target.long(). Probabilities have the input's shape")
 
 
 def one_hot_labels(target: Tensor, axis: int) -> str:

@@ -61,7 +61,7 @@ def prepare(
         axis = samples_and_classes(input, target, dim, task)
     labelled = task == "multiclass" and target.shape != input.shape
     if labelled:
-        labels.of_items(input, target, axis, axis)
+        labels.aligned(input, target, axis, axis, "labels")
     else:
         if task == "multilabel" and target.shape == checks.without(input.shape, axis):
             raise ValueError(

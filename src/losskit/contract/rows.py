@@ -67,7 +67,7 @@ def rows(
         shares = torch.full((classes,), loss.share, dtype=real, device=input.device) if own is None else own.detach().to(real) * loss.share
     function, parameter = loss.link or (None, 0.0)
     operands = (*loss.temperature, *loss.operands)
-    numbers = items.checked(operands, input, axis)
+    numbers = items.checked(operands, input, axis) if operands else ()
     call = Rows(loss.formula, loss.params, own, shares, function, parameter, ignore_index, axis, factor, bool(loss.temperature))
     apart = sample_weight is not None and not (inplace or return_parts) and reduce.learned(sample_weight)
     engine, _ = dispatch.choice(memory_of((input, target, *numbers)), call._replace(factor=None).tensors() if apart else call.tensors())

@@ -174,7 +174,7 @@ def _checked(
             "target must hold class labels beside class_group, got probabilities: they would be spread over the ranks, too, which is not known here"
         )
     axis = labels.class_axis(input, dim)
-    labels.of_items(input, target, axis, dim)
+    labels.aligned(input, target, axis, dim, "labels")
     labels.index(ignore_index)
     own = None if weight is None else labels.class_weights(weight, input, input.shape[axis])
     factor = reduce.item_factor(target, mask, sample_weight, real_dtype(input.dtype), reduce.by_weights(reduction, normalizer))

@@ -285,6 +285,9 @@ def real_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype is torch.float64 else torch.float32
 
 
+REAL_OF = {dtype: real_dtype(dtype) for dtype in (torch.float64, torch.float32, torch.bfloat16, torch.float16)}  # the same, for what a small call does often
+
+
 def sum_to(gradient: Tensor, operand: Tensor) -> Tensor:
     """The gradient of an operand that serves several items, from one per item: their sum, in float64 where the device has it, rounded once."""
     lead = gradient.dim() - operand.dim()

@@ -48,8 +48,7 @@ def saved(ctx: Any, operands: tuple[Tensor, ...], step: Any) -> Any:
 
 def told(step: Step, results: Results) -> Step:
     """Hands the by-products over; the step that a context keeps is without them: a context that knows its own output is a circle, which nobody frees."""
-    if step.by_products is None:
-        return step
+    assert step.by_products is not None
     step.by_products.append(results._replace(gradients=()))
     return step._replace(by_products=None)
 
@@ -71,7 +70,7 @@ class Total(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, step: Step, *operands: Tensor) -> Tensor:
         results = step.engine.run(step.call, operands, scale=step.scale, wants=ctx.needs_input_grad[1:], **step.options)
-        ctx.step = saved(ctx, operands, told(step, results))
+        ctx.step = saved(ctx, operands, step if step.by_products is None else told(step, results))
         ctx.gradients = results.gradients
         return results.total  # type: ignore[no-any-return]
 
@@ -98,7 +97,7 @@ class Each(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, step: Step, *operands: Tensor) -> Tensor:
         results = step.engine.run(step.call, operands, each=True, **step.options)
-        ctx.step = saved(ctx, operands, told(step, results))
+        ctx.step = saved(ctx, operands, step if step.by_products is None else told(step, results))
         return results.value  # type: ignore[no-any-return]
 
     @staticmethod

@@ -73,9 +73,9 @@ def soft_cap(x, cap):
     return cap * where(x < 0.0, -t, t), 4.0 * e / ((1.0 + e) * (1.0 + e))
 
 
-def capped(softcap: float | None) -> tuple[Callable[..., Any], float] | None:
+def capped(softcap: float) -> tuple[Callable[..., Any], float]:
     """What stands between logits and scores."""
-    return None if softcap is None else (soft_cap, checks.number("softcap", softcap, above=0.0))
+    return soft_cap, checks.number("softcap", softcap, above=0.0)
 
 
 def of_probability(x, t):
@@ -214,7 +214,7 @@ def cross_entropy(
     smoothing = 1.0 if own else checks.number("label_smoothing", label_smoothing, low=0.0, high=1.0)  # type: ignore[arg-type]
     heat = items.temperature(temperature)
     square = checks.number("z_loss", z_loss, low=0.0)
-    link = capped(softcap)
+    link = None if softcap is None else capped(softcap)
     checks.flags(from_logits=from_logits, log_input=log_input, inplace=inplace, return_parts=return_parts)
     common: dict[str, Any] = dict(dim=dim, weight=weight, mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction)
     if class_group is not None:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from losskit.engines.call import Distributions, Results, real_dtype
+from losskit.engines.call import REAL_OF, Distributions, Results
 from losskit.engines.cpu.core import gradients, store
 from losskit.engines.cpu.core.memory import empty_like
 from losskit.engines.cpu.core.threads import BODY, parallel_for
@@ -114,7 +114,7 @@ def run(
     """One pass: the sum of the losses times `scale`, the loss of `each` item if asked, and the gradients (times `incoming` if given: then no values)."""
     x, t, *others = operands
     grad_input, grad_target = wants[:2] or (False, False)
-    real = real_dtype(x.dtype)
+    real = REAL_OF[x.dtype]
     where = layout(x, call.dim)
     if where is None:
         x = like(x, False, call.dim)

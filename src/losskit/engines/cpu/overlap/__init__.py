@@ -13,7 +13,7 @@ import numpy
 import torch
 from torch import Tensor
 
-from losskit.engines.call import Overlap, real_dtype
+from losskit.engines.call import Overlap
 from losskit.engines.cpu.core import store
 from losskit.engines.cpu.core.memory import empty_like
 from losskit.engines.cpu.core.threads import BODY, parallel_for
@@ -24,6 +24,7 @@ from losskit.engines.language import fingerprint
 from losskit.engines.torch import overlap as plain
 
 STRETCHES = 64  # of a sample at most: what they leave is added up afterwards
+NUMBERS = {torch.float32: numpy.float32, torch.float64: numpy.float64}  # of those whose gradients are stored as they are computed
 NEAR = 1 << 13  # numbers of a tile, which shares the first-level cache with little else
 ONE = torch.ones(1, dtype=torch.bool, device="cpu")
 
@@ -79,7 +80,7 @@ class Walk:
     def run(self, gx: Tensor | None, gt: Tensor | None, parts: Tensor | None, by: Any) -> None:
         """Runs the loop for the sums (`parts`), or that for the gradients."""
         call, x = self.call, self.x
-        past = gx is not None and x.dtype is real_dtype(x.dtype) and gx.nbytes >= PAST_CACHES and gx.data_ptr() % LINE == 0
+        past = gx is not None and x.dtype in NUMBERS and gx.nbytes >= PAST_CACHES and gx.data_ptr() % LINE == 0
         past = past and (not self.planes or self.inner * x.itemsize % LINE == 0)
         outer, by_class, by_item = (self.classes * self.inner, self.inner, 1) if self.planes else (self.classes * self.inner, 1, self.classes)
         step, factor_outer, factor_class = self.steps
@@ -125,7 +126,7 @@ def gradients(call: Overlap, x: Tensor, t: Tensor, by_sums: Any, wants_x: bool, 
             given = iter(torch.autograd.grad(found, [y for y in leaves if y.requires_grad], by_sums))
         return next(given) if wants_x else None, next(given) if wants_t else None
     walk = Walk(call, x, t)
-    number = numpy.float64 if x.dtype is torch.float64 else numpy.float32
+    number = NUMBERS.get(x.dtype, numpy.float32)
     by = numpy.ascontiguousarray(numpy.broadcast_to(numpy.asarray(by_sums), (walk.samples, walk.classes, KINDS)), number)
     gx = empty_like(walk.x, x.dtype) if wants_x else None
     gt = empty_like(walk.t, t.dtype) if wants_t else None

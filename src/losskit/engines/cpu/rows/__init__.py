@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from losskit.engines.call import Census, Distributions, Results, Rows, real_dtype, sum_to
+from losskit.engines.call import REAL_OF, Census, Distributions, Results, Rows, sum_to
 from losskit.engines.cpu.core import gradients, store
 from losskit.engines.cpu.core.memory import empty_like
 from losskit.engines.cpu.core.threads import BODY, parallel_for
@@ -129,7 +129,7 @@ def weights_of(call: Rows, incoming: Tensor | None, real: torch.dtype) -> tuple[
 
 def census(call: Rows, x: Tensor, t: Tensor) -> Census:
     """A look at the labels before the pass: the denominator of "mean", and labels that would reach outside."""
-    real = real_dtype(x.dtype)
+    real = REAL_OF[x.dtype]
     t = t.contiguous()
     factor, factor_step, weight, weight_step = weights_of(call, None, real)
     items = t.numel()
@@ -163,7 +163,7 @@ def run(
     """One pass: the sum of the losses times `scale`, the loss of `each` item if asked, and the gradient (times `incoming` if given: then no values)."""
     x, t, *others = operands
     grad_input = bool(wants) and wants[0]
-    real = real_dtype(x.dtype)
+    real = REAL_OF[x.dtype]
     where = layout(x, call.dim)
     if where is None:
         x = x.movedim(call.dim, -1).contiguous().movedim(-1, call.dim)
