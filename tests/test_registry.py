@@ -38,7 +38,7 @@ every_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
 def test_every_file_of_losses_enters_one_loss():
     files = [p for p in (SOURCE / "losses").rglob("*.py") if p.name not in {"__init__.py", *SHARED}]
     assert len(files) == len(LOSSES) == len({loss.module for loss in LOSSES.values()})
-    assert {Path(inspect.getfile(loss.function)) for loss in LOSSES.values()} == set(files)
+    assert {Path(inspect.getfile(inspect.unwrap(loss.function))) for loss in LOSSES.values()} == set(files)
 
 
 @every_loss

@@ -52,6 +52,12 @@ tensor(7.)
 
 On several ranks of a distributed training, `normalizer=losskit.Ranks()` adds the counts up: each rank's loss is its part of the mean over all ranks' items.
 
+DTensors: parts on several ranks
+--------------------------------
+Tensors may be DTensors. The loss is that of the whole tensors, as a DTensor that every rank has, and gradients are spread as the tensors are. A plain tensor beside
+them is whole, and the same on every rank. Where a batch is spread over one axis of the mesh, each rank computes the loss of its items; where the classes of logits or
+of a head are, as with `class_group=`; likewise the sums of losses of overlap with `over="batch"`. Otherwise every rank gathers what is spread.
+
 ignore_index, missing: absent targets
 -------------------------------------
 An item whose target equals `ignore_index` is absent, as if masked. Class labels have the default -100, as in torch; where targets are 0 and 1 it is None, and

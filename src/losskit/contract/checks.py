@@ -34,7 +34,7 @@ def validate() -> Iterator[None]:
 
     On CPU the values of targets, probabilities and weights are always checked. On a GPU a check would stall the stream, so outside this block an item
     with a bad value gives NaN instead of an error. The same holds for tensor subclasses; inside the block they are checked, unless they dispatch their
-    operations themselves (DTensor, ...). Inside torch.func transforms, and while tracing or compiling, there are no values to check.
+    operations themselves. Inside torch.func transforms, and while tracing or compiling, there are no values to check.
 
     >>> import torch, losskit
     >>> with losskit.validate():

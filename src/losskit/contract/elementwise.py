@@ -64,7 +64,8 @@ def elementwise(
     denominator in place of the count. Elements whose target is `ignore_index`, or `missing`, are absent. `shared`: one number of the target may serve several elements,
     as of any operand: its shape broadcasts to the input's.
     """
-    reduce.check(reduction, normalizer)
+    if reduction != "mean":
+        reduce.check(reduction, normalizer)
     if shared:
         checks.both(input, target)
         checks.broadcastable("target", target, input)

@@ -1,7 +1,8 @@
 """Sums over the ranks of a process group, and what the ranks tell each other before they compute."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeVar, get_args
 
@@ -35,8 +36,9 @@ class Ranks:
         own count, and an item of a rank with few counts for more than that of a rank with many.
 
     Edge cases:
-        One small sum over the ranks per loss, before the pass, of one number in float64: all ranks of the group must call the loss alike. If no rank has anything
+        One small sum over the ranks per loss, before the pass, of two numbers in float64: all ranks of the group must call the loss alike. If no rank has anything
         to count, the loss is 0. Weights of items may have a gradient: their part of the denominator takes a second sum in the backward.
+        What one rank refuses is raised on all; on GPUs, where looking would wait for the device, the loss of the others is NaN.
         Losses of overlap, such as Dice, are no means of items: they take `process_group=`.
 
     Differs from torch:
@@ -66,8 +68,9 @@ class Ranks:
         """The sum over the ranks of what each would divide by, at `least` so much; over the number of ranks, if gradients are averaged."""
         real = torch.float32 if device.type == "mps" else torch.float64
         count = own.to(real) if isinstance(own, Tensor) else torch.full((), own, dtype=real, device=device)
-        total = joined(entered(count, self.all), self.all)  # each rank's own loss depends on the sum: its gradient is the sum over the ranks, too
-        return total.clamp(min=least) / self.divided
+        if self.all is not None:
+            count = met(count, self.all)
+        return count.clamp(min=least) / self.divided
 
     @property
     def all(self) -> ProcessGroup | None:
@@ -82,6 +85,7 @@ class Ranks:
 
 
 Group = ProcessGroup | Ranks
+meeting: ContextVar[list[bool] | None] = ContextVar("losskit_meeting", default=None)  # of a call over ranks: filled when they have met
 Told = TypeVar("Told", bound=tuple[float, ...])  # numbers that each rank tells the others; as made without arguments, that it refuses its input
 
 
@@ -105,6 +109,33 @@ def meet(group: ProcessGroup, input: Tensor, mine: Told) -> list[Told]:
     device = input.device if isinstance(input, Tensor) else torch.device("cpu")
     real = torch.float32 if device.type == "mps" else torch.float64
     return [type(mine)(*each) for each in gathered(torch.tensor(mine, dtype=real, device=device), group).tolist()]
+
+
+def met(count: Tensor, group: ProcessGroup) -> Tensor:
+    """The sum over the ranks, if none has refused its input. Where looking at a number would wait for a GPU, or break a graph, it is NaN then."""
+    looks = count.is_cpu and not torch.compiler.is_compiling()
+    if not torch.compiler.is_compiling() and (arrived := meeting.get()) is not None:
+        arrived.append(True)
+    pair = joined(entered(torch.stack((count, torch.zeros_like(count))), group), group)  # on which each rank's own loss depends: its gradient is a sum, too
+    total, refused = pair[0], pair[1]
+    if not looks:
+        return torch.where(refused > 0, torch.nan, total)
+    if refused.item():
+        raise Refused("another rank has refused its input: see what it raises")
+    return total
+
+
+def agree(group: ProcessGroup, like: Tensor) -> None:
+    """Before sums are joined on the CPU: none of the ranks has refused its input. (On a GPU that would be a wait: there the others wait for a rank that raises.)"""
+    if like.is_cpu and not torch.compiler.is_compiling():
+        met(torch.zeros((), dtype=torch.float64, device="cpu"), group)
+
+
+def refuse(given: Group, tensors: Sequence[Tensor], agrees: bool) -> None:
+    """Tells the others, who meet in `Ranks.denominator` or, if it `agrees`, in `agree`, that this rank does not come."""
+    group, device = given.all if isinstance(given, Ranks) else given, tensors[0].device if tensors else torch.device("cpu")
+    if isinstance(group, ProcessGroup) and device.type != "meta" and (device.type == "cpu" or not agrees):
+        distributed.all_reduce(torch.tensor([0.0, 1.0], dtype=torch.float32 if device.type == "mps" else torch.float64, device=device), group=group)
 
 
 class Joined(torch.autograd.Function):

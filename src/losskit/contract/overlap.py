@@ -201,6 +201,8 @@ def overlap(how: Scoring, input: Tensor, target: Tensor, *, task: Task, from_log
         input, target, task=task, from_logits=from_logits, dim=dim, ignore_index=ignore_index, mask=mask, squared=how.squared, formula=formula, params=params
     )
     how = how._replace(labelled=ready.call.kind == "label")
+    if how.group is not None:
+        groups.agree(how.group, input)
     x, t, call, engine = ready
     real = real_dtype(x.dtype)
     if ENGINES[engine].plain:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from losskit.contract import arguments as shared
 from losskit.contract.patterns import PATTERNS, Pattern, PatternOfLosses
+from losskit.contract.public import public
 
 Task = Literal["regression", "binary classification", "classification", "segmentation", "detection", "embedding"]
 LossFunction = TypeVar("LossFunction", bound=Callable[..., Any])
@@ -204,7 +205,7 @@ def loss(
     """Enter a function into the registry."""
 
     def enter(function: LossFunction) -> LossFunction:
-        no_script(function)
+        function = no_script(public(function, pattern == "overlap"))
         for score in scores:
             no_script(score)
         LOSSES.enter(

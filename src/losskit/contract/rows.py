@@ -50,7 +50,8 @@ def rows(
     return_parts: bool = False,
 ) -> Any:
     """A loss of labelled rows under the contract: the loss, or with `return_parts` (loss, `ByProducts`)."""
-    reduce.check(reduction, normalizer)
+    if reduction != "mean":
+        reduce.check(reduction, normalizer)
     axis = labels.pair(input, target, dim)
     labels.index(ignore_index)
     classes = input.shape[axis]
