@@ -16,6 +16,10 @@ from losskit import LOSSES
 from losskit.contract.patterns import OVERLAP_HANDLING
 from losskit.contract.registry import TENSOR_ARGUMENTS
 
+sys.path.append(str(Path(__file__).parents[1] / "docs" / "_ext"))
+
+import results
+
 SOURCE = Path(losskit.__file__).parent
 SECTIONS = ("Formula", "Args", "Returns", "Raises", "When to use", "Edge cases", "Reference", "Example")
 OVERLAP = ("power", "from_logits", "over", "average", "background", "empty", "weight", "ignore_index", "dim", "process_group")  # every loss of overlap has
@@ -191,3 +195,18 @@ def test_registry_is_a_mapping():
     assert LOSSES["mse_loss"].module == "MSELoss" and "mse_loss" in LOSSES and "nothing" not in LOSSES
     with pytest.raises(KeyError):
         LOSSES["nothing"]
+
+
+NO_BUDGET = {
+    "lovasz_loss": "a sum of errors that are added up exactly; tests/test_lovasz.py compares it with the authors' code",
+    "boundary_loss": "a probability times a distance",
+}
+
+
+@every_loss
+def test_its_errors_are_published(loss):
+    """And no larger than it promises."""
+    found = [e for e in results.errors() if e.loss == loss.name and e.who.startswith("losskit") and e.dtype == "float32"]
+    assert bool(found) != (loss.name in NO_BUDGET), "python -m losskit.testing.budget prints what docs/error-budget.md lacks"
+    for e in found:
+        assert max(float(e.value), float(e.gradient)) <= loss.tolerance, e

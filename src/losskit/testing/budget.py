@@ -22,6 +22,7 @@ from losskit.engines.dispatch import EngineError, EngineName, use_engine
 from losskit.testing import boxes, inputs, oracles, overlap, vectors, windows
 from losskit.testing import rows as class_rows
 from losskit.testing.boxes import BoxSubject
+from losskit.testing.linear import LinearSubject
 from losskit.testing.row_oracle import exact_rows
 from losskit.testing.rows import RowSubject
 
@@ -110,15 +111,15 @@ def row_peers(loss: Loss, settings: Mapping[str, Any]) -> dict[str, Callable[...
 def of_rows(
     engines: tuple[EngineName, ...] = ("cpu", "torch"), dtypes: tuple[torch.dtype, ...] = (torch.float32,), losses: tuple[str, ...] = ()
 ) -> Iterator[Row]:
-    """The budget of losses of rows of class scores; what has no fused pass runs in the torch engine."""
-    for loss, settings in LOSSES.cases("rows"):
+    """The budget of losses of rows of class scores, also of those that are a product; what has no fused pass runs in the torch engine."""
+    for loss, settings in LOSSES.cases("rows") + LOSSES.cases("linear"):
         if losses and loss.name not in losses:
             continue
         for dtype in dtypes:
             runs: list[tuple[str, EngineName | None, Callable[..., Tensor]]] = [(f"losskit, {engine}", engine, loss.function) for engine in engines]
             runs += [(who, None, function) for who, function in row_peers(loss, settings).items()]
             for who, engine, function in runs:
-                s = RowSubject(function, loss, settings, dtype)
+                s = (LinearSubject if loss.pattern == "linear" else RowSubject)(function, loss, settings, dtype)
                 try:
                     with use_engine(engine or "torch"):
                         found = [e for x, t in class_rows.extreme(s) for e in class_rows.errors(s, x, t)]
