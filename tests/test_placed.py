@@ -13,7 +13,7 @@ from torch import Tensor, distributed
 
 import losskit
 from losskit import LOSSES
-from losskit.contract import groups, placed
+from losskit.contract import groups
 
 pytestmark = pytest.mark.skipif(not distributed.is_available() or not distributed.is_gloo_available(), reason="gloo")
 
@@ -32,6 +32,37 @@ FOR_CLASSES = (
     {"reduction": "none", "mask": True},
     {"softcap": 4.0, "ignore_index": 1},
 )
+
+
+def drawn(*shape: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(len(shape)), dtype=torch.float64)
+
+
+LABELS = torch.tensor([0, 2, 1])
+# whose tensors beside the input might be of items or not: as many items as classes, numbers or columns; and those that are not, of settings
+HARD: dict[str, tuple[Any, dict[str, Any]]] = {
+    "a number per column": (lambda x, **how: losskit.focal_loss(x, (drawn(3, 3) > 0).double(), **how), {"gamma": torch.tensor([0.5, 1.0, 3.0])}),
+    "a mask of columns": (lambda x, **how: losskit.focal_loss(x, (drawn(3, 3) > 0).double(), **how), {"mask": torch.tensor([True, False, True])}),
+    "a mask of places": (lambda x, **how: losskit.dice_loss(x, (drawn(3, 3) > 0).double(), task="binary", over="batch", **how), {"mask": drawn(3) > -0.5}),
+    "a smoothing per item": (lambda x, **how: losskit.cross_entropy(x, LABELS, **how), {"label_smoothing": torch.tensor([0.1, 0.0, 0.3])}),
+    "a temperature per item": (lambda x, **how: losskit.cross_entropy(x, LABELS, **how), {"temperature": torch.tensor([0.5, 1.0, 3.0])}),
+    "a weight per class": (lambda x, **how: losskit.cross_entropy(x, LABELS, **how), {"weight": torch.tensor([0.5, 1.0, 3.0])}),
+    "a weight per number": (lambda x, **how: losskit.binary_cross_entropy_with_logits(x, drawn(3, 3).sigmoid(), **how), {"weight": drawn(3, 3).abs()}),
+    "a scale per number": (lambda x, **how: losskit.barron_loss(x, drawn(3, 3).sin(), alpha=1.0, **how), {"scale": drawn(3, 3).abs() + 0.1}),
+    "another normalizer": (lambda x, **how: losskit.mse_loss(x, drawn(3, 3).sin(), **how), {"normalizer": 4.0}),
+    "a weight per item": (lambda x, **how: losskit.poly_loss(x, LABELS, epsilon=1.0, **how), {"sample_weight": torch.tensor([0.5, 1.0, 3.0])}),
+    "shifted labels": (lambda x, **how: losskit.linear_cross_entropy(x, drawn(5, 3), LABELS, **how), {"shift": True}),
+    "products": (lambda x, **how: losskit.linear_cross_entropy(x, drawn(3, 3).cos(), LABELS, **how), {"linear_bias": drawn(3)}),
+    "a learned scalar": (lambda x, **how: losskit.huber_loss(x, drawn(3, 3).sin(), **how), {"delta": torch.tensor(0.3, dtype=torch.float64, requires_grad=True)}),
+}  # fmt: skip
+
+
+def hard(name: str, mesh: Any = None) -> list[Tensor]:
+    loss, how = HARD[name]
+    how = {key: y.detach().clone().requires_grad_(y.requires_grad) if isinstance(y, Tensor) else y for key, y in how.items()}
+    x = drawn(3, 3).requires_grad_()
+    x = x if mesh is None else spread(x, 0, mesh)
+    return outcome(loss(x, **how), [x, *(y for y in how.values() if isinstance(y, Tensor) and y.requires_grad)])
 
 
 def batch_of(name: str) -> tuple[Any, tuple[Tensor, ...]]:
@@ -100,8 +131,13 @@ def classes_of(k: int, settings: dict[str, Any], mesh: Any = None) -> dict[str, 
     }
 
 
-def refused(rank: int, group: Any) -> list[str]:
+def refused(rank: int, group: Any, mesh: Any) -> list[str]:
     """What every rank raises where one is wrong: nobody waits."""
+    from torch.distributed.tensor import DTensor, Shard
+
+    own = DTensor.from_local(torch.tensor([9 if rank == 1 else 0]), mesh, [Shard(0)], run_check=False)
+    soft = DTensor.from_local(torch.full((1, 3), 1.5 if rank == 2 else 0.5), mesh, [Shard(0)], run_check=False)
+    scores = DTensor.from_local(torch.randn(1, 3), mesh, [Shard(0)], run_check=False)
     x, t = torch.randn(4, 3), torch.tensor([0, 1, 2, 0])
     calls = (
         lambda: losskit.mse_loss(x, x[:2] if rank == 1 else x, normalizer=losskit.Ranks()),
@@ -113,6 +149,9 @@ def refused(rank: int, group: Any) -> list[str]:
         lambda: losskit.dice_ce_loss(x, t[:3] if rank == 1 else t, task="multiclass", process_group=losskit.Ranks()),
         lambda: losskit.dice_ce_loss(x.softmax(1), t[:3] if rank == 1 else t, task="multiclass", from_logits=False, process_group=group),
         lambda: losskit.dice_loss(x, t, task="many", process_group=group),
+        lambda: losskit.dice_ce_loss(x.sigmoid(), (x > 0) + 0.5 if rank == 1 else (x > 0).float(), task="multilabel", from_logits=False, process_group=group),
+        *(lambda how=how: losskit.cross_entropy(scores, own, **how) for how in ({}, {"reduction": "sum"}, {"reduction": "none"}, {"normalizer": 2.0})),
+        lambda: losskit.binary_cross_entropy_with_logits(scores, soft),
     )
     told = []
     for call in calls:
@@ -125,30 +164,33 @@ def refused(rank: int, group: Any) -> list[str]:
 
 def work(rank: int, worlds: dict[int, Any], all_of_it: bool) -> dict[Any, Any]:
     """What a rank does."""
-    from torch.distributed.tensor import Partial, Replicate, Shard, distribute_tensor, init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+    from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distribute_tensor, init_device_mesh
+    from torch.distributed.tensor.debug import CommDebugMode
 
     found: dict[Any, Any] = {}
     mesh, square = init_device_mesh("cpu", (3,)), init_device_mesh("cpu", (1, 3))
     with losskit.use_engine("torch"):
         for name, way in cases(all_of_it):
             found[name, way] = call_of(name, way, mesh)
+        for name in HARD:
+            found["hard", name] = hard(name, mesh)
         for k, settings in enumerate(FOR_CLASSES):
             found["classes", k] = classes_of(k, settings, square if k == 1 else mesh)
     with nullcontext() if all_of_it else losskit.use_engine("torch"):
         found["fused"] = call_of("mse_loss", "spread", mesh), classes_of(0, {}, mesh)
-    gathers: list[Any] = []
-    real, placed.gathered = placed.gathered, lambda x: gathers.append(x) if placed.spread(x, 0) is not None else real(x)  # type: ignore[assignment]
-    try:
-        x = distribute_tensor(torch.randn(7, 5), mesh, [Shard(0)])
-        t = distribute_tensor(torch.arange(7) % 5, mesh, [Shard(0)])
+    x, t = distribute_tensor(torch.randn(7, 5), mesh, [Shard(0)]), distribute_tensor(torch.arange(7) % 5, mesh, [Shard(0)])
+    head = distribute_tensor(torch.randn(7, 5), mesh, [Shard(0)])
+    with CommDebugMode() as watched, losskit.use_engine("torch"):
         losskit.cross_entropy(x, t)
         losskit.dice_loss(x, t, task="multiclass", over="batch")
         losskit.mse_loss(x, x, reduction="none")
-    finally:
-        placed.gathered = real
-    found["gathered"] = len(gathers)
+        losskit.linear_cross_entropy(x, torch.randn(7, 5), t)
+        losskit.linear_cross_entropy(torch.randn(4, 5), head, torch.arange(4))
+        losskit.cross_entropy(distribute_tensor(torch.randn(4, 7), mesh, [Shard(1)]), torch.arange(4))
+    found["gathered"] = sum(count for name, count in watched.get_comm_counts().items() if "all_gather" in str(name))
     half = torch.arange(6.0).reshape(2, 3)
-    partial = placed.DTensor.from_local(half / 3, mesh, [Partial()], run_check=False)
+    partial = DTensor.from_local(half / 3, mesh, [Partial()], run_check=False)
     found["partial"] = whole(losskit.l1_loss(partial, torch.zeros(2, 3)))
     value = losskit.l1_loss(distribute_tensor(half, mesh, [Replicate()]), torch.zeros(2, 3))
     found["kind"] = type(value).__name__, value.placements[0].is_replicate(), value.item()
@@ -162,12 +204,21 @@ def work(rank: int, worlds: dict[int, Any], all_of_it: bool) -> dict[Any, Any]:
         lambda: losskit.l1_loss(distribute_tensor(half, mesh, [Shard(0)]), distribute_tensor(half, other, [Shard(0), Replicate()])),
         lambda: losskit.l1_loss(distribute_tensor(half, mesh, [Shard(0)]), half, normalizer=losskit.Ranks()),
         lambda: losskit.l1_loss(distribute_tensor(half, mesh, [Shard(0)]), half[:1]),
+        lambda: losskit.cross_entropy(distribute_tensor(half, mesh, [Shard(1)]), torch.tensor([0, 2]), class_group=worlds[3]),
+        lambda: losskit.dice_loss(x, t, task="multiclass", process_group=worlds[3]),
     ):
         with pytest.raises((TypeError, ValueError)) as error:
             call()
         told.append(f"{type(error.value).__name__}: {error.value}")
     found["told"] = told
-    found["refused"] = refused(rank, worlds[3])
+    found["refused"] = refused(rank, worlds[3], mesh)
+    found["asked"] = losskit.engine_for(losskit.mse_loss, x, x).engine if rank == 0 else "cpu"  # which takes nobody else
+    if rank == 1:
+        with pytest.raises(ValueError, match="must be equal"):
+            losskit.engine_for(losskit.mse_loss, half, half[:1], normalizer=losskit.Ranks())
+    found["after"] = losskit.mse_loss(half, half + 1.0, normalizer=losskit.Ranks()).item()
+    module = fully_shard(losskit.GaussianNLLLoss(var=torch.nn.Parameter(torch.ones(5))), mesh=mesh)  # whose parameter becomes a DTensor
+    found["sharded"] = type(module.var).__name__
     return found
 
 
@@ -199,6 +250,19 @@ def test_as_of_whole_tensors(results: list[dict[Any, Any]], name: str) -> None:
         agree([found[name, way] for found in results], expected)
 
 
+@pytest.mark.parametrize("name", HARD)
+def test_what_might_be_of_items_or_not(results: list[dict[Any, Any]], name: str) -> None:
+    with losskit.use_engine("torch"):
+        expected = hard(name)
+    agree([found["hard", name] for found in results], expected)
+
+
+def test_what_one_rank_asks_alone(results: list[dict[Any, Any]]) -> None:
+    """Which engine a loss would run on: nothing is computed, so nobody meets."""
+    assert [found["asked"] for found in results] == ["cpu"] * 3 and [found["after"] for found in results] == [1.0] * 3
+    assert [found["sharded"] for found in results] == ["DTensor"] * 3
+
+
 @pytest.mark.parametrize("k", range(len(FOR_CLASSES)))
 def test_classes_that_are_spread(results: list[dict[Any, Any]], k: int) -> None:
     """Three of five, two and none; also over the second axis of a mesh."""
@@ -226,7 +290,9 @@ def test_what_comes_back(results: list[dict[Any, Any]]) -> None:
 
 def test_what_is_refused(results: list[dict[Any, Any]]) -> None:
     for found in results:
-        meshes, ranks, shapes = found["told"]
+        meshes, ranks, shapes, classes, sums = found["told"]
+        assert classes == "TypeError: cross_entropy of DTensors needs no class_group, for their mesh says which ranks hold what: leave it out"
+        assert sums.startswith("TypeError: dice_loss of DTensors needs no process_group")
         assert meshes.startswith("ValueError: input and target lie on two meshes, ")
         assert ranks == "TypeError: l1_loss of DTensors needs no losskit.Ranks, for their mesh says which ranks hold what: leave it out"
         assert shapes.startswith("ValueError: ")
@@ -242,11 +308,14 @@ SAID = (
     (1, "ValueError: target has shape (3,)"),
     (1, "ValueError: target has shape (3,)"),
     (None, "ValueError: task must be one of"),
+    (1, "ValueError: target must lie in [0, 1]"),
+    *[(1, "ValueError: target must hold labels from 0 to 2")] * 4,
+    (2, "ValueError: target must lie in [0, 1]"),
     (None, "1.0"),
 )
 
 
-@claim("Ranks", "What one rank refuses is raised on all")
+@claim("Ranks", "What one rank refuses before the pass is raised on all")
 def test_what_one_rank_refuses_is_raised_on_all(results: list[dict[Any, Any]]) -> None:
     """With `losskit.Ranks`, and with the process_group= of losses of overlap."""
     for place, (wrong, text) in enumerate(SAID):
@@ -255,8 +324,32 @@ def test_what_one_rank_refuses_is_raised_on_all(results: list[dict[Any, Any]]) -
             assert found["refused"][place].startswith(expected), (place, rank, found["refused"][place])
 
 
+@claim("Ranks", "Numbers out of their range")
 def test_alone_nobody_is_told() -> None:
     assert groups.meeting.get() is None
     with pytest.raises(ValueError, match="input has shape"):
         losskit.mse_loss(torch.zeros(3), torch.zeros(2), normalizer=losskit.Ranks())
+    with pytest.raises(ValueError, match=r"target must lie in \[0, 1\]"):
+        losskit.binary_cross_entropy_with_logits(torch.zeros(1), torch.tensor([1.5]), normalizer=losskit.Ranks())
     assert groups.meeting.get() is None
+
+
+def test_the_compiler_counts_the_graphs_of_each_loss_for_itself() -> None:
+    """All stand in the same frame."""
+    torch.compiler.reset()
+    x = torch.randn(4, 3)
+    for name in (
+        "mse_loss",
+        "l1_loss",
+        "l2_loss",
+        "huber_loss",
+        "smooth_l1_loss",
+        "log_cosh_loss",
+        "charbonnier_loss",
+        "cauchy_loss",
+        "welsch_loss",
+        "wing_loss",
+    ):
+        settings = LOSSES[name].arguments[0]
+        torch.compile(getattr(losskit, name), fullgraph=True, backend="eager")(x, x.sin(), **settings)
+    torch.compiler.reset()

@@ -56,7 +56,8 @@ DTensors: parts on several ranks
 --------------------------------
 Tensors may be DTensors. The loss is that of the whole tensors, as a DTensor that every rank has, and gradients are spread as the tensors are. A plain tensor beside
 them is whole, and the same on every rank. Where a batch is spread over one axis of the mesh, each rank computes the loss of its items; where the classes of logits or
-of a head are, as with `class_group=`; likewise the sums of losses of overlap with `over="batch"`. Otherwise every rank gathers what is spread.
+of a head are, as with `class_group=`; likewise the sums of losses of overlap with `over="batch"`. Otherwise every rank gathers what is spread. The mesh says which
+ranks there are, so `losskit.Ranks`, `class_group=` and `process_group=` are refused beside DTensors.
 
 ignore_index, missing: absent targets
 -------------------------------------

@@ -52,13 +52,18 @@ def compound(
         assert found.parts is not None
         return Compound(groups.finished(found.value, group), *(settled(part, found.value) for part in found.parts))
     input, target = (tensors.widened(x) if isinstance(x, Tensor) else x for x in (input, target))
+    joins = groups.group_of("process_group", group)
+    if joins is not None and (here := groups.meeting.get()) is not None:
+        here.due = 2  # once for each of the two
     first = overlap(scoring(formula, params, input, task=task, dim=dim, **how), input, target, **arguments).value
     ready = prepare(input, target, **arguments)
     counts = counted(ready, task)
     t = ready.target.to(real_dtype(input.dtype)) if soft and not ready.target.is_floating_point() else ready.target
     total = apart(ready.input, t, counts, ready.call.dim)
     by_weight = extra.weight if extra.by_weight and ready.call.kind == "label" else None
-    second = mean(total, bottom(ready.call, ready.target, counts, by_weight), groups.group_of("process_group", group))
+    if joins is not None:
+        groups.agree(joins, input)
+    second = mean(total, bottom(ready.call, ready.target, counts, by_weight), joins)
     return Compound(groups.finished(extra.overlap_share * first + extra.share * second, group), first.detach(), second.detach())
 
 

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, distributed
 from torch.distributed import ProcessGroup
 
+from losskit.engines import dispatch
+
 Gradients = Literal["averaged", "summed"]
 POSITIVES: Final = "positives"
 
@@ -38,7 +40,8 @@ class Ranks:
     Edge cases:
         One small sum over the ranks per loss, before the pass, of two numbers in float64: all ranks of the group must call the loss alike. If no rank has anything
         to count, the loss is 0. Weights of items may have a gradient: their part of the denominator takes a second sum in the backward.
-        What one rank refuses is raised on all; on GPUs, where looking would wait for the device, the loss of the others is NaN.
+        What one rank refuses before the pass is raised on all; on GPUs, where looking would wait for the device, the loss of the others is NaN. Numbers out of
+        their range, which are seen in the result, are raised where they are.
         Losses of overlap, such as Dice, are no means of items: they take `process_group=`.
 
     Differs from torch:
@@ -85,7 +88,17 @@ class Ranks:
 
 
 Group = ProcessGroup | Ranks
-meeting: ContextVar[list[bool] | None] = ContextVar("losskit_meeting", default=None)  # of a call over ranks: filled when they have met
+
+
+@dataclass
+class Meeting:
+    """How often the ranks of a call meet, and have met."""
+
+    due: int
+    made: int = 0
+
+
+meeting: ContextVar[Meeting | None] = ContextVar("losskit_meeting", default=None)
 Told = TypeVar("Told", bound=tuple[float, ...])  # numbers that each rank tells the others; as made without arguments, that it refuses its input
 
 
@@ -114,8 +127,8 @@ def meet(group: ProcessGroup, input: Tensor, mine: Told) -> list[Told]:
 def met(count: Tensor, group: ProcessGroup) -> Tensor:
     """The sum over the ranks, if none has refused its input. Where looking at a number would wait for a GPU, or break a graph, it is NaN then."""
     looks = count.is_cpu and not torch.compiler.is_compiling()
-    if not torch.compiler.is_compiling() and (arrived := meeting.get()) is not None:
-        arrived.append(True)
+    if not torch.compiler.is_compiling() and (here := meeting.get()) is not None:
+        here.made += 1
     pair = joined(entered(torch.stack((count, torch.zeros_like(count))), group), group)  # on which each rank's own loss depends: its gradient is a sum, too
     total, refused = pair[0], pair[1]
     if not looks:
@@ -131,9 +144,30 @@ def agree(group: ProcessGroup, like: Tensor) -> None:
         met(torch.zeros((), dtype=torch.float64, device="cpu"), group)
 
 
+@contextmanager
+def meets(given: Group, tensors: Sequence[Tensor], agrees: bool, due: int = 1) -> Iterator[None]:
+    """A call whose ranks meet, so many times as are `due`: in `met`, or if it `agrees` in `agree`. What it raises before is told to the others, who would wait for it."""
+    if meeting.get() is not None or dispatch.asked():  # a loss that is made of another; nothing is computed
+        yield
+        return
+    here = Meeting(due)
+    token = meeting.set(here)
+    try:
+        yield
+    except Refused:
+        raise
+    except Exception:
+        if here.made < here.due:
+            refuse(given, tensors, agrees)
+        raise
+    finally:
+        meeting.reset(token)
+
+
 def refuse(given: Group, tensors: Sequence[Tensor], agrees: bool) -> None:
-    """Tells the others, who meet in `Ranks.denominator` or, if it `agrees`, in `agree`, that this rank does not come."""
-    group, device = given.all if isinstance(given, Ranks) else given, tensors[0].device if tensors else torch.device("cpu")
+    """Tells the others, where they meet next, that this rank does not come."""
+    group = given.all if isinstance(given, Ranks) else given
+    device = next((x.device for x in tensors if not x.is_cpu), torch.device("cpu"))
     if isinstance(group, ProcessGroup) and device.type != "meta" and (device.type == "cpu" or not agrees):
         distributed.all_reduce(torch.tensor([0.0, 1.0], dtype=torch.float32 if device.type == "mps" else torch.float64, device=device), group=group)
 

@@ -14,9 +14,11 @@ from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor, Partial, Placement, Replicate, Shard
 
+from losskit.contract import checks, groups
 from losskit.contract.groups import POSITIVES, Ranks
 from losskit.contract.public import over_ranks
 from losskit.contract.registry import LOSSES, Loss
+from losskit.engines import dispatch
 from losskit.engines.call import real_dtype
 
 Given = Mapping[str, Any]
@@ -26,9 +28,15 @@ def loss_of(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Given) 
     """What a loss gives, as DTensors."""
     bound = inspect.signature(function).bind(*args, **kwargs)
     given, name = bound.arguments, function.__name__
-    if any(isinstance(x, Ranks) for x in given.values()):
-        raise TypeError(f"{name} of DTensors needs no losskit.Ranks, for their mesh says which ranks hold what: leave it out")
-    mesh = mesh_of({key: x for key, x in given.items() if isinstance(x, DTensor)})
+    placed = {key: x for key, x in given.items() if isinstance(x, DTensor)}
+    for key, x in given.items():
+        if isinstance(x, Ranks) or (key in ("class_group", "process_group") and x is not None):
+            raise TypeError(
+                f"{name} of DTensors needs no {'losskit.Ranks' if isinstance(x, Ranks) else key}, for their mesh says which ranks hold what: leave it out"
+            )
+    if dispatch.asked():  # nothing is computed, nor gathered
+        dispatch.choice([x.to_local() for x in placed.values()])
+    mesh = mesh_of(placed)
     bound.apply_defaults()
     for way in (of_classes, of_items, of_samples):
         if name in LOSSES and (found := way(function, LOSSES[name], bound.arguments, mesh)) is not None:
@@ -90,86 +98,79 @@ def part(x: Tensor, like: DTensor, mesh_axis: int, axis: int) -> Tensor:
 
 def of_classes(function: Callable[..., Any], loss: Loss, given: Given, mesh: DeviceMesh) -> Any:
     """Of scores, or of a head, whose classes are spread: `class_group`. None where that does not offer what is asked for."""
-    if "class_group" not in given or given["class_group"] is not None:
+    if "class_group" not in given:
         return None
-    head, target, names = given.get("linear_weight"), given["target"], ["input"]
-    if head is None:
-        x = given["input"]
-        axis = 0 if x.dim() < 2 else given["dim"] % x.dim() if isinstance(given["dim"], int) else 0
-        mesh_axis = spread(x, axis)
-    else:
-        x, axis, mesh_axis, names = head, 0, spread(head, 0), ["linear_weight", "linear_bias"]
+    x, names = given["input"], ["input"]
+    if "linear_weight" in given:
+        x, names = given["linear_weight"], ["linear_weight", "linear_bias"]
+    dim, target, weight = given.get("dim", 0), given["target"], given["weight"]
+    axis = dim % x.dim() if isinstance(x, Tensor) and x.dim() > 1 and isinstance(dim, int) else 0
+    mesh_axis = spread(x, axis)
     plain = not given["return_parts"] and not given.get("inplace") and given.get("from_logits", True) and not given.get("log_input")
     numbers = not any(isinstance(given[name], Tensor) for name in ("label_smoothing", "temperature"))
-    weight = None if given["weight"] is None else torch.as_tensor(gathered(given["weight"]), dtype=real_dtype(x.dtype), device=x.device)
-    learned = weight is not None and weight.requires_grad
-    if (
-        mesh_axis is None
-        or not plain
-        or not numbers
-        or learned
-        or not everywhere(given, *names)
-        or not isinstance(target, Tensor)
-        or target.is_floating_point()
-    ):
+    if mesh_axis is None or not plain or not numbers or not everywhere(given, *names) or not isinstance(target, Tensor) or target.is_floating_point():
         return None
-    local = {name: gathered(y) for name, y in given.items()} | {name: y.to_local() for name in names if isinstance(y := given[name], DTensor)}
+    local = {name: y.to_local() if name in names and isinstance(y, DTensor) else gathered(y) for name, y in given.items()}
     bias = given.get("linear_bias")
     if bias is not None and spread(bias, 0) != mesh_axis:
         if not everywhere({"linear_bias": bias}) or bias.requires_grad:
             return None
-        local["linear_bias"] = part(gathered(bias), x, mesh_axis, 0)
+        local["linear_bias"] = part(local["linear_bias"], x, mesh_axis, 0)
     if weight is not None:
-        local["weight"] = part(weight, x, mesh_axis, 0)
+        own = checks.numbers("weight", local["weight"], real_dtype(x.dtype), local[names[0]].device)
+        if own.shape != x.shape[axis : axis + 1] or own.requires_grad:
+            return None
+        local["weight"] = part(own, x, mesh_axis, 0)
     return whole(function(**local | {"class_group": mesh.get_group(mesh_axis)}), mesh)
 
 
+ITEMS = ("target", "mask", "sample_weight")  # tensors with a number, or a row, per item
+OTHERS = ("weight", "alpha", "pos_weight", "linear_weight", "linear_bias", "normalizer")  # and those without
+
+
 def of_batch(loss: Loss, given: Given) -> tuple[int, dict[str, Any]] | None:
-    """The axis of the mesh over which the batch is spread, and of all arguments what this rank holds; None if anything is spread otherwise."""
-    names = {"input", "target", "mask", "sample_weight", *(operand.name for operand in loss.operands)}
+    """The axis of the mesh over which the batch is spread, and of all arguments what this rank holds; None if anything is spread otherwise, or might be."""
     x: Any = given.get("input")
-    mesh_axis = spread(x, 0)
-    if mesh_axis is None:
-        return None
-    items = x.dim() if loss.pattern == "elementwise" and "dim" not in given else x.dim() - 1  # axes of the items at least
-    if not items or (isinstance(dim := given.get("dim"), int) and dim % x.dim() == 0):
+    mesh_axis, dim, task = spread(x, 0), given.get("dim", 1), given.get("task")
+    labelled = loss.pattern in ("rows", "linear", "boxes") or task == "multiclass"  # an item has several numbers and one label
+    apart = labelled or task == "multilabel"
+    if mesh_axis is None or x.dim() < 1 + apart or not isinstance(dim, int) or (apart and dim % x.dim() == 0) or given.get("shift"):
         return None
     local: dict[str, Any] = {}
     for name, y in given.items():
+        local[name] = y
         if not isinstance(y, Tensor):
-            local[name] = y
-        elif name in names and y.dim() >= items and y.shape[0] == x.shape[0]:
+            continue
+        per_item = y.dim() in ((x.dim(), x.dim() - 1) if labelled else (x.dim(),)) and y.shape[0] == x.shape[0]
+        if per_item and (name == "input" or name in ITEMS or not apart):
             if isinstance(y, DTensor):
                 local[name] = y.redistribute(placements=on(y.device_mesh, mesh_axis, Shard(0))).to_local()
             elif y.requires_grad:
                 return None
             else:
                 local[name] = part(y, x, mesh_axis, 0)
-        elif name in names and y.dim() >= items and (name == "target" or y.shape[0] != 1):
-            return None  # it does not fit, which all of it says best
+        elif name == "target" or (y.dim() == x.dim() and y.shape[0] != 1 and name not in OTHERS) or (apart and name not in OTHERS and y.numel() != 1):
+            return None  # it does not fit, or it is not known how: all of it says best
         elif isinstance(y, DTensor):  # each rank finds a part of its gradient
             local[name] = y.redistribute(placements=on(y.device_mesh)).to_local(grad_placements=on(y.device_mesh, mesh_axis, Partial()))
         elif y.requires_grad:
             return None
-        else:
-            local[name] = y
     return mesh_axis, local
 
 
 def of_items(function: Callable[..., Any], loss: Loss, given: Given, mesh: DeviceMesh) -> Any:
-    """Of items that are spread along their first axis: `losskit.Ranks`."""
+    """Of items that are spread along their first axis: `losskit.Ranks`. Afterwards the ranks meet, so that what one refuses leaves nobody waiting."""
     asked = given.get("reduction")
-    if loss.pattern not in ("elementwise", "rows", "boxes") or "normalizer" not in given or asked is None or given.get("return_parts") or given.get("inplace"):
-        return None
-    found = of_batch(loss, given)
-    if found is None:
+    known = loss.pattern in ("elementwise", "rows", "linear", "boxes") and "normalizer" in given and asked is not None
+    if not known or given.get("return_parts") or given.get("inplace") or (found := of_batch(loss, given)) is None:
         return None
     mesh_axis, local = found
-    if asked == "mean" and given["normalizer"] in (None, POSITIVES):
-        local["normalizer"] = Ranks(given["normalizer"], group=mesh.get_group(mesh_axis), gradients="summed")
-        value = over_ranks(function, (), local)
-    else:
+    group, counts = mesh.get_group(mesh_axis), asked == "mean" and given["normalizer"] in (None, POSITIVES)
+    if counts:
+        local["normalizer"] = Ranks(given["normalizer"], group=group, gradients="summed")
+    with groups.meets(group, [local["input"]], agrees=True, due=1 + counts):
         value = function(**local)
+        groups.agree(group, local["input"])
     if asked == "none":
         shape = torch.Size((given["input"].shape[0], *value.shape[1:]))
         stride = torch.empty(shape, dtype=value.dtype, device="meta").stride()
@@ -179,10 +180,7 @@ def of_items(function: Callable[..., Any], loss: Loss, given: Given, mesh: Devic
 
 def of_samples(function: Callable[..., Any], loss: Loss, given: Given, mesh: DeviceMesh) -> Any:
     """Of samples whose sums are joined in any case: `process_group`."""
-    if loss.pattern != "overlap" or given.get("over") != "batch" or given.get("process_group") is not None:
-        return None
-    found = of_batch(loss, given)
-    if found is None:
+    if loss.pattern != "overlap" or given.get("over") != "batch" or (found := of_batch(loss, given)) is None:
         return None
     mesh_axis, local = found
     return whole(over_ranks(function, (), local | {"process_group": mesh.get_group(mesh_axis)}), mesh)

@@ -1,6 +1,7 @@
 """What stands around every loss: a call over ranks tells the others if it refuses its input, and a call with DTensors is made of calls with what this rank holds."""
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
 from functools import update_wrapper
 from importlib import import_module
 from types import FunctionType
@@ -10,49 +11,41 @@ import torch
 
 from losskit.contract import groups
 from losskit.contract.groups import Ranks
-from losskit.contract.tensors import Placed
 
 LossFunction = TypeVar("LossFunction", bound=Callable[..., Any])
 
 
 def public(function: LossFunction, joins: bool) -> LossFunction:
     """A loss as it is called. `joins`: with process_group= it joins sums over the ranks."""
-    ranks, placed, over, spread, compiled = Ranks, Placed, over_ranks, of_placed, torch.compiler.is_compiling
+    ranks, modules, compiled, over, placed, spread = Ranks, sys.modules, torch.compiler.is_compiling, over_ranks, any_placed, of_placed
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        if (type(kwargs.get("normalizer")) is ranks or (joins and kwargs.get("process_group") is not None)) and not compiled():
-            return over(function, args, kwargs)
-        try:
-            return function(*args, **kwargs)
-        except placed:
-            pass
-        return spread(function, args, kwargs)
-
-    home = getattr(function, "__globals__", {})  # whoever looks for the functions of a module looks there
-    return update_wrapper(FunctionType(call.__code__, home, call.__name__, None, call.__closure__), function)  # type: ignore[return-value]
-
-
-def over_ranks(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """What is raised before the ranks have met is told to the others, who would wait for this one."""
-    if groups.meeting.get() is not None:  # a loss that is made of another
+        if not compiled():
+            if "torch.distributed.tensor" in modules and placed(args, kwargs):
+                return spread(function, args, kwargs)
+            if type(kwargs.get("normalizer")) is ranks or (joins and kwargs.get("process_group") is not None):
+                return over(function, args, kwargs)
         return function(*args, **kwargs)
+
+    # a code of its own, for the compiler counts graphs per code; and at home where whoever looks for the functions of a module looks
+    code = call.__code__.replace(co_name=function.__name__)
+    return update_wrapper(FunctionType(code, function.__globals__, function.__name__, None, call.__closure__), function)  # type: ignore[return-value]
+
+
+def any_placed(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+    """Whether a tensor is a DTensor, whose parts are on several ranks."""
+    kind = sys.modules["torch.distributed.tensor"].DTensor
+    return any(type(x) is kind for x in (*args, *kwargs.values()))
+
+
+def over_ranks(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """The loss, where its ranks meet before the pass."""
     group = kwargs.get("process_group")
-    ranks = group if group is not None else kwargs["normalizer"]
-    met: list[bool] = []
-    token = groups.meeting.set(met)
-    try:
+    tensors = [x for x in (*args, *kwargs.values()) if isinstance(x, torch.Tensor)]
+    with groups.meets(kwargs["normalizer"] if group is None else group, tensors, agrees=group is not None):
         return function(*args, **kwargs)
-    except (TypeError, ValueError, RuntimeError):
-        if not met:
-            groups.refuse(ranks, [x for x in (*args, *kwargs.values()) if isinstance(x, torch.Tensor)], group is not None)
-        raise
-    except Placed:
-        pass
-    finally:
-        groups.meeting.reset(token)
-    return of_placed(function, args, kwargs)
 
 
-def of_placed(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def of_placed(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
     """The loss of DTensors."""
     return import_module("losskit.contract.placed").loss_of(function, args, kwargs)

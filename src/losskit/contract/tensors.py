@@ -10,11 +10,6 @@ from losskit.engines.call import real_dtype
 from losskit.engines.dispatch import FUSED, PLAIN
 from losskit.engines.scores import Scores
 
-
-class Placed(Exception):  # no error: `public` takes it up
-    """A tensor is a DTensor, whose parts are on several ranks."""
-
-
 FIRST = ("input", "a", "boxes", "labels", "anchor", "input1", "embeddings")  # arguments that all else is made beside
 WITHOUT_MASK = ("mask", "normalizer", "a", "b", "boxes", "labels")  # arguments of functions that have no mask, and those that are no items
 
@@ -23,8 +18,6 @@ def check(name: str, x: object, beside: str = "") -> None:
     """A tensor whose memory holds its numbers. A call looks at each of its tensors, so the usual kind is known first. `beside`: the argument whose device it shares."""
     if (type(x) in PLAIN or type(x) is Scores) and x.dtype in FUSED and x.layout is torch.strided and not x.is_nested:  # type: ignore[attr-defined]
         return
-    if type(x).__name__ == "DTensor" and hasattr(x, "device_mesh") and not torch.compiler.is_compiling():
-        raise Placed
     if not isinstance(x, Tensor):
         raise TypeError(f"{name} must be a torch.Tensor, got {type(x).__name__}{_made(name, x, beside)}")
     left_out = "" if name in WITHOUT_MASK else ", and give what it leaves out as mask="

@@ -134,6 +134,11 @@ class Answer(Exception):  # no error: it carries the answer to `asking` out of a
 _asking: ContextVar[bool] = ContextVar("losskit_asking", default=False)
 
 
+def asked() -> bool:
+    """Whether a call is made for the answer alone."""
+    return not torch.compiler.is_compiling() and _asking.get()
+
+
 def asking(call: Callable[[], object]) -> tuple[EngineName, str]:
     """The engine that a call of a loss would take, and why; it stops before anything is computed."""
     token = _asking.set(True)
