@@ -143,7 +143,7 @@ MUTATIONS = [
     M("cross_entropy", "all of the smoothing to each class (soft)", "weight * (t * keep + s * each)", "weight * (t * keep + s)", settings={"label_smoothing": ...}, kind="soft items"),
     M("cross_entropy", "labels written to", "    heat = items.temperature(", "    target.clamp_(min=0)\n    heat = items.temperature(", "inputs_unchanged"),
     M("multi_margin_loss", "the label beside itself", "where(other == 0.0, 0.0, maximum(x - own + margin, 0.0))\n    pull = share * sign", "maximum(x - own + margin, 0.0)\n    pull = share * sign"),
-    M("multi_margin_loss", "mean of the others alone", "/ classes), axis", "/ (classes - 1)), axis", place="contract/margins:beside_label"),
+    M("multi_margin_loss", "mean of the others alone", "/ classes), factor", "/ (classes - 1)), factor", place="contract/margins:beside_label"),
     M("multi_margin_loss", "gradient of a square", "pull * short, 2.0 * pull", "pull * short, pull", settings={"p": 2, "margin": 2.0}),
     M("multi_margin_loss", "the label not pulled", "0.0, -pull", "0.0, 0.0 * pull"),
     M("multilabel_margin_loss", "no margin", "reach = x + 1.0", "reach = x + 0.0"),

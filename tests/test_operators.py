@@ -52,8 +52,24 @@ KINDS: dict[str, tuple[Loss, Callable[[int], tuple[Tensor, ...]]]] = {
         lambda n: (drawn(2, 3, n), labels(2 * n, 3).reshape(2, n)),
     ),
     "products": (lambda x, w, t, **how: losskit.linear_cross_entropy(x, w, t, **how), lambda n: (drawn(n, 4), drawn(7, 4), labels(n, 7))),
+    "pairs": (
+        lambda a, b, reduction="mean": losskit.pairwise_iou(a, b, "ciou") if reduction == "none" else losskit.pairwise_iou(a, b, "giou").square().sum(),
+        lambda n: (corners(n), corners(n + 2)[3:]),
+    ),
+    "margins": (
+        lambda x, t, **how: losskit.multi_margin_loss(x, t, p=2, weight=torch.arange(1.0, 1 + x.shape[1]), **how),
+        lambda n: (drawn(n, 5), labels(n, 5)),
+    ),
+    "ranked": (
+        lambda x, t, reduction="mean": losskit.lovasz_loss(x, t, task="multiclass", average="none" if reduction == "none" else "macro"),
+        lambda n: (drawn(2, 3, n), labels(2 * n, 3).reshape(2, n)),
+    ),
+    "both": (
+        lambda x, y, scale, **how: losskit.clip_loss(x, y, scale.exp(), sample_weight=torch.arange(1.0, 1 + len(x)) % 4, **how),
+        lambda n: (drawn(n, 4), drawn(n + 1, 4)[1:].sin(), drawn(2)[0]),
+    ),
 }  # fmt: skip
-SHOWN = ["elementwise", "rows", "overlap", "products"]
+SHOWN = ["elementwise", "rows", "overlap", "products", "margins", "ranked"]
 thorough = [pytest.param(name, marks=pytest.mark.thorough) for name in KINDS if name not in SHOWN]
 
 
@@ -104,7 +120,7 @@ def operators_in(loss: Loss, *operands: Tensor) -> list[str]:
 def test_the_same_bits_in_one_graph_for_all_shapes(kind: str) -> None:
     """Also the second and third shape, for which nothing is compiled again."""
     loss, operands = KINDS[kind]
-    for how in ({}, {"reduction": "none"}) if kind in ("rows", "overlap") else ({},):
+    for how in ({}, {"reduction": "none"}) if kind in ("rows", "overlap", "pairs", "margins", "ranked", "both") else ({},):
         counter = CompileCounterWithBackend("aot_eager")
         step = partial(loss, **how)
         compiled = torch.compile(step, fullgraph=True, dynamic=True, backend=counter)
@@ -267,12 +283,10 @@ def arguments(kind: str, each: bool) -> tuple[Any, tuple[Any, ...]]:
         call, operands = (loss, (x, t % 4)) if kind == "rows" else (Product("rows", loss, False, 3), (x, head, t))
     else:
         call, operands = Call(mse, (), (drawn(3, 4).double().abs(),)), (drawn(3, 4).double().requires_grad_(), drawn(3, 4).double().cos().requires_grad_())
-    plan, numbers, tensors, wants = operators._split(kind, call, operands)  # type: ignore[arg-type]
-    if kind == "overlap":
-        return registered.sums, (plan, numbers, list(operands), tensors, [2, 3, 7], wants)
+    plan, numbers, tensors, wants = operators.split(kind, call, operands)
     if each:
-        return registered.each, (plan, numbers, list(operands), tensors, operators.shape_of(kind, call, operands), wants)  # type: ignore[arg-type]
-    return registered.total, (plan, numbers, list(operands), tensors, operators.in_graph(0.25), wants)
+        return registered.each, (plan, numbers, list(operands), tensors, wants, operators.shape_of(kind, call, operands), 0)
+    return registered.total, (plan, numbers, list(operands), tensors, operators.in_graph(0.25), wants, [], 0)
 
 
 @pytest.mark.parametrize(("kind", "each"), [("elementwise", False), ("rows", True), ("boxes", True), ("overlap", False), ("products", False)])

@@ -9,7 +9,7 @@ from torch import Tensor
 from losskit.contract import checks, reduce, tensors
 from losskit.contract.boxes import BoxFormat
 from losskit.contract.registry import no_script
-from losskit.engines import dispatch
+from losskit.engines import dispatch, operators
 from losskit.engines.axes import written_out
 from losskit.engines.call import Boxes, real_dtype
 from losskit.engines.language import where
@@ -180,9 +180,10 @@ def best_match(a: Tensor, b: Tensor, kind: Kind = "iou", box_format: BoxFormat =
     if b.shape[-2] == 0:
         nothing = a.select(-1, 0).to(real_dtype(a.dtype)) + b.sum((-2, -1))[..., None]  # of no boxes 0, but attached to the graph of both
         return BoxMatch(torch.where(torch.zeros_like(nothing, dtype=torch.bool), nothing, -torch.inf), torch.full_like(nothing, -1, dtype=torch.int64))
+    given = operators.best(call, a, b) if ENGINES[engine].plain else None
     loops = plain if ENGINES[engine].plain else dispatch.pattern(engine, "pairs")
-    value, index = loops.best(call, a, b)
-    if ENGINES[engine].plain or (torch.is_grad_enabled() and (a.requires_grad or b.requires_grad)):
+    value, index = loops.best(call, a, b) if given is None else given
+    if loops is plain and given is None or (torch.is_grad_enabled() and (a.requires_grad or b.requires_grad)):
         partners = torch.take_along_dim(tensors.widened(b), index.unsqueeze(-1), -2)
         value, _ = reduce.run("boxes", engine, call, (a, partners), None)
     return BoxMatch(value, index)

@@ -14,7 +14,7 @@ from losskit.contract import checks, products, reduce, tensors, vectors
 from losskit.contract.checks import Reduction
 from losskit.contract.reduce import Normalizer
 from losskit.contract.vectors import Vectors
-from losskit.engines import both, dispatch, operators
+from losskit.engines import both, dispatch
 from losskit.engines.call import Alike, Call, Distributions, Rows
 from losskit.engines.dispatch import EngineName
 from losskit.engines.scores import Scores
@@ -120,7 +120,6 @@ def softmax(
 
 def both_sides(formula: Callable[..., Any], batch: Batch, rows: Tensor, columns: Tensor, temperature: Tensor, without: Tensor | None) -> Tensor:
     """A loss of each row's softmax and of each column's, that of the item's own: their mean, of each item."""
-    operators.plain_alone()
     each = both.losses(both.Both(formula, batch.engine, batch.counts, without), rows, columns, temperature)
     return each if batch.counts is None else torch.where(batch.counts, each, 0.0)
 

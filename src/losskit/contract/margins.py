@@ -12,7 +12,7 @@ from losskit.contract.elementwise import elementwise
 from losskit.contract.reduce import Normalizer
 from losskit.contract.sets import Sets
 from losskit.engines import dispatch, margins
-from losskit.engines.call import Call, real_dtype
+from losskit.engines.call import Beside, Call, real_dtype
 from losskit.engines.language import where
 from losskit.engines.torch import elementwise as plain
 
@@ -46,15 +46,10 @@ def beside_label(
     factor = kept if factor is None else torch.where(kept, factor, torch.zeros((), dtype=factor.dtype, device=factor.device))
     factor = reduce.unless_nothing_counts(factor, normalizer, input, target.shape)
     assert factor is not None
-    counts = factor != 0
-    label = torch.where(counts, target, 0).long()
-    known = (label >= 0) & (label < classes)
-    label = torch.where(known, label, 0)
-    place = label.unsqueeze(axis)
-    offset = torch.where(known, 0.0, torch.nan).to(real).unsqueeze(axis)
-    told = margins.Labels(place, offset, counts.unsqueeze(axis))
-    each = margins.margins(formula, (*params, 1.0 / classes), axis, tensors.lasting(input), told)
+    call = Beside(formula, (*params, 1.0 / classes), factor != 0, ignore_index, axis)
+    each = margins.margins(call, tensors.lasting(input), target)
     if own is not None:
+        label = torch.where(call.factor, target, 0).long().clamp(0, classes - 1)
         each = (each * labels.of_labels(labels.exact(own) if reduce.needs_gradient(own) else own.to(real), label)).to(real)
     return reduce.reduced(each, factor, reduce.weight_of(factor, 0, real), input, normalizer=normalizer, reduction=reduction)
 

@@ -87,7 +87,10 @@ def ranked_loss(
     call = Ranked(link, overlap.kind, how.joint, ignore_index, overlap.dim, overlap.factor)
     real = real_dtype(x.dtype)
     loops = dispatch.pattern(engine, "ranked") if engine == ready.engine and engine in FUSED else None
-    if loops is None or not loops.takes(call, x):
+    given = operators.values("ranked", call, (x, t), x.numel()) if ENGINES[engine].plain else None
+    if given is not None:
+        value = averaged(how, given)[0].to(real)
+    elif loops is None or not loops.takes(call, x):
         value = averaged(how, plain.sums(call, x, t))[0].to(real)
     elif torch.is_grad_enabled() and x.requires_grad:
         value = fused.ranked(x, t, fused.Step(call, how, loops, plain, averaged, real))
@@ -102,7 +105,6 @@ def chosen(input: Tensor, target: Tensor) -> EngineName:
     """The engine."""
     why = "sorting has a fused pass on the CPU only"
     engine, _ = dispatch.choice((input, target), plain=None if input.is_cpu else why)
-    operators.plain_alone()
     if not ENGINES[engine].plain and engine not in FUSED:
         raise dispatch.EngineError(f"use_engine({engine!r}) cannot run this loss: {why}. Leave use_engine out to let losskit choose")
     return engine

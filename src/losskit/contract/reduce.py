@@ -168,7 +168,7 @@ def run(
     if ENGINES[engine].plain:
         operator = operators.run(pattern, call, operands, scale, by_products)
         if operator is not None:
-            return operator, None
+            return operator
         result = plain.losses(call, *operands) if scale is None else plain.total(call, operands, scale)
         return result, plain.by_products(call, *operands, **({} if look is None else {"look": look})) if by_products else None
     loops = dispatch.pattern(engine, pattern)

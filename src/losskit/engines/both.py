@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from losskit.engines import dispatch, fused, private
+from losskit.engines import dispatch, fused, operators, private
 from losskit.engines.call import Call, Rows
 from losskit.engines.chunks import Weight, exact_dtype, filled_up
 from losskit.engines.dispatch import EngineName
@@ -32,6 +32,10 @@ class Both(NamedTuple):
     engine: EngineName
     counts: Tensor | None
     without: Tensor | None
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        """As of every call."""
+        return tuple([x for x in (self.counts, self.without) if x is not None])
 
     def masked(self, scores: Tensor, begin: int) -> Tensor:
         """Scores of some rows, those of whoever is no candidate ruled out."""
@@ -104,23 +108,35 @@ def forward(both: Both, a: Tensor, b: Tensor, temperature: Tensor) -> Kept:
     return Kept(own, by_row, torch.logaddexp(rest, torch.zeros_like(rest)).to(a.dtype))
 
 
-def backward(both: Both, a: Tensor, b: Tensor, temperature: Tensor, kept: Kept, incoming: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The second pass: the gradients of both sides, and of the temperature."""
+def mean_of(kept: Kept) -> Tensor:
+    """The loss of each item."""
+    return 0.5 * (kept.by_row + kept.by_column)
+
+
+def backward(
+    both: Both, a: Tensor, b: Tensor, temperature: Tensor, kept: Kept, incoming: Tensor, wants: tuple[bool, ...]
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """The second pass: the gradients of both sides, and of the temperature, those that are wanted."""
     loops = dispatch.pattern(both.engine, "elementwise")
     half, (own, row, column), scale = 0.5 * incoming, kept, temperature.reciprocal()
     if both.counts is not None:
         own, half = (torch.where(both.counts, y, 0.0) for y in (own, half))
         row, column = (torch.where(both.counts, y, torch.inf) for y in (row, column))
     at_own = half * (torch.expm1(-row) + torch.expm1(-column))
-    by_a, by_b, by_scale = torch.empty_like(a), torch.zeros_like(b), torch.zeros((), dtype=exact_dtype(a), device=a.device)
+    by_a, by_b = (make(x) if wanted else None for make, x, wanted in zip((torch.empty_like, torch.zeros_like), (a, b), wants[:2], strict=True))
+    by_scale = torch.zeros((), dtype=exact_dtype(a), device=a.device)
     for part, scores in chunks(both, a, b, own):
         operands = (scores, own[part, None], row[part, None], half[part, None], own, column, half, scale)
-        by, *_, more = loops.run(Call(pull), operands, wants=(True, *(False,) * 6, True)).gradients
+        by, *_, more = loops.run(Call(pull), operands, wants=(True, *(False,) * 6, wants[2])).gradients
         by.diagonal(part.start).copy_(at_own[part])
-        torch.mm(by, b, out=by_a[part])
-        by_b.addmm_(by.t(), a[part])
-        by_scale += more
-    return by_a.mul_(scale), by_b.mul_(scale), (-by_scale * scale * scale).to(a.dtype)
+        if by_a is not None:
+            torch.mm(by, b, out=by_a[part])
+        if by_b is not None:
+            by_b.addmm_(by.t(), a[part])
+        if wants[2]:
+            by_scale += more
+    by_a, by_b = (None if by is None else by.mul_(scale) for by in (by_a, by_b))
+    return by_a, by_b, (-by_scale * scale * scale).to(a.dtype) if wants[2] else None
 
 
 class Compared(torch.autograd.Function):
@@ -131,7 +147,7 @@ class Compared(torch.autograd.Function):
         kept = forward(both, a, b, temperature)
         ctx.both = both._replace(counts=None, without=None)  # autograd keeps them
         ctx.save_for_backward(a, b, temperature, both.counts, both.without, *kept)
-        return 0.5 * (kept.by_row + kept.by_column)
+        return mean_of(kept)
 
     @staticmethod
     def backward(ctx: Any, incoming: Tensor) -> tuple[Tensor | None, ...]:
@@ -139,8 +155,7 @@ class Compared(torch.autograd.Function):
         both, wants = ctx.both._replace(counts=counts, without=without), ctx.needs_input_grad[1:]
         if fused.must_be_watched(incoming):
             return None, *fused.of_sums(lambda *given: plain(both, *given), (a, b, temperature), incoming, wants)
-        found = backward(both, a, b, temperature, Kept(*kept), incoming)
-        return None, *(g if wanted else None for g, wanted in zip(found, wants, strict=True))
+        return None, *backward(both, a, b, temperature, Kept(*kept), incoming, wants)
 
 
 compared = private.quick_apply(Compared)
@@ -148,4 +163,7 @@ compared = private.quick_apply(Compared)
 
 def losses(both: Both, a: Tensor, b: Tensor, temperature: Tensor) -> Tensor:
     """One loss per item, the mean of its row's and its column's."""
-    return plain(both, a, b, temperature) if ENGINES[both.engine].plain else compared(both, a, b, temperature)
+    if not ENGINES[both.engine].plain:
+        return compared(both, a, b, temperature)  # type: ignore[no-any-return]
+    found = operators.values("both", both, (a, b, temperature), len(a) * len(b))
+    return plain(both, a, b, temperature) if found is None else found

@@ -181,6 +181,28 @@ class Ranked(NamedTuple):
         return self._replace(factor=tensors[0] if tensors else None)
 
 
+class Beside(NamedTuple):
+    """One loss of rows that adds up a number per class, ready to run on an `input` with its classes along `dim` and a `target` of the other dimensions, labels.
+
+    `formula` takes (x_j, whether j is another class than the label y, x_y, *params), and returns the value and its derivatives. `factor` says which items count;
+    those whose label is `ignore` do not.
+    """
+
+    formula: Callable[..., Any]
+    params: tuple[float, ...]
+    factor: Tensor  # bool, the target's shape
+    ignore: int = -100
+    dim: int = 1
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        """As of `Call`."""
+        return (self.factor,)
+
+    def holding(self, tensors: Sequence[Tensor]) -> "Beside":
+        """As of `Call`."""
+        return self._replace(factor=tensors[0])
+
+
 class Boxes(NamedTuple):
     """One loss of boxes, ready to run on an `input` and a `target` of one shape (..., 4), or in space (..., 6), a box each.
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from losskit.engines import dispatch, operators, private
-from losskit.engines.call import Call, real_dtype
+from losskit.engines.call import Beside, Call, Results, real_dtype
 from losskit.engines.fused import must_be_watched, of_sums
 from losskit.engines.protocol import ENGINES
 from losskit.engines.torch import elementwise
@@ -29,12 +29,25 @@ class Labels(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What a forward and its backward share."""
+    """What a forward and its backward share: no tensors."""
 
     formula: Callable[..., Any]
     params: tuple[float, ...]
     axis: int  # of the classes
     loops: ModuleType
+
+
+def step_of(call: Beside, loops: ModuleType) -> Step:
+    """Of a call, on an engine's elementwise pattern."""
+    return Step(call.formula, call.params, call.dim, loops)
+
+
+def labels_of(call: Beside, x: Tensor, target: Tensor) -> Labels:
+    """The labels of a call."""
+    label = torch.where(call.factor, target, 0).long()
+    known = (label >= 0) & (label < x.shape[call.dim])
+    offset = torch.where(known, 0.0, torch.nan).to(real_dtype(x.dtype))
+    return Labels(*(y.unsqueeze(call.dim) for y in (torch.where(known, label, 0), offset, call.factor)))
 
 
 def operands(x: Tensor, labels: Labels, axis: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -43,9 +56,10 @@ def operands(x: Tensor, labels: Labels, axis: int) -> tuple[Tensor, Tensor, Tens
     return x, others, x.gather(axis, labels.place) + labels.offset
 
 
-def plain(formula: Callable[..., Any], params: tuple[float, ...], axis: int, x: Tensor, labels: Labels) -> Tensor:
+def plain(step: Step, x: Tensor, labels: Labels) -> Tensor:
     """One loss per item, in PyTorch operations."""
-    return elementwise.losses(Call(formula, params, (labels.counts,)), *operands(x.to(real_dtype(x.dtype)), labels, axis)).sum(axis)
+    each = elementwise.losses(Call(step.formula, step.params, (labels.counts,)), *operands(x.to(real_dtype(x.dtype)), labels, step.axis))
+    return each.sum(step.axis)
 
 
 def pieces(axis: int, *tensors: Tensor, size: int = 0) -> Iterator[tuple[Tensor, ...]]:
@@ -59,44 +73,68 @@ def pieces(axis: int, *tensors: Tensor, size: int = 0) -> Iterator[tuple[Tensor,
     yield from zip(*(y.split(max(1, size * x.shape[along] // x.numel()), along) for y in tensors), strict=True)
 
 
+def losses(step: Step, x: Tensor, labels: Labels) -> Tensor:
+    """One loss per item, by an engine's pass."""
+    formula, params, axis, loops = step
+    result = torch.empty(labels.place.shape, dtype=real_dtype(x.dtype), device=x.device)
+    for scores, into, *told in pieces(axis, x, result, *labels):
+        values: Tensor = loops.run(Call(formula, params), operands(scores, Labels(*told), axis), each=True).value
+        torch.sum(values, axis, keepdim=True, out=into)
+    return result.squeeze(axis)
+
+
+def gradient(step: Step, x: Tensor, labels: Labels, incoming: Tensor) -> Tensor:
+    """That of the losses times what comes in. The label's is added up from those of the other classes, before anything is rounded to half precision."""
+    formula, params, axis, loops = step
+    result = torch.empty_like(x)
+    for scores, into, outer, *told in pieces(axis, x, result, incoming.unsqueeze(axis), *labels):
+        numbers = operands(scores.to(real_dtype(x.dtype)), own := Labels(*told), axis)
+        found = loops.run(Call(formula, params), numbers, incoming=outer.expand(scores.shape), wants=(True, False, False))
+        by: Tensor = found.gradients[0]
+        into.copy_(by.scatter_add_(axis, own.place, -by.sum(axis, keepdim=True)))
+    return result
+
+
 class Margins(torch.autograd.Function):
-    """The same by an engine's pass; the backward adds up the label's gradient from those of the other classes, before anything is rounded to half precision."""
+    """The losses, attached to the graph."""
 
     @staticmethod
     def forward(ctx: Any, step: Step, x: Tensor, *held: Tensor) -> Tensor:
         ctx.step = step
         ctx.save_for_backward(x, *held)
-        formula, params, axis, loops = step
-        result = torch.empty(held[0].shape, dtype=real_dtype(x.dtype), device=x.device)
-        for scores, into, *labels in pieces(axis, x, result, *held):
-            values: Tensor = loops.run(Call(formula, params, ()), operands(scores, Labels(*labels), axis), each=True).value
-            torch.sum(values, axis, keepdim=True, out=into)
-        return result.squeeze(axis)
+        return losses(step, x, Labels(*held))
 
     @staticmethod
     def backward(ctx: Any, incoming: Tensor) -> tuple[Tensor | None, ...]:
         x, *held = ctx.saved_tensors
-        formula, params, axis, loops = ctx.step
-        rest = (None,) * len(held)
+        labels, rest = Labels(*held), (None,) * len(held)
         if must_be_watched(incoming):
-            return None, *of_sums(lambda x: plain(formula, params, axis, x, Labels(*held)), (x,), incoming, (True,)), *rest
-        result = torch.empty_like(x)
-        for scores, into, outer, *labels in pieces(axis, x, result, incoming.unsqueeze(axis), *held):
-            numbers = operands(scores.to(real_dtype(x.dtype)), told := Labels(*labels), axis)
-            found = loops.run(Call(formula, params, ()), numbers, incoming=outer.expand(scores.shape), wants=(True, False, False))
-            gradient: Tensor = found.gradients[0]
-            into.copy_(gradient.scatter_add_(axis, told.place, -gradient.sum(axis, keepdim=True)))
-        return None, result, *rest
+            return None, *of_sums(lambda x: plain(ctx.step, x, labels), (x,), incoming, (True,)), *rest
+        return None, gradient(ctx.step, x, labels, incoming), *rest
 
 
 fused = private.quick_apply(Margins)  # dispatch has seen that no transform is active
 
 
-def margins(formula: Callable[..., Any], params: tuple[float, ...], axis: int, x: Tensor, labels: Labels) -> Tensor:
+def run(call: Beside, given: tuple[Tensor, ...], *, each: bool = True, incoming: Tensor | None = None, wants: tuple[bool, ...] = ()) -> Results:
+    """The pass on the CPU, as operators call it: as of any pattern with one loss per item."""
+    x, target = given
+    step, labels = step_of(call, dispatch.pattern("cpu", "elementwise")), labels_of(call, x, target)
+    if incoming is None:
+        return Results(None, losses(step, x, labels))
+    return Results(None, None, (gradient(step, x, labels, incoming) if wants[0] else None, None))
+
+
+def gradients(call: Beside, given: tuple[Tensor, ...], incoming: Tensor, wants: tuple[bool, ...]) -> tuple[Tensor | None, ...]:
+    """The gradients of the losses times what comes in, differentiable again."""
+    return of_sums(lambda x, target: plain(step_of(call, elementwise), x, labels_of(call, x, target)), given, incoming, wants)
+
+
+def margins(call: Beside, x: Tensor, target: Tensor) -> Tensor:
     """One loss per item: the formula of (x_j, whether j is another class than the label, the label's score, *params), added up over the classes."""
-    engine, _ = dispatch.choice((x, labels.place))
-    operators.plain_alone()
+    engine, _ = dispatch.choice((x, target))
     if ENGINES[engine].plain:
-        return plain(formula, params, axis, x, labels)
-    result: Tensor = fused(Step(formula, params, axis, dispatch.pattern(engine, "elementwise")), x, *labels)
+        found = operators.values("margins", call, (x, target), x.numel())
+        return plain(step_of(call, elementwise), x, labels_of(call, x, target)) if found is None else found
+    result: Tensor = fused(step_of(call, dispatch.pattern(engine, "elementwise")), x, *labels_of(call, x, target))
     return result

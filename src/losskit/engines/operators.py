@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from losskit.engines import call as calls
 from losskit.engines import dispatch, forced, laid, private
+from losskit.engines.call import RANKED, SUM_NAMES, Boxes, Overlap, Ranked, Results
 from losskit.engines.language import derivatives, fingerprint
 from losskit.engines.protocol import PatternName
 from losskit.engines.scores import made_of
@@ -22,13 +22,10 @@ from losskit.engines.scores import made_of
 # numbers of the first operand, of a graph of fixed sizes, below which plain operations take less time than calling an operator, two cores measured. Elementwise losses
 # are little work for each number, which the compiler does beside what else it has to do there.
 SMALL, SMALL_ELEMENTWISE = 1 << 16, 1 << 22
-WHY_NOT = "in a compiled graph it is one pass without by-products, with gradients to the operands of a formula alone, and this is not"
-WIDE = 1024  # classes of a softmax whose sums of overlap have a fused pass
-CALLED = ("elementwise", "rows", "distributions", "boxes")  # products come as one of these
-CALLS: dict[str, Any] = {
-    kind.__name__: kind for kind in (calls.Call, calls.Rows, calls.Distributions, calls.Boxes, calls.Overlap, calls.Product, calls.Teacher, calls.Alike)
-}
-PLANS: dict[str, tuple[PatternName, Any]] = {}
+WHY_NOT = "in a compiled graph it is one pass with gradients to the operands of a formula alone, and this is not"
+WIDE = 1024  # classes of a softmax that passes over samples and classes hold at once
+LONG = 1 << 31  # numbers that are not sorted together
+PLANS: dict[str, tuple[str, Any]] = {}  # by the pass's name: a pattern's, or that of a module around one
 
 
 def apart(value: Any, numbers: list[float], tensors: list[Tensor]) -> Any:
@@ -42,8 +39,7 @@ def apart(value: Any, numbers: list[float], tensors: list[Tensor]) -> Any:
     if isinstance(value, int) and not isinstance(value, bool):
         return ("same", operator.index(value))  # an axis or a label is the same in every call of a graph, also where sizes may vary
     if isinstance(value, tuple):
-        name = type(value).__name__
-        return ("parts", name, *[apart(each, numbers, tensors) for each in value])
+        return ("parts", type(value), *[apart(each, numbers, tensors) for each in value])
     return ("same", value)
 
 
@@ -56,9 +52,9 @@ def together(part: Any, numbers: Iterator[float], tensors: Iterator[Tensor]) -> 
         return next(numbers)
     if kind == "same":
         return rest[0]
-    name, *parts = rest
+    form, *parts = rest
     found = [together(each, numbers, tensors) for each in parts]
-    return CALLS[name](*found) if name in CALLS else tuple(found)
+    return tuple(found) if form is tuple else form(*found)
 
 
 def words(part: Any) -> str:
@@ -69,7 +65,7 @@ def words(part: Any) -> str:
 
 
 @private.constant_to_the_compiler
-def planned(pattern: PatternName, parts: Any, wants: tuple[bool, ...]) -> str:
+def planned(pattern: str, parts: Any, wants: tuple[bool, ...]) -> str:
     """The name of a plan, which is kept; none of a formula without a derivative by an operand that wants a gradient."""
     from losskit.engines import registered  # noqa: F401
 
@@ -80,43 +76,28 @@ def planned(pattern: PatternName, parts: Any, wants: tuple[bool, ...]) -> str:
     return label
 
 
-def call_of(plan: str, numbers: Tensor, tensors: list[Tensor]) -> tuple[PatternName, Any]:
-    """The pattern and the call of a plan."""
+def pattern_of(plan: str) -> str:
+    """The pattern of a plan."""
     if plan not in PLANS:
         raise RuntimeError(f"{plan} was compiled in another process, whose formulas this one does not know: call torch.compile here")
-    pattern, parts = PLANS[plan]
-    return pattern, together(parts, iter(numbers.tolist()), iter(tensors))
+    return PLANS[plan][0]
 
 
-def run(pattern: PatternName, call: Any, operands: tuple[Tensor, ...], scale: float | Tensor | None, by_products: bool) -> Tensor | None:
-    """A pass that is being compiled, as an operator: the scaled sum, or without a scale one loss per item. None where plain operations are to be compiled."""
-    if not compiled():
-        return None
-    if pattern not in CALLED:
-        plain_alone()
-        return None
-    size = operands[0].numel()
-    made = made_of(operands[0])
-    if made is not None and not (made.summed and scale is None):  # type: ignore[union-attr]
-        call, operands = laid.product(pattern, call, operands)
-        pattern = "products"
-    found = None
-    if not by_products and take(call, operands, size, SMALL_ELEMENTWISE if pattern == "elementwise" else SMALL, scale):
-        found = each(pattern, call, operands) if scale is None else total(pattern, call, operands, scale)
-    if found is None:
-        plain_alone()
-    return found
+def call_of(plan: str, numbers: Tensor, tensors: list[Tensor]) -> tuple[str, Any]:
+    """The pattern and the call of a plan."""
+    pattern = pattern_of(plan)
+    return pattern, together(PLANS[plan][1], iter(numbers.tolist()), iter(tensors))
+
+
+def compiled() -> bool:
+    """Whether a graph is being made that runs here: not one for export, and no transform of functions."""
+    return torch.compiler.is_compiling() and not torch.compiler.is_exporting() and forced.engine in (None, "cpu") and not private.transforming()
 
 
 def plain_alone() -> None:
     """A pass that is no operator: in a compiled graph it is plain operations, or refused."""
     if compiled() and forced.engine == "cpu":
         raise dispatch.refused("cpu", WHY_NOT)
-
-
-def compiled() -> bool:
-    """Whether a graph is being made that runs here: not one for export, and no transform of functions."""
-    return torch.compiler.is_compiling() and not torch.compiler.is_exporting() and forced.engine in (None, "cpu") and not private.transforming()
 
 
 def take(call: Any, operands: tuple[Tensor, ...], size: int, small: int, scale: float | Tensor | None = None) -> bool:
@@ -132,59 +113,117 @@ def take(call: Any, operands: tuple[Tensor, ...], size: int, small: int, scale: 
     return forced.engine == "cpu" or not private.certain(size < small)
 
 
+def run(
+    pattern: PatternName, call: Any, operands: tuple[Tensor, ...], scale: float | Tensor | None, by_products: bool
+) -> tuple[Tensor, Results | None] | None:
+    """A pass that is being compiled, as an operator: the scaled sum, or without a scale one loss per item; and by-products. None where plain operations are to be compiled."""
+    if not compiled():
+        return None
+    size = pairs_of(operands) if pattern == "pairs" else operands[0].numel()
+    parts, name = 0 if not by_products else 3 if pattern == "rows" else 2, str(pattern)
+    made = made_of(operands[0])
+    if made is not None and not (made.summed and scale is None):  # type: ignore[union-attr]
+        call, operands = laid.product(pattern, call, operands)
+        name = "products"
+    found = None
+    if take(call, operands, size, SMALL_ELEMENTWISE if name == "elementwise" else SMALL, scale):
+        found = each(name, call, operands, parts) if scale is None else total(name, call, operands, scale, parts)
+    if found is None:
+        plain_alone()
+        return None
+    value, *seen = found
+    if not parts:
+        return value, None
+    losses, lse, *right = seen if scale is not None else (value.detach(), *seen)
+    return value, Results(None, losses, (), lse, right[0] if right else None)
+
+
+def values(name: str, call: Any, operands: tuple[Tensor, ...], size: int) -> Tensor | None:
+    """What a pass gives that is no pattern with one loss per item: as an operator, if it is compiled and of such a `size`."""
+    if not compiled():
+        return None
+    found = each(name, call, operands)[0] if has_loops(name, call, operands[0]) and take(call, operands, size, SMALL) else None
+    if found is None:
+        plain_alone()
+    return found
+
+
+def best(call: Boxes, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor] | None:
+    """The best match of each box, likewise."""
+    if not compiled():
+        return None
+    if not take(call, (a, b), pairs_of((a, b)), SMALL):
+        plain_alone()
+        return None
+    a, b = a.detach(), b.detach()
+    plan, numbers, tensors, _ = split("pairs", call, (a, b))
+    value, index = torch.ops.losskit.best(plan, numbers, [a, b], tensors)
+    return value, index
+
+
+def has_loops(name: str, call: Overlap | Ranked | Any, x: Tensor) -> bool:
+    """Whether there are, for such an input."""
+    if name not in ("overlap", "ranked"):
+        return True
+    if call.link == "softmax" and x.shape[call.dim] > WIDE:
+        return False
+    return name == "overlap" or (x.dtype is not torch.float64 and 0 < x.numel() < LONG)
+
+
+def pairs_of(operands: tuple[Tensor, ...]) -> int:
+    """How many pairs of boxes there are."""
+    a, b = operands[:2]
+    return a.numel() // a.shape[-1] * b.shape[-2]
+
+
 def in_graph(number: float | Tensor) -> Tensor:
     """A number as a tensor: a number of a schedule, or of sizes that vary, would have to be the same in every call of a graph."""
     return number.double() if isinstance(number, Tensor) else torch.ones((), dtype=torch.float64, device="cpu") * number
 
 
-def _split(pattern: PatternName, call: Any, operands: tuple[Tensor, ...]) -> tuple[str, Tensor, list[Tensor], list[bool]]:
+def split(name: str, call: Any, operands: tuple[Tensor, ...]) -> tuple[str, Tensor, list[Tensor], list[bool]]:
     """A plan, the numbers and tensors of a call, and which operands want a gradient."""
     numbers: list[float] = []
     tensors: list[Tensor] = []
     recorded = torch.is_grad_enabled()
     wants = [recorded and x.requires_grad for x in operands]
-    plan = planned(pattern, apart(call, numbers, tensors), tuple(wants))
+    plan = planned(name, apart(call, numbers, tensors), tuple(wants))
     given = torch.stack([in_graph(number) for number in numbers]) if numbers else torch.empty(0, dtype=torch.float64, device="cpu")
     return plan, given, tensors, wants
 
 
-def total(pattern: PatternName, call: Any, operands: tuple[Tensor, ...], scale: float | Tensor) -> Tensor | None:
-    """The scaled sum of the losses."""
-    plan, numbers, tensors, wants = _split(pattern, call, operands)
+def total(name: str, call: Any, operands: tuple[Tensor, ...], scale: float | Tensor, parts: int = 0) -> list[Tensor] | None:
+    """The scaled sum of the losses, and by-products."""
+    plan, numbers, tensors, wants = split(name, call, operands)
     if not plan:
         return None
-    found: Tensor = torch.ops.losskit.total(plan, numbers, list(operands), tensors, in_graph(scale), wants)[0]
-    return found
+    shape = shape_of(name, call, operands) if parts else []
+    found: list[Tensor] = torch.ops.losskit.total(plan, numbers, list(operands), tensors, in_graph(scale), wants, shape, parts)
+    return [found[0], *[x.detach() for x in found[1 + len(operands) :]]]
 
 
-def shape_of(pattern: PatternName, call: Any, operands: tuple[Tensor, ...]) -> list[int]:
-    """The shape of the items' losses."""
+def each(name: str, call: Any, operands: tuple[Tensor, ...], parts: int = 0) -> list[Tensor] | None:
+    """What a pass gives for each item, or each sample and class, and by-products."""
+    plan, numbers, tensors, wants = split(name, call, operands)
+    if not plan:
+        return None
+    found: list[Tensor] = torch.ops.losskit.each(plan, numbers, list(operands), tensors, wants, shape_of(name, call, operands), parts)
+    return [found[0], *[x.detach() for x in found[1:]]] if parts else [found[0]]
+
+
+def shape_of(name: str, call: Any, operands: tuple[Tensor, ...]) -> list[int]:
+    """The shape of what a pass gives."""
     shape = list(operands[0].shape)
-    if pattern == "products":
+    if name == "products":
         return [*shape[:-1], operands[1].shape[0]] if call.pattern == "elementwise" and not call.summed else shape[:-1]
-    if pattern == "boxes":
+    if name == "pairs":
+        return [*shape[:-1], operands[1].shape[-2]]
+    if name in ("boxes", "both"):
         return shape[:-1]
-    if pattern != "elementwise":
+    if name == "overlap":
+        return [shape[0], shape[call.dim], len(SUM_NAMES)]
+    if name == "ranked":
+        return [1 if call.joint else shape[0], shape[call.dim], len(RANKED)]
+    if name != "elementwise":
         del shape[call.dim]
     return shape
-
-
-def each(pattern: PatternName, call: Any, operands: tuple[Tensor, ...]) -> Tensor | None:
-    """One loss per item."""
-    plan, numbers, tensors, wants = _split(pattern, call, operands)
-    if not plan:
-        return None
-    found: Tensor = torch.ops.losskit.each(plan, numbers, list(operands), tensors, shape_of(pattern, call, operands), wants)
-    return found
-
-
-def sums(call: calls.Overlap, x: Tensor, t: Tensor) -> Tensor | None:
-    """The sums of each sample and class, likewise."""
-    if not compiled():
-        return None
-    if (call.link == "softmax" and x.shape[call.dim] > WIDE) or not take(call, (x, t), x.numel(), SMALL):
-        plain_alone()
-        return None
-    plan, numbers, tensors, wants = _split("overlap", call, (x, t))
-    found: Tensor = torch.ops.losskit.sums(plan, numbers, [x, t], tensors, [x.shape[0], x.shape[call.dim], len(calls.SUM_NAMES)], wants)
-    return found

@@ -4,23 +4,17 @@ The sum of losses gives the gradients with it, as the eager pass does. In the ba
 has to do there; in half precision the engine does it, in one rounding. A backward that is to be differentiated again consists of plain operations.
 """
 
-import importlib
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from losskit.engines import dispatch, fused
-from losskit.engines.call import Product, Rows, real_dtype
-from losskit.engines.operators import call_of
+from losskit.engines import values
+from losskit.engines.call import Beside, Product, Results, Rows, real_dtype
+from losskit.engines.operators import call_of, pattern_of
 
 FULL = (torch.float32, torch.float64)
-
-
-def plain(pattern: str) -> Any:
-    """The pattern in PyTorch operations."""
-    return importlib.import_module(f"losskit.engines.torch.{pattern}")
 
 
 def laid_as(like: Tensor, found: Tensor | None) -> Tensor:
@@ -45,7 +39,7 @@ def refuse_labels(call: Any, operands: Sequence[Tensor]) -> None:
     else:
         loss, target = call, operands[1]
         classes = operands[0].shape[getattr(call, "dim", 0)] if operands[0].dim() else 0
-    if not (isinstance(loss, Rows) or getattr(loss, "kind", "") == "label") or (isinstance(call, Product) and call.made is not None):
+    if not (isinstance(loss, (Rows, Beside)) or getattr(loss, "kind", "") == "label") or (isinstance(call, Product) and call.made is not None):
         return
     labels = target.long()
     bad = (labels != loss.ignore) & ((labels < 0) | (labels >= classes))
@@ -68,29 +62,40 @@ def wanted_alone(found: Sequence[Tensor | None], wants: Sequence[bool]) -> list[
     return [x if wanted else None for x, wanted in zip(found, wants, strict=True)]
 
 
+def by_products_of(found: Results, shape: list[int], parts: int) -> list[Tensor]:
+    """As many of an item's loss, its log-sum-exp and whether its label is the class with the largest score as are asked for."""
+    return [x.reshape(shape).contiguous() for x in (found.value, found.lse, found.right)[:parts] if x is not None]
+
+
+def by_products_like(x: Tensor, shape: list[int], parts: int) -> list[Tensor]:
+    """What they look like."""
+    real = real_dtype(x.dtype)
+    return [x.new_empty(shape, dtype=dtype) for dtype in (real, real, torch.bool)[:parts]]
+
+
 @torch.library.custom_op("losskit::total", mutates_args=())
-def total(plan: str, numbers: Tensor, operands: list[Tensor], kept: list[Tensor], scale: Tensor, wants: list[bool]) -> list[Tensor]:
-    """The sum of the losses times `scale`; the gradients of the operands."""
+def total(plan: str, numbers: Tensor, operands: list[Tensor], kept: list[Tensor], scale: Tensor, wants: list[bool], shape: list[int], parts: int) -> list[Tensor]:
+    """The sum of the losses times `scale`; the gradients of the operands; by-products of the shape of the items."""
     pattern, call = call_of(plan, numbers, kept)
     refuse_labels(call, operands)
     own = now(operands, wants)
-    found = dispatch.pattern("cpu", pattern).run(call, tuple(operands), scale=float(scale), wants=own if any(own) else ())
+    options = {"by_products": True} if parts else {}
+    found = values.loops(pattern).run(call, tuple(operands), scale=float(scale), wants=own if any(own) else (), **options)
     gradients = found.gradients or (None,) * len(operands)
-    assert found.total is not None
-    return [found.total, *(laid_as(x, g) for x, g in zip(operands, gradients, strict=True))]
+    return [found.total, *(laid_as(x, g) for x, g in zip(operands, gradients, strict=True)), *by_products_of(found, shape, parts)]
 
 
 @total.register_fake
-def _(plan: str, numbers: Tensor, operands: list[Tensor], kept: list[Tensor], scale: Tensor, wants: list[bool]) -> list[Tensor]:
+def _(plan: str, numbers: Tensor, operands: list[Tensor], kept: list[Tensor], scale: Tensor, wants: list[bool], shape: list[int], parts: int) -> list[Tensor]:
     x = operands[0]
-    return [x.new_empty((), dtype=real_dtype(x.dtype)), *nothing_or_like(operands, now(operands, wants))]
+    return [x.new_empty((), dtype=real_dtype(x.dtype)), *nothing_or_like(operands, now(operands, wants)), *by_products_like(x, shape, parts)]
 
 
 @torch.library.custom_op("losskit::rescaled", mutates_args=())
 def rescaled(plan: str, numbers: Tensor, operands: list[Tensor], kept: list[Tensor], scale: Tensor, incoming: Tensor, wants: list[bool]) -> list[Tensor]:
     """The gradients of `total`, times the incoming one."""
     pattern, call = call_of(plan, numbers, kept)
-    found = dispatch.pattern("cpu", pattern).rescaled(None, incoming, call, tuple(operands), float(scale), tuple(wants))
+    found = values.loops(pattern).rescaled(None, incoming, call, tuple(operands), float(scale), tuple(wants))
     return [laid_as(x, g) for x, g in zip(operands, found, strict=True)]
 
 
@@ -99,119 +104,101 @@ def _(plan: str, numbers: Tensor, operands: list[Tensor], kept: list[Tensor], sc
     return nothing_or_like(operands, wants)
 
 
+# PyTorch takes a list without anything in it, such as the shape of one number, for one of tensors, whose gradients are then a list, too
+
+
 def keep_total(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
     """For the backward of `total`."""
-    ctx.plan, numbers, operands, kept, scale, ctx.wants = inputs
-    ctx.kept = len(kept)
-    ctx.save_for_backward(numbers, scale, *output[1:], *operands, *kept)
+    ctx.plan, numbers, operands, kept, scale, ctx.wants, shape, _ = inputs
+    ctx.kept, ctx.for_shape = len(kept), None if shape else []
+    ctx.save_for_backward(numbers, scale, *output[1 : 1 + len(operands)], *operands, *kept)
 
 
 def total_backward(ctx: Any, incoming: Sequence[Tensor]) -> tuple[Any, ...]:
-    """The gradients, times what comes in for the sum; nothing comes in for them."""
+    """The gradients, times what comes in for the sum; nothing comes in for them, nor for by-products."""
     (numbers, scale, *saved), count, g = ctx.saved_tensors, len(ctx.wants), incoming[0]
     given, operands, kept = saved[:count], tuple(saved[count : 2 * count]), saved[2 * count :]
     found: Sequence[Tensor | None]
     if torch.is_grad_enabled():
         pattern, call = call_of(ctx.plan, numbers, kept)
-        found = plain(pattern).gradients(plain(pattern).with_scale(call, operands[0], scale), operands, g * scale, tuple(ctx.wants))
+        plain = values.plain(pattern)
+        found = plain.gradients(plain.with_scale(call, operands[0], scale), operands, g * scale, tuple(ctx.wants))
     elif now(operands, ctx.wants) == tuple(ctx.wants):
         found = [torch.where(g == 0, 0.0, x * g).to(x.dtype) if wanted else None for x, wanted in zip(given, ctx.wants, strict=True)]
     else:
         found = rescaled(ctx.plan, numbers, list(operands), kept, scale, g, ctx.wants)
-    return None, None, wanted_alone(found, ctx.wants), [None] * ctx.kept, None, None
+    return None, None, wanted_alone(found, ctx.wants), [None] * ctx.kept, None, None, ctx.for_shape, None
 
 
 total.register_autograd(total_backward, setup_context=keep_total)
 
 
 @torch.library.custom_op("losskit::each", mutates_args=())
-def each(plan: str, numbers: Tensor, operands: list[Tensor], kept: list[Tensor], shape: list[int], wants: list[bool]) -> Tensor:
-    """One loss per item."""
+def each(plan: str, numbers: Tensor, operands: list[Tensor], kept: list[Tensor], wants: list[bool], shape: list[int], parts: int) -> list[Tensor]:
+    """One loss per item, or sums, of a shape; and what the pass leaves for its backward, or by-products, the first of which is the losses."""
     pattern, call = call_of(plan, numbers, kept)
     refuse_labels(call, operands)
-    value: Tensor = dispatch.pattern("cpu", pattern).run(call, tuple(operands), each=True).value
-    return value.reshape(shape).contiguous()
+    if parts:
+        return by_products_of(values.loops(pattern).run(call, tuple(operands), each=True, by_products=True), shape, parts)
+    found, *left = values.of(pattern).run(call, tuple(operands), tuple(wants))
+    return [found.reshape(shape).contiguous(), *left]
 
 
 @each.register_fake
-def _(plan: str, numbers: Tensor, operands: list[Tensor], kept: list[Tensor], shape: list[int], wants: list[bool]) -> Tensor:
-    return operands[0].new_empty(shape, dtype=real_dtype(operands[0].dtype))
+def _(plan: str, numbers: Tensor, operands: list[Tensor], kept: list[Tensor], wants: list[bool], shape: list[int], parts: int) -> list[Tensor]:
+    x, kind = operands[0], values.of(pattern_of(plan))
+    if parts:
+        return by_products_like(x, shape, parts)
+    return [x.new_empty(shape, dtype=torch.float64 if kind.exact else real_dtype(x.dtype)), *kind.left_like(tuple(operands), tuple(wants))]
 
 
 @torch.library.custom_op("losskit::by_each", mutates_args=())
-def by_each(plan: str, numbers: Tensor, operands: list[Tensor], kept: list[Tensor], incoming: Tensor, wants: list[bool]) -> list[Tensor]:
-    """The gradients of the items' losses, times one number for each."""
+def by_each(plan: str, numbers: Tensor, operands: list[Tensor], kept: list[Tensor], left: list[Tensor], incoming: Tensor, wants: list[bool]) -> list[Tensor]:
+    """The gradients of what `each` gives, times what comes in for it."""
     pattern, call = call_of(plan, numbers, kept)
-    found = dispatch.pattern("cpu", pattern).run(call, tuple(operands), incoming=incoming, wants=tuple(wants)).gradients
+    found = values.of(pattern).gradients(call, tuple(operands), left, incoming, tuple(wants))
     return [laid_as(x, g) for x, g in zip(operands, found, strict=True)]
 
 
 @by_each.register_fake
-def _(plan: str, numbers: Tensor, operands: list[Tensor], kept: list[Tensor], incoming: Tensor, wants: list[bool]) -> list[Tensor]:
+def _(plan: str, numbers: Tensor, operands: list[Tensor], kept: list[Tensor], left: list[Tensor], incoming: Tensor, wants: list[bool]) -> list[Tensor]:
     return nothing_or_like(operands, wants)
 
 
-def keep_items(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    """For the backward of `each` and of `sums`."""
-    ctx.plan, numbers, operands, kept, _, ctx.wants = inputs
-    ctx.kept = len(kept)
-    ctx.save_for_backward(numbers, *operands, *kept)
+def keep_each(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
+    """For the backward of `each`."""
+    ctx.plan, numbers, operands, kept, ctx.wants, shape, parts = inputs
+    ctx.kept, ctx.for_shape = len(kept), None if shape else []
+    left = [] if parts else output[1:]
+    ctx.left = len(left)
+    ctx.save_for_backward(numbers, *left, *operands, *kept)
 
 
-def each_backward(ctx: Any, incoming: Tensor) -> tuple[Any, ...]:
-    """As `fused.Each`."""
-    (numbers, *saved), count = ctx.saved_tensors, len(ctx.wants)
-    operands, kept = tuple(saved[:count]), saved[count:]
+def each_backward(ctx: Any, incoming: Sequence[Tensor]) -> tuple[Any, ...]:
+    """As of `fused.Each`; nothing comes in for what the pass leaves, nor for by-products."""
+    (numbers, *saved), first, last = ctx.saved_tensors, ctx.left, ctx.left + len(ctx.wants)
+    left, operands, kept = saved[:first], tuple(saved[first:last]), saved[last:]
     found: Sequence[Tensor | None]
     if torch.is_grad_enabled():
         pattern, call = call_of(ctx.plan, numbers, kept)
-        found = plain(pattern).gradients(call, operands, incoming, tuple(ctx.wants))
+        found = values.of(pattern).again(call, operands, incoming[0], tuple(ctx.wants))
     else:
-        found = by_each(ctx.plan, numbers, list(operands), kept, incoming, ctx.wants)
-    return None, None, wanted_alone(found, ctx.wants), [None] * ctx.kept, None, None
+        found = by_each(ctx.plan, numbers, list(operands), kept, left, incoming[0], ctx.wants)
+    return None, None, wanted_alone(found, ctx.wants), [None] * ctx.kept, None, ctx.for_shape, None
 
 
-each.register_autograd(each_backward, setup_context=keep_items)
+each.register_autograd(each_backward, setup_context=keep_each)
 
 
-@torch.library.custom_op("losskit::sums", mutates_args=())
-def sums(plan: str, numbers: Tensor, operands: list[Tensor], kept: list[Tensor], shape: list[int], wants: list[bool]) -> Tensor:
-    """The sums of each sample and class."""
-    _, call = call_of(plan, numbers, kept)
-    refuse_labels(call, operands)
-    found: Tensor = dispatch.pattern("cpu", "overlap").sums(call, *operands)
-    return found.reshape(shape).contiguous()
+@torch.library.custom_op("losskit::best", mutates_args=())
+def best(plan: str, numbers: Tensor, operands: list[Tensor], kept: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Of each box of the first side the largest similarity with one of the second, and which; without gradients."""
+    pattern, call = call_of(plan, numbers, kept)
+    value, index = values.loops(pattern).best(call, *operands)
+    return value, index
 
 
-@sums.register_fake
-def _(plan: str, numbers: Tensor, operands: list[Tensor], kept: list[Tensor], shape: list[int], wants: list[bool]) -> Tensor:
-    return operands[0].new_empty(shape, dtype=torch.float64)
-
-
-@torch.library.custom_op("losskit::by_sums", mutates_args=())
-def by_sums(plan: str, numbers: Tensor, operands: list[Tensor], kept: list[Tensor], incoming: Tensor, wants: list[bool]) -> list[Tensor]:
-    """The gradients of the sums, times what comes in for each."""
-    _, call = call_of(plan, numbers, kept)
-    found = dispatch.pattern("cpu", "overlap").gradients(call, *operands, incoming, *wants)
-    return [laid_as(x, g) for x, g in zip(operands, found, strict=True)]
-
-
-@by_sums.register_fake
-def _(plan: str, numbers: Tensor, operands: list[Tensor], kept: list[Tensor], incoming: Tensor, wants: list[bool]) -> list[Tensor]:
-    return nothing_or_like(operands, wants)
-
-
-def sums_backward(ctx: Any, incoming: Tensor) -> tuple[Any, ...]:
-    """As `fused.Sums`."""
-    numbers, *saved = ctx.saved_tensors
-    operands, kept = tuple(saved[:2]), saved[2:]
-    found: Sequence[Tensor | None]
-    if torch.is_grad_enabled():
-        _, call = call_of(ctx.plan, numbers, kept)
-        found = fused.of_sums(lambda x, t: plain("overlap").sums(call, x, t), operands, incoming, tuple(ctx.wants))
-    else:
-        found = by_sums(ctx.plan, numbers, list(operands), kept, incoming, ctx.wants)
-    return None, None, wanted_alone(found, ctx.wants), [None] * ctx.kept, None, None
-
-
-sums.register_autograd(sums_backward, setup_context=keep_items)
+@best.register_fake
+def _(plan: str, numbers: Tensor, operands: list[Tensor], kept: list[Tensor]) -> tuple[Tensor, Tensor]:
+    a = operands[0]
+    return a.new_empty(a.shape[:-1], dtype=real_dtype(a.dtype)), a.new_empty(a.shape[:-1], dtype=torch.int64)
