@@ -183,7 +183,7 @@ def best_match(a: Tensor, b: Tensor, kind: Kind = "iou", box_format: BoxFormat =
     given = operators.best(call, a, b) if ENGINES[engine].plain else None
     loops = plain if ENGINES[engine].plain else dispatch.pattern(engine, "pairs")
     value, index = loops.best(call, a, b) if given is None else given
-    if loops is plain and given is None or (torch.is_grad_enabled() and (a.requires_grad or b.requires_grad)):
+    if (loops is plain and given is None) or (torch.is_grad_enabled() and (a.requires_grad or b.requires_grad)):
         partners = torch.take_along_dim(tensors.widened(b), index.unsqueeze(-1), -2)
         value, _ = reduce.run("boxes", engine, call, (a, partners), None)
     return BoxMatch(value, index)

@@ -125,7 +125,7 @@ def scale_of(engine: EngineName, input: Tensor, denominator: float | Tensor) -> 
         if ENGINES[engine].on_host:
             denominator = float(denominator)
         else:
-            exact = input.is_cpu and torch.compiler.is_compiling() and not denominator.requires_grad  # as the number that a loop takes
+            exact = input.is_cpu and not denominator.requires_grad  # as the number that a loop takes
             denominator = denominator.to(torch.float64 if exact else real_dtype(input.dtype))
             empty = denominator == 0
             inverse = 1.0 / torch.where(empty, 1.0, denominator)

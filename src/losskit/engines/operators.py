@@ -113,9 +113,7 @@ def take(call: Any, operands: tuple[Tensor, ...], size: int, small: int, scale: 
     return forced.engine == "cpu" or not private.certain(size < small)
 
 
-def run(
-    pattern: PatternName, call: Any, operands: tuple[Tensor, ...], scale: float | Tensor | None, by_products: bool
-) -> tuple[Tensor, Results | None] | None:
+def run(pattern: PatternName, call: Any, operands: tuple[Tensor, ...], scale: float | Tensor | None, by_products: bool) -> tuple[Tensor, Results | None] | None:
     """A pass that is being compiled, as an operator: the scaled sum, or without a scale one loss per item; and by-products. None where plain operations are to be compiled."""
     if not compiled():
         return None
@@ -142,10 +140,11 @@ def values(name: str, call: Any, operands: tuple[Tensor, ...], size: int) -> Ten
     """What a pass gives that is no pattern with one loss per item: as an operator, if it is compiled and of such a `size`."""
     if not compiled():
         return None
-    found = each(name, call, operands)[0] if has_loops(name, call, operands[0]) and take(call, operands, size, SMALL) else None
+    found = each(name, call, operands) if has_loops(name, call, operands[0]) and take(call, operands, size, SMALL) else None
     if found is None:
         plain_alone()
-    return found
+        return None
+    return found[0]
 
 
 def best(call: Boxes, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor] | None:

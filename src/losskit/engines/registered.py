@@ -74,7 +74,9 @@ def by_products_like(x: Tensor, shape: list[int], parts: int) -> list[Tensor]:
 
 
 @torch.library.custom_op("losskit::total", mutates_args=())
-def total(plan: str, numbers: Tensor, operands: list[Tensor], kept: list[Tensor], scale: Tensor, wants: list[bool], shape: list[int], parts: int) -> list[Tensor]:
+def total(
+    plan: str, numbers: Tensor, operands: list[Tensor], kept: list[Tensor], scale: Tensor, wants: list[bool], shape: list[int], parts: int
+) -> list[Tensor]:
     """The sum of the losses times `scale`; the gradients of the operands; by-products of the shape of the items."""
     pattern, call = call_of(plan, numbers, kept)
     refuse_labels(call, operands)

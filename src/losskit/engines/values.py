@@ -16,9 +16,9 @@ Operands = tuple[Tensor, ...]
 Wants = tuple[bool, ...]
 
 
-def loops(pattern: str) -> Any:
+def loops(pattern: Any) -> Any:
     """The pattern on the CPU."""
-    return margins if pattern == "margins" else dispatch.pattern("cpu", pattern)  # type: ignore[arg-type]
+    return margins if pattern == "margins" else dispatch.pattern("cpu", pattern)
 
 
 def plain(pattern: str) -> ModuleType:
@@ -142,7 +142,8 @@ class BothSides:
 
     def gradients(self, call: Any, operands: Operands, left: list[Tensor], incoming: Tensor, wants: Wants) -> Gradients:
         """As of `Values`."""
-        return both.backward(call._replace(engine="cpu"), *operands, both.Kept(*left), incoming, wants)
+        a, b, temperature = operands
+        return both.backward(call._replace(engine="cpu"), a, b, temperature, both.Kept(*left), incoming, wants)
 
     def again(self, call: Any, operands: Operands, incoming: Tensor, wants: Wants) -> Gradients:
         """As of `Values`."""
