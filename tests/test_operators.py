@@ -180,12 +180,13 @@ def test_small_passes_stay_plain(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_engine_that_is_forced_runs_or_raises() -> None:
     """Not: is left out in silence."""
-    x, t, w = drawn(6, 5), drawn(6, 5) * 2, drawn(6, 5).abs().requires_grad_()
-    step = torch.compile(lambda x, t, w: losskit.mse_loss(x, t, sample_weight=w), fullgraph=True, backend="eager")
-    with losskit.use_engine("cpu"), pytest.raises(Exception, match=r"EngineError.*cannot run this loss: in a compiled graph it is one pass"):
-        step(x, t, w)
+    x, w = drawn(6, 5), drawn(6).abs().requires_grad_()
     wide = lambda x, t: losskit.dice_loss(x[None].expand(1, operators.WIDE + 1, 5), t[None, 1:], task="multiclass")  # noqa: E731
-    for loss in (wide, lambda x, t: losskit.lovasz_loss(x.double(), t, task="multiclass")):
+    for loss in (
+        wide,
+        lambda x, t: losskit.lovasz_loss(x.double(), t, task="multiclass"),
+        lambda x, t: losskit.cross_entropy(x, t, sample_weight=w, return_parts=True)[0],
+    ):
         with losskit.use_engine("cpu"), pytest.raises(Exception, match=r"EngineError.*cannot run this loss: in a compiled graph it is one pass"):
             torch.compile(loss, fullgraph=True, backend="eager")(x[:1] if loss is wide else x, torch.tensor([0, 1, 2, 3, 4, 0]))
     with losskit.use_engine("cpu"):
@@ -358,13 +359,44 @@ def test_transforms_in_a_graph_are_plain() -> None:
     torch.testing.assert_close(step(x, t), 2 * (x - t) / 5)
 
 
-def test_weights_that_learn_have_their_gradient() -> None:
-    """An operator gives gradients to operands alone."""
-    x, t, w = drawn(6, 5), drawn(6, 5) * 2, drawn(6, 5).abs()
-    loss = lambda x, t, w: losskit.mse_loss(x, t, sample_weight=w)  # noqa: E731
-    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
-    for got, expected in zip(results(compiled, (x, t, w)), results(loss, (x, t, w)), strict=True):
-        torch.testing.assert_close(got, expected)
+LEARNED: dict[str, tuple[Loss, tuple[Tensor, ...]]] = {
+    "of elements": (lambda x, t, w: losskit.mse_loss(x, t, sample_weight=w), (drawn(6, 5), drawn(6, 5) * 2, drawn(6, 5).abs())),
+    "of each class": (
+        lambda x, t, w: losskit.binary_cross_entropy_with_logits(x, t.detach().sigmoid(), weight=w, reduction="none"),
+        (drawn(6, 5), drawn(6, 5) * 2, drawn(5).abs()),
+    ),
+    "of rows": (lambda x, t, w: losskit.cross_entropy(x, t, sample_weight=w), (drawn(9, 5), labels(9, 5), drawn(9).abs())),
+    "of classes": (lambda x, t, w: losskit.cross_entropy(x, t, weight=w, label_smoothing=0.1), (drawn(9, 5), labels(9, 5), drawn(5).abs())),
+    "of distributions": (lambda x, t, w: losskit.kl_divergence(x, t.softmax(1), sample_weight=w), (drawn(9, 5), drawn(9, 5) * 2, drawn(9).abs())),
+    "of boxes": (lambda x, t, w: losskit.giou_loss(x, t, sample_weight=w), (corners(9), corners(10)[1:], drawn(9).abs())),
+    "of classes, beside a label": (lambda x, t, w: losskit.multi_margin_loss(x, t, weight=w), (drawn(9, 5), labels(9, 5), drawn(5).abs())),
+}
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name in ("of elements", "of rows") else pytest.mark.thorough) for name in LEARNED])
+def test_weights_that_learn_have_their_gradient(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the way of eager calls, with their bits; also where a small pass is plain."""
+    loss, operands = LEARNED[name]
+    expected = results(loss, operands)
+    for got, wanted in zip(results(torch.compile(loss, fullgraph=True, backend="aot_eager"), operands), expected, strict=True):
+        assert torch.equal(got, wanted)
+    torch.compiler.reset()
+    assert any(each.startswith("losskit.") for each in operators_in(loss, *operands))
+    monkeypatch.setattr(operators, "SMALL", 1 << 30)
+    monkeypatch.setattr(operators, "SMALL_ELEMENTWISE", 1 << 30)
+    torch.compiler.reset()
+    assert not any(each.startswith("losskit.") for each in operators_in(loss, *operands))
+    for got, wanted in zip(results(torch.compile(loss, fullgraph=True, backend="eager"), operands), expected, strict=True):
+        torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_a_sum_over_an_items_scores_is_made_with_them() -> None:
+    """Scores that are each by themselves are in no graph, also where each item has a loss."""
+    step = lambda x, y: losskit.siglip_loss(x, y, 10.0, -10.0, reduction="none")  # noqa: E731
+    x, y = drawn(6, 4), drawn(7, 4)[1:]
+    assert operators_in(step, x, y) == ["losskit.each.default", "losskit.by_each.default"]
+    for got, expected in zip(results(torch.compile(step, fullgraph=True, backend="aot_eager"), (x, y)), results(step, (x, y)), strict=True):
+        assert torch.equal(got, expected)
 
 
 def of_boxes(formula: Any) -> Any:

@@ -17,7 +17,6 @@ from losskit.contract.vectors import Vectors
 from losskit.engines import both, dispatch
 from losskit.engines.call import Alike, Call, Distributions, Rows
 from losskit.engines.dispatch import EngineName
-from losskit.engines.scores import Scores
 
 
 class Batch(NamedTuple):
@@ -135,7 +134,7 @@ def by_themselves(formula: Callable[..., Any], batch: Batch, rows: Tensor, colum
     scores = products.of_sets(rows, columns, None, None, summed=True)
     target = products.target_of_sets(Alike((own, own), shares=False), scores, None)
     result, _ = reduce.run("elementwise", batch.engine, Call(formula, (), factors), (scores, target, *numbers), batch.scale)
-    return result if type(scores) is Scores or batch.scale is not None else result.sum(-1)
+    return result.sum(-1) if result.dim() == 2 else result  # where scores are whole, each has a loss
 
 
 class Positives(NamedTuple):

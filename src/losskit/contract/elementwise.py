@@ -12,7 +12,7 @@ from losskit.contract.checks import Numbers, Reduction
 from losskit.contract.groups import Ranks
 from losskit.contract.reduce import Normalizer, needs_gradient
 from losskit.contract.registry import LABELS, Range
-from losskit.engines import dispatch
+from losskit.engines import dispatch, private
 from losskit.engines.call import Call, real_dtype
 from losskit.engines.dispatch import EngineName
 from losskit.engines.language import derivatives, weighted
@@ -78,13 +78,13 @@ def elementwise(
     factors: tuple[Tensor, ...] = ()
     numbers: tuple[Tensor, ...] = (input, target)
     for place, operand in enumerate(operands):
-        constant = needs_gradient(operand.value) and not torch.compiler.is_compiling() and derivatives(formula) <= place + 2
+        constant = needs_gradient(operand.value) and not reduce.followed() and derived(formula) <= place + 2
         numbers = (*numbers, _checked(operand, input, mask, not constant))
     extra = numbers[2:]
     if mask is not None or sample_weight is not None or weight is not None:
         sample_weight = tensors.widened(sample_weight) if isinstance(sample_weight, Tensor) else sample_weight
         factors = _factors(input, mask, sample_weight, weight, reduce.by_weights(reduction, normalizer))
-        if not torch.compiler.is_compiling():  # which follows gradients through factors itself
+        if not reduce.followed():
             formula, numbers, factors = _learned(formula, numbers, factors)
     if mass and reduction != "mean":
         raise ValueError(f'normalizer replaces the denominator of reduction="mean", but reduction is {reduction!r}: divide the result instead')
@@ -112,14 +112,32 @@ def elementwise(
     return result
 
 
+def keep_weighted(formula: Callable[..., Any]) -> None:
+    """Make the formula times a weight the first time that it is asked for, as an attribute of it, where the compiler can find it."""
+    if not hasattr(formula, "weighted"):
+        made = weighted(formula)
+        made.__globals__.pop("__name__", None)  # of no module: torch.compile would look names up there that it does not have
+        formula.weighted = made  # type: ignore[attr-defined]
+
+
+private.constant_to_the_compiler(keep_weighted)  # it cannot trace the making of a function
+
+
+@private.constant_to_the_compiler
+def derived(formula: Callable[..., Any]) -> int:
+    """By how many operands a formula has a derivative: calling it on numbers is nothing to trace."""
+    return derivatives(formula)
+
+
 def _learned(
     formula: Callable[..., Any], numbers: tuple[Tensor, ...], factors: tuple[Tensor, ...]
 ) -> tuple[Callable[..., Any], tuple[Tensor, ...], tuple[Tensor, ...]]:
     """Weights that require a gradient become operands of the formula times them."""
     for factor in factors:
         if needs_gradient(factor):
-            place = derivatives(formula)
-            formula = weighted(formula)
+            place = derived(formula)
+            keep_weighted(formula)
+            formula = formula.weighted  # type: ignore[attr-defined]
             numbers = (*numbers[:place], factor, *numbers[place:])
     return formula, numbers, tuple(x for x in factors if not needs_gradient(x))
 

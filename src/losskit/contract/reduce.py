@@ -189,12 +189,14 @@ def needs_gradient(value: object) -> bool:
     return isinstance(value, Tensor) and value.requires_grad and torch.is_grad_enabled()
 
 
-def learned(sample_weight: Tensor | None) -> bool:
-    """Whether the weights of items require a gradient that is better taken apart: one fused pass gives each item's loss, and PyTorch operations weigh them.
+def followed() -> bool:
+    """Whether the compiler looks on and nothing can become an operator: through PyTorch operations it follows gradients to weights itself."""
+    return torch.compiler.is_compiling() and not operators.compiled()
 
-    The compiler follows gradients through a pass in PyTorch operations itself.
-    """
-    return needs_gradient(sample_weight) and not torch.compiler.is_compiling()
+
+def learned(sample_weight: Tensor | None) -> bool:
+    """Whether the weights of items require a gradient that is better taken apart: one fused pass gives each item's loss, and PyTorch operations weigh them."""
+    return needs_gradient(sample_weight) and not followed()
 
 
 def nan_seen(engine: EngineName, input: Tensor, result: Tensor) -> bool:

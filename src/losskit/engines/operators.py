@@ -120,7 +120,7 @@ def run(pattern: PatternName, call: Any, operands: tuple[Tensor, ...], scale: fl
     size = pairs_of(operands) if pattern == "pairs" else operands[0].numel()
     parts, name = 0 if not by_products else 3 if pattern == "rows" else 2, str(pattern)
     made = made_of(operands[0])
-    if made is not None and not (made.summed and scale is None):  # type: ignore[union-attr]
+    if made is not None:
         call, operands = laid.product(pattern, call, operands)
         name = "products"
     found = None
