@@ -83,12 +83,15 @@ def fresh(monkeypatch: pytest.MonkeyPatch):
     torch.compiler.reset()
 
 
+def flat(found: Any) -> list[Tensor]:
+    """The tensors that a call gives."""
+    return [y for x in found for y in flat(x)] if isinstance(found, tuple) else [] if found is None else [found]
+
+
 def results(loss: Loss, operands: tuple[Tensor, ...], dtype: torch.dtype = torch.float32) -> list[Tensor]:
     """The value, and the gradients for something different coming in for each number; by-products."""
     leaves = [x.to(dtype).clone().requires_grad_() if x.is_floating_point() else x for x in operands]
-    value = loss(*leaves)
-    value, *parts = value if isinstance(value, tuple) else (value,)
-    parts = [x for found in parts if found is not None for x in (found if isinstance(found, tuple) else (found,)) if x is not None]
+    value, *parts = flat(loss(*leaves))
     assert not any(x.requires_grad for x in parts)
     wanted = [x for x in leaves if x.requires_grad]
     incoming = torch.linspace(0.5, 2.0, value.numel(), dtype=value.dtype).reshape(value.shape) if value.dim() else torch.full_like(value, 3.7)
@@ -208,6 +211,7 @@ def test_labels_that_are_none_raise() -> None:
         (lambda x, t: losskit.lovasz_loss(x, t, task="multiclass"), (drawn(1, 5, 6), t[None])),
         (lambda x, t: losskit.cross_entropy(x, t, return_parts=True)[0], (x, t)),
         (lambda x, t: losskit.cross_entropy(x, t, return_parts=True, reduction="none")[0], (x, t)),
+        (lambda h, w, t: losskit.linear_log_prob(h, w, t, return_parts=True)[0], (drawn(6, 4), head, t)),
     ):
         torch.compiler.reset()
         step = torch.compile(loss, fullgraph=True, backend="aot_eager")
@@ -249,6 +253,11 @@ MORE: dict[str, tuple[Loss, tuple[Tensor, ...]]] = {
         lambda x, w, t: losskit.linear_cross_entropy(x, w, t, return_parts=True, reduction="none"),
         (drawn(9, 4), drawn(7, 4), labels(9, 7)),
     ),
+    "tokens, none": (
+        lambda x, w, t: losskit.linear_log_prob(x, w, t, return_parts=True, top_k=2, softcap=3.0, temperature=0.8),
+        (drawn(9, 4), drawn(7, 4), labels(9, 7)),
+    ),
+    "entropies, none": (lambda x, w, t: losskit.linear_log_prob(x, w, t, return_parts=True, chunk=4), (drawn(9, 4), drawn(7, 4), labels(9, 7))),
     "best match": (lambda a, b: losskit.best_match(a, b, "giou"), (corners(9), corners(6))),
 }
 

@@ -199,16 +199,15 @@ def _with_parts(
 ) -> Any:  # fmt: skip
     """The same in the pass that also finds what else is known of each token's distribution."""
     checks.flag("shift", shift)
-    scores = products.scores(input, linear_weight, linear_bias, chunk, accumulate)
+    scores = products.scores(input, linear_weight, linear_bias, chunk, accumulate, hidden=True)
     wanted = tokens.checked(top_k, return_parts, linear_weight.shape[0])
     if class_group is not None:
         raise ValueError("return_parts=True does not go with class_group: leave it out")
     if shift:
         target, moved = products.moved(target, ignore_index, mask=mask)
         mask = moved["mask"]
-    described = Labelled(
-        formula, (), 0.0, None if softcap is None else capped(softcap), temperature=items.temperature(temperature), look=tokens.look(entropy.formula, wanted)
-    )
+    link = None if softcap is None else capped(softcap)
+    described = Labelled(formula, (), 0.0, link, temperature=items.temperature(temperature), look=tokens.TokenLook(entropy.formula, wanted))
     alone: dict[str, Any] = dict(dim=-1, weight=None, sample_weight=None, normalizer=None, reduction="none")
     each, seen = rows(described, scores, target, ignore_index=ignore_index, mask=mask, return_parts=True, **alone)
     return 0.0 - each, tokens.parts_of(seen, target, ignore_index, mask)

@@ -207,7 +207,7 @@ def overlap(how: Scoring, input: Tensor, target: Tensor, *, task: Task, from_log
     real = real_dtype(x.dtype)
     if ENGINES[engine].plain:
         given = operators.values("overlap", call, (x, t), x.numel())
-        found = loss_of_sums(how, plain.sums(call, x, t) if given is None else given, False)
+        found = loss_of_sums(how, plain.sums(call, x, t) if given is None else given[0], False)
         found = found._replace(value=found.value.to(real))
     else:
         loops = dispatch.pattern(engine, "overlap")

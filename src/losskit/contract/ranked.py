@@ -89,7 +89,7 @@ def ranked_loss(
     loops = dispatch.pattern(engine, "ranked") if engine == ready.engine and engine in FUSED else None
     given = operators.values("ranked", call, (x, t), x.numel()) if ENGINES[engine].plain else None
     if given is not None:
-        value = averaged(how, given)[0].to(real)
+        value = averaged(how, given[0])[0].to(real)
     elif loops is None or not loops.takes(call, x):
         value = averaged(how, plain.sums(call, x, t))[0].to(real)
     elif torch.is_grad_enabled() and x.requires_grad:

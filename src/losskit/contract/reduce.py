@@ -161,9 +161,12 @@ def run(
         call, operands = laid.product(pattern, call, operands)
         pattern, options, by_products = "products", options if look is None else {**options, "look": look}, by_products or look is not None
     elif look is not None:
+        given = operators.looked(pattern, call, operands, look) if ENGINES[engine].plain and scale is None else None
+        if given is not None:
+            return given
         result, _ = run(pattern, engine, call, operands, scale, options)
         with torch.no_grad():
-            return result, Results(None, None, seen=look(lambda pattern, call, operands: run(pattern, engine, call, operands, None)[0], call, operands))
+            return result, Results(None, None, seen=look.seen(lambda pattern, call, operands: run(pattern, engine, call, operands, None)[0], call, operands))
     plain = PLAIN[pattern]
     if ENGINES[engine].plain:
         operator = operators.run(pattern, call, operands, scale, by_products)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from losskit.contract import items
-from losskit.engines.call import Distributions, Look, Losses, Rows, real_dtype
+from losskit.engines.call import Distributions, Losses, Rows, real_dtype
 from losskit.engines.language import identity
 from losskit.engines.torch.elementwise import bound
 from losskit.engines.torch.rows import distance, temperatures
@@ -58,25 +58,31 @@ def largest(scores: Tensor, count: int) -> Tensor:
     return candidates.gather(-1, order)
 
 
-def look(entropy: Callable[..., Any], top_k: int) -> Look:
-    """What sees the scores of labelled rows: gives entropies, log-probabilities of the most probable classes, and those classes."""
+class TokenLook(NamedTuple):
+    """What sees the scores of labelled rows (a `Look`): gives entropies, log-probabilities of the most probable classes, and those classes."""
 
-    def seen(losses: Losses, call: Rows, operands: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    entropy: Callable[..., Any]  # a formula of rows without a target
+    top_k: int
+
+    def seen(self, losses: Losses, call: Rows, operands: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """As of `Look`."""
         scores, _, *numbers = operands
         nothing = torch.empty(0, dtype=scores.dtype, device=scores.device)
-        every = Distributions(entropy, link=call.link, link_parameter=call.link_parameter, kind="none", dim=call.dim, tempered=call.tempered)
+        every = Distributions(self.entropy, link=call.link, link_parameter=call.link_parameter, kind="none", dim=call.dim, tempered=call.tempered)
         found = losses("distributions", every, (scores, nothing, *numbers))
-        if not top_k:
-            none = (*found.shape, 0)
-            return found, found.new_empty(none), torch.empty(none, dtype=torch.int64, device=found.device)
-        best = largest(scores, top_k)
+        if not self.top_k:
+            return self.like(found)
+        best = largest(scores, self.top_k)
         # how improbable the best is keeps its digits in a pass; how much more the others are is a difference of scores
         first = losses("rows", call._replace(factor=None, ignore=-1), (scores, best[..., 0], *numbers))[..., None]
         s = bound(call.link or identity)(scores.gather(-1, best).to(real_dtype(scores.dtype)), call.link_parameter)[0]
         heat = temperatures(numbers[0].to(s.dtype))[..., None] if call.tempered else None
         return found, -(first + distance(s[..., :1], s, heat)), best
 
-    return seen
+    def like(self, losses: Tensor) -> tuple[Tensor, ...]:
+        """As of `Look`."""
+        shape = (*losses.shape, self.top_k)
+        return losses, losses.new_empty(shape), torch.empty(shape, dtype=torch.int64, device=losses.device)
 
 
 def parts_of(seen: tuple[Tensor, ...], target: Tensor, ignore_index: int, mask: Tensor | None) -> TokenParts:

@@ -1,7 +1,7 @@
 """What a loss hands to an engine: the formula, its parameters, and what multiplies or drops items. Engines add nothing to its meaning."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -298,8 +298,29 @@ class Results(NamedTuple):
 
 
 Losses = Callable[[Literal["rows", "distributions"], Any, tuple[Tensor, ...]], Tensor]  # a pass over scores: pattern, call, operands; the loss of each item
-# What sees the scores of a pass before they are lost: it is given the engine's passes, the call and its operands, and gives tensors with a row for each item
-Look = Callable[[Losses, Rows, tuple[Tensor, ...]], tuple[Tensor, ...]]
+
+
+class Look(Protocol):
+    """What sees the scores of a pass before they are lost."""
+
+    def seen(self, losses: Losses, call: Rows, operands: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Of the engine's passes, the call and its operands, tensors with a row for each item."""
+        ...
+
+    def like(self, losses: Tensor) -> tuple[Tensor, ...]:
+        """What they look like, for items with these losses."""
+        ...
+
+
+class Looked(NamedTuple):
+    """The losses of a product, one per item, and what sees its scores."""
+
+    product: Product
+    look: Look
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        """As of `Call`."""
+        return self.product.tensors()
 
 
 def real_dtype(dtype: torch.dtype) -> torch.dtype:

@@ -137,7 +137,7 @@ class Work:
             scores.scatter_(1, given.without[:, None].long(), -torch.inf)
         if self.made is not None:
             others = (self.target(others[0], given.without), *others[1:])
-        seen = () if self.look is None else self.look(self.losses, given.loss, (scores, *others))  # type: ignore[arg-type]
+        seen = () if self.look is None else self.look.seen(self.losses, given.loss, (scores, *others))  # type: ignore[arg-type]
         found = self.loops.run(given.loss, (scores, *others), wants=self.wants, **self.inplace, **options)
         found = found._replace(seen=seen) if seen else found
         if self.summed and found.value is not None:

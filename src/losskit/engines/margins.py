@@ -135,6 +135,6 @@ def margins(call: Beside, x: Tensor, target: Tensor) -> Tensor:
     engine, _ = dispatch.choice((x, target))
     if ENGINES[engine].plain:
         found = operators.values("margins", call, (x, target), x.numel())
-        return plain(step_of(call, elementwise), x, labels_of(call, x, target)) if found is None else found
+        return plain(step_of(call, elementwise), x, labels_of(call, x, target)) if found is None else found[0]
     result: Tensor = fused(step_of(call, dispatch.pattern(engine, "elementwise")), x, *labels_of(call, x, target))
     return result

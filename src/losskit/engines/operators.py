@@ -7,6 +7,7 @@ the graph holds: the compiler calls `planned` while it traces and takes the name
 import hashlib
 import operator
 from collections.abc import Iterator
+from itertools import repeat
 from types import FunctionType
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from losskit.engines import dispatch, forced, laid, private
-from losskit.engines.call import RANKED, SUM_NAMES, Boxes, Overlap, Ranked, Results
+from losskit.engines.call import RANKED, SUM_NAMES, Boxes, Look, Looked, Overlap, Ranked, Results
 from losskit.engines.language import derivatives, fingerprint
 from losskit.engines.protocol import PatternName
 from losskit.engines.scores import made_of
@@ -83,6 +84,12 @@ def pattern_of(plan: str) -> str:
     return PLANS[plan][0]
 
 
+def call_like(plan: str, tensors: list[Tensor]) -> Any:
+    """The call of a plan where numbers cannot be read: some stand in their places."""
+    pattern_of(plan)
+    return together(PLANS[plan][1], repeat(1.0), iter(tensors))
+
+
 def call_of(plan: str, numbers: Tensor, tensors: list[Tensor]) -> tuple[str, Any]:
     """The pattern and the call of a plan."""
     pattern = pattern_of(plan)
@@ -136,15 +143,24 @@ def run(pattern: PatternName, call: Any, operands: tuple[Tensor, ...], scale: fl
     return value, Results(None, losses, (), lse, right[0] if right else None)
 
 
-def values(name: str, call: Any, operands: tuple[Tensor, ...], size: int) -> Tensor | None:
-    """What a pass gives that is no pattern with one loss per item: as an operator, if it is compiled and of such a `size`."""
+def values(name: str, call: Any, operands: tuple[Tensor, ...], size: int) -> list[Tensor] | None:
+    """What a pass gives that is no pattern with one loss per item, and what it leaves: as an operator, if it is compiled and of such a `size`."""
     if not compiled():
         return None
     found = each(name, call, operands) if has_loops(name, call, operands[0]) and take(call, operands, size, SMALL) else None
     if found is None:
         plain_alone()
+    return found
+
+
+def looked(pattern: PatternName, call: Any, operands: tuple[Tensor, ...], look: Look) -> tuple[Tensor, Results] | None:
+    """One loss per item of scores that are a product, and what looks at the scores, likewise; None of other scores, which are whole."""
+    if made_of(operands[0]) is None:
         return None
-    return found[0]
+    size = operands[0].numel()
+    product, operands = laid.product(pattern, call, operands)
+    found = values("looked", Looked(product, look), operands, size)
+    return None if found is None else (found[0], Results(None, None, seen=tuple(found[1:])))
 
 
 def best(call: Boxes, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor] | None:
@@ -202,17 +218,19 @@ def total(name: str, call: Any, operands: tuple[Tensor, ...], scale: float | Ten
 
 
 def each(name: str, call: Any, operands: tuple[Tensor, ...], parts: int = 0) -> list[Tensor] | None:
-    """What a pass gives for each item, or each sample and class, and by-products."""
+    """What a pass gives for each item, or each sample and class; and by-products, or what it leaves for its backward."""
     plan, numbers, tensors, wants = split(name, call, operands)
     if not plan:
         return None
     found: list[Tensor] = torch.ops.losskit.each(plan, numbers, list(operands), tensors, wants, shape_of(name, call, operands), parts)
-    return [found[0], *[x.detach() for x in found[1:]]] if parts else [found[0]]
+    return [found[0], *[x.detach() for x in found[1:]]]
 
 
 def shape_of(name: str, call: Any, operands: tuple[Tensor, ...]) -> list[int]:
     """The shape of what a pass gives."""
     shape = list(operands[0].shape)
+    if name == "looked":
+        return shape[:-1]
     if name == "products":
         return [*shape[:-1], operands[1].shape[0]] if call.pattern == "elementwise" and not call.summed else shape[:-1]
     if name == "pairs":

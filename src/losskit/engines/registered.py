@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from losskit.engines import values
-from losskit.engines.call import Beside, Product, Results, Rows, real_dtype
-from losskit.engines.operators import call_of, pattern_of
+from losskit.engines.call import Beside, Looked, Product, Results, Rows, real_dtype
+from losskit.engines.operators import call_like, call_of, pattern_of
 
 FULL = (torch.float32, torch.float64)
 
@@ -33,6 +33,7 @@ def now(operands: Sequence[Tensor], wants: Sequence[bool]) -> tuple[bool, ...]:
 
 def refuse_labels(call: Any, operands: Sequence[Tensor]) -> None:
     """Raises for a label that is no class: a loop would read and write beside its memory, and the compiler has let no check look at numbers."""
+    call = call.product if isinstance(call, Looked) else call
     if isinstance(call, Product):
         loss: Any = call.loss
         classes, target = operands[1].shape[0], operands[2 + call.biased]
@@ -151,7 +152,10 @@ def _(plan: str, numbers: Tensor, operands: list[Tensor], kept: list[Tensor], wa
     x, kind = operands[0], values.of(pattern_of(plan))
     if parts:
         return by_products_like(x, shape, parts)
-    return [x.new_empty(shape, dtype=torch.float64 if kind.exact else real_dtype(x.dtype)), *kind.left_like(tuple(operands), tuple(wants))]
+    return [
+        x.new_empty(shape, dtype=torch.float64 if kind.exact else real_dtype(x.dtype)),
+        *kind.left_like(call_like(plan, kept), tuple(operands), tuple(wants)),
+    ]
 
 
 @torch.library.custom_op("losskit::by_each", mutates_args=())

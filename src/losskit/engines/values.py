@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from losskit.engines import both, dispatch, fused, margins
+from losskit.engines.call import Looked, real_dtype
 from losskit.engines.protocol import Gradients
 
 Operands = tuple[Tensor, ...]
@@ -35,7 +36,7 @@ class Values(Protocol):
         """What it gives, and then what it leaves for the gradients that are wanted."""
         ...
 
-    def left_like(self, operands: Operands, wants: Wants) -> list[Tensor]:
+    def left_like(self, call: Any, operands: Operands, wants: Wants) -> list[Tensor]:
         """Tensors as those that it leaves."""
         ...
 
@@ -60,7 +61,7 @@ class Items:
         """As of `Values`."""
         return (loops(self.pattern).run(call, operands, each=True).value,)
 
-    def left_like(self, operands: Operands, wants: Wants) -> list[Tensor]:
+    def left_like(self, call: Any, operands: Operands, wants: Wants) -> list[Tensor]:
         """Nothing: the operands are all that is read again."""
         return []
 
@@ -84,7 +85,7 @@ class Sums:
         """As of `Values`."""
         return (loops("overlap").sums(call, *operands),)
 
-    def left_like(self, operands: Operands, wants: Wants) -> list[Tensor]:
+    def left_like(self, call: Any, operands: Operands, wants: Wants) -> list[Tensor]:
         """Nothing."""
         return []
 
@@ -108,7 +109,7 @@ class Sorted:
         sums, slopes = loops("ranked").run(call, *operands)
         return sums, slopes.reshape(-1) if wants[0] else slopes.new_empty(0)
 
-    def left_like(self, operands: Operands, wants: Wants) -> list[Tensor]:
+    def left_like(self, call: Any, operands: Operands, wants: Wants) -> list[Tensor]:
         """One number for each of the input."""
         x = operands[0]
         return [x.new_empty(x.numel() if wants[0] else 0, dtype=torch.float32)]
@@ -135,7 +136,7 @@ class BothSides:
         kept = both.forward(call._replace(engine="cpu"), *operands)
         return both.mean_of(kept), *kept
 
-    def left_like(self, operands: Operands, wants: Wants) -> list[Tensor]:
+    def left_like(self, call: Any, operands: Operands, wants: Wants) -> list[Tensor]:
         """A number of `both.Kept` for each item."""
         a = operands[0]
         return [a.new_empty(a.shape[0]) for _ in both.Kept._fields]
@@ -150,7 +151,31 @@ class BothSides:
         return fused.of_sums(lambda *given: both.plain(call, *given), operands, incoming, wants)
 
 
-OTHERS: dict[str, Values] = {"overlap": Sums(), "ranked": Sorted(), "both": BothSides()}
+class Looks:
+    """The losses of a product, and what looks at its scores, which is left for the caller."""
+
+    exact = False
+
+    def run(self, call: Looked, operands: Operands, wants: Wants) -> tuple[Tensor, ...]:
+        """As of `Values`."""
+        found = loops("products").run(call.product, operands, each=True, look=call.look)
+        return found.value, *[x.contiguous() for x in found.seen]
+
+    def left_like(self, call: Looked, operands: Operands, wants: Wants) -> list[Tensor]:
+        """What is seen of each item."""
+        x = operands[0]
+        return list(call.look.like(x.new_empty(x.shape[:-1], dtype=real_dtype(x.dtype))))
+
+    def gradients(self, call: Looked, operands: Operands, left: list[Tensor], incoming: Tensor, wants: Wants) -> Gradients:
+        """As of `Values`."""
+        return Items("products").gradients(call.product, operands, [], incoming, wants)
+
+    def again(self, call: Looked, operands: Operands, incoming: Tensor, wants: Wants) -> Gradients:
+        """As of `Values`."""
+        return Items("products").again(call.product, operands, incoming, wants)
+
+
+OTHERS: dict[str, Values] = {"overlap": Sums(), "ranked": Sorted(), "both": BothSides(), "looked": Looks()}
 
 
 def of(pattern: str) -> Values:

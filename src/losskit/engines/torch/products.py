@@ -89,7 +89,7 @@ def by_products(call: Product, *factors: Tensor, look: Look | None = None) -> Re
             if look is None:
                 found.append(PATTERNS[call.pattern].by_products(part.loss, *operands))
             else:
-                found.append(Results(None, None, seen=look(other_losses, part.loss, operands)))  # type: ignore[arg-type]
+                found.append(Results(None, None, seen=look.seen(other_losses, part.loss, operands)))  # type: ignore[arg-type]
 
         def whole(name: str) -> Tensor | None:
             parts = [getattr(each, name) for each in found]
