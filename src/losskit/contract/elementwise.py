@@ -12,12 +12,12 @@ from losskit.contract.checks import Numbers, Reduction
 from losskit.contract.groups import Ranks
 from losskit.contract.reduce import Normalizer, needs_gradient
 from losskit.contract.registry import LABELS, Range
-from losskit.engines import dispatch, private
+from losskit.engines import dispatch, operators, private
 from losskit.engines.call import Call, real_dtype
 from losskit.engines.dispatch import EngineName
 from losskit.engines.language import derivatives, weighted
 from losskit.engines.protocol import ENGINES
-from losskit.engines.scores import memory_of
+from losskit.engines.scores import made_of, memory_of
 from losskit.engines.torch.elementwise import combined
 
 NOWHERE: Mapping[str, str] = {}
@@ -217,11 +217,17 @@ def _scale(
 
 def _denominator(engine: EngineName, input: Tensor, target: Tensor, factors: tuple[Tensor, ...], mass: bool) -> Tensor:
     """The weights of the items that count, summed; or, weighted likewise, their targets."""
-    total: Tensor
-    if not ENGINES[engine].plain:
+    call, given = Call(positives if mass else count, (), factors), (tensors.shape_alone(input), target.detach())
+    found = None
+    if ENGINES[engine].plain and made_of(input) is None and not any(map(needs_gradient, factors)):
         with torch.no_grad():
-            call = Call(positives if mass else count, (), factors)
-            total = dispatch.pattern(engine, "elementwise").run(call, (tensors.shape_alone(input), target.detach())).total
+            found = operators.run("elementwise", call, given, 1.0, False)
+    total: Tensor
+    if found is not None:
+        total = found[0]
+    elif not ENGINES[engine].plain:
+        with torch.no_grad():
+            total = dispatch.pattern(engine, "elementwise").run(call, given).total
     else:  # weights that require a gradient get that of the denominator too
         real = torch.float64 if input.dtype is torch.float64 else torch.float32
         each = torch.ones((), dtype=real, device=input.device) if not mass else target.detach().to(real)
