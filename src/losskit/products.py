@@ -36,7 +36,7 @@ def linear_scores(
     Returns:
         A tensor of shape (..., classes) for a loss to take, with the class axis last (dim=-1). Its method `whole()` makes the scores. Under `torch.compile`, transforms
         of torch.func, forward-mode derivatives, and of tensor subclasses the scores are whole from the start, as `torch.nn.functional.linear` makes them; in graphs of
-        `torch.compile` on CPUs those of `linear_cross_entropy` and of contrastive losses are not.
+        `torch.compile` on CPUs those of `linear_cross_entropy`, `linear_log_prob` and contrastive losses are not.
 
     Raises:
         TypeError: a factor is not floating point, the dtypes differ, outside of torch.autocast. RuntimeError: what needs all scores at once is applied to the result.

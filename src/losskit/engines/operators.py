@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from losskit.engines import dispatch, forced, laid, private
-from losskit.engines.call import RANKED, SUM_NAMES, Boxes, Look, Looked, Overlap, Ranked, Results
+from losskit.engines.call import RANKED, SUM_NAMES, Boxes, Look, Looked, Results
 from losskit.engines.language import derivatives, fingerprint
 from losskit.engines.protocol import PatternName
 from losskit.engines.scores import made_of
@@ -25,7 +25,7 @@ from losskit.engines.scores import made_of
 SMALL, SMALL_ELEMENTWISE = 1 << 16, 1 << 22
 WHY_NOT = "in a compiled graph it is one pass with gradients to the operands of a formula alone, and this is not"
 WIDE = 1024  # classes of a softmax that passes over samples and classes hold at once
-LONG = 1 << 31  # numbers that are not sorted together
+LONG = 1 << 31  # errors: more than are sorted together
 PLANS: dict[str, tuple[str, Any]] = {}  # by the pass's name: a pattern's, or that of a module around one
 
 
@@ -176,13 +176,16 @@ def best(call: Boxes, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor] | None:
     return value, index
 
 
-def has_loops(name: str, call: Overlap | Ranked | Any, x: Tensor) -> bool:
+def has_loops(name: str, call: Any, x: Tensor) -> bool:
     """Whether there are, for such an input."""
     if name not in ("overlap", "ranked"):
         return True
     if call.link == "softmax" and x.shape[call.dim] > WIDE:
         return False
-    return name == "overlap" or (x.dtype is not torch.float64 and 0 < x.numel() < LONG)
+    if name == "overlap":
+        return True
+    sorted_together = x.numel() if call.joint else x.numel() // max(x.shape[0] * x.shape[call.dim], 1)
+    return x.dtype is not torch.float64 and 0 < sorted_together < LONG
 
 
 def pairs_of(operands: tuple[Tensor, ...]) -> int:

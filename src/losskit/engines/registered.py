@@ -112,17 +112,20 @@ def _(plan: str, numbers: Tensor, operands: list[Tensor], kept: list[Tensor], sc
 
 def keep_total(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
     """For the backward of `total`."""
+    ctx.set_materialize_grads(False)  # zeros for what nothing comes in for may be as large as the input
     ctx.plan, numbers, operands, kept, scale, ctx.wants, shape, _ = inputs
     ctx.kept, ctx.for_shape = len(kept), None if shape else []
     ctx.save_for_backward(numbers, scale, *output[1 : 1 + len(operands)], *operands, *kept)
 
 
-def total_backward(ctx: Any, incoming: Sequence[Tensor]) -> tuple[Any, ...]:
+def total_backward(ctx: Any, incoming: Sequence[Tensor | None]) -> tuple[Any, ...]:
     """The gradients, times what comes in for the sum; nothing comes in for them, nor for by-products."""
     (numbers, scale, *saved), count, g = ctx.saved_tensors, len(ctx.wants), incoming[0]
     given, operands, kept = saved[:count], tuple(saved[count : 2 * count]), saved[2 * count :]
     found: Sequence[Tensor | None]
-    if torch.is_grad_enabled():
+    if g is None:
+        found = [None] * count
+    elif torch.is_grad_enabled():
         pattern, call = call_of(ctx.plan, numbers, kept)
         plain = values.plain(pattern)
         found = plain.gradients(plain.with_scale(call, operands[0], scale), operands, g * scale, tuple(ctx.wants))
@@ -173,6 +176,7 @@ def _(plan: str, numbers: Tensor, operands: list[Tensor], kept: list[Tensor], le
 
 def keep_each(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
     """For the backward of `each`."""
+    ctx.set_materialize_grads(False)
     ctx.plan, numbers, operands, kept, ctx.wants, shape, parts = inputs
     ctx.kept, ctx.for_shape = len(kept), None if shape else []
     left = [] if parts else output[1:]
@@ -180,12 +184,14 @@ def keep_each(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
     ctx.save_for_backward(numbers, *left, *operands, *kept)
 
 
-def each_backward(ctx: Any, incoming: Sequence[Tensor]) -> tuple[Any, ...]:
+def each_backward(ctx: Any, incoming: Sequence[Tensor | None]) -> tuple[Any, ...]:
     """As of `fused.Each`; nothing comes in for what the pass leaves, nor for by-products."""
     (numbers, *saved), first, last = ctx.saved_tensors, ctx.left, ctx.left + len(ctx.wants)
     left, operands, kept = saved[:first], tuple(saved[first:last]), saved[last:]
     found: Sequence[Tensor | None]
-    if torch.is_grad_enabled():
+    if incoming[0] is None:
+        found = [None] * len(operands)
+    elif torch.is_grad_enabled():
         pattern, call = call_of(ctx.plan, numbers, kept)
         found = values.of(pattern).again(call, operands, incoming[0], tuple(ctx.wants))
     else:

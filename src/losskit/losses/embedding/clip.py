@@ -80,7 +80,7 @@ def clip_loss(
 
     Edge cases:
         Both directions share one product: its scores are made some pictures at a time, once in the forward and once in the backward, and whole only where PyTorch operations
-        run: for second derivatives, under transforms and the compiler. One pair alone costs 0. A sure pair keeps the digits of its small loss. A NaN costs every pair NaN. Half precision is multiplied in float32.
+        run: for second derivatives, under transforms, and in compiled graphs of small batches or on GPUs. One pair alone costs 0. A sure pair keeps the digits of its small loss. A NaN costs every pair NaN. Half precision is multiplied in float32.
         Over ranks, see `info_nce_loss`, the scores are made once for each direction's sums, and once for the gradients of both.
 
     Differs from other libraries:
