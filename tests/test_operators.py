@@ -276,6 +276,19 @@ def test_by_products_come_with_the_operator(name: str) -> None:
     assert found == passes.get(name, ["losskit.each.default", "losskit.by_each.default"] if "none" in name else ["losskit.total.default"])
 
 
+@pytest.mark.parametrize("name", ["parts", "parts of distributions", "best match"])
+def test_by_products_of_all_shapes(name: str) -> None:
+    """In one graph; a number of items is none of its constants."""
+    loss, operands = MORE[name]
+    counter = CompileCounterWithBackend("aot_eager")
+    compiled = torch.compile(loss, fullgraph=True, dynamic=True, backend=counter)
+    for left_out in (0, 2, 3):
+        given = tuple(x[left_out:].clone() for x in operands)
+        for got, expected in zip(results(compiled, given), results(loss, given), strict=True):
+            assert torch.equal(got, expected)
+    assert graphs(counter) == 1
+
+
 def test_a_best_match_without_gradients_is_one_pass() -> None:
     b = corners(6)
     with torch.no_grad():

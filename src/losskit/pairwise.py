@@ -184,7 +184,7 @@ def best_match(a: Tensor, b: Tensor, kind: Kind = "iou", box_format: BoxFormat =
     loops = plain if ENGINES[engine].plain else dispatch.pattern(engine, "pairs")
     value, index = loops.best(call, a, b) if given is None else given
     if (loops is plain and given is None) or (torch.is_grad_enabled() and (a.requires_grad or b.requires_grad)):
-        partners = torch.take_along_dim(tensors.widened(b), index.unsqueeze(-1), -2)
+        partners = tensors.widened(b).gather(-2, index.unsqueeze(-1).expand(*index.shape, b.shape[-1]))
         value, _ = reduce.run("boxes", engine, call, (a, partners), None)
     return BoxMatch(value, index)
 

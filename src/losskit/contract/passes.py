@@ -53,7 +53,7 @@ def reduced(
         assert found is not None
         return result, found.seen
     assert found is not None and found.value is not None and found.lse is not None
-    count = torch.as_tensor(counted, dtype=torch.int64, device=input.device)
+    count = counted.to(torch.int64) if isinstance(counted, Tensor) else torch.full((), counted, dtype=torch.int64, device=input.device)
     accuracy = None if found.right is None else found.right.sum().to(found.lse.dtype) / count.clamp(min=1)
     return result, ByProducts(found.value.detach(), found.lse, accuracy, count)
 

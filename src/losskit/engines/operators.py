@@ -20,8 +20,8 @@ from losskit.engines.language import derivatives, fingerprint
 from losskit.engines.protocol import PatternName
 from losskit.engines.scores import made_of
 
-# numbers of the first operand, of a graph of fixed sizes, below which plain operations take less time than calling an operator, two cores measured. Elementwise losses
-# are little work for each number, which the compiler does beside what else it has to do there.
+# numbers of the first operand, or of the matrix of scores or pairs, of a graph of fixed sizes, below which plain operations take less time than calling an operator: of
+# rows, two cores measured. Elementwise losses are little work for each number, which the compiler does beside what else it has to do there.
 SMALL, SMALL_ELEMENTWISE = 1 << 16, 1 << 22
 WHY_NOT = "in a compiled graph it is one pass with gradients to the operands of a formula alone, and this is not"
 WIDE = 1024  # classes of a softmax that passes over samples and classes hold at once
@@ -232,13 +232,11 @@ def each(name: str, call: Any, operands: tuple[Tensor, ...], parts: int = 0) -> 
 def shape_of(name: str, call: Any, operands: tuple[Tensor, ...]) -> list[int]:
     """The shape of what a pass gives."""
     shape = list(operands[0].shape)
-    if name == "looked":
-        return shape[:-1]
     if name == "products":
         return [*shape[:-1], operands[1].shape[0]] if call.pattern == "elementwise" and not call.summed else shape[:-1]
     if name == "pairs":
         return [*shape[:-1], operands[1].shape[-2]]
-    if name in ("boxes", "both"):
+    if name in ("boxes", "both", "looked"):
         return shape[:-1]
     if name == "overlap":
         return [shape[0], shape[call.dim], len(SUM_NAMES)]
