@@ -69,7 +69,7 @@ KINDS: dict[str, tuple[Loss, Callable[[int], tuple[Tensor, ...]]]] = {
         lambda n: (drawn(n, 4), drawn(n + 1, 4)[1:].sin(), drawn(2)[0]),
     ),
 }  # fmt: skip
-SHOWN = ["elementwise", "rows", "overlap", "products", "margins", "ranked"]
+SHOWN = ["rows", "overlap", "ranked"]
 thorough = [pytest.param(name, marks=pytest.mark.thorough) for name in KINDS if name not in SHOWN]
 
 
@@ -262,6 +262,7 @@ MORE: dict[str, tuple[Loss, tuple[Tensor, ...]]] = {
 }
 
 
+@pytest.mark.sparse(3)
 @pytest.mark.parametrize("name", MORE)
 def test_by_products_come_with_the_operator(name: str) -> None:
     """The same as in eager calls, without a graph; the pass is made once."""
@@ -276,7 +277,7 @@ def test_by_products_come_with_the_operator(name: str) -> None:
     assert found == passes.get(name, ["losskit.each.default", "losskit.by_each.default"] if "none" in name else ["losskit.total.default"])
 
 
-@pytest.mark.parametrize("name", ["parts", "parts of distributions", "best match"])
+@pytest.mark.parametrize("name", ["parts", *(pytest.param(name, marks=pytest.mark.thorough) for name in ("parts of distributions", "best match"))])
 def test_by_products_of_all_shapes(name: str) -> None:
     """In one graph; a number of items is none of its constants."""
     loss, operands = MORE[name]
@@ -301,6 +302,7 @@ def test_a_best_match_without_gradients_is_one_pass() -> None:
     assert [node.target for node in counter.graphs[-1].graph.nodes if "losskit" in str(node.target)] == [torch.ops.losskit.best]
 
 
+@pytest.mark.sparse(3)
 @pytest.mark.parametrize("items", [pytest.param(0, marks=pytest.mark.thorough), 1])
 @pytest.mark.parametrize("kind", ["elementwise", "rows", "overlap", *("pairs", "margins", "ranked", "both")])
 def test_no_item_or_one(kind: str, items: int) -> None:
@@ -350,7 +352,7 @@ def test_passes_leave_what_they_were_given() -> None:
         assert torch.equal(first, second) and first.dtype is dtype
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, pytest.param(torch.float16, marks=pytest.mark.thorough)], ids=str)
 def test_half_precision_in_the_middle_of_a_graph(dtype: torch.dtype) -> None:
     """Gradients have the dtype that the rest of the graph was compiled for."""
     x, inner, head, t = (y.to(dtype) if y.is_floating_point() else y for y in (drawn(6, 4), drawn(4, 4), drawn(7, 4), labels(6, 7)))
@@ -491,6 +493,7 @@ CHECKED = [
 ]
 
 
+@pytest.mark.sparse(2)
 @pytest.mark.parametrize(("kind", "each", "parts"), CHECKED)
 def test_pytorchs_own_check_of_operators(kind: str, each: bool, parts: int) -> None:
     """Schema, registration of autograd, shapes of fakes, and the traced graph, with shapes that may vary."""
@@ -505,6 +508,7 @@ def test_pytorchs_own_check_of_the_best_match() -> None:
     torch.library.opcheck(registered.best, (plan, numbers, [x.detach() for x in operands], tensors))
 
 
+@pytest.mark.sparse(2)
 @pytest.mark.parametrize(
     ("kind", "each"),
     [
