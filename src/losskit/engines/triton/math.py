@@ -1,7 +1,8 @@
 """The formula language for Triton.
 
-float32: the same polynomials as on the CPU. The hardware's `ex2.approx` loses a digit of exp(-80) to the rounding of its argument, and log(1 + u) all digits
-of a small u. float64: the vendors' exp and log, made exact to rounding near 0 by the tricks of Kahan and Goldberg.
+float32: exponentials by the hardware's 2**h, whose result is then corrected by what the rounding of h lost: of exp(-80) that is a digit. What is smaller than the
+smallest normal number, 1.2e-38, may come out as 0. Where digits near 0 matter, expm1 and log1p, the same polynomials as on the CPU. float64: the vendors' exp and
+log, made exact to rounding near 0 by the tricks of Kahan and Goldberg.
 
 A function asks the dtype of its argument while it is being compiled, so one table serves both precisions. Every primitive is a jit function of its own:
 the interpreter patches `tl` in each function it calls, and only there.
@@ -15,10 +16,10 @@ import triton.language as tl
 from losskit.engines.language import ROUNDING
 
 LOG2_E, LN2_HIGH, LN2_LOW = tl.constexpr(1.44269504), tl.constexpr(0.693359375), tl.constexpr(-2.12194440e-4)
+LN2_FIRST, LN2_LAST = tl.constexpr(0.6931471824645996), tl.constexpr(-1.904654323148236e-9)  # of float32 the nearest, and the rest
 MAGIC, MAGIC_BITS = tl.constexpr(12582912.0), tl.constexpr(0x4B400000)  # 1.5 * 2**23: adding it rounds to an integer
 SQRT_HALF_BITS, MANTISSA = tl.constexpr(0x3F3504F3), tl.constexpr(0x7FFFFF)
 INF = tl.constexpr(float("inf"))
-SCALE_DOWN = tl.constexpr(2.0**-23)
 EDGE = tl.constexpr(0.5 + ROUNDING)
 SMALLEST, LOG_SMALLEST, NORMAL = tl.constexpr(2.0**-149), tl.constexpr(-103.27892990343184), tl.constexpr(2.0**-126)
 SMALLEST_64, LOG_SMALLEST_64 = tl.constexpr(2.0**-1074), tl.constexpr(-744.4400719213812)
@@ -54,7 +55,7 @@ def maximum(a, b):
 
 @triton.jit
 def sqrt(x):
-    return tl.sqrt(x)
+    return tl.sqrt(x) if x.dtype == tl.float64 else tl.sqrt_rn(x)  # the former is an approximation in float32, which takes the smallest numbers for 0
 
 
 @triton.jit
@@ -122,13 +123,21 @@ def log_positive(x, exponent):
 
 
 @triton.jit
+def power_of_two(h, x):
+    """exp(x) for h, x / log(2) rounded: 2**h, and what the rounding took from x."""
+    lost = tl.fma(h, -LN2_LAST, tl.fma(h, -LN2_FIRST, x))
+    e = tl.exp2(h)
+    return e, lost
+
+
+@triton.jit
 def exp_neg(a):
     if a.dtype == tl.float64:
         value = tl.exp(-a)
     else:
-        n, g = reduced(tl.where(a > 104.0, -104.0, -a))
-        # 2**n in two steps, for results too small for a normal number: a weight may bring them back into range
-        value = (1.0 + expm1_core(g)) * from_bits((n + 150) << 23) * SCALE_DOWN
+        x = -tl.minimum(a, 104.0, propagate_nan=tl.PropagateNan.ALL)
+        e, lost = power_of_two(x * LOG2_E, x)
+        value = tl.fma(e, lost, e)
     return value
 
 
@@ -137,9 +146,9 @@ def exp(x):
     if x.dtype == tl.float64:
         value = tl.exp(x)
     else:
-        n, g = reduced(tl.where(x < -104.0, -104.0, tl.where(x > 89.0, 89.0, x)))
-        h = n >> 1  # in two steps: 2**128 and 2**-149 are no normal float32
-        value = (1.0 + expm1_core(g)) * from_bits((h + 127) << 23) * from_bits((n - h + 127) << 23)
+        x = tl.maximum(tl.minimum(x, 89.0, propagate_nan=tl.PropagateNan.ALL), -104.0, propagate_nan=tl.PropagateNan.ALL)
+        e, lost = power_of_two(x * LOG2_E, x)
+        value = tl.where(e < INF, tl.fma(e, lost, e), e)
     return value
 
 
