@@ -17,7 +17,7 @@ ROOT = HERE.parent
 LANGUAGES = {"en": "en", "zh": "zh_CN"}
 KEPT = {"_build", "_ext", "_templates", "locale", "touch", "__pycache__"}
 # documents of the repository that `_ext/reference.py` turns into pages
-OTHERWISE = {"architecture.md", "benchmarks.md", "error-budget.md", "build.py", "conf.py"}
+OTHERWISE = {"architecture.md", "gpu.md", "benchmarks.md", "error-budget.md", "build.py", "conf.py"}
 sys.path.insert(0, str(HERE / "_ext"))
 
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from math import prod
 from typing import Any
 
 TARGETS = {"sm_80": ("cuda", 80, 32), "sm_90": ("cuda", 90, 32), "gfx942": ("hip", "gfx942", 64)}
@@ -15,7 +16,7 @@ TARGETS = {"sm_80": ("cuda", 80, 32), "sm_90": ("cuda", 90, 32), "gfx942": ("hip
 
 @contextmanager
 def caught(kernels: Any, name: str) -> Iterator[list[Any]]:
-    """Compiles each kernel for a target in place of launching it; collects the results, all of which must be machine code."""
+    """Compiles each kernel for a target in place of launching it; collects the results, all of which must be machine code, with how many programs were to run."""
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource, make_backend
     from triton.compiler import compile as build
@@ -31,6 +32,7 @@ def caught(kernels: Any, name: str) -> Iterator[list[Any]]:
             arguments, specialization, chosen = binder(*args, **options, debug=False)
             chosen, signature, constants, attributes = kernel._pack_args(backend, options, arguments, specialization, chosen)
             built.append(build(ASTSource(kernel, signature, constants, attributes), target=target, options=chosen.__dict__))
+            built[-1].programs = prod(grid)
 
         return run
 

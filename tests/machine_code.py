@@ -54,6 +54,7 @@ class Code:
     spilled: int  # bytes a thread keeps in memory for want of registers
     shared: int
     warps: int
+    programs: int
 
     @property
     def busy(self) -> Sequence[Stretch]:
@@ -94,6 +95,5 @@ def read(kernel: Any) -> Code:
     assert resources, text
     instructions = instructions_of(text)
     data = kernel.metadata
-    return Code(
-        data.name, Stretch(instructions), loops_of(instructions), int(resources["registers"]), int(resources["stack"]), int(data.shared), int(data.num_warps)
-    )
+    registers, spilled = int(resources["registers"]), int(resources["stack"])
+    return Code(data.name, Stretch(instructions), loops_of(instructions), registers, spilled, int(data.shared), int(data.num_warps), kernel.programs)
