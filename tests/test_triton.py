@@ -243,6 +243,17 @@ def test_more_blocks_than_one(loss):
     agree(loss, x, t, settings, loss.tolerance, floor, reduction="sum", incoming=torch.tensor(3.0))
 
 
+@pytest.mark.parametrize("n", [0, 1, 5])
+def test_programs_take_blocks_in_turn(n, monkeypatch):
+    """Two programs; what is left over is the turn of the first, or of the second."""
+    monkeypatch.setattr(engine, "PROGRAMS", 2)
+    loss = LOSSES["huber_loss"]
+    for blocks in (4, 5):
+        x, t = inputs(loss, loss.arguments[0], blocks * engine.BLOCK + n)
+        agree(loss, x, t, loss.arguments[0], loss.tolerance, reduction="sum", incoming=torch.tensor(3.0))
+        agree(loss, x, t, loss.arguments[0], loss.tolerance, reduction="none", incoming=torch.linspace(-1, 2, len(x)))
+
+
 @pytest.mark.thorough
 @pytest.mark.parametrize("loss", LOSSES.of("elementwise").values(), ids=lambda loss: loss.name)
 def test_float64(loss):

@@ -1,6 +1,6 @@
 """The elementwise pattern on a GPU: one pass reads input and target, sums the loss and writes the gradient.
 
-One program takes one block, in the order of the output's memory. Operands that do not lie in that order are brought into it by PyTorch first.
+Programs take blocks in turn, in the order of the output's memory. Operands that do not lie in that order are brought into it by PyTorch first.
 Every sum is of fixed blocks in a fixed order, in float64: the same bits from run to run, and no overflow short of the result's own. No step waits for the
 device: what is only known there (a denominator, the incoming gradient) is passed on as a pointer.
 """
@@ -23,7 +23,11 @@ from losskit.engines.torch.elementwise import combined
 from losskit.engines.triton import gradients
 from losskit.engines.triton.math import NAMES
 
-BLOCK = 1024  # elements per program: eight per thread, one 16-byte load of a half-precision operand. Not yet measured on a GPU
+BLOCK = 1024  # elements a program takes at once: eight per thread, one 16-byte load of a half-precision operand. Not yet measured on a GPU
+LEFT = tl.constexpr(256)
+NEXT = tl.constexpr(4)
+PROGRAMS = 1056  # at most so many, on every GPU, so that sums have the same bits on all: eight for each multiprocessor of an H100
+AT_ONCE = 2048  # of their sums are added in one step: all
 MAX_PARAMS = 5
 OPTIONS = {"num_warps": 4, "enable_fp_fusion": True}  # fused multiply-adds: fewer roundings, and no formula relies on a product being rounded
 REAL = {torch.float32: tl.float32, torch.float64: tl.float64}
@@ -47,7 +51,12 @@ def scaled(total, scale):
 @triton.jit
 def add(value, scale, PARTS, TOTAL):
     """This program's part of the sum; all of it if there is no other program."""
-    part = tl.sum(value.to(tl.float64))
+    add_part(tl.sum(value.to(tl.float64)), scale, PARTS, TOTAL)
+
+
+@triton.jit
+def add_part(part, scale, PARTS, TOTAL):
+    """The same, once it is added up."""
     if tl.num_programs(0) == 1:
         tl.store(TOTAL, scaled(part, scale))
     else:
@@ -55,12 +64,43 @@ def add(value, scale, PARTS, TOTAL):
 
 
 @triton.jit
+def loaded(POINTER, i, live, REAL: tl.constexpr):  # type: ignore[no-untyped-def]
+    """The numbers at `i`, those that are `live`; without a mask all are, and lie in whole blocks, which are read 16 bytes at a time."""
+    return tl.load(POINTER + i).to(REAL) if live is None else tl.load(POINTER + i, live, other=0).to(REAL)
+
+
+@triton.jit
+def one_block(  # type: ignore[no-untyped-def]  # typed by Triton
+    OPERANDS, GRADIENTS, FACTOR, VALUE, i, live, weight, parameters, FORMULA: tl.constexpr, COUNT: tl.constexpr, REAL: tl.constexpr, BLOCK: tl.constexpr
+):  # fmt: skip
+    """Writes what is wanted of the elements at `i`, and returns their losses."""
+    arguments = parameters[:0]
+    for k in tl.static_range(COUNT):
+        y = tl.zeros((BLOCK,), REAL) if OPERANDS[k] is None else loaded(OPERANDS[k], i, live, REAL)
+        arguments = arguments + (y,)  # noqa: RUF005  # what Triton can read
+    arguments = arguments + parameters
+    found = FORMULA(*arguments)
+    value = found[0]
+    w = weight.to(REAL)
+    if FACTOR is not None:
+        factor = loaded(FACTOR, i, live, REAL)
+        value = tl.where(factor == 0.0, 0.0, value * factor)
+        w = factor * w
+    if VALUE is not None:
+        tl.store(VALUE + i, value, live)
+    for k in tl.static_range(COUNT):
+        if GRADIENTS[k] is not None:
+            tl.store(GRADIENTS[k] + i, tl.where(w == 0.0, 0.0, found[1 + k] * w), live)
+    return value
+
+
+@triton.jit(do_not_specialize=["n"], do_not_specialize_on_alignment=["SCALE", "INCOMING", "PARTS", "TOTAL"])
 def pointwise(  # type: ignore[no-untyped-def]  # typed by Triton
     OPERANDS, GRADIENTS, FACTOR, SCALE, INCOMING, VALUE, PARTS, TOTAL,
     n: tl.int64, scale: tl.float64, p0: tl.float64, p1: tl.float64, p2: tl.float64, p3: tl.float64, p4: tl.float64,
     FORMULA: tl.constexpr, COUNT: tl.constexpr, PARAMS: tl.constexpr, REAL: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """One block. Pointers are None for what is not there or not wanted, and what hangs on them is not compiled.
+    """Every so-manieth block. Pointers are None for what is not there or not wanted, and what hangs on them is not compiled.
 
     With INCOMING, the gradients were written before, for an incoming gradient of 1: they are written again if it is anything else.
     """
@@ -70,35 +110,27 @@ def pointwise(  # type: ignore[no-untyped-def]  # typed by Triton
         if incoming == 1.0:
             return
         weight *= incoming.to(tl.float64)
-    i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    live = i < n
-    p = (tl.full((), p0, REAL), tl.full((), p1, REAL), tl.full((), p2, REAL), tl.full((), p3, REAL), tl.full((), p4, REAL))
-    arguments = p[:0]
-    for k in tl.static_range(COUNT):
-        y = tl.zeros((BLOCK,), REAL)
-        if OPERANDS[k] is not None:
-            y = tl.load(OPERANDS[k] + i, live, other=0).to(REAL)
-        arguments = arguments + (y,)  # type: ignore[assignment]  # noqa: RUF005  # what Triton can read
-    arguments = arguments + p[:PARAMS]
-    found = FORMULA(*arguments)
-    value = found[0]
-    w = weight.to(REAL)
-    if FACTOR is not None:
-        factor = tl.load(FACTOR + i, live, other=0).to(REAL)
-        value = tl.where(factor == 0.0, 0.0, value * factor)
-        w = factor * w
-    if VALUE is not None:
-        tl.store(VALUE + i, value, live)
-    for k in tl.static_range(COUNT):
-        if GRADIENTS[k] is not None:
-            tl.store(GRADIENTS[k] + i, tl.where(w == 0.0, 0.0, found[1 + k] * w), live)
+    p = (tl.full((), p0, REAL), tl.full((), p1, REAL), tl.full((), p2, REAL), tl.full((), p3, REAL), tl.full((), p4, REAL))[:PARAMS]
+    first, step = tl.program_id(0), tl.num_programs(0)
+    blocks = (n // BLOCK).to(tl.int32)
+    sums = tl.zeros((BLOCK // NEXT,), tl.float64)
+    for block in range(first, blocks, step):
+        i = tl.cast(block, tl.int64) * BLOCK + tl.arange(0, BLOCK)
+        value = one_block(OPERANDS, GRADIENTS, FACTOR, VALUE, i, None, weight, p, FORMULA, COUNT, REAL, BLOCK)
+        sums += tl.sum(tl.reshape(value.to(tl.float64), (BLOCK // NEXT, NEXT)), 1)
+    part = tl.sum(sums)
+    if first == blocks % step:  # whose turn it is takes what is left
+        for start in range(blocks.to(tl.int64) * BLOCK, n, LEFT):
+            i = start + tl.arange(0, LEFT)
+            value = one_block(OPERANDS, GRADIENTS, FACTOR, VALUE, i, i < n, weight, p, FORMULA, COUNT, REAL, LEFT)
+            part += tl.sum(tl.where(i < n, value, 0.0).to(tl.float64))
     if PARTS is not None:
-        add(tl.where(live, value, 0.0), weight, PARTS, TOTAL)
+        add_part(part, weight, PARTS, TOTAL)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["parts"])
 def add_up(PARTS, SCALE, TOTAL, parts: tl.int64, scale: tl.float64, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Adds the blocks' sums, by one program, in an order that depends on their number only."""
+    """Adds the programs' sums, by one program, in an order that depends on their number only."""
     sums = tl.zeros((BLOCK,), tl.float64)
     for start in range(0, parts, BLOCK):
         i = start + tl.arange(0, BLOCK)
@@ -151,17 +183,17 @@ def launch(
     factor = None
     if call.factors:
         factor = call.factors[0] if len(call.factors) == 1 else combined(call.factors, real)
-    blocks = triton.cdiv(n, BLOCK)
-    parts = None if total is None else torch.empty(blocks, dtype=torch.float64, device=x.device)
+    programs = min(triton.cdiv(n, BLOCK), PROGRAMS)
+    parts = None if total is None else torch.empty(programs, dtype=torch.float64, device=x.device)
     read = tuple(laid_out(y, out) if seen else None for y, seen in zip(operands, reads(call.formula, len(operands)), strict=True))
     with at_home(x):
-        pointwise[(blocks,)](
+        pointwise[(programs,)](
             read, written or (None,) * len(operands), laid_out(factor, out), pointer, incoming, value, parts, total,
             n, number, *call.params, *(0.0,) * (MAX_PARAMS - len(call.params)),
             FORMULA=bound(call.formula), COUNT=len(operands), PARAMS=len(call.params), REAL=REAL[real], BLOCK=BLOCK, **OPTIONS,
         )  # fmt: skip
-        if total is not None and blocks > 1:
-            add_up[(1,)](parts, pointer, total, blocks, number, BLOCK=BLOCK, **OPTIONS)
+        if total is not None and programs > 1:
+            add_up[(1,)](parts, pointer, total, programs, number, BLOCK=AT_ONCE, **OPTIONS)
 
 
 def run(
