@@ -23,7 +23,7 @@ PATTERNS = ("elementwise", "rows", "distributions", "overlap", "boxes", "pairs")
 class Case(NamedTuple):
     """Passes to compile, over `count` numbers or what else is `one`; of that `read` bytes are loaded in each loop, and `written` of a gradient's are stored.
 
-    Where loops do not load what is counted, `steps` tells how many a program does at once.
+    Of the loops only the first `loops` are for what is in whole blocks. Where they do not load what is counted, `steps` tells how many a program does at once.
     """
 
     forward: Callable[[], Any]
@@ -32,6 +32,7 @@ class Case(NamedTuple):
     read: float
     written: float
     one: str = "number"
+    loops: int | None = None
     steps: Mapping[str, int] | None = None
 
 
@@ -68,7 +69,7 @@ def elementwise() -> Iterator[tuple[str, Case]]:
             for odd in (0, 3) if name == "smooth L1" else (0,):
                 x = torch.zeros(n + odd, dtype=dtype)
                 passes = passed(engine, call, (x, x), wants, x)
-                yield f"{name}, {'odd, ' if odd else ''}{str(dtype)[6:]}", Case(*passes, x.numel(), 2 * x.itemsize, x.itemsize)
+                yield f"{name}, {'odd, ' if odd else ''}{str(dtype)[6:]}", Case(*passes, x.numel(), 2 * x.itemsize, x.itemsize, loops=1)
 
 
 def passed(engine: Any, call: Any, operands: tuple[Any, ...], wants: tuple[bool, ...], x: Any) -> tuple[Callable[[], Any], Callable[[], Any]]:
@@ -157,7 +158,10 @@ def boxes() -> Iterator[tuple[str, Case]]:
         formula = written_out(loss.formula, numbers // 2)
         call = Boxes(formula, (1.0,) * (formula.__code__.co_argcount - 4 * numbers // 2))
         x = torch.zeros(1 << 14, numbers, dtype=dtype)
-        yield f"{name}, {str(dtype)[6:]}", Case(*passed(engine, call, (x, x), (True, False), x), len(x), 2 * numbers * x.itemsize, numbers * x.itemsize, "pair")
+        yield (
+            f"{name}, {str(dtype)[6:]}",
+            Case(*passed(engine, call, (x, x), (True, False), x), len(x), 2 * numbers * x.itemsize, numbers * x.itemsize, "pair", 1),
+        )
 
 
 def pairs() -> Iterator[tuple[str, Case]]:
@@ -176,8 +180,8 @@ def pairs() -> Iterator[tuple[str, Case]]:
     def backward() -> None:
         engine.run(giou, (a, b), incoming=came, wants=(True, True))
 
-    yield "GIoU of all pairs, float32", Case(lambda: engine.run(giou, (a, b)), backward, came.numel(), 4, 4, "pair", steps)
-    yield "best match by IoU, float32", Case(lambda: engine.best(iou, a, b), lambda: None, came.numel(), 0, 0, "pair", steps)
+    yield "GIoU of all pairs, float32", Case(lambda: engine.run(giou, (a, b)), backward, came.numel(), 4, 4, "pair", steps=steps)
+    yield "best match by IoU, float32", Case(lambda: engine.best(iou, a, b), lambda: None, came.numel(), 0, 0, "pair", steps=steps)
 
 
 def kernels() -> list[Any]:
@@ -192,9 +196,10 @@ def kernels() -> list[Any]:
 
 def row(code: Any, case: Case) -> Row:
     """What stands in the table."""
-    loads, stores = (sorted(set().union(*(s.widths(access) for s in code.busy))) for access in ("LDG", "STG"))
-    passes = [s for s in code.busy if s.bytes("LDG")]
-    every = sum(len(s.instructions) for s in code.busy) * 32 * code.warps
+    busy = code.busy[: case.loops]
+    loads, stores = (sorted(set().union(*(s.widths(access) for s in busy))) for access in ("LDG", "STG"))
+    passes = [s for s in busy if s.bytes("LDG")]
+    every = sum(len(s.instructions) for s in busy) * 32 * code.warps
     if not code.loops:
         each = every * code.programs / case.count
     elif case.steps:

@@ -58,10 +58,9 @@ class Code:
 
     @property
     def busy(self) -> Sequence[Stretch]:
-        """Where a thread spends its time: of the innermost loops those with the widest accesses, for others take what is left over; all of a kernel that has none."""
+        """Where a thread spends its time: the innermost loops that load or store; all of a kernel that has none."""
         inner = [loop for loop in self.loops if not any(loop.holds(other) for other in self.loops)]
-        widest = [max({**loop.widths("LDG"), **loop.widths("STG")}, default=0) for loop in inner]
-        return [loop for loop, width in zip(inner, widest, strict=True) if 0 < width == max(widest)] or [self.whole]
+        return [loop for loop in inner if loop.bytes("LDG") + loop.bytes("STG")] or [self.whole]
 
 
 def goal(i: Instruction) -> int | None:

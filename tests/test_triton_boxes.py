@@ -183,6 +183,16 @@ def test_absent_boxes_add_nothing_whatever_they_are(loss):
         close((found[0], found[1][keep], found[2][keep]), kept, 1e-13, 1)
 
 
+@pytest.mark.parametrize("left", [0, 1, 200])
+def test_programs_take_blocks_in_turn(left, monkeypatch):
+    """Two programs; what is left over is the turn of the first, or of the second."""
+    monkeypatch.setattr(engine, "PROGRAMS", 2)
+    for blocks in (4, 5):
+        a, b = (boxes.double() for boxes in drawn(ordinary, blocks * engine.BLOCK + left))
+        agree(plain_loss, a, b, torch.tensor(-2.5), 1e-12, reduction="sum")
+        agree(plain_loss, a, b, incoming_of((len(a),)), 1e-12, reduction="none", box_format="cxcywh")
+
+
 def test_an_incoming_gradient_of_0_leaves_nothing():
     keep = torch.arange(12) % 4 < 2
     a, b = drawn(ordinary, 12)
