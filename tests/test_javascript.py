@@ -238,7 +238,7 @@ def test_every_pattern_is_decided_on() -> None:
 
 
 EDGES = [0.0, -0.0, 1.0, -1.0, 0.5, 1e-320, -1e-320, 1e-7, 1.0 + 5e-7, -5e-7, 1.1, -0.3, 3.0, -3.0, 700.0, 720.0, -750.0, 1e300, -1e300]
-SMALL = {"sqrt": 0.0, "exp_neg": 0.0, "log1p_unit": 0.0, "reciprocal": 0.0, "log_floored": 0.0, "log1p": -1.0}  # where the domain begins
+SMALL = {"sqrt": 0.0, "exp_neg": 0.0, "log1p_unit": 0.0, "reciprocal": 0.0, "one_over": 1e-37, "log_floored": 0.0, "log1p": -1.0}  # where the domain begins
 
 
 @node

@@ -93,6 +93,7 @@ UNARY = {
     "log_floored": ([*PROBABILITIES, 1.0, 2.0, 1e30], mpmath.log),
     "log1m_floored": (PROBABILITIES, lambda p: mpmath.log1p(-p)),
     "reciprocal": ([3e-39, *SMALL[2:], *sizes(1e-4, 1e38)], lambda p: 1 / p),
+    "one_over": ([1e-37, *SMALL[3:], *sizes(1e-4, 3.4e38)], lambda x: 1 / x),
     "unit": ([0.0, 1.0, *PROBABILITIES], lambda p: p),
     "positive": (PROBABILITIES, lambda p: p),
     "non_negative": ([0.0, *PROBABILITIES], lambda p: p),
@@ -152,6 +153,7 @@ def test_primitives_at_the_edges(dtype):
         "unit": {-5e-7: 0.0, 1 + 5e-7: 1.0},
         "sign": {2.0: 1.0, -INF: -1.0, INF: 1.0, 0.0: 0.0, smallest: 1.0},
         "sqrt": {INF: INF},
+        "one_over": {INF: 0.0},
     }
     for name, expected in cases.items():
         got = evaluate(name, list(expected), dtype)[2]

@@ -19,6 +19,7 @@ function log1p_unit(x) { return Math.log1p(x); }
 function log_floored(p) { return Math.log(p > 0 || p !== p ? p : SMALLEST_POSITIVE); }
 function log1m_floored(p) { return log1p(-p); }
 function reciprocal(p) { return p > 0 || p !== p ? Math.min(1 / p, Number.MAX_VALUE) : Number.MAX_VALUE; }
+function one_over(x) { return 1 / x; }
 function unit(p) { return Math.abs(p - 0.5) <= 0.5 + ROUNDING ? Math.min(Math.max(p, 0), 1) : NaN; }
 function positive(x) { return x > 0 ? x : NaN; }
 function non_negative(x) { return x >= 0 ? x : NaN; }

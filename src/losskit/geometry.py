@@ -5,7 +5,7 @@ What is said of areas is said of volumes, where there are three.
 """
 
 from losskit.engines.axes import later, nested, others, product, total
-from losskit.engines.language import log1p, log_floored, maximum, where
+from losskit.engines.language import log1p, log_floored, maximum, one_over, where
 
 
 def step(a, b):
@@ -38,7 +38,7 @@ def disorder(wrong, size):
 
 def inverse_of(x):
     """1 / x; 0 where there is nothing to divide by: a length below 1e-37 is none, for its inverse, which gradients are made of, would leave float32."""
-    return where(x > 1e-37, 1.0 / where(x > 1e-37, x, 1.0), 0.0 * x)
+    return where(x > 1e-37, one_over(where(x > 1e-37, x, 1.0)), 0.0 * x)
 
 
 def alone(i, j, u, v, overlap):

@@ -66,6 +66,10 @@ def reciprocal(p: Tensor) -> Tensor:
     return (1.0 / p).clamp(max=largest)
 
 
+def one_over(x: Tensor) -> Tensor:
+    return 1.0 / x
+
+
 def unit(p: Tensor) -> Tensor:
     return torch.where((p - 0.5).abs() <= 0.5 + ROUNDING, p.clamp(0.0, 1.0), math.nan)
 
@@ -104,6 +108,7 @@ NAMES: dict[str, Callable[..., Any]] = {
         log1p,
         log1m_floored,
         reciprocal,
+        one_over,
         unit,
         positive,
         non_negative,

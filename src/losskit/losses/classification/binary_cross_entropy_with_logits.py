@@ -10,7 +10,7 @@ from losskit.contract.checks import Numbers, Reduction
 from losskit.contract.elementwise import Operand, elementwise
 from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
-from losskit.engines.language import absolute, exp_neg, log1p_unit, maximum, minimum, unit, where
+from losskit.engines.language import absolute, exp_neg, log1p_unit, maximum, minimum, one_over, unit, where
 
 
 def plain(x, t):
@@ -19,7 +19,7 @@ def plain(x, t):
     a = absolute(x)
     e = exp_neg(a)
     log1pe = log1p_unit(e)
-    sure = 1.0 / (1.0 + e)  # probability of the side the logit is on
+    sure = one_over(1.0 + e)  # probability of the side the logit is on
     rest = e * sure
     up = x > 0.0
     wrong = where(up, 1.0 - t, t)
@@ -32,7 +32,7 @@ def formula(x, t, positive, negative, keep, smooth):
     a = absolute(x)
     e = exp_neg(a)
     log1pe = log1p_unit(e)
-    sure = 1.0 / (1.0 + e)  # probability of the side the logit is on
+    sure = one_over(1.0 + e)  # probability of the side the logit is on
     rest = e * sure
     up = x > 0.0
     yes = positive * (t * keep + smooth)

@@ -20,6 +20,7 @@ from losskit.engines.language import (
     log_floored,
     minimum,
     non_negative,
+    one_over,
     reciprocal,
     unit,
     where,
@@ -45,7 +46,7 @@ def from_logits_squared(x, t, positive, negative, gamma):
     """gamma = 2, the usual one: two multiplications in place of two exponentials."""
     a = absolute(x)
     e = exp_neg(a)
-    sure = 1.0 / (1.0 + e)
+    sure = one_over(1.0 + e)
     rest = e * sure
     return weighted(x, t, positive, negative, gamma, a, e, log1p_unit(e), sure * sure, rest * rest)
 
@@ -53,7 +54,7 @@ def from_logits_squared(x, t, positive, negative, gamma):
 def weighted(x, t, positive, negative, gamma, a, e, log1pe, hard, easy):
     """Value and slopes; `hard` and `easy` are the modulating factors of a wrong and of a right logit of size `a`."""
     t = unit(t)
-    sure = 1.0 / (1.0 + e)
+    sure = one_over(1.0 + e)
     rest = e * sure
     up = x > 0.0
     yes = positive * t

@@ -14,14 +14,14 @@ from losskit.contract.elementwise import elementwise
 from losskit.contract.overlap import Task
 from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
-from losskit.engines.language import absolute, exp_neg, unit, where
+from losskit.engines.language import absolute, exp_neg, one_over, unit, where
 
 TASKS = ("binary", "multiclass", "multilabel")
 
 
 def from_logits_formula(x, t):
     e = exp_neg(absolute(x))
-    sure = 1.0 / (1.0 + e)
+    sure = one_over(1.0 + e)
     rest = e * sure
     p = where(x > 0.0, sure, rest)
     return p * t, sure * rest * t, p

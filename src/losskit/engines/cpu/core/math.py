@@ -92,6 +92,10 @@ def common(real: Any) -> dict[str, Any]:
         return largest if p <= least else one / p
 
     @scalar
+    def one_over(x):
+        return one / x
+
+    @scalar
     def unit(p):
         low = zero if zero > p else p  # each line one instruction
         clipped = one if low > one else low
@@ -105,7 +109,7 @@ def common(real: Any) -> dict[str, Any]:
     def non_negative(x):
         return x if x >= zero else nan
 
-    return {f.__name__: f for f in (where, absolute, sign, minimum, maximum, sqrt, reciprocal, unit, positive, non_negative)}
+    return {f.__name__: f for f in (where, absolute, sign, minimum, maximum, sqrt, reciprocal, one_over, unit, positive, non_negative)}
 
 
 def products(exp: Callable[..., Any], expm1: Callable[..., Any], real: Any) -> dict[str, Any]:
