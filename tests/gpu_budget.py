@@ -174,7 +174,7 @@ def pairs() -> Iterator[tuple[str, Case]]:
     from losskit.pairwise import FORMULAS
 
     a, b, came = torch.zeros(3000, 4), torch.zeros(112, 4), torch.ones(3000, 112)
-    steps = {"matrix": engine.ROWS * engine.COLUMNS, "gradients": engine.ROWS * engine.COLUMNS, "largest": engine.ROWS * engine.COLUMNS}
+    steps = dict.fromkeys(("matrix", "gradients", "largest"), engine.TILE)
     giou, iou = (Boxes(written_out(FORMULAS[kind], 2)) for kind in ("giou", "iou"))
 
     def backward() -> None:

@@ -69,7 +69,7 @@ def compound(
 
 def settled(part: Any, like: Tensor) -> Tensor:
     """A part, a tensor or a NumPy number, without a graph, in the loss's dtype."""
-    return part.detach().to(like.dtype) if isinstance(part, Tensor) else torch.tensor(part, dtype=like.dtype, device=like.device)
+    return part.detach().to(like.dtype) if isinstance(part, Tensor) else torch.full((), float(part), dtype=like.dtype, device=like.device)
 
 
 def counted(ready: Prepared, task: Task) -> Tensor | None:
@@ -94,7 +94,7 @@ def bottom(call: Overlap, target: Tensor, counts: Tensor | None, weight: Tensor 
         return torch.where(kept, own, 0.0).sum(dtype=torch.float32 if target.device.type == "mps" else torch.float64)
     if counts is not None:
         return counts.sum()
-    return torch.tensor(target.numel() // max(target.shape[call.dim], 1), dtype=torch.int64, device=target.device)
+    return torch.full((), target.numel() // max(target.shape[call.dim], 1), dtype=torch.int64, device=target.device)
 
 
 def mean(total: Tensor, count: Tensor, group: ProcessGroup | None) -> Tensor:

@@ -76,7 +76,7 @@ def one(name: str, given: float | Tensor, like: str, x: Tensor, positive: bool =
     """One number, as a tensor in the dtype computed in. One that is not positive gives NaN where nobody looks."""
     above = 0.0 if positive else None
     if not isinstance(given, Tensor):
-        return torch.tensor(checks.number(name, given, above=above), dtype=x.dtype, device=x.device)
+        return torch.full((), checks.number(name, given, above=above), dtype=x.dtype, device=x.device)
     tensors.beside(name, given, like, x)
     if given.numel() != 1 or not given.is_floating_point():
         raise ValueError(f"{name} must be one floating-point number, got {given.dtype} of shape {checks.shown(given.shape)}")

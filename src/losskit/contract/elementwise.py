@@ -148,7 +148,7 @@ def _checked(operand: Operand, input: Tensor, mask: Tensor | None, differentiabl
     if isinstance(value, Real) and not operand.weight:
         low, above = (0.0 if operand.range == sign else None for sign in (">= 0", "> 0"))
         number = checks.number(operand.name, operand.value, low=low, above=above)  # type: ignore[arg-type]
-        return torch.tensor(number, dtype=real_dtype(input.dtype), device=input.device)
+        return torch.full((), number, dtype=real_dtype(input.dtype), device=input.device)
     x = labels.class_vector(operand.name, value, input)
     if operand.weight:
         checks.weights(operand.name, x, input, mask)

@@ -33,7 +33,7 @@ def _checked(operand: Operand, input: Tensor, axis: int) -> Tensor:
     value: Any = operand.value
     if isinstance(value, Real):
         number = checks.number(operand.name, value, **LIMITS[operand.range])  # type: ignore[arg-type]
-        return torch.tensor(number, dtype=real_dtype(input.dtype), device=input.device)
+        return torch.full((), number, dtype=real_dtype(input.dtype), device=input.device)
     checks.broadcastable(operand.name, value, input.select(axis, 0), "target")
     if not value.is_floating_point():
         raise TypeError(f"{operand.name} must be a floating-point tensor, got {value.dtype}: try {operand.name}.float()")

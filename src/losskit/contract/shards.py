@@ -103,7 +103,7 @@ def spread_rows(
     share = loss.smoothing / shard.all
     shares = None if not share else torch.full((shard.own,), share, dtype=real, device=input.device) * (1.0 if own is None else own.to(real))
     function, parameter = loss.link or (None, 0.0)
-    heat = torch.tensor(loss.temperature, dtype=real, device=input.device)
+    heat = torch.full((), loss.temperature, dtype=real, device=input.device)
     call = Rows(loss.formula, (*loss.params, share * shard.here, share * shard.whole), None, shares, function, parameter, IGNORED, axis, None, True)
     engine, _ = dispatch.choice(memory_of((input, label)), () if shares is None else (shares,))
     operands = (input, label, heat, torch.where(counts, _rest(engine, call, (input, label, heat), shard), 0.0), torch.where(here, whole_weight, -whole_weight))

@@ -125,6 +125,7 @@ def interpreted() -> bool:
 
 
 ON_CPU: tuple[EngineName, str] = ("cpu", "plain CPU tensors")
+NO_TRITON = "Triton is not installed, and without its fused pass PyTorch operations take more memory and time on a GPU: try pip install triton (on Linux)"
 
 
 class Answer(Exception):  # no error: it carries the answer to `asking` out of a call
@@ -174,9 +175,11 @@ def _choice(name: EngineName | None, operands: Sequence[Tensor], why_not: str | 
         if not operands[0].is_cuda:
             return "torch", f"no fused engine for device {operands[0].device.type!r}"
         if not triton_installed():
-            return "torch", "Triton is not installed"
+            return "torch", NO_TRITON
         return "triton", "plain tensors on a GPU"
     device = operands[0].device.type
+    if why_not is None and name == "triton" and not triton_installed():
+        why_not = NO_TRITON
     if why_not is None and device != ("cuda" if name == "triton" else "cpu") and not (name == "triton" and device == "cpu" and interpreted()):
         why_not = f"the tensors are on device {device!r}" + ("; TRITON_INTERPRET=1 would run it there" if device == "cpu" else "")
     if why_not is not None:

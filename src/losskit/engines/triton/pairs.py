@@ -17,7 +17,7 @@ from losskit.engines.triton.boxes import low_and_high, read
 from losskit.engines.triton.elementwise import OPTIONS, REAL, at_home, bound
 from losskit.engines.triton.math import INF
 
-EACH = 4  # pairs of a tile per thread. Not yet measured on a GPU
+EACH = 2  # pairs of a tile per thread. Not yet measured on a GPU
 TILE = EACH * 32 * OPTIONS["num_warps"]
 PROGRAMS = 1 << 10  # a walk is cut into stretches until there are about so many; fewer leave a GPU idle
 
@@ -135,7 +135,7 @@ def largest(  # type: ignore[no-untyped-def]
 
 def tile(columns: int) -> dict[str, int]:
     """Rows and columns of a tile, for so many columns: few of those that it has lie idle, and few kernels are compiled."""
-    across = 8 if columns <= 8 else 32 if columns <= 256 else 128
+    across = 8 if columns <= 8 else 32 if columns <= 128 else 64
     return dict(ROWS=TILE // across, COLUMNS=across)
 
 
