@@ -69,6 +69,17 @@ def reciprocal(p):
 
 
 @triton.jit
+def inverse(x):
+    """1 / x in float32, by the GPU's own inverse: as exact as its division at a fraction of the cost, but 0 beyond 2**126, and infinite below 2**-126."""
+    return 1.0 / x if EXACT else libdevice.fast_dividef(1.0, x)
+
+
+@triton.jit
+def one_over(x):
+    return 1.0 / x if x.dtype == tl.float64 else 0.25 * inverse(0.25 * x)
+
+
+@triton.jit
 def unit(p):
     return tl.where(tl.abs(p - 0.5) <= EDGE, tl.minimum(tl.maximum(p, 0.0), 1.0), float("nan"))
 
@@ -103,65 +114,12 @@ def reduced(x):
     n = r.to(tl.int32, bitcast=True) - MAGIC_BITS
     r = r - MAGIC
     return n, (x - r * LN2_HIGH) - r * LN2_LOW
-
-
-@triton.jit
-def one_over(x):
-    """A GPU's own inverse is as exact as its division and a fraction of its cost, but takes numbers beyond 2**126 for infinite."""
-    return 1.0 / x if x.dtype == tl.float64 or EXACT else 0.25 * libdevice.fast_dividef(1.0, 0.25 * x)
-
-
-@triton.jit
-def unit(p):
-    return tl.where(tl.abs(p - 0.5) <= EDGE, tl.minimum(tl.maximum(p, 0.0), 1.0), float("nan"))
-
-
-@triton.jit
-def positive(x):
-    return tl.where(x > 0.0, x, float("nan"))
-
-
-@triton.jit
-def non_negative(x):
-    return tl.where(x >= 0.0, x, float("nan"))
-
-
-@triton.jit
-def from_bits(i):
-    return i.to(tl.float32, bitcast=True)
-
-
-@triton.jit
-def expm1_core(g):
-    """expm1 for |g| <= log(2) / 2, relative error 1.4e-8 before rounding."""
-    g2 = g * g
-    q = (0.500000006227133 + g * 0.16666542545953006) + g2 * ((0.04166628063811025 + g * 0.00836664391888989) + g2 * 0.0013946553953622096)
-    return g + g2 * q
-
-
-@triton.jit
-def reduced(x):
-    """x = n log(2) + g, n an integer: (n, g)."""
-    r = x * LOG2_E + MAGIC
-    n = r.to(tl.int32, bitcast=True) - MAGIC_BITS
-    r = r - MAGIC
-    return n, (x - r * LN2_HIGH) - r * LN2_LOW
-
-
-@triton.jit
-def one_over(x):
-    """A GPU's own inverse is as exact as its division and a fraction of its cost, but takes numbers beyond 2**126 for infinite."""
-    if x.dtype == tl.float64 or EXACT:
-        value = 1.0 / x
-    else:
-        value = 0.25 * libdevice.fast_dividef(1.0, 0.25 * x)
-    return value
 
 
 @triton.jit
 def log1p_core(f):
     """log(1 + f) for f from -0.5 to 1 as 2 atanh(f / (2 + f)), relative error 5e-9 before rounding."""
-    s = f * one_over(2.0 + f)
+    s = f * inverse(2.0 + f)
     z = s * s
     p = (0.33333206566331963 + z * 0.2001084953063875) + z * z * (0.13999570523920246 + z * 0.14012229485511032)
     s = s + s
@@ -242,7 +200,7 @@ def log1p(u):
         value = tl.where(x == 1.0, u, tl.log(x) * (u / (x - 1.0)))  # Goldberg
         value = tl.where(u > -1.0, value, LOG_SMALLEST_64)  # not by way of a local variable, which would hold the constant in float32
     else:
-        value = log_positive(x, 0.0) + (u - (x - 1.0)) * one_over(x)
+        value = log_positive(x, 0.0) + (u - (x - 1.0)) * inverse(x)  # beyond 2**126 it is too little to be seen
         value = tl.where(u > -1.0, value, LOG_SMALLEST)
     return tl.where(tl.abs(u) < INF, value, u)
 

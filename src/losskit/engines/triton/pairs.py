@@ -77,12 +77,12 @@ def gradients(  # type: ignore[no-untyped-def]
     if FIRST:
         own, end = block * ROWS + tl.arange(0, ROWS), tl.minimum(start + stretch, m)
         i += block * ROWS
-        a = corners_at(A, i, i < n, REAL, FORM)
+        mine = corners_at(A, i, i < n, REAL, FORM)
         g = tl.zeros((ROWS, min(COLUMNS, 32)), tl.float64)
     else:
         own, end = block * COLUMNS + tl.arange(0, COLUMNS), tl.minimum(start + stretch, n)
         j += block * COLUMNS
-        b = corners_at(B, j, j < m, REAL, FORM)
+        mine = corners_at(B, j, j < m, REAL, FORM)
         g = tl.zeros((ROWS // EACH, COLUMNS), tl.float64)
     g0, g1, g2, g3 = g, g, g, g
     for first in range(start, end, COLUMNS if FIRST else ROWS):
@@ -90,14 +90,14 @@ def gradients(  # type: ignore[no-untyped-def]
         live = (row < (n if FIRST else end)) & (column < (end if FIRST else m))
         w = tl.load(INCOMING + (row.to(tl.int64) * row_step + column.to(tl.int64) * column_step), live, other=0).to(REAL)
         if tl.sum((w != 0.0).to(tl.int32)) > 0:
-            if FIRST:
-                found = FORMULA(*a, *corners_at(B, column, column < m, REAL, FORM))[1:5]
-            else:
-                found = FORMULA(*corners_at(A, row, row < n, REAL, FORM), *b)[5:9]
-            g0 += by_lane(found[0], w, FIRST, ROWS, COLUMNS, EACH)
-            g1 += by_lane(found[1], w, FIRST, ROWS, COLUMNS, EACH)
-            g2 += by_lane(found[2], w, FIRST, ROWS, COLUMNS, EACH)
-            g3 += by_lane(found[3], w, FIRST, ROWS, COLUMNS, EACH)
+            a = mine if FIRST else corners_at(A, row, row < n, REAL, FORM)
+            b = corners_at(B, column, column < m, REAL, FORM) if FIRST else mine
+            found = FORMULA(*a, *b)
+            by: tl.constexpr = 1 if FIRST else 5
+            g0 += by_lane(found[by], w, FIRST, ROWS, COLUMNS, EACH)
+            g1 += by_lane(found[by + 1], w, FIRST, ROWS, COLUMNS, EACH)
+            g2 += by_lane(found[by + 2], w, FIRST, ROWS, COLUMNS, EACH)
+            g3 += by_lane(found[by + 3], w, FIRST, ROWS, COLUMNS, EACH)
     at = OUT + 4 * (part.to(tl.int64) * (n if FIRST else m) + own)
     live = own < (n if FIRST else m)
     tl.store(at, tl.sum(g0, 1 if FIRST else 0), live)
