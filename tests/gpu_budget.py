@@ -269,7 +269,7 @@ def predicted(table: Mapping[str, Any]) -> str:
     for name, case in table["cases"].items():
         for k in case["kernels"]:
             shares = [f"{min(share(k, *case['bytes'], gpu), 1):.0%}".replace("%", " %") if sum(case["bytes"]) else "" for gpu in GPUS]
-            lines.append(f"| {name} | `{k['kernel']}` | {k['each']:.0f} a {case['one']} | {k['registers']} | {' | '.join(shares)} |")
+            lines.append(f"| {name} | `{k['kernel']}` | {k['each']:.0f} per {case['one']} | {k['registers']} | {' | '.join(shares)} |")
     return "\n".join(lines)
 
 

@@ -1,4 +1,5 @@
-"""What `test_triton_compile.py` runs in a process of its own: `python tests/kernels.py PATTERN` compiles what `kernels_PATTERN.py` names, for every target.
+"""What `test_triton_compile.py` runs in a process of its own: `python tests/kernels.py PATTERN` compiles what `kernels_PATTERN.py` names, for every target or for
+those named.
 
 Triton decides once, when it is imported, whether to interpret. The engine runs on CPU tensors; each kernel is caught with its arguments just before the launch, and
 compiled for the target as the launch would have done: same signature, same specialisation, same options.
@@ -47,5 +48,5 @@ def caught(kernels: Any, name: str) -> Iterator[list[Any]]:
 
 if __name__ == "__main__":
     variants = import_module(f"kernels_{sys.argv[1]}").variants
-    for target in TARGETS:
+    for target in sys.argv[2:] or TARGETS:
         print(target, variants(target), flush=True)

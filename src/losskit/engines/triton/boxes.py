@@ -17,8 +17,8 @@ from losskit.engines.triton import gradients
 from losskit.engines.triton.elementwise import AT_ONCE, OPTIONS, PROGRAMS, REAL, add_part, add_up, at_home, bound, scaling
 from losskit.engines.triton.layout import multiplied, readable
 
-BLOCK = 256  # boxes a program takes at once: two per thread, for a formula holds some forty numbers. Not yet measured on a GPU
-LEFT = tl.constexpr(128)
+BLOCK = 256  # boxes per step of a program: two per thread, for a formula holds some forty numbers. Not yet measured on a GPU
+LEFT = tl.constexpr(128)  # the same of what is left over, with a mask
 MAX_PARAMS = 4
 
 
