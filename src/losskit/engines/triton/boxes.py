@@ -14,11 +14,12 @@ from torch import Tensor
 from losskit.engines.call import Boxes, Results, real_dtype
 from losskit.engines.protocol import Gradients
 from losskit.engines.triton import gradients
-from losskit.engines.triton.elementwise import AT_ONCE, OPTIONS, PROGRAMS, REAL, add_part, add_up, at_home, bound, scaling
+from losskit.engines.triton.elementwise import AT_ONCE, OPTIONS, REAL, add_part, add_up, at_home, bound, scaling
 from losskit.engines.triton.layout import multiplied, readable
 
 BLOCK = 256  # boxes per step of a program: two per thread, for a formula holds some forty numbers. Not yet measured on a GPU
 LEFT = tl.constexpr(128)  # the same of what is left over, with a mask
+PROGRAMS = 660  # as of elements, but five for each multiprocessor of an H100: no more have room for 96 registers per thread
 MAX_PARAMS = 4
 
 

@@ -26,7 +26,7 @@ from losskit.engines.triton.math import NAMES
 BLOCK = 1024  # elements per step of a program: eight per thread, one 16-byte load of a half-precision operand. Not yet measured on a GPU
 LEFT = tl.constexpr(256)  # the same of what is left over, with a mask
 NEXT = tl.constexpr(4)  # neighbours in a thread, whose losses are added up before they meet those of other blocks
-PROGRAMS = 1056  # at most so many, on every GPU, so that sums have the same bits on all: eight for each multiprocessor of an H100
+PROGRAMS = 1056  # at most so many, on every GPU, so that sums have the same bits on all: eight for each multiprocessor of an H100, which have room for 64 registers per thread
 AT_ONCE = 2048  # so many of their sums are added in one step: all
 MAX_PARAMS = 5
 OPTIONS = {"num_warps": 4, "enable_fp_fusion": True}  # fused multiply-adds: fewer roundings, and no formula relies on a product being rounded
