@@ -54,3 +54,10 @@ def test_a_share_is_that_of_the_slower_of_bytes_and_instructions():
     assert gpu_budget.share(kernel | {"passes": 2}, 8, 4, "H200") == 12 / 20
     a_clock = 4.3e12 / (132 * 1.755e9)
     assert gpu_budget.share(kernel | {"each": 102.4}, 8, 4, "H200") == pytest.approx(12 / a_clock)
+
+
+@pytest.mark.parametrize(("kernel", "programs"), [("pointwise", 8), ("boxwise", 5)])
+def test_programs_of_a_fixed_number_run_at_once(kernel, programs):
+    """A multiprocessor has 65,536 registers, and hands them out to a thread by eights."""
+    found = [k for case in TABLE["cases"].values() for k in case["kernels"] if k["kernel"] == kernel]
+    assert found and all(programs * 128 * -(-k["registers"] // 8) * 8 <= 1 << 16 for k in found)
