@@ -265,11 +265,12 @@ def share(kernel: Mapping[str, Any], read: float, written: float, gpu: str) -> f
 
 def predicted(table: Mapping[str, Any]) -> str:
     """The table for docs/gpu.md."""
-    lines = ["| case | kernel | instructions | registers | " + " | ".join(GPUS) + " |", "|---|---|---|---|" + "---|" * len(GPUS)]
+    lines = ["| case | dtype | of each | kernel | instructions | registers | " + " | ".join(GPUS) + " |", "|---|---|---|---|---|---|" + "---|" * len(GPUS)]
     for name, case in table["cases"].items():
         for k in case["kernels"]:
             shares = [f"{min(share(k, *case['bytes'], gpu), 1):.0%}".replace("%", " %") if sum(case["bytes"]) else "" for gpu in GPUS]
-            lines.append(f"| {name} | `{k['kernel']}` | {k['each']:.0f} per {case['one']} | {k['registers']} | {' | '.join(shares)} |")
+            what, _, dtype = name.rpartition(", ")
+            lines.append(f"| {what} | {dtype} | {case['one']} | `{k['kernel']}` | {k['each']:.0f} | {k['registers']} | {' | '.join(shares)} |")
     return "\n".join(lines)
 
 

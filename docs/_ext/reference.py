@@ -13,7 +13,7 @@ from losskit.contract.arguments import sections
 ROOT = Path(__file__).parent.parent.parent
 DOCUMENTS: Mapping[str, tuple[str, str]] = {  # a page, the file it is, and the label it is linked by
     "reference/architecture": ("docs/architecture.md", "architecture"),
-    "reference/gpu": ("docs/gpu.md", "gpu"),
+    "reference/gpu": ("docs/gpu.md", "on-a-gpu"),
     "reference/benchmarks": ("docs/benchmarks.md", "benchmark"),
     "reference/error-budget": ("docs/error-budget.md", "error-budget"),
     "reference/changelog": ("CHANGELOG.md", "changelog"),
@@ -21,11 +21,11 @@ DOCUMENTS: Mapping[str, tuple[str, str]] = {  # a page, the file it is, and the 
 }
 LINKS = {  # from the files as they stand in the repository to the pages of the site
     "docs/architecture.md": "#architecture",
-    "docs/gpu.md": "#gpu",
+    "docs/gpu.md": "#on-a-gpu",
     "docs/benchmarks.md": "#benchmark",
     "docs/error-budget.md": "#error-budget",
     "architecture.md": "#architecture",
-    "gpu.md": "#gpu",
+    "gpu.md": "#on-a-gpu",
     "benchmarks.md": "#benchmark",
     "error-budget.md": "#error-budget",
 }
