@@ -16,11 +16,12 @@ from losskit.engines.call import Distributions, Results, real_dtype
 from losskit.engines.protocol import Gradients
 from losskit.engines.triton import elementwise, gradients
 from losskit.engines.triton import items as numbers_of_items
+from losskit.engines.triton.blocks import block, items, origins
 from losskit.engines.triton.elementwise import BLOCK, MAX_PARAMS, OPTIONS, REAL, add, add_up, at_home, bound, scaling
 from losskit.engines.triton.items import gap, mass_of_position, operands_of, placed, store_by, temperature_of
 from losskit.engines.triton.layout import Layout, laid_out, multiplied, readable
 from losskit.engines.triton.math import INF, exp_neg, log1p
-from losskit.engines.triton.rows import below, block, clipped, cooled, counted, distance, items, origins, scores
+from losskit.engines.triton.softmax import below, clipped, cooled, counted, distance, scores
 
 WARP = 256  # scores per warp: 8 per thread; 16, as in `rows.py`, take up to 190 of its registers, for masses and derivatives too. Not yet measured on a GPU
 

@@ -7,6 +7,8 @@ import torch
 import triton
 from torch import Tensor
 
+PROGRAMS = 2112  # that share the items at most: 16 for each of 132 multiprocessors, and as many on every GPU, so that the bits are the same. Not yet measured on a GPU
+FEW = 32  # classes that one thread holds
 TILE = 4096  # scores per program: a row of as many classes is read once. Not yet measured on a GPU
 LINE = 16  # items side by side in an image at least: 64 bytes of float32, whole sectors of memory for every dtype. Not yet measured on a GPU
 
@@ -19,11 +21,39 @@ class Layout(NamedTuple):
     outer: int
     inner: int
 
+    def align(self) -> int:
+        """The largest power of two, 16 at most, that divides what lies between two planes, or two rows."""
+        return math.gcd(self.inner if self.planes else self.classes, 16)
+
     def block(self) -> tuple[int, int]:
         """Items and classes of a program."""
         padded = triton.next_power_of_2(self.classes)
         rows = min(max(TILE // padded, LINE if self.planes else 1), triton.next_power_of_2(self.inner))
         return rows, min(padded, TILE // rows)
+
+
+class Tiling(NamedTuple):
+    """How a program of `rowwise` takes items: `rows` of them, `tiles` times `columns` of their classes."""
+
+    rows: int
+    columns: int
+    tiles: int
+    warps: int
+
+
+def tiling(where: Layout, size: int) -> Tiling:
+    """Of scores of `size` bytes: 16 to 32 of them to a thread, in loads of 16 bytes where these start at multiples of 16, or as near to that as rows begin."""
+    classes, width = where.classes, math.gcd(where.classes, 16 // size)
+    if where.planes and classes > FEW:
+        lanes, rows, columns, warps = 1, LINE, 64, 8
+    elif classes <= FEW:
+        lanes, columns, warps = 1, 1 if where.planes else width, 4
+        rows = 128 * (4 if classes <= 8 else 2 if classes <= 16 and where.planes else 1)
+    else:
+        lanes = min(triton.next_power_of_2(triton.cdiv(classes, 16)), max(32, triton.next_power_of_2(triton.cdiv(classes, 32))))
+        rows, columns, warps = max(128 // lanes, 1), lanes * width, max(lanes // 32, 4)
+    fewer = min(rows, triton.next_power_of_2(where.inner))
+    return Tiling(fewer, columns, triton.cdiv(classes, columns), max(warps * fewer // rows, 1))
 
 
 def laid_out(x: Tensor, dim: int) -> tuple[Tensor, Layout]:

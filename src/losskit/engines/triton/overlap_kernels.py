@@ -4,8 +4,9 @@ import triton
 import triton.language as tl
 
 from losskit.engines.call import SUM_NAMES
+from losskit.engines.triton.blocks import block, items, origins, sums
 from losskit.engines.triton.math import INF, exp_neg, unit
-from losskit.engines.triton.rows import below, block, counted, items, origins, point, raised, scores, sums
+from losskit.engines.triton.softmax import below, counted, point, raised, scores
 
 KINDS = tl.constexpr(len(SUM_NAMES))
 INTERSECTION, PREDICTION, TARGET, PREDICTION_SQUARED, TARGET_SQUARED, COUNT, EXTRA = (tl.constexpr(k) for k in range(len(SUM_NAMES)))

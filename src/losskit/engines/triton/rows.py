@@ -1,11 +1,14 @@
 """The rows pattern on a GPU: one pass reads scores and labels, sums the loss and writes the gradient; see `cpu/rows/loops.py` for the mathematics.
 
-One program takes a few items with their classes, as one block of the scores: rows, or items side by side in the planes of an image. Where a row does not fit
-into the block, the program walks over it twice: once for its sums, which it carries to a larger maximum whenever one turns up, and once for the gradient,
-whose exponentials it computes again. As in the elementwise pattern: sums in float64 in a fixed order, and no step waits for the device.
+`rowwise` holds all of an item's scores in registers and reads them once: rows, or items side by side in the planes of an image. How many threads share an item is
+said by `layout.py`; one, where the classes are few. A constant number of programs goes over all items, so that few sums are left to add up, and a backward that
+has nothing to do starts few programs. `long_rows` walks over a row twice: once for its sums, which each thread keeps for itself and carries to a larger maximum
+whenever one turns up, and once for the gradient, whose exponentials it computes again; the second time the row is still in the cache. As in the elementwise pattern:
+sums in float64 in a fixed order, and no step waits for the device.
 """
 
 from functools import partial
+from typing import Any
 
 import torch
 import triton
@@ -16,274 +19,42 @@ from losskit.engines.call import Results, Rows, real_dtype
 from losskit.engines.protocol import Gradients
 from losskit.engines.triton import gradients
 from losskit.engines.triton import items as numbers_of_items
-from losskit.engines.triton.elementwise import BLOCK, MAX_PARAMS, OPTIONS, REAL, add, add_up, at_home, bound, scaling
-from losskit.engines.triton.items import gap, operands_of, store_by, temperature_of
-from losskit.engines.triton.layout import Layout, laid_out, multiplied, readable
-from losskit.engines.triton.math import INF, LARGEST, LARGEST_64, exp_neg, log1p
+from losskit.engines.triton.elementwise import BLOCK, MAX_PARAMS, OPTIONS, REAL, add, add_up, at_home, bound
+from losskit.engines.triton.items import operands_of, store_by, temperature_of
+from losskit.engines.triton.layout import PROGRAMS, Layout, laid_out, multiplied, readable, tiling
+from losskit.engines.triton.math import INF
+from losskit.engines.triton.softmax import (
+    NOWHERE,
+    below,
+    counted,
+    exp_neg,
+    point,
+    raised,
+    raised_gaps,
+    scores,
+    share,
+    strip_of,
+    sums,
+    weight_of,
+)
 
-WARP = 512  # scores per warp: 16 per thread in registers. Not yet measured on a GPU
-
-
-@triton.jit
-def largest(s):
-    """The largest finite number."""
-    return LARGEST_64 if s.dtype == tl.float64 else LARGEST
-
-
-@triton.jit
-def clipped(s):
-    """An infinite number is read as the largest one."""
-    return tl.where(s > largest(s), largest(s), s)
-
-
-@triton.jit
-def items(inner, ROWS: tl.constexpr):  # type: ignore[no-untyped-def]
-    """The items of this program: the sample they lie in, their places in it, which of them there are, their places among all."""
-    program = tl.program_id(0).to(tl.int64)
-    tiles = tl.cdiv(inner, ROWS)
-    outer = program // tiles
-    i = (program - outer * tiles) * ROWS + tl.arange(0, ROWS)
-    return outer, i, i < inner, outer * inner + i
+NOT_SPECIALIZED = ["classes", "inner", "strips", "ignore"]  # what matters of them is said by constants; each would double the variants to compile
 
 
 @triton.jit
-def counted(LABELS, FACTOR, item, live, ignore, classes, REAL: tl.constexpr, ROWS: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Which items count, what multiplies each, whose label is no class, and the labels: class 0 where there is none."""
-    counts = live
-    wrong = tl.zeros((ROWS,), tl.int1)
-    y = tl.zeros((ROWS,), tl.int32)
-    f = tl.full((ROWS,), 1.0, REAL)
-    if FACTOR is not None:
-        f = tl.load(FACTOR + item, live, other=0).to(REAL)
-        counts = counts & (f != 0.0)
-    if LABELS is not None:
-        label = tl.load(LABELS + item, live, other=0).to(tl.int64)
-        counts = counts & (label != ignore)
-        wrong = counts & ((label < 0) | (label >= classes))
-        y = tl.where(counts & ~wrong, label, 0).to(tl.int32)
-    return counts, f, wrong, y
-
-
-@triton.jit
-def origins(outer, i, item, live, counts, classes, inner, PLANES: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Where the items' first classes lie, the step to the next, and which items to read.
-
-    Rows that do not count are not read; in images they lie between others, and leaving them out would break up the loads.
-    """
-    if PLANES:
-        first = outer * inner * classes + i
-        step = inner
-        wanted = live
-    else:
-        first = item * classes
-        step = 1
-        wanted = counts
-    return first, step, wanted
-
-
-@triton.jit
-def block(X, first, wanted, j, step, classes, REAL: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Classes j of the rows that are wanted, and where there are any."""
-    present = wanted[:, None] & (j < classes)[None, :]
-    return tl.load(X + (first[:, None] + (j * step)[None, :]), present, other=0).to(REAL), present
-
-
-@triton.jit
-def scores(x, present, parameter, LINK: tl.constexpr):  # type: ignore[no-untyped-def]
-    """The scores of a block; infinite ones are read as the largest number, and what is not present as minus infinity."""
-    if LINK is not None:
-        s, _ = LINK(x, parameter)
-    else:
-        s = x
-    return tl.where(present, clipped(s), -INF)
-
-
-@triton.jit
-def distance(top, s, temperature):
-    """How far scores lie below the largest, in temperatures: divided after the subtraction, for x / T is rounded. A difference of halves does not overflow."""
-    if temperature is not None:
-        return (0.5 * top - 0.5 * s) / (0.5 * temperature)
-    return top - s
-
-
-@triton.jit
-def cooled(top, temperature):
-    """The largest score in temperatures; an infinite one is read as the largest number."""
-    if temperature is not None:
-        top = clipped(top / temperature)
-    return top
-
-
-@triton.jit
-def below(s, top, temperature):
-    """`distance` of a block; a score of minus infinity lies infinitely far, even where there is no other."""
-    if temperature is not None:
-        return tl.where(s == -INF, INF, distance(top[:, None], s, temperature[:, None]))
-    return tl.where(s == -INF, INF, top[:, None] - s)
-
-
-@triton.jit
-def share(SHARES, j, classes, REAL: tl.constexpr):  # type: ignore[no-untyped-def]
-    """The classes' shares in `spread`."""
-    return tl.load(SHARES + j, j < classes, other=0).to(REAL)
-
-
-@triton.jit
-def sums(s, j, y, temperature, SHARES, classes, REAL: tl.constexpr, FIRST: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Of a block of each row: the largest score, the label's score, the sum of the other classes' exponentials, the spread, the shares, the winner."""
-    top = tl.max(s, 1)
-    gap = below(s, top, temperature)
-    at_label = j[None, :] == y[:, None]
-    own = tl.sum(tl.where(at_label, s, 0.0), 1)
-    rest = tl.sum(tl.where(at_label, 0.0, exp_neg(gap)), 1)
-    spread = tl.zeros_like(rest)
-    shared = tl.zeros((), REAL)
-    if SHARES is not None:
-        h = share(SHARES, j, classes, REAL)
-        spread = tl.sum(tl.where(h[None, :] == 0.0, 0.0, h[None, :] * gap), 1)
-        shared = tl.sum(h)
-    winner = tl.zeros_like(y)
-    if FIRST:
-        winner = tl.min(tl.where(s == top[:, None], j[None, :], 0x7FFFFFFF), 1)
-    return top, own, rest, spread, shared, winner
-
-
-@triton.jit
-def gaps_of(s, j, y, top, temperature, HEATED: tl.constexpr):  # type: ignore[no-untyped-def]
-    """How far scores of the other classes lie below the largest, times their exponentials, added up; of use to derivatives by temperatures alone."""
-    if HEATED:
-        fall = below(s, top, temperature)
-        return tl.sum(tl.where(j[None, :] == y[:, None], 0.0, gap(exp_neg(fall), fall)), 1)
-    return tl.zeros_like(top)
-
-
-@triton.jit
-def raised_gaps(gaps, rest, m, new, temperature):
-    """Their sum, taken against the maximum m, against a larger one."""
-    lift = tl.where(m == new, 0.0, distance(new, m, temperature))
-    return tl.where(rest == 0.0, gaps, gaps + lift * rest) * exp_neg(lift)
-
-
-@triton.jit
-def raised(rest, spread, shared, m, new, temperature):
-    """Sums taken against the maximum m, against a larger one."""
-    gap = tl.where(m == new, 0.0, distance(new, m, temperature))
-    return rest * exp_neg(gap), spread + tl.where(shared == 0.0, 0.0, shared * gap)
-
-
-@triton.jit
-def point(m, own, rest, gaps, spread, shared, own_share, weight, temperature, p, FORMULA: tl.constexpr):  # type: ignore[no-untyped-def]
-    """From a row's sums to: value, log-sum-exp, the factors of the exponentials and of the shares in the gradient, the label's gradient, and what operands need."""
-    d = tl.where((m == largest(m)) & (own < m), INF, distance(m, own, temperature))
-    m = cooled(m, temperature)
-    hit = exp_neg(d)
-    level = log1p(tl.where(d == 0.0, rest, rest + hit - 1.0))
-    inverse = 1.0 / (rest + hit)
-    hit = hit * inverse
-    miss = rest * inverse
-    far = tl.where(weight == 0.0, 0.0, d + level)  # a class of weight 0 may be ruled out
-    found = FORMULA(far, hit, miss, spread + shared * level, m + level, weight, *p)
-    value = found[0]
-    by_nll = found[1]
-    by_spread = found[2]
-    by_lse = found[3]
-    common = shared * by_spread + by_lse
-    apart = gaps * inverse
-    mean = tl.where(hit == 0.0, apart, hit * d + apart)  # of how far scores lie below the largest, under p
-    pull = by_nll + tl.zeros_like(rest)
-    pull = tl.where(pull == 0.0, 0.0, pull * (d * miss - apart))
-    part = by_spread + tl.zeros_like(rest)
-    heat = -(pull + tl.where(part == 0.0, 0.0, part * (spread - shared * mean)) + by_lse * (m - mean))  # minus the sum of scores times derivatives by them
-    return value, m + level, (by_nll + common) * inverse, by_spread, common * hit - by_nll * miss - own_share * by_spread, heat, found
-
-
-@triton.jit
-def store_gradient(  # type: ignore[no-untyped-def]
-    GRAD, x, present, counts, first, live, j, step, y, m, slope, by_share, own_slope, SHARES, classes, parameter, temperature,
-    LINK: tl.constexpr, REAL: tl.constexpr,
+def concluded(  # type: ignore[no-untyped-def]
+    found, y, counts, f, wrong, item, live, weight, WEIGHT, SHARES, VALUE, LSE, RIGHT, BY, numbers, temperature, p,
+    FORMULA: tl.constexpr, REAL: tl.constexpr, COUNT: tl.constexpr, TEMPERED: tl.constexpr, GRADIENT: tl.constexpr,
 ):  # fmt: skip
-    """A block of the gradient: exact zeros for what does not count, whatever it holds."""
-    g = exp_neg(below(scores(x, present, parameter, LINK), m, temperature)) * slope[:, None]
-    if SHARES is not None:
-        g -= share(SHARES, j, classes, REAL)[None, :] * by_share[:, None]
-    g = tl.where(j[None, :] == y[:, None], own_slope[:, None], g)
-    if LINK is not None:
-        _, bend = LINK(x, parameter)
-        g *= bend
-    tl.store(GRAD + (first[:, None] + (j * step)[None, :]), tl.where(counts[:, None], g, 0.0), live[:, None] & (j < classes)[None, :])
-
-
-@triton.jit
-def rowwise(  # type: ignore[no-untyped-def]  # typed by Triton
-    X, LABELS, FACTOR, WEIGHT, SHARES, SCALE, INCOMING, VALUE, LSE, RIGHT, GRAD, PARTS, TOTAL, OPERANDS, BY,
-    classes: tl.int64, inner: tl.int64, ignore: tl.int64, scale: tl.float64, link: tl.float64,
-    p0: tl.float64, p1: tl.float64, p2: tl.float64, p3: tl.float64, p4: tl.float64,
-    FORMULA: tl.constexpr, LINK: tl.constexpr, PARAMS: tl.constexpr, REAL: tl.constexpr, PLANES: tl.constexpr, WHOLE: tl.constexpr,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr, COUNT: tl.constexpr, TEMPERED: tl.constexpr, HEATED: tl.constexpr,
-):  # fmt: skip
-    """ROWS items, COLUMNS of their classes at a time: all of them if WHOLE. None pointers and INCOMING as in `pointwise`.
-
-    PLANES: `inner` items next to each other, the next class after the last of them, and the next sample after the last class. Otherwise all items are `inner`.
-    """
-    weight = scaling(scale, SCALE)
-    if INCOMING is not None:
-        incoming = tl.load(INCOMING)
-        if incoming == 1.0:
-            return
-        weight *= incoming.to(tl.float64)
-    outer, i, live, item = items(inner, ROWS)
-    counts, f, wrong, y = counted(LABELS, FACTOR, item, live, ignore, classes, REAL, ROWS)
-    first, step, wanted = origins(outer, i, item, live, counts, classes, inner, PLANES)
-    columns = tl.arange(0, COLUMNS)
-    parameter = tl.full((), link, REAL)
-    numbers = operands_of(OPERANDS, item, live, COUNT, REAL, ROWS)
-    temperature = temperature_of(numbers, TEMPERED)
-    if WHOLE:
-        x, present = block(X, first, wanted, columns, step, classes, REAL)
-        s = scores(x, present, parameter, LINK)
-        m, own, rest, spread, shared, winner = sums(s, columns, y, temperature, SHARES, classes, REAL, RIGHT is not None)
-        gaps = gaps_of(s, columns, y, m, temperature, HEATED)
-    else:
-        m = tl.full((ROWS,), -INF, REAL)
-        own = tl.zeros((ROWS,), REAL)
-        rests = tl.zeros((ROWS,), tl.float64)
-        spreads = tl.zeros((ROWS,), tl.float64)
-        apart = tl.zeros((ROWS,), tl.float64)
-        shares = tl.zeros((), tl.float64)
-        winner = tl.zeros((ROWS,), tl.int32)
-        for start in range(0, classes * tl.max(counts.to(tl.int64), 0), COLUMNS):
-            j = (start + columns).to(tl.int32)
-            x, present = block(X, first, wanted, j, step, classes, REAL)
-            s = scores(x, present, parameter, LINK)
-            top, own_here, rest, spread, shared, winner_here = sums(s, j, y, temperature, SHARES, classes, REAL, RIGHT is not None)
-            if RIGHT is not None:
-                winner = tl.where(top > m, winner_here, winner)
-            new = tl.where(top > m, top, m)
-            if HEATED:
-                apart = raised_gaps(apart, rests, m, new, temperature) + raised_gaps(gaps_of(s, j, y, top, temperature, HEATED), rest, top, new, temperature)
-            rests, spreads = raised(rests, spreads, shares, m, new, temperature)
-            rest, spread = raised(rest, spread, shared, top, new, temperature)
-            rests += rest
-            spreads += spread
-            shares += shared
-            own += own_here
-            m = new
-        rest = rests.to(REAL)
-        gaps = apart.to(REAL)
-        spread = spreads.to(REAL)
-        shared = shares.to(REAL)
-
-    own_weight = tl.full((ROWS,), 1.0, REAL)
+    """From the sums of items to their losses and what else is stored of them. For their gradients: which items have one, and the factors of `gradient`."""
+    m, own, rest, gaps, spread, shared, winner, _ = found
+    own_weight = tl.full(y.shape, 1.0, REAL)
     if WEIGHT is not None:
         own_weight = tl.load(WEIGHT + y).to(REAL)
-    own_share = tl.zeros((ROWS,), REAL)
+    own_share = tl.zeros(y.shape, REAL)
     if SHARES is not None:
         own_share = tl.load(SHARES + y).to(REAL)
-    p = (tl.full((), p0, REAL), tl.full((), p1, REAL), tl.full((), p2, REAL), tl.full((), p3, REAL), tl.full((), p4, REAL))
-    value, lse, slope, by_share, own_slope, heat, found = point(
-        m, own, rest, gaps, spread, shared, own_share, own_weight, temperature, numbers[TEMPERED:] + p[:PARAMS], FORMULA
-    )
-
+    value, lse, slope, by_share, own_slope, heat, found = point(m, own, rest, gaps, spread, shared, own_share, own_weight, temperature, p, FORMULA)
     value = tl.where(counts, tl.where(wrong, float("nan"), value * f), 0.0)
     if VALUE is not None:
         tl.store(VALUE + item, value, live)
@@ -291,35 +62,98 @@ def rowwise(  # type: ignore[no-untyped-def]  # typed by Triton
         tl.store(LSE + item, tl.where(counts, lse, 0.0), live)
     if RIGHT is not None:
         tl.store(RIGHT + item, (counts & ~wrong & (winner == y) & (rest == rest)).to(tl.uint8), live)  # a row with a NaN is never right
-    if PARTS is not None:
-        add(value, weight, PARTS, TOTAL)
-
-    if GRAD is not None or COUNT > 0:
-        w = f * weight.to(REAL)
-        counts = counts & (w != 0.0)
-        w = tl.where(wrong, float("nan"), w)
-        for k in tl.static_range(COUNT):
-            if TEMPERED and k == 0:
-                store_by(BY[k], item, live, heat, w / temperature, counts)
-            else:
-                store_by(BY[k], item, live, found[4 + k - TEMPERED], w, counts)
-    if GRAD is not None:
-        if TEMPERED:
-            w = w / temperature
-        slope *= w
-        own_slope *= w
-        by_share *= w
-        if WHOLE:
-            store_gradient(
-                GRAD, x, present, counts, first, live, columns, step, y, m, slope, by_share, own_slope, SHARES, classes, parameter, temperature, LINK, REAL
-            )
+    w = f * weight.to(REAL)
+    counts = counts & (w != 0.0)
+    w = tl.where(wrong, float("nan"), w)
+    warm = w
+    if TEMPERED:
+        warm = w / temperature
+    for k in tl.static_range(COUNT):
+        if TEMPERED and k == 0:
+            store_by(BY[k], item, live, heat, warm, counts)
         else:
-            for start in range(0, classes, COLUMNS):
-                j = (start + columns).to(tl.int32)
-                x, present = block(X, first, wanted, j, step, classes, REAL)
-                store_gradient(
-                    GRAD, x, present, counts, first, live, j, step, y, m, slope, by_share, own_slope, SHARES, classes, parameter, temperature, LINK, REAL
-                )
+            store_by(BY[k], item, live, found[4 + k - TEMPERED], w, counts)
+    return value, counts, slope * warm, by_share * warm, own_slope * warm
+
+
+@triton.jit
+def gradient(  # type: ignore[no-untyped-def]
+    e, x, j, y, counts, slope, by_share, own_slope, SHARES, classes, parameter, LINK: tl.constexpr, REAL: tl.constexpr
+):  # fmt: skip
+    """A tile of the gradient, from its exponentials: exact zeros for what does not count, whatever it holds. `y` is relative to `j`."""
+    g = e * slope[:, None]
+    if SHARES is not None:
+        g -= share(SHARES, j, classes, REAL) * by_share[:, None]
+    g = tl.where(j == y[:, None], own_slope[:, None], g)
+    if LINK is not None:
+        _, bend = LINK(x, parameter)
+        g *= bend
+    return tl.where(counts[:, None], g, 0.0)
+
+
+@triton.jit(do_not_specialize=NOT_SPECIALIZED)
+def rowwise(  # type: ignore[no-untyped-def]  # typed by Triton
+    X, LABELS, FACTOR, WEIGHT, SHARES, SCALE, INCOMING, VALUE, LSE, RIGHT, GRAD, PARTS, TOTAL, OPERANDS, BY,
+    classes: tl.int64, inner: tl.int64, strips: tl.int32, ignore: tl.int64, scale: tl.float64, link: tl.float64,
+    p0: tl.float64, p1: tl.float64, p2: tl.float64, p3: tl.float64, p4: tl.float64,
+    FORMULA: tl.constexpr, LINK: tl.constexpr, PARAMS: tl.constexpr, REAL: tl.constexpr, PLANES: tl.constexpr, ALIGN: tl.constexpr, FULL: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, TILES: tl.constexpr, COUNT: tl.constexpr, TEMPERED: tl.constexpr, HEATED: tl.constexpr,
+):  # fmt: skip
+    """ROWS items with all their classes, TILES times COLUMNS of them (FULL: exactly), strip by strip. Pointers are None for what is not there or not wanted.
+
+    PLANES: `inner` items next to each other, the next class after the last of them, and the next sample after the last class. Otherwise all items are `inner`.
+    ALIGN divides what lies between two classes of an image, or two rows.
+    """
+    weight, needed = weight_of(scale, SCALE, INCOMING)
+    if FULL:
+        length = COLUMNS * TILES
+    else:
+        length = classes.to(tl.int32) // ALIGN * ALIGN
+    columns = tl.arange(0, COLUMNS)[None, :]
+    i = tl.arange(0, ROWS)[:, None]
+    if PLANES:
+        inner = inner // ALIGN * ALIGN
+        step = inner
+        inside = i + columns * step
+    else:
+        step = 1
+        inside = i * length + columns
+    parameter = tl.full((), link, REAL)
+    p = (tl.full((), p0, REAL), tl.full((), p1, REAL), tl.full((), p2, REAL), tl.full((), p3, REAL), tl.full((), p4, REAL))
+    losses = tl.zeros((ROWS,), tl.float64)
+    for strip in range(tl.program_id(0), tl.where(needed, strips, 0), tl.num_programs(0)):
+        outer, begin, live, item = strip_of(strip, inner, ROWS)
+        counts, f, wrong, y = counted(LABELS, FACTOR, item, live, ignore, length, REAL, ROWS)
+        corner = outer * step * length + begin if PLANES else begin * length
+        wanted = live if PLANES else counts  # images: absent items lie between others, and leaving them out would break up the loads
+        xs = ()
+        ss = ()
+        for k in tl.static_range(TILES):
+            there = wanted[:, None]
+            present = None
+            if not FULL and k == TILES - 1:
+                present = columns < classes - k * COLUMNS
+                there = there & present
+            x = tl.load(X + (corner + k * COLUMNS * step) + inside, there, other=0).to(REAL)
+            xs = xs + (x,)  # noqa: RUF005  # what Triton can read
+            ss = ss + (scores(x, present, parameter, LINK),)  # noqa: RUF005
+        numbers = operands_of(OPERANDS, item, live, COUNT, REAL, ROWS)
+        temperature = temperature_of(numbers, TEMPERED)
+        found = sums(ss, columns, y, temperature, SHARES, length, COLUMNS, REAL, RIGHT is not None, HEATED)
+        value, counts, slope, by_share, own_slope = concluded(
+            found, y, counts, f, wrong, item, live, weight, WEIGHT, SHARES, VALUE, LSE, RIGHT, BY, numbers, temperature, numbers[TEMPERED:] + p[:PARAMS],
+            FORMULA, REAL, COUNT, TEMPERED, GRAD is not None,
+        )  # fmt: skip
+        losses += value
+        if GRAD is not None:
+            for k in tl.static_range(TILES):
+                g = gradient(found[7][k], xs[k], columns + k * COLUMNS, y, counts, slope, by_share, own_slope, SHARES, length, parameter, LINK, REAL)
+                there = live[:, None]
+                if not FULL and k == TILES - 1:
+                    there = there & (columns < classes - k * COLUMNS)
+                tl.store(GRAD + (corner + k * COLUMNS * step) + inside, g, there)
+    if PARTS is not None:
+        add(losses, weight, PARTS, TOTAL)
 
 
 def launch(
@@ -344,17 +178,19 @@ def launch(
             total.zero_()
         return
     number, pointer = (1.0, scale) if isinstance(scale, Tensor) else (scale, None)
-    rows, columns = where.block()
-    programs = where.outer * triton.cdiv(where.inner, rows)
+    shape = tiling(where, x.element_size())
+    strips = where.outer * triton.cdiv(where.inner, shape.rows)
+    programs = min(strips, PROGRAMS)
     parts = None if total is None else torch.empty(programs, dtype=torch.float64, device=x.device)
-    options = OPTIONS | {"num_warps": min(max(rows * columns // WARP, 1), 8)}
     with at_home(x):
         rowwise[(programs,)](
             x, readable(t), readable(call.factor), readable(call.weight), readable(call.shares), pointer, incoming, value, lse, readable(right), grad, parts, total,
             operands, by or (None,) * len(operands),
-            where.classes, where.inner, call.ignore, number, call.link_parameter, *call.params, *(0.0,) * (MAX_PARAMS - len(call.params)),
+            where.classes, where.inner, strips, call.ignore, number, call.link_parameter, *call.params, *(0.0,) * (MAX_PARAMS - len(call.params)),
             FORMULA=bound(call.formula), LINK=None if call.link is None else bound(call.link), PARAMS=len(call.params), REAL=REAL[real_dtype(x.dtype)],
-            PLANES=where.planes, WHOLE=columns >= where.classes, ROWS=rows, COLUMNS=columns, COUNT=len(operands), TEMPERED=int(call.tempered), HEATED=call.tempered and bool(by) and by[0] is not None, **options,
+            PLANES=where.planes, ALIGN=where.align(), FULL=shape.tiles * shape.columns == where.classes, ROWS=shape.rows, COLUMNS=shape.columns, TILES=shape.tiles,
+            COUNT=len(operands), TEMPERED=int(call.tempered), HEATED=call.tempered and bool(by) and by[0] is not None,
+            **OPTIONS | {"num_warps": shape.warps},
         )  # fmt: skip
         if total is not None and programs > 1:
             add_up[(1,)](parts, pointer, total, programs, number, BLOCK=BLOCK, **OPTIONS)
