@@ -78,13 +78,13 @@ def concluded(  # type: ignore[no-untyped-def]
 
 @triton.jit
 def gradient(  # type: ignore[no-untyped-def]
-    e, x, j, y, counts, slope, by_share, own_slope, SHARES, classes, parameter, LINK: tl.constexpr, REAL: tl.constexpr
+    e, x, j, at_label, counts, slope, by_share, own_slope, SHARES, classes, parameter, LINK: tl.constexpr, REAL: tl.constexpr
 ):  # fmt: skip
-    """A tile of the gradient, from its exponentials: exact zeros for what does not count, whatever it holds. `y` is relative to `j`."""
+    """A tile of the gradient, from its exponentials: exact zeros for what does not count, whatever it holds."""
     g = e * slope[:, None]
     if SHARES is not None:
         g -= share(SHARES, j, classes, REAL) * by_share[:, None]
-    g = tl.where(j == y[:, None], own_slope[:, None], g)
+    g = tl.where(at_label, own_slope[:, None], g)
     if LINK is not None:
         _, bend = LINK(x, parameter)
         g *= bend
@@ -110,19 +110,19 @@ def rowwise(  # type: ignore[no-untyped-def]  # typed by Triton
     else:
         length = classes.to(tl.int32) // ALIGN * ALIGN
     columns = tl.arange(0, COLUMNS)[None, :]
-    i = tl.arange(0, ROWS)[:, None]
+    beside = tl.arange(0, ROWS)
+    step = 1
     if PLANES:
         inner = inner // ALIGN * ALIGN
         step = inner
-        inside = i + columns * step
     else:
-        step = 1
-        inside = i * length + columns
+        beside = beside * length
+    inside = beside[:, None] + columns * step
     parameter = tl.full((), link, REAL)
     p = (tl.full((), p0, REAL), tl.full((), p1, REAL), tl.full((), p2, REAL), tl.full((), p3, REAL), tl.full((), p4, REAL))
     losses = tl.zeros((ROWS,), tl.float64)
     for strip in range(tl.program_id(0), tl.where(needed, strips, 0), tl.num_programs(0)):
-        outer, begin, live, item = strip_of(strip, inner, ROWS)
+        outer, begin, live, item = strip_of(strip, inner, PLANES, ROWS)
         counts, f, wrong, y = counted(LABELS, FACTOR, item, live, ignore, length, REAL, ROWS)
         corner = outer * step * length + begin if PLANES else begin * length
         wanted = live if PLANES else counts  # images: absent items lie between others, and leaving them out would break up the loads
@@ -132,25 +132,31 @@ def rowwise(  # type: ignore[no-untyped-def]  # typed by Triton
             there = wanted[:, None]
             present = None
             if not FULL and k == TILES - 1:
-                present = columns < classes - k * COLUMNS
+                present = columns < length - k * COLUMNS
                 there = there & present
             x = tl.load(X + (corner + k * COLUMNS * step) + inside, there, other=0).to(REAL)
             xs = xs + (x,)  # noqa: RUF005  # what Triton can read
             ss = ss + (scores(x, present, parameter, LINK),)  # noqa: RUF005
         numbers = operands_of(OPERANDS, item, live, COUNT, REAL, ROWS)
         temperature = temperature_of(numbers, TEMPERED)
-        found = sums(ss, columns, y, temperature, SHARES, length, COLUMNS, REAL, RIGHT is not None, HEATED)
+        own = scores(tl.load(X + (corner + y.to(tl.int64) * step) + beside, counts, other=0).to(REAL), None, parameter, LINK)
+        found = sums(ss, own, columns, y, temperature, SHARES, length, COLUMNS, REAL, RIGHT is not None, HEATED)
         value, counts, slope, by_share, own_slope = concluded(
             found, y, counts, f, wrong, item, live, weight, WEIGHT, SHARES, VALUE, LSE, RIGHT, BY, numbers, temperature, numbers[TEMPERED:] + p[:PARAMS],
             FORMULA, REAL, COUNT, TEMPERED, GRAD is not None,
         )  # fmt: skip
         losses += value
         if GRAD is not None:
+            place = 0.5 * y.to(REAL)[:, None]  # compared anew, as half a number: what `sums` found of so many scores would be kept until here
             for k in tl.static_range(TILES):
-                g = gradient(found[7][k], xs[k], columns + k * COLUMNS, y, counts, slope, by_share, own_slope, SHARES, length, parameter, LINK, REAL)
+                if COLUMNS == 1:
+                    at_label = place == 0.5 * k
+                else:
+                    at_label = 0.5 * columns.to(REAL) == place - 0.5 * k * COLUMNS
+                g = gradient(found[7][k], xs[k], columns + k * COLUMNS, at_label, counts, slope, by_share, own_slope, SHARES, length, parameter, LINK, REAL)
                 there = live[:, None]
                 if not FULL and k == TILES - 1:
-                    there = there & (columns < classes - k * COLUMNS)
+                    there = there & (columns < length - k * COLUMNS)
                 tl.store(GRAD + (corner + k * COLUMNS * step) + inside, g, there)
     if PARTS is not None:
         add(losses, weight, PARTS, TOTAL)

@@ -39,13 +39,16 @@ def weight_of(scale, SCALE, INCOMING):
 
 
 @triton.jit
-def strip_of(strip, inner, ROWS: tl.constexpr):  # type: ignore[no-untyped-def]
-    """The items of a strip: the sample they lie in, the place of the first, which of them there are, their places among all."""
-    strips = tl.cdiv(inner, ROWS).to(tl.int32)
-    outer = (strip // strips).to(tl.int64)
-    begin = (strip % strips).to(tl.int64) * ROWS
-    i = tl.arange(0, ROWS)
-    return outer, begin, begin + i < inner, outer * inner + begin + i
+def strip_of(strip, inner, PLANES: tl.constexpr, ROWS: tl.constexpr):  # type: ignore[no-untyped-def]
+    """The items of a strip: the sample they lie in, the place of the first, which of them there are, their places among all. Rows are all in one sample."""
+    outer = tl.zeros((), tl.int64)
+    if PLANES:
+        strips = tl.cdiv(inner, ROWS).to(tl.int32)
+        outer = (strip // strips).to(tl.int64)
+        strip = strip % strips
+    begin = strip.to(tl.int64) * ROWS
+    item = begin + tl.arange(0, ROWS)
+    return outer, begin, item < inner, outer * inner + item
 
 
 @triton.jit
@@ -120,13 +123,12 @@ def highest(ss):
 
 @triton.jit
 def sums(  # type: ignore[no-untyped-def]
-    ss, j, y, temperature, SHARES, classes, SPAN: tl.constexpr, REAL: tl.constexpr, FIRST: tl.constexpr, HEATED: tl.constexpr
+    ss, own, j, y, temperature, SHARES, classes, SPAN: tl.constexpr, REAL: tl.constexpr, FIRST: tl.constexpr, HEATED: tl.constexpr
 ):  # fmt: skip
     """Of tiles of each row: the largest score, the label's score, the sum of the other classes' exponentials; how far those lie below, times exponentials (HEATED, of
     use to derivatives by temperatures alone); the spread, the shares; the winner (FIRST); and all exponentials. `j` are the classes of the first tile.
     """
     top = highest(ss)
-    own = tl.zeros(ss[0].shape, REAL)
     rest = tl.zeros(ss[0].shape, REAL)
     gaps = tl.zeros(ss[0].shape, REAL)
     spread = tl.zeros(ss[0].shape, REAL)
@@ -138,7 +140,6 @@ def sums(  # type: ignore[no-untyped-def]
         fall = below(s, top, temperature)
         e = exp_neg(fall)
         at_label = j == y[:, None] - k * SPAN
-        own = tl.where(at_label, s, own)
         rest += tl.where(at_label, 0.0, e)
         if HEATED:
             gaps += tl.where(at_label, 0.0, gap(e, fall))
@@ -149,7 +150,7 @@ def sums(  # type: ignore[no-untyped-def]
         if FIRST:
             winner = tl.minimum(winner, tl.where(s == top[:, None], j + k * SPAN, NOWHERE))
         exponentials = exponentials + (e,)  # noqa: RUF005
-    return top, tl.sum(own, 1), tl.sum(rest, 1), tl.sum(gaps, 1), tl.sum(spread, 1), tl.sum(shared, 1), tl.min(winner, 1), exponentials
+    return top, own, tl.sum(rest, 1), tl.sum(gaps, 1), tl.sum(spread, 1), tl.sum(shared, 1), tl.min(winner, 1), exponentials
 
 
 @triton.jit
