@@ -44,9 +44,9 @@ def strip_of(strip, inner, PLANES: tl.constexpr, ROWS: tl.constexpr):  # type: i
     outer = tl.zeros((), tl.int64)
     if PLANES:
         strips = tl.cdiv(inner, ROWS).to(tl.int32)
-        outer = (strip // strips).to(tl.int64)
+        outer = tl.cast(strip // strips, tl.int64)
         strip = strip % strips
-    begin = strip.to(tl.int64) * ROWS
+    begin = tl.cast(strip, tl.int64) * ROWS
     item = begin + tl.arange(0, ROWS)
     return outer, begin, item < inner, outer * inner + item
 
