@@ -8,7 +8,9 @@ import triton
 from torch import Tensor
 
 PROGRAMS = 2112  # that share the items at most: 16 for each of 132 multiprocessors, and as many on every GPU, so that the bits are the same. Not yet measured on a GPU
-FEW = 32  # classes that one thread holds
+FEW = 32  # classes that one thread holds. Not yet measured on a GPU
+WHOLE = 8192  # classes of a row that a program holds: 32 for each of 256 threads, of which a multiprocessor takes two sets. Not yet measured on a GPU
+ROOM = 131072  # bytes of a row that two programs on each multiprocessor keep in the cache between two reads; one, if there are more. Not yet measured on a GPU
 TILE = 4096  # scores per program: a row of as many classes is read once. Not yet measured on a GPU
 LINE = 16  # items side by side in an image at least: 64 bytes of float32, whole sectors of memory for every dtype. Not yet measured on a GPU
 
@@ -33,27 +35,40 @@ class Layout(NamedTuple):
 
 
 class Tiling(NamedTuple):
-    """How a program of `rowwise` takes items: `rows` of them, `tiles` times `columns` of their classes."""
+    """How a program takes items: `rows` of them, `tiles` times `columns` of their classes at a time. One at a time if the threads of several `rows` share one."""
 
     rows: int
     columns: int
     tiles: int
     warps: int
+    whole: bool = True
+    items: int = 1
 
 
 def tiling(where: Layout, size: int) -> Tiling:
-    """Of scores of `size` bytes: 16 to 32 of them to a thread, in loads of 16 bytes where these start at multiples of 16, or as near to that as rows begin."""
-    classes, width = where.classes, math.gcd(where.classes, 16 // size)
-    if where.planes and classes > FEW:
-        lanes, rows, columns, warps = 1, LINE, 64, 8
-    elif classes <= FEW:
-        lanes, columns, warps = 1, 1 if where.planes else width, 4
-        rows = 128 * (4 if classes <= 8 else 2 if classes <= 16 and where.planes else 1)
+    """Of scores of `size` bytes: 16 to 32 of them to a thread, in loads of 16 bytes where these start at multiples of 16, or as near to that as rows begin.
+
+    Up to FEW classes one thread has an item to itself; up to WHOLE, in images up to 256, a program holds all of an item.
+    """
+    classes, width = where.classes, 16 // size
+    if where.planes:
+        if classes <= FEW:
+            rows, columns, tiles, warps = 128 * (4 if classes <= 8 else 2 if classes <= 16 else 1), 1, classes, 4
+        else:
+            rows, columns, tiles, warps = LINE, 64, min(triton.cdiv(classes, 64), 4), 8
+        fewer = min(rows, triton.next_power_of_2(where.inner))
+        return Tiling(fewer, columns, tiles, max(warps * fewer // rows, 1), columns * tiles >= classes, fewer)
+    if classes > WHOLE:
+        threads = 512 if classes * size <= ROOM else 1024
+        return Tiling(threads, width, 16 // width, threads // 32, False)
+    width = math.gcd(classes, width)
+    if classes <= FEW:
+        threads, rows, warps = 1, 128 * (4 if classes <= 4 else 2 if classes <= 8 else 1), 4
     else:
-        lanes = min(triton.next_power_of_2(triton.cdiv(classes, 16)), max(32, triton.next_power_of_2(triton.cdiv(classes, 32))))
-        rows, columns, warps = max(128 // lanes, 1), lanes * width, max(lanes // 32, 4)
+        threads = min(triton.next_power_of_2(triton.cdiv(classes, 16)), max(32, triton.next_power_of_2(triton.cdiv(classes, 32))))
+        rows, warps = max(128 // threads, 1), max(threads // 32, 4)
     fewer = min(rows, triton.next_power_of_2(where.inner))
-    return Tiling(fewer, columns, triton.cdiv(classes, columns), max(warps * fewer // rows, 1))
+    return Tiling(fewer, threads * width, triton.cdiv(classes, threads * width), max(warps * fewer // rows, 1), items=fewer)
 
 
 def laid_out(x: Tensor, dim: int) -> tuple[Tensor, Layout]:
