@@ -10,7 +10,7 @@ from torch import Tensor
 PROGRAMS = 2112  # that share the items at most: 16 for each of 132 multiprocessors, and as many on every GPU, so that the bits are the same. Not yet measured on a GPU
 FEW = 32  # classes that one thread holds. Not yet measured on a GPU
 WHOLE = 8192  # classes of a row that a program holds: 32 for each of 256 threads, of which a multiprocessor takes two sets. Not yet measured on a GPU
-ROOM = 131072  # bytes of a row that two programs on each multiprocessor keep in the cache between two reads; one, if there are more. Not yet measured on a GPU
+ROOM = 256  # bytes of a row to a thread, with 512 threads on a multiprocessor: so many rows stay in the cache between two reads. Not yet measured on a GPU
 TILE = 4096  # scores per program: a row of as many classes is read once. Not yet measured on a GPU
 LINE = 16  # items side by side in an image at least: 64 bytes of float32, whole sectors of memory for every dtype. Not yet measured on a GPU
 
@@ -59,7 +59,7 @@ def tiling(where: Layout, size: int) -> Tiling:
         fewer = min(rows, triton.next_power_of_2(where.inner))
         return Tiling(fewer, columns, tiles, max(warps * fewer // rows, 1), columns * tiles >= classes, fewer)
     if classes > WHOLE:
-        threads = 512 if classes * size <= ROOM else 1024
+        threads = min(max(triton.next_power_of_2(classes * size // ROOM) // 2, 128), 512)
         return Tiling(threads, width, 16 // width, threads // 32, False)
     width = math.gcd(classes, width)
     if classes <= FEW:
