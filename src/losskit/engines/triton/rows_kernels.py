@@ -6,7 +6,7 @@ import triton.language as tl
 from losskit.engines.triton.elementwise import add
 from losskit.engines.triton.items import operands_of, store_by, temperature_of
 from losskit.engines.triton.math import INF, exp_neg
-from losskit.engines.triton.softmax import NOWHERE, below, counted, point, raised, raised_gaps, scores, share, strip_of, sums, weight_of
+from losskit.engines.triton.softmax import NOWHERE, below, counted, point, raised, raised_gaps, scores, scores_of, share, strip_of, sums, there_of, tiles_of, weight_of
 
 NOT_SPECIALIZED = ["classes", "inner", "strips", "ignore"]  # what matters of them is said by constants; each would double the variants to compile
 
@@ -80,6 +80,7 @@ def rowwise(  # type: ignore[no-untyped-def]  # typed by Triton
         length = COLUMNS * TILES
     else:
         length = classes.to(tl.int32) // ALIGN * ALIGN
+    RAGGED: tl.constexpr = TILES if FULL else TILES - 1
     columns = tl.arange(0, COLUMNS)[None, :]
     beside = tl.arange(0, ROWS)
     step = 1
@@ -97,17 +98,8 @@ def rowwise(  # type: ignore[no-untyped-def]  # typed by Triton
         counts, f, wrong, y = counted(LABELS, FACTOR, item, live, ignore, length, REAL, ROWS)
         corner = outer * step * length + begin if PLANES else begin * length
         wanted = live if PLANES else counts  # images: absent items lie between others, and leaving them out would break up the loads
-        xs = ()
-        ss = ()
-        for k in tl.static_range(TILES):
-            there = wanted[:, None]
-            present = None
-            if not FULL and k == TILES - 1:
-                present = columns < length - k * COLUMNS
-                there = there & present
-            x = tl.load(X + (corner + k * COLUMNS * step) + inside, there, other=0).to(REAL)
-            xs = xs + (x,)  # noqa: RUF005  # what Triton can read
-            ss = ss + (scores(x, present, parameter, LINK),)  # noqa: RUF005
+        xs = tiles_of(X, corner, step, inside, wanted, columns, length, RAGGED, REAL, COLUMNS, TILES, "")
+        ss = scores_of(xs, columns, length, parameter, RAGGED, LINK, COLUMNS)
         numbers = operands_of(OPERANDS, item, live, COUNT, REAL, ROWS)
         temperature = temperature_of(numbers, TEMPERED)
         own = scores(tl.load(X + (corner + y.to(tl.int64) * step) + beside, counts, other=0).to(REAL), None, parameter, LINK)
@@ -127,30 +119,9 @@ def rowwise(  # type: ignore[no-untyped-def]  # typed by Triton
                 else:
                     at_label = 0.5 * columns.to(REAL) == place - 0.5 * k * COLUMNS
                 g = gradient(found[7][k], xs[k], columns + k * COLUMNS, at_label, (counts, slope, by_share, own_slope), SHARES, length, parameter, LINK, REAL)
-                there = live[:, None]
-                if not FULL and k == TILES - 1:
-                    there = there & (columns < length - k * COLUMNS)
-                tl.store(GRAD + (corner + k * COLUMNS * step) + inside, g, there)
+                tl.store(GRAD + (corner + k * COLUMNS * step) + inside, g, there_of(live, columns, length, k, RAGGED, COLUMNS))
     if PARTS is not None:
         add(losses, weight, PARTS, TOTAL)
-
-
-@triton.jit
-def taken(X, spot, start, step, inside, wanted, j, length, parameter, EDGE: tl.constexpr, LINK: tl.constexpr, REAL: tl.constexpr, SPAN: tl.constexpr, TILES: tl.constexpr, POLICY: tl.constexpr):  # type: ignore[no-untyped-def]  # fmt: skip
-    """A block of rows from place `start` on: inputs and scores. At an EDGE, not all classes of it are there."""
-    xs = ()
-    ss = ()
-    for k in tl.static_range(TILES):
-        there = wanted[:, None]
-        present = None
-        if EDGE:
-            at = j + (start + k * SPAN)
-            present = at.to(tl.uint32, bitcast=True) < length.to(tl.uint32, bitcast=True)  # nor before the first
-            there = there & present
-        x = tl.load(X + (spot + (start + k * SPAN) * step) + inside, there, other=0, eviction_policy=POLICY).to(REAL)
-        xs = xs + (x,)  # noqa: RUF005
-        ss = ss + (scores(x, present, parameter, LINK),)  # noqa: RUF005
-    return xs, ss
 
 
 @triton.jit
@@ -246,12 +217,14 @@ def long_rows(  # type: ignore[no-untyped-def]  # typed by Triton
         winner = tl.zeros((ROWS,), tl.int32)
         for edge in range(EVEN, 2 * any):
             start = edge * last
-            _, ss = taken(X, corner, start, step, inside, wanted, j, length, parameter, True, LINK, REAL, SPAN, TILES, "evict_last")
+            xs = tiles_of(X, corner + start * step, step, inside, wanted, j + start, length, 0, REAL, SPAN, TILES, "evict_last")
+            ss = scores_of(xs, j + start, length, parameter, 0, LINK, SPAN)
             m, rests, apart, spreads, shares, winner = joined(
                 (m, rests, apart, spreads, shares, winner), ss, j + start, y, temperature, SHARES, length, SPAN, REAL, RIGHT is not None, HEATED
             )
         for start in range((1 - EVEN) * BLOCK, last * any, BLOCK):
-            _, ss = taken(X, corner, start, step, inside, wanted, j, length, parameter, False, LINK, REAL, SPAN, TILES, "evict_last")
+            xs = tiles_of(X, corner + start * step, step, inside, wanted, j + start, length, TILES, REAL, SPAN, TILES, "evict_last")
+            ss = scores_of(xs, j + start, length, parameter, TILES, LINK, SPAN)
             m, rests, apart, spreads, shares, winner = joined(
                 (m, rests, apart, spreads, shares, winner), ss, j + start, y, temperature, SHARES, length, SPAN, REAL, RIGHT is not None, HEATED
             )
@@ -267,16 +240,18 @@ def long_rows(  # type: ignore[no-untyped-def]  # typed by Triton
             factors = (counts, slope, by_share, own_slope)
             for edge in range(EVEN, 2):
                 start = edge * last
-                xs, ss = taken(X, corner, start, step, inside, wanted, j, length, parameter, True, LINK, REAL, SPAN, TILES, "evict_first")
+                xs = tiles_of(X, corner + start * step, step, inside, wanted, j + start, length, 0, REAL, SPAN, TILES, "evict_first")
+                ss = scores_of(xs, j + start, length, parameter, 0, LINK, SPAN)
                 if INPLACE:
                     tl.debug_barrier()
                 for k in tl.static_range(TILES):
                     at = j + (start + k * SPAN)
                     g = gradient(exp_neg(below(ss[k], m, temperature)), xs[k], at, at == y[:, None], factors, SHARES, length, parameter, LINK, REAL)
-                    there = live[:, None] & (at.to(tl.uint32, bitcast=True) < length.to(tl.uint32, bitcast=True))
+                    there = there_of(live, j + start, length, k, 0, SPAN)
                     tl.store(GRAD + (corner + (start + k * SPAN) * step) + inside, g, there, eviction_policy="evict_first")
             for start in range((1 - EVEN) * BLOCK, last, BLOCK):
-                xs, ss = taken(X, corner, start, step, inside, wanted, j, length, parameter, False, LINK, REAL, SPAN, TILES, "evict_first")
+                xs = tiles_of(X, corner + start * step, step, inside, wanted, j + start, length, TILES, REAL, SPAN, TILES, "evict_first")
+                ss = scores_of(xs, j + start, length, parameter, TILES, LINK, SPAN)
                 if INPLACE:
                     tl.debug_barrier()
                 for k in tl.static_range(TILES):

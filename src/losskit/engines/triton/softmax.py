@@ -83,6 +83,47 @@ def scores(x, present, parameter, LINK: tl.constexpr):  # type: ignore[no-untype
 
 
 @triton.jit
+def present_of(j, length, k: tl.constexpr, RAGGED: tl.constexpr, SPAN: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Which classes of tile k there are; None where all are, before tile RAGGED. `j` are those of the first tile, from which each is SPAN further."""
+    if k >= RAGGED:
+        present = (j + k * SPAN).to(tl.uint32, bitcast=True) < tl.cast(length, tl.uint32)  # nor are there any before the first
+    else:
+        present = None
+    return present
+
+
+@triton.jit
+def there_of(items, j, length, k: tl.constexpr, RAGGED: tl.constexpr, SPAN: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Which numbers of tile k there are, of the items that are there."""
+    present = present_of(j, length, k, RAGGED, SPAN)
+    there = items[:, None]
+    if present is not None:
+        there = there & present
+    return there
+
+
+@triton.jit
+def tiles_of(  # type: ignore[no-untyped-def]
+    X, spot, step, inside, items, j, length, RAGGED: tl.constexpr, REAL: tl.constexpr, SPAN: tl.constexpr, TILES: tl.constexpr, POLICY: tl.constexpr
+):  # fmt: skip
+    """TILES tiles of numbers: the first from `spot` on, each of the others SPAN classes, a `step` long, after the one before."""
+    xs = ()
+    for k in tl.static_range(TILES):
+        there = there_of(items, j, length, k, RAGGED, SPAN)
+        xs = xs + (tl.load(X + (spot + k * SPAN * step) + inside, there, other=0, eviction_policy=POLICY).to(REAL),)  # noqa: RUF005  # what Triton can read
+    return xs
+
+
+@triton.jit
+def scores_of(xs, j, length, parameter, RAGGED: tl.constexpr, LINK: tl.constexpr, SPAN: tl.constexpr):  # type: ignore[no-untyped-def]
+    """The scores of tiles."""
+    ss = ()
+    for k in tl.static_range(len(xs)):
+        ss = ss + (scores(xs[k], present_of(j, length, k, RAGGED, SPAN), parameter, LINK),)  # noqa: RUF005
+    return ss
+
+
+@triton.jit
 def distance(top, s, temperature):
     """How far scores lie below the largest, in temperatures: divided after the subtraction, for x / T is rounded. A difference of halves does not overflow."""
     if temperature is not None:
