@@ -61,7 +61,7 @@ def placed(POSITIONS, item, live, classes, REAL: tl.constexpr):  # type: ignore[
 @triton.jit
 def mass_of_position(y, j, REAL: tl.constexpr):  # type: ignore[no-untyped-def]
     """max(0, 1 - |j - y|): the upper class's share is y - (j - 1), so that a small one keeps its digits."""
-    place = j[None, :].to(REAL)
+    place = j.to(REAL)
     below = y[:, None] - (place - 1.0)
     here = 1.0 - (y[:, None] - place)
     least = tl.where(below < here, below, here)

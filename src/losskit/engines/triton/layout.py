@@ -9,7 +9,7 @@ from torch import Tensor
 
 PROGRAMS = 2112  # that share the items at most: 16 for each of 132 multiprocessors, and as many on every GPU, so that the bits are the same. Not yet measured on a GPU
 FEW = 32  # classes that one thread holds. Not yet measured on a GPU
-WHOLE = 8192  # classes of a row that a program holds: 32 for each of 256 threads, of which a multiprocessor takes two sets. Not yet measured on a GPU
+THREADS = 256  # that share a row which is read once; a multiprocessor takes two sets of them. Not yet measured on a GPU
 ROOM = 256  # bytes of a row to a thread, with 512 threads on a multiprocessor: so many rows stay in the cache between two reads. Not yet measured on a GPU
 TILE = 4096  # scores per program: a row of as many classes is read once. Not yet measured on a GPU
 LINE = 16  # items side by side in an image at least: 64 bytes of float32, whole sectors of memory for every dtype. Not yet measured on a GPU
@@ -45,27 +45,30 @@ class Tiling(NamedTuple):
     items: int = 1
 
 
-def tiling(where: Layout, size: int) -> Tiling:
-    """Of scores of `size` bytes: 16 to 32 of them to a thread, in loads of 16 bytes where these start at multiples of 16, or as near to that as rows begin.
-
-    Up to FEW classes one thread has an item to itself; up to WHOLE, in images up to 256, a program holds all of an item.
+def tiling(where: Layout, size: int, most: int = 32) -> Tiling:
+    """Of scores of `size` bytes: `most` to a thread at most, better half as many, in loads of 16 bytes where these start at multiples of 16, or as near to that as
+    rows begin. Up to FEW classes one thread has an item to itself.
     """
-    classes, width = where.classes, 16 // size
+    classes, width, half = where.classes, 16 // size, most // 2
+    few = 128 * min(4, 1 << max(most // classes, 1).bit_length() - 1)
     if where.planes:
         if classes <= FEW:
-            rows, columns, tiles, warps = 128 * (4 if classes <= 8 else 2 if classes <= 16 else 1), 1, classes, 4
+            rows, columns, tiles, warps = few, 1, classes, 4
         else:
-            rows, columns, tiles, warps = LINE, 64, min(triton.cdiv(classes, 64), 4), 8
+            rows, columns, warps = LINE, 64, 8
+            tiles = min(triton.cdiv(classes, columns), half * 32 * warps // (rows * columns))
         fewer = min(rows, triton.next_power_of_2(where.inner))
         return Tiling(fewer, columns, tiles, max(warps * fewer // rows, 1), columns * tiles >= classes, fewer)
-    if classes > WHOLE:
+    if classes > most * THREADS:
         threads = min(max(triton.next_power_of_2(classes * size // ROOM) // 2, 128), 512)
-        return Tiling(threads, width, 16 // width, threads // 32, False)
+        return Tiling(threads, width, max(half // width, 1), threads // 32, False)
     width = math.gcd(classes, width)
     if classes <= FEW:
-        threads, rows, warps = 1, 128 * (4 if classes <= 4 else 2 if classes <= 8 else 1), 4
+        threads, rows, warps = 1, few, 4
     else:
-        threads = min(triton.next_power_of_2(triton.cdiv(classes, 16)), max(32, triton.next_power_of_2(triton.cdiv(classes, 32))))
+        threads = triton.next_power_of_2(triton.cdiv(classes, half))
+        if threads > 32:  # rather more scores to a thread than sums across warps
+            threads = max(32, triton.next_power_of_2(triton.cdiv(classes, most)))
         rows, warps = max(128 // threads, 1), max(threads // 32, 4)
     fewer = min(rows, triton.next_power_of_2(where.inner))
     return Tiling(fewer, threads * width, triton.cdiv(classes, threads * width), max(warps * fewer // rows, 1), items=fewer)
