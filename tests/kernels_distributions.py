@@ -9,7 +9,7 @@ def variants(name: str) -> int:
 
     from losskit.engines.call import Distributions
     from losskit.engines.triton import distributions as engine
-    from losskit.engines.triton import elementwise
+    from losskit.engines.triton import distributions_kernels, elementwise
     from losskit.losses.classification import cross_entropy, entropy, focal_of_classes, js_divergence, kl_divergence
 
     def everything(classes: int) -> Distributions:
@@ -23,7 +23,7 @@ def variants(name: str) -> int:
     focused = Distributions(focal_of_classes.multiclass_soft, (2.0, 0.9, 0.1), kind="label")
     beside = Distributions(cross_entropy.soft, (1.0, 0.0), kind="position")
     labels = torch.zeros(32, dtype=torch.int64)
-    with caught((engine.classwise, elementwise.add_up), name) as built:
+    with caught((distributions_kernels.classwise, distributions_kernels.long_classwise, elementwise.add_up), name) as built:
         x = scores(4096, 1000)
         engine.run(distilled, (x, x), scale=1 / 4096, wants=(True, True))  # and `add_up`
         engine.run(distilled, (scores(16, 50257, dtype=torch.bfloat16), scores(16, 50257)), each=True, wants=(True, False))

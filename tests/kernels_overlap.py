@@ -9,7 +9,7 @@ def variants(name: str) -> int:
 
     from losskit.engines.call import Overlap
     from losskit.engines.triton import overlap as engine
-    from losskit.engines.triton import overlap_kernels as kernels
+    from losskit.engines.triton import overlap_gradients, overlap_kernels
     from losskit.losses.classification import cross_entropy, focal, focal_of_classes
 
     def numbers(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
@@ -22,7 +22,7 @@ def variants(name: str) -> int:
 
     softmax, fading = Overlap("softmax", "label", cross_entropy.formula), Overlap("sigmoid", "number", focal.from_logits_formula, (1.0, 1.0, 2.0), squared=True)
     labels = torch.zeros(2, 32, 32, dtype=torch.int64)
-    with caught((kernels.levels, kernels.totals, kernels.softmax_gradients, kernels.point_gradients), name) as built:
+    with caught((overlap_kernels.levels, overlap_kernels.totals, overlap_gradients.softmax_gradients, overlap_gradients.point_gradients), name) as built:
         both(softmax, numbers(2, 4, 32, 32), labels)
         both(softmax._replace(formula=focal_of_classes.multiclass, params=(1.5,), squared=True), numbers(2, 300, 32, 32, dtype=torch.bfloat16), labels)
         both(fading, numbers(2, 1, 32, 32, dtype=torch.float16), numbers(2, 1, 32, 32))

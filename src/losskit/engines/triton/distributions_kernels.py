@@ -9,12 +9,15 @@ from losskit.engines.triton.math import INF, exp_neg, log1p
 from losskit.engines.triton.rows_kernels import NOT_SPECIALIZED
 from losskit.engines.triton.softmax import (
     NOWHERE,
+    appended,
     below,
     clipped,
     cooled,
     counted,
     distance,
     highest,
+    lying,
+    lying_long,
     present_of,
     scores_of,
     strip_of,
@@ -29,7 +32,7 @@ def shifted(xs, peak, SHIFT: tl.constexpr):  # type: ignore[no-untyped-def]
     """What the link gets: the inputs, or how they lie to the row's largest."""
     ys = ()
     for k in tl.static_range(len(xs)):
-        ys = ys + (clipped(xs[k]) - peak[:, None] if SHIFT else xs[k],)  # noqa: RUF005  # what Triton can read
+        ys = appended(ys, clipped(xs[k]) - peak[:, None] if SHIFT else xs[k])
     return ys
 
 
@@ -90,7 +93,7 @@ def added(found):
     """Of sums that each thread has of its part of one row: those of the row."""
     whole = ()
     for k in tl.static_range(len(found)):
-        whole = whole + (tl.sum(found[k], 0, keep_dims=True),)  # noqa: RUF005
+        whole = appended(whole, tl.sum(found[k], 0, keep_dims=True))
     return whole
 
 
@@ -99,7 +102,7 @@ def narrowed(found, REAL: tl.constexpr):  # type: ignore[no-untyped-def]
     """Sums in float64, rounded."""
     narrow = ()
     for k in tl.static_range(len(found)):
-        narrow = narrow + (found[k].to(REAL),)  # noqa: RUF005
+        narrow = appended(narrow, found[k].to(REAL))
     return narrow
 
 
@@ -165,7 +168,7 @@ def judged(  # type: ignore[no-untyped-def]
             first += by_first
         if COUNT > 1:
             second += by_second
-        heres = heres + ((at_top, hit, miss, weight, by_log, by_target),)  # noqa: RUF005
+        heres = appended(heres, (at_top, hit, miss, weight, by_log, by_target))
     return heres, tl.sum(value, 1), tl.sum(own, 1), tl.sum(rest, 1), tl.sum(mass, 1), tl.sum(falls, 1), tl.sum(first, 1), tl.sum(second, 1)
 
 
@@ -243,20 +246,9 @@ def classwise(  # type: ignore[no-untyped-def]  # typed by Triton
 ):  # fmt: skip
     """ROWS items with all their classes, as in `rowwise`. No T, LABELS, POSITIONS: t = 0."""
     weight, needed = weight_of(scale, SCALE, INCOMING)
-    if FULL:
-        length = COLUMNS * TILES
-    else:
-        length = classes.to(tl.int32) // ALIGN * ALIGN
     RAGGED: tl.constexpr = TILES if FULL else TILES - 1
     columns = tl.arange(0, COLUMNS)[None, :]
-    beside = tl.arange(0, ROWS)
-    step = 1
-    if PLANES:
-        inner = inner // ALIGN * ALIGN
-        step = inner
-    else:
-        beside = beside * length
-    inside = beside[:, None] + columns * step
+    length, inner, step, _, inside = lying(classes, inner, PLANES, ALIGN, FULL, ROWS, COLUMNS, TILES)
     parameter = tl.full((), link, REAL)
     p = (tl.full((), p0, REAL), tl.full((), p1, REAL), tl.full((), p2, REAL), tl.full((), p3, REAL), tl.full((), p4, REAL))
     losses = tl.zeros((ROWS,), tl.float64)
@@ -271,7 +263,7 @@ def classwise(  # type: ignore[no-untyped-def]  # typed by Triton
         temperature = temperature_of(numbers, TEMPERED)
         given = ()
         for k in tl.static_range(COUNT - TEMPERED):
-            given = given + (numbers[TEMPERED + k][:, None],)  # type: ignore[assignment]  # noqa: RUF005
+            given = appended(given, numbers[TEMPERED + k][:, None])
         xs = tiles_of(X, corner, step, inside, wanted, columns, length, RAGGED, REAL, COLUMNS, TILES, "")
         if SHIFT:
             peak = highest(scores_of(xs, columns, length, None, RAGGED, None, COLUMNS))
@@ -303,22 +295,9 @@ def long_classwise(  # type: ignore[no-untyped-def]  # typed by Triton
 ):  # fmt: skip
     """As `classwise`, of more classes than a block; blocks are those of `long_rows`, each of which is looked at as if it were at an edge."""
     weight, needed = weight_of(scale, SCALE, INCOMING)
-    columns = tl.arange(0, COLUMNS)[None, :]
-    rows = tl.arange(0, ROWS)[:, None]
-    length = classes.to(tl.int32) // ALIGN * ALIGN
-    if PLANES:
-        ITEMS: tl.constexpr = ROWS
-        SPAN: tl.constexpr = COLUMNS
-        inner = inner // ALIGN * ALIGN
-        step = inner
-        classes_here = columns
-        inside = rows + columns * step
-    else:
-        ITEMS: tl.constexpr = 1
-        SPAN: tl.constexpr = ROWS * COLUMNS
-        step = 1
-        classes_here = rows * COLUMNS + columns
-        inside = classes_here
+    length, inner, step, classes_here, inside = lying_long(classes, inner, PLANES, ALIGN, ROWS, COLUMNS)
+    ITEMS: tl.constexpr = ROWS if PLANES else 1
+    SPAN: tl.constexpr = COLUMNS if PLANES else ROWS * COLUMNS
     BLOCK: tl.constexpr = SPAN * TILES
     parameter = tl.full((), link, REAL)
     p = (tl.full((), p0, REAL), tl.full((), p1, REAL), tl.full((), p2, REAL), tl.full((), p3, REAL), tl.full((), p4, REAL))
@@ -343,7 +322,7 @@ def long_classwise(  # type: ignore[no-untyped-def]  # typed by Triton
         temperature = temperature_of(numbers, TEMPERED)
         given = ()
         for k in tl.static_range(COUNT - TEMPERED):
-            given = given + (numbers[TEMPERED + k][:, None],)  # type: ignore[assignment]  # noqa: RUF005
+            given = appended(given, numbers[TEMPERED + k][:, None])
         peak = tl.full((ROWS,), -INF, REAL)
         if SHIFT:
             for start in range(0, some, BLOCK):

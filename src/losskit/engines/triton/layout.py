@@ -7,12 +7,12 @@ import torch
 import triton
 from torch import Tensor
 
-PROGRAMS = 2112  # that share the items at most: 16 for each of 132 multiprocessors, and as many on every GPU, so that the bits are the same. Not yet measured on a GPU
+PROGRAMS = (
+    2112  # that share the items at most: 16 for each of 132 multiprocessors, and as many on every GPU, so that the bits are the same. Not yet measured on a GPU
+)
 FEW = 32  # classes that one thread holds. Not yet measured on a GPU
 THREADS = 256  # that share a row which is read once; a multiprocessor takes two sets of them. Not yet measured on a GPU
 ROOM = 256  # bytes of a row to a thread, with 512 threads on a multiprocessor: so many rows stay in the cache between two reads. Not yet measured on a GPU
-TILE = 4096  # scores per program: a row of as many classes is read once. Not yet measured on a GPU
-LINE = 16  # items side by side in an image at least: 64 bytes of float32, whole sectors of memory for every dtype. Not yet measured on a GPU
 
 
 class Layout(NamedTuple):
@@ -27,12 +27,6 @@ class Layout(NamedTuple):
         """The largest power of two, 16 at most, that divides what lies between two planes, or two rows."""
         return math.gcd(self.inner if self.planes else self.classes, 16)
 
-    def block(self) -> tuple[int, int]:
-        """Items and classes of a program."""
-        padded = triton.next_power_of_2(self.classes)
-        rows = min(max(TILE // padded, LINE if self.planes else 1), triton.next_power_of_2(self.inner))
-        return rows, min(padded, TILE // rows)
-
 
 class Tiling(NamedTuple):
     """How a program takes items: `rows` of them, `tiles` times `columns` of their classes at a time. One at a time if the threads of several `rows` share one."""
@@ -45,26 +39,28 @@ class Tiling(NamedTuple):
     items: int = 1
 
 
-def tiling(where: Layout, size: int, most: int = 32) -> Tiling:
+def tiling(where: Layout, size: int, most: int = FEW, few: int = FEW) -> Tiling:
     """Of scores of `size` bytes: `most` to a thread at most, better half as many, in loads of 16 bytes where these start at multiples of 16, or as near to that as
-    rows begin. Up to FEW classes one thread has an item to itself.
+    rows begin. One thread has an item to itself up to `most` classes, or in an image up to `few`.
     """
     classes, width, half = where.classes, 16 // size, most // 2
-    few = 128 * min(4, 1 << max(most // classes, 1).bit_length() - 1)
+    rows_of_few = 128 * min(4, 1 << max(most // classes, 1).bit_length() - 1)
     if where.planes:
-        if classes <= FEW:
-            rows, columns, tiles, warps = few, 1, classes, 4
+        if classes <= few:
+            rows, columns, tiles, warps = rows_of_few, 1, classes, 4
         else:
-            rows, columns, warps = LINE, 64, 8
-            tiles = min(triton.cdiv(classes, columns), half * 32 * warps // (rows * columns))
+            columns, warps = min(triton.next_power_of_2(classes), 64), 8
+            rows, tiles = 1024 // columns, triton.cdiv(classes, columns)
+            if tiles * 1024 > most * 32 * warps:
+                tiles = half * 32 * warps // 1024
         fewer = min(rows, triton.next_power_of_2(where.inner))
         return Tiling(fewer, columns, tiles, max(warps * fewer // rows, 1), columns * tiles >= classes, fewer)
     if classes > most * THREADS:
         threads = min(max(triton.next_power_of_2(classes * size // ROOM) // 2, 128), 512)
         return Tiling(threads, width, max(half // width, 1), threads // 32, False)
     width = math.gcd(classes, width)
-    if classes <= FEW:
-        threads, rows, warps = 1, few, 4
+    if classes <= most:
+        threads, rows, warps = 1, rows_of_few, 4
     else:
         threads = triton.next_power_of_2(triton.cdiv(classes, half))
         if threads > 32:  # rather more scores to a thread than sums across warps

@@ -8,7 +8,6 @@ sums in float64 in a fixed order, and no step waits for the device.
 """
 
 from functools import partial
-from typing import Any
 
 import torch
 import triton

@@ -6,7 +6,24 @@ import triton.language as tl
 from losskit.engines.triton.elementwise import add
 from losskit.engines.triton.items import operands_of, store_by, temperature_of
 from losskit.engines.triton.math import INF, exp_neg
-from losskit.engines.triton.softmax import NOWHERE, below, counted, point, raised, raised_gaps, scores, scores_of, share, strip_of, sums, there_of, tiles_of, weight_of
+from losskit.engines.triton.softmax import (
+    NOWHERE,
+    below,
+    counted,
+    lying,
+    lying_long,
+    point,
+    raised,
+    raised_gaps,
+    scores,
+    scores_of,
+    share,
+    strip_of,
+    sums,
+    there_of,
+    tiles_of,
+    weight_of,
+)
 
 NOT_SPECIALIZED = ["classes", "inner", "strips", "ignore"]  # what matters of them is said by constants; each would double the variants to compile
 
@@ -76,20 +93,9 @@ def rowwise(  # type: ignore[no-untyped-def]  # typed by Triton
     ALIGN divides what lies between two classes of an image, or two rows.
     """
     weight, needed = weight_of(scale, SCALE, INCOMING)
-    if FULL:
-        length = COLUMNS * TILES
-    else:
-        length = classes.to(tl.int32) // ALIGN * ALIGN
     RAGGED: tl.constexpr = TILES if FULL else TILES - 1
     columns = tl.arange(0, COLUMNS)[None, :]
-    beside = tl.arange(0, ROWS)
-    step = 1
-    if PLANES:
-        inner = inner // ALIGN * ALIGN
-        step = inner
-    else:
-        beside = beside * length
-    inside = beside[:, None] + columns * step
+    length, inner, step, beside, inside = lying(classes, inner, PLANES, ALIGN, FULL, ROWS, COLUMNS, TILES)
     parameter = tl.full((), link, REAL)
     p = (tl.full((), p0, REAL), tl.full((), p1, REAL), tl.full((), p2, REAL), tl.full((), p3, REAL), tl.full((), p4, REAL))
     losses = tl.zeros((ROWS,), tl.float64)
@@ -114,10 +120,7 @@ def rowwise(  # type: ignore[no-untyped-def]  # typed by Triton
                 tl.debug_barrier()
             place = 0.5 * y.to(REAL)[:, None]  # compared anew, as half a number: what `sums` found of so many scores would be kept until here
             for k in tl.static_range(TILES):
-                if COLUMNS == 1:
-                    at_label = place == 0.5 * k
-                else:
-                    at_label = 0.5 * columns.to(REAL) == place - 0.5 * k * COLUMNS
+                at_label = place == 0.5 * k if COLUMNS == 1 else 0.5 * columns.to(REAL) == place - 0.5 * k * COLUMNS
                 g = gradient(found[7][k], xs[k], columns + k * COLUMNS, at_label, (counts, slope, by_share, own_slope), SHARES, length, parameter, LINK, REAL)
                 tl.store(GRAD + (corner + k * COLUMNS * step) + inside, g, there_of(live, columns, length, k, RAGGED, COLUMNS))
     if PARTS is not None:
@@ -167,22 +170,9 @@ def long_rows(  # type: ignore[no-untyped-def]  # typed by Triton
     Blocks of a row begin where loads of COLUMNS classes do; those at its edges, which are not full, come first.
     """
     weight, needed = weight_of(scale, SCALE, INCOMING)
-    columns = tl.arange(0, COLUMNS)[None, :]
-    rows = tl.arange(0, ROWS)[:, None]
-    length = classes.to(tl.int32) // ALIGN * ALIGN
-    if PLANES:
-        ITEMS: tl.constexpr = ROWS
-        SPAN: tl.constexpr = COLUMNS
-        inner = inner // ALIGN * ALIGN
-        step = inner
-        classes_here = columns
-        inside = rows + columns * step
-    else:
-        ITEMS: tl.constexpr = 1
-        SPAN: tl.constexpr = ROWS * COLUMNS
-        step = 1
-        classes_here = rows * COLUMNS + columns
-        inside = classes_here
+    length, inner, step, classes_here, inside = lying_long(classes, inner, PLANES, ALIGN, ROWS, COLUMNS)
+    ITEMS: tl.constexpr = ROWS if PLANES else 1
+    SPAN: tl.constexpr = COLUMNS if PLANES else ROWS * COLUMNS
     BLOCK: tl.constexpr = SPAN * TILES
     EVEN: tl.constexpr = 1 if PLANES or ALIGN % COLUMNS == 0 else 0
     parameter = tl.full((), link, REAL)

@@ -15,6 +15,12 @@ NOWHERE = tl.constexpr(0x7FFFFFFF)
 
 
 @triton.jit
+def appended(given, one):
+    """A tuple with one more."""
+    return given + (one,)  # noqa: RUF005  # what Triton can read
+
+
+@triton.jit
 def largest(s):
     """The largest finite number."""
     return LARGEST_64 if s.dtype == tl.float64 else LARGEST
@@ -52,6 +58,37 @@ def strip_of(strip, inner, PLANES: tl.constexpr, ROWS: tl.constexpr):  # type: i
 
 
 @triton.jit
+def lying(classes, inner, PLANES: tl.constexpr, ALIGN: tl.constexpr, FULL: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, TILES: tl.constexpr):  # type: ignore[no-untyped-def]  # fmt: skip
+    """How many classes there are (FULL: as many as in the tiles), how many items side by side, the step between two classes, and where a tile's numbers lie."""
+    length = COLUMNS * TILES if FULL else classes.to(tl.int32) // ALIGN * ALIGN
+    beside = tl.arange(0, ROWS)
+    step = 1
+    if PLANES:
+        inner = inner // ALIGN * ALIGN
+        step = inner
+    else:
+        beside = beside * length
+    return length, inner, step, beside, beside[:, None] + tl.arange(0, COLUMNS)[None, :] * step
+
+
+@triton.jit
+def lying_long(classes, inner, PLANES: tl.constexpr, ALIGN: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr):  # type: ignore[no-untyped-def]
+    """The same of a tile of so many classes that, where they lie side by side, the tile is of one row: with the tile's classes in place of where each item lies."""
+    columns = tl.arange(0, COLUMNS)[None, :]
+    rows = tl.arange(0, ROWS)[:, None]
+    if PLANES:
+        inner = inner // ALIGN * ALIGN
+        step = inner
+        j = columns
+        inside = rows + columns * step
+    else:
+        step = 1
+        j = rows * COLUMNS + columns
+        inside = j
+    return classes.to(tl.int32) // ALIGN * ALIGN, inner, step, j, inside
+
+
+@triton.jit
 def counted(LABELS, FACTOR, item, live, ignore, classes, REAL: tl.constexpr, ROWS: tl.constexpr):  # type: ignore[no-untyped-def]
     """Which items count, what multiplies each, whose label is no class, and the labels: class 0 where there is none."""
     counts = live
@@ -85,11 +122,7 @@ def scores(x, present, parameter, LINK: tl.constexpr):  # type: ignore[no-untype
 @triton.jit
 def present_of(j, length, k: tl.constexpr, RAGGED: tl.constexpr, SPAN: tl.constexpr):  # type: ignore[no-untyped-def]
     """Which classes of tile k there are; None where all are, before tile RAGGED. `j` are those of the first tile, from which each is SPAN further."""
-    if k >= RAGGED:
-        present = (j + k * SPAN).to(tl.uint32, bitcast=True) < tl.cast(length, tl.uint32)  # nor are there any before the first
-    else:
-        present = None
-    return present
+    return (j + k * SPAN).to(tl.uint32, bitcast=True) < tl.cast(length, tl.uint32) if k >= RAGGED else None  # nor are there any before the first
 
 
 @triton.jit
@@ -110,7 +143,7 @@ def tiles_of(  # type: ignore[no-untyped-def]
     xs = ()
     for k in tl.static_range(TILES):
         there = there_of(items, j, length, k, RAGGED, SPAN)
-        xs = xs + (tl.load(X + (spot + k * SPAN * step) + inside, there, other=0, eviction_policy=POLICY).to(REAL),)  # noqa: RUF005  # what Triton can read
+        xs = appended(xs, tl.load(X + (spot + k * SPAN * step) + inside, there, other=0, eviction_policy=POLICY).to(REAL))
     return xs
 
 
@@ -119,7 +152,7 @@ def scores_of(xs, j, length, parameter, RAGGED: tl.constexpr, LINK: tl.constexpr
     """The scores of tiles."""
     ss = ()
     for k in tl.static_range(len(xs)):
-        ss = ss + (scores(xs[k], present_of(j, length, k, RAGGED, SPAN), parameter, LINK),)  # noqa: RUF005
+        ss = appended(ss, scores(xs[k], present_of(j, length, k, RAGGED, SPAN), parameter, LINK))
     return ss
 
 
@@ -190,7 +223,7 @@ def sums(  # type: ignore[no-untyped-def]
             shared += h
         if FIRST:
             winner = tl.minimum(winner, tl.where(s == top[:, None], j + k * SPAN, NOWHERE))
-        exponentials = exponentials + (e,)  # noqa: RUF005
+        exponentials = appended(exponentials, e)
     return top, own, tl.sum(rest, 1), tl.sum(gaps, 1), tl.sum(spread, 1), tl.sum(shared, 1), tl.min(winner, 1), exponentials
 
 
