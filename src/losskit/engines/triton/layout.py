@@ -44,7 +44,8 @@ def tiling(where: Layout, size: int, most: int = FEW, few: int = FEW) -> Tiling:
     rows begin. One thread has an item to itself up to `most` classes, or in an image up to `few`.
     """
     classes, width, half = where.classes, 16 // size, most // 2
-    rows_of_few = 128 * min(4, 1 << max(most // classes, 1).bit_length() - 1)
+    each = (most if where.planes else most // 4) // classes  # items to a thread that has them to itself
+    rows_of_few = 128 * min(4, 1 << max(each, 1).bit_length() - 1)
     if where.planes:
         if classes <= few:
             rows, columns, tiles, warps = rows_of_few, 1, classes, 4
