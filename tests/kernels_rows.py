@@ -26,10 +26,11 @@ def variants(name: str) -> int:
         engine.run(plain, (*data(16, 50257, dtype=torch.bfloat16),), inplace=True, by_products=True, each=True, wants=(True, False))
         engine.run(everything(19), (*data(1, 19, 32, 32, dtype=torch.float16, labels=torch.uint8),), each=True, wants=(True, False))
         engine.run(everything(300), (*data(1, 300, 32, 32),), each=True, wants=(True, False))
+        engine.run(everything(600), (*data(1, 600, 32, 32),), each=True, wants=(True, False))
         if name == "sm_90":
             items = torch.ones(32, dtype=torch.bool)
             for call in (focal, everything(10)):
-                for shape in ((32, 10), (32, 5000)):
+                for shape in ((32, 10), (32, 9000)):
                     call = everything(shape[1]) if call is not focal else call
                     x, t = data(*shape, dtype=torch.float64, labels=torch.bool)
                     engine.run(call, (x, t), each=True, by_products=True)

@@ -26,7 +26,10 @@ INF, NAN = math.inf, math.nan
 DEVICE = "cpu" if dispatch.interpreted() else "cuda"
 TOLERANCE = {torch.float32: 2e-6, torch.float64: 1e-13}
 # rows and planes, whole and block by block; with classes and items left over
-SHAPES = {"rows": (7, 10), "more rows": (3, 300), "long rows": (2, 5000), "planes": (2, 5, 3, 4), "tall planes": (2, 300, 9), "one class": (3, 1)}
+SHAPES = {
+    "rows": (7, 10), "two": (5, 2), "three": (3, 3), "31": (3, 31), "32": (3, 32), "33": (5, 33), "more rows": (3, 300), "long rows": (2, 5001),
+    "planes": (2, 5, 3, 4), "three planes": (1, 3, 5), "31 planes": (3, 31, 3), "33 planes": (1, 33, 5), "tall planes": (2, 300, 9), "one class": (3, 1),
+}  # fmt: skip
 FIRST = [SHAPES["rows"], SHAPES["planes"]]  # the interpreter takes its time
 by_shape = pytest.mark.parametrize("shape", [*FIRST, *thorough(shape for shape in SHAPES.values() if shape not in FIRST)], ids=str)
 by_few = pytest.mark.parametrize("shape", [*FIRST, *thorough([SHAPES["long rows"]])], ids=str)

@@ -125,7 +125,6 @@ def judged(  # type: ignore[no-untyped-def]
     heres = ()
     for k in tl.static_range(len(ss)):
         at = j + k * SPAN
-        present = present_of(j, length, k, RAGGED, SPAN)
         there = there_of(items, j, length, k, RAGGED, SPAN)
         at_top = at == top[:, None]
         fall = below(ss[k], m, temperature)
@@ -150,7 +149,8 @@ def judged(  # type: ignore[no-untyped-def]
             by_first = found[3] + tl.zeros_like(hit)
         if COUNT > 1:
             by_second = found[4] + tl.zeros_like(hit)
-        if present is not None:
+        if k >= RAGGED:
+            present = present_of(j, length, k, SPAN)
             here = tl.where(present, here, 0.0)
             by_log = tl.where(present, by_log, 0.0)
             by_target = tl.where(present, by_target, 0.0)
@@ -248,7 +248,7 @@ def classwise(  # type: ignore[no-untyped-def]  # typed by Triton
     weight, needed = weight_of(scale, SCALE, INCOMING)
     RAGGED: tl.constexpr = TILES if FULL else TILES - 1
     columns = tl.arange(0, COLUMNS)[None, :]
-    length, inner, step, _, inside = lying(classes, inner, PLANES, ALIGN, FULL, ROWS, COLUMNS, TILES)
+    length, inner, step, _beside, inside = lying(classes, inner, PLANES, ALIGN, FULL, ROWS, COLUMNS, TILES)
     parameter = tl.full((), link, REAL)
     p = (tl.full((), p0, REAL), tl.full((), p1, REAL), tl.full((), p2, REAL), tl.full((), p3, REAL), tl.full((), p4, REAL))
     losses = tl.zeros((ROWS,), tl.float64)
@@ -260,7 +260,9 @@ def classwise(  # type: ignore[no-untyped-def]  # typed by Triton
         corner = outer * step * length + begin if PLANES else begin * length
         wanted = live if PLANES else counts
         numbers = operands_of(OPERANDS, item, live, COUNT, REAL, ROWS)
-        temperature = temperature_of(numbers, TEMPERED)
+        temperature = None
+        if TEMPERED:
+            temperature = temperature_of(numbers)
         given = ()
         for k in tl.static_range(COUNT - TEMPERED):
             given = appended(given, numbers[TEMPERED + k][:, None])
@@ -319,7 +321,9 @@ def long_classwise(  # type: ignore[no-untyped-def]  # typed by Triton
         some = end * tl.max(counts.to(tl.int32), 0)
         wanted = live if PLANES else counts
         numbers = operands_of(OPERANDS, item, live, COUNT, REAL, ITEMS)
-        temperature = temperature_of(numbers, TEMPERED)
+        temperature = None
+        if TEMPERED:
+            temperature = temperature_of(numbers)
         given = ()
         for k in tl.static_range(COUNT - TEMPERED):
             given = appended(given, numbers[TEMPERED + k][:, None])

@@ -26,12 +26,9 @@ def operands_of(OPERANDS, item, live, COUNT: tl.constexpr, REAL: tl.constexpr, R
 
 
 @triton.jit
-def temperature_of(numbers, TEMPERED: tl.constexpr):  # type: ignore[no-untyped-def]
+def temperature_of(numbers):
     """The temperatures, NaN where they are not > 0."""
-    if TEMPERED:
-        t = numbers[0]
-        return tl.where(t > 0.0, t, float("nan"))
-    return None
+    return tl.where(numbers[0] > 0.0, numbers[0], float("nan"))
 
 
 @triton.jit

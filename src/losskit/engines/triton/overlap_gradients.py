@@ -70,7 +70,9 @@ def pulls(ss, ts, row, bys, j, SPAN: tl.constexpr, SQUARED: tl.constexpr):  # ty
     the products of the last two.
     """
     m, inverse, top, reference = row
-    heres = ()
+    es = ()
+    ps = ()
+    qs = ()
     pull = tl.zeros_like(ss[0])
     for k in tl.static_range(len(ss)):
         e = exp_neg(below(ss[k], m, None))
@@ -79,24 +81,26 @@ def pulls(ss, ts, row, bys, j, SPAN: tl.constexpr, SQUARED: tl.constexpr):  # ty
         q = pulled(ts[k], p, by_shared, by_found, by_found_2, SQUARED)
         q = tl.where(j == top[:, None] - k * SPAN, 0.0, q - reference[:, None])
         pull += p * q
-        heres = appended(heres, (e, p, q))
-    return heres, tl.sum(pull, 1)
+        es = appended(es, e)
+        ps = appended(ps, p)
+        qs = appended(qs, q)
+    return es, ps, qs, tl.sum(pull, 1)
 
 
 @triton.jit
 def store_gradients(  # type: ignore[no-untyped-def]
-    GRAD_X, GRAD_T, heres, ts, bys, counts, pull, slope, own_slope, wrong, y, live, spot, step, inside, j, length,
+    GRAD_X, GRAD_T, es, ps, qs, ts, bys, counts, pull, slope, own_slope, wrong, y, live, spot, step, inside, j, length,
     FORMULA: tl.constexpr, RAGGED: tl.constexpr, SQUARED: tl.constexpr, SPAN: tl.constexpr,
 ):  # fmt: skip
     """Tiles of a softmax's gradients: exact zeros for what does not count, whatever it holds."""
-    for k in tl.static_range(len(heres)):
-        e, p, q = heres[k]
+    for k in tl.static_range(len(ts)):
+        p = ps[k]
         places = (spot + k * SPAN * step) + inside
         there = there_of(live, j, length, k, RAGGED, SPAN)
         if GRAD_X is not None:
-            g = p * (q - pull[:, None])
+            g = p * (qs[k] - pull[:, None])
             if FORMULA is not None:
-                g += tl.where(j == y[:, None] - k * SPAN, own_slope[:, None], e * slope[:, None])
+                g += tl.where(j == y[:, None] - k * SPAN, own_slope[:, None], es[k] * slope[:, None])
             g = tl.where(wrong[:, None], float("nan"), g)
             tl.store(GRAD_X + places, tl.where(counts[:, None], g, 0.0), there)
         if GRAD_T is not None:
@@ -162,11 +166,13 @@ def softmax_gradients(  # type: ignore[no-untyped-def]  # typed by Triton
         row = (m, inverse, top, pulled_at(T, corner + top.to(tl.int64) * step + beside, alive, top, y, inverse, BY, length, SQUARED, REAL))
         if WHOLE:
             ts = all_targets(T, corner, step, inside, read, j, y, length, RAGGED, REAL, COLUMNS, TILES)
-            heres, pull = pulls(ss, ts, row, bys, j, COLUMNS, SQUARED)
+            es, ps, qs, pull = pulls(ss, ts, row, bys, j, COLUMNS, SQUARED)
             store_gradients(
                 GRAD_X,
                 GRAD_T,
-                heres,
+                es,
+                ps,
+                qs,
                 ts,
                 bys,
                 alive,
@@ -193,7 +199,7 @@ def softmax_gradients(  # type: ignore[no-untyped-def]  # typed by Triton
                 spot = corner + first * step
                 ss = scores_of(tiles_of(X, spot, step, inside, read, at, length, 0, REAL, COLUMNS, TILES, ""), at, length, None, 0, None, COLUMNS)
                 ts = all_targets(T, spot, step, inside, read, at, y, length, 0, REAL, COLUMNS, TILES)
-                so_far += pulls(ss, ts, row, of_classes(BY, at, length, COLUMNS, TILES), at, COLUMNS, SQUARED)[1]
+                so_far += pulls(ss, ts, row, of_classes(BY, at, length, COLUMNS, TILES), at, COLUMNS, SQUARED)[3]
             pull = so_far.to(REAL)
             for first in range(0, length, BLOCK):
                 at = j + first
@@ -201,9 +207,9 @@ def softmax_gradients(  # type: ignore[no-untyped-def]  # typed by Triton
                 ss = scores_of(tiles_of(X, spot, step, inside, read, at, length, 0, REAL, COLUMNS, TILES, ""), at, length, None, 0, None, COLUMNS)
                 ts = all_targets(T, spot, step, inside, read, at, y, length, 0, REAL, COLUMNS, TILES)
                 bys_here = of_classes(BY, at, length, COLUMNS, TILES)
-                here = pulls(ss, ts, row, bys_here, at, COLUMNS, SQUARED)[0]
+                here = pulls(ss, ts, row, bys_here, at, COLUMNS, SQUARED)
                 store_gradients(
-                    GRAD_X, GRAD_T, here, ts, bys_here, alive, pull, slope, own_slope, wrong, y, live, spot, step, inside, at, length,
+                    GRAD_X, GRAD_T, here[0], here[1], here[2], ts, bys_here, alive, pull, slope, own_slope, wrong, y, live, spot, step, inside, at, length,
                     FORMULA, 0, SQUARED, COLUMNS,
                 )  # fmt: skip
 
@@ -217,7 +223,7 @@ def point_gradients(  # type: ignore[no-untyped-def]  # typed by Triton
 ):  # fmt: skip
     """`span` items, the classes in the tiles, none of which needs a look at the others."""
     outer, begin, end = stretch(inner, span)
-    length, inner, step, _, inside = lying(classes, inner, PLANES, ALIGN, FULL, ROWS, COLUMNS, TILES)
+    length, inner, step, _beside, inside = lying(classes, inner, PLANES, ALIGN, FULL, ROWS, COLUMNS, TILES)
     RAGGED: tl.constexpr = TILES if FULL else 0
     lowest = tl.program_id(1) * (COLUMNS * TILES)
     j = lowest + tl.arange(0, COLUMNS)[None, :]

@@ -77,10 +77,9 @@ def settled(m, own, rest, p, FORMULA: tl.constexpr):  # type: ignore[no-untyped-
 @triton.jit
 def own_score(X, corner, y, step, beside, counts, FORMULA: tl.constexpr, REAL: tl.constexpr):  # type: ignore[no-untyped-def]
     """The score of an item's label, of use where items have a loss of their own."""
-    if FORMULA is None:
-        own = tl.zeros(y.shape, REAL)
-    else:
-        own = scores(tl.load(X + (corner + y.to(tl.int64) * step) + beside, counts, other=0).to(REAL), None, None, None)
+    own = tl.zeros(y.shape, REAL)
+    if FORMULA is not None:
+        own = scores(tl.load(X + (corner + y.to(tl.int64) * step) + beside, counts, other=0).to(REAL), None, None)
     return own
 
 

@@ -107,8 +107,10 @@ def rowwise(  # type: ignore[no-untyped-def]  # typed by Triton
         xs = tiles_of(X, corner, step, inside, wanted, columns, length, RAGGED, REAL, COLUMNS, TILES, "")
         ss = scores_of(xs, columns, length, parameter, RAGGED, LINK, COLUMNS)
         numbers = operands_of(OPERANDS, item, live, COUNT, REAL, ROWS)
-        temperature = temperature_of(numbers, TEMPERED)
-        own = scores(tl.load(X + (corner + y.to(tl.int64) * step) + beside, counts, other=0).to(REAL), None, parameter, LINK)
+        temperature = None
+        if TEMPERED:
+            temperature = temperature_of(numbers)
+        own = scores(tl.load(X + (corner + y.to(tl.int64) * step) + beside, counts, other=0).to(REAL), parameter, LINK)
         found = sums(ss, own, columns, y, temperature, SHARES, length, COLUMNS, REAL, RIGHT is not None, HEATED)
         value, counts, slope, by_share, own_slope = concluded(
             found, y, counts, f, wrong, item, live, weight, WEIGHT, SHARES, VALUE, LSE, RIGHT, BY, numbers, temperature, numbers[TEMPERED:] + p[:PARAMS],
@@ -189,7 +191,7 @@ def long_rows(  # type: ignore[no-untyped-def]  # typed by Triton
         else:
             corner = begin * length
             beside = tl.zeros((1,), tl.int32)
-        own = scores(tl.load(X + (corner + y.to(tl.int64) * step) + beside, counts, other=0).to(REAL), None, parameter, LINK)
+        own = scores(tl.load(X + (corner + y.to(tl.int64) * step) + beside, counts, other=0).to(REAL), parameter, LINK)
         if not PLANES:
             if not EVEN:
                 lead = (corner % COLUMNS).to(tl.int32)
@@ -198,7 +200,9 @@ def long_rows(  # type: ignore[no-untyped-def]  # typed by Triton
         last = (tl.cdiv(lead + length, BLOCK) - 1) * BLOCK
         wanted = live if PLANES else counts
         numbers = operands_of(OPERANDS, item, live, COUNT, REAL, ITEMS)
-        temperature = temperature_of(numbers, TEMPERED)
+        temperature = None
+        if TEMPERED:
+            temperature = temperature_of(numbers)
         m = tl.full((ROWS,), -INF, REAL)
         rests = tl.zeros((ROWS,), tl.float64)
         apart = tl.zeros((ROWS,), tl.float64)

@@ -107,31 +107,27 @@ def counted(LABELS, FACTOR, item, live, ignore, classes, REAL: tl.constexpr, ROW
 
 
 @triton.jit
-def scores(x, present, parameter, LINK: tl.constexpr):  # type: ignore[no-untyped-def]
-    """The scores of a tile; infinite ones are read as the largest number, and what is not `present`, if that can be, as minus infinity."""
+def scores(x, parameter, LINK: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Scores, of which infinite ones are read as the largest number."""
     if LINK is not None:
         s, _ = LINK(x, parameter)
     else:
         s = x
-    s = clipped(s)
-    if present is not None:
-        s = tl.where(present, s, -INF)
-    return s
+    return clipped(s)
 
 
 @triton.jit
-def present_of(j, length, k: tl.constexpr, RAGGED: tl.constexpr, SPAN: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Which classes of tile k there are; None where all are, before tile RAGGED. `j` are those of the first tile, from which each is SPAN further."""
-    return (j + k * SPAN).to(tl.uint32, bitcast=True) < tl.cast(length, tl.uint32) if k >= RAGGED else None  # nor are there any before the first
+def present_of(j, length, k: tl.constexpr, SPAN: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Which classes of tile k there are. `j` are those of the first tile, from which each is SPAN further."""
+    return (j + k * SPAN).to(tl.uint32, bitcast=True) < tl.cast(length, tl.uint32)  # nor are there any before the first
 
 
 @triton.jit
 def there_of(items, j, length, k: tl.constexpr, RAGGED: tl.constexpr, SPAN: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Which numbers of tile k there are, of the items that are there."""
-    present = present_of(j, length, k, RAGGED, SPAN)
+    """Which numbers of tile k there are, of the items that are there. Before tile RAGGED, all classes are."""
     there = items[:, None]
-    if present is not None:
-        there = there & present
+    if k >= RAGGED:
+        there = there & present_of(j, length, k, SPAN)
     return there
 
 
@@ -149,10 +145,13 @@ def tiles_of(  # type: ignore[no-untyped-def]
 
 @triton.jit
 def scores_of(xs, j, length, parameter, RAGGED: tl.constexpr, LINK: tl.constexpr, SPAN: tl.constexpr):  # type: ignore[no-untyped-def]
-    """The scores of tiles."""
+    """The scores of tiles; minus infinity where there is no class."""
     ss = ()
     for k in tl.static_range(len(xs)):
-        ss = appended(ss, scores(xs[k], present_of(j, length, k, RAGGED, SPAN), parameter, LINK))
+        s = scores(xs[k], parameter, LINK)
+        if k >= RAGGED:
+            s = tl.where(present_of(j, length, k, SPAN), s, -INF)
+        ss = appended(ss, s)
     return ss
 
 
