@@ -8,6 +8,7 @@ from losskit.engines.triton.overlap_kernels import (
     EXTRA,
     INTERSECTION,
     KINDS,
+    NOT_SPECIALIZED,
     PREDICTION,
     PREDICTION_SQUARED,
     TARGET,
@@ -121,7 +122,7 @@ def all_targets(  # type: ignore[no-untyped-def]
     return ts
 
 
-@triton.jit
+@triton.jit(do_not_specialize=NOT_SPECIALIZED)
 def softmax_gradients(  # type: ignore[no-untyped-def]  # typed by Triton
     X, T, LABELS, FACTOR, BY, GRAD_X, GRAD_T, classes: tl.int64, inner: tl.int64, span: tl.int64, planes: tl.int64, ignore: tl.int64,
     p0: tl.float64, p1: tl.float64, p2: tl.float64, p3: tl.float64, p4: tl.float64,
@@ -214,7 +215,7 @@ def softmax_gradients(  # type: ignore[no-untyped-def]  # typed by Triton
                 )  # fmt: skip
 
 
-@triton.jit
+@triton.jit(do_not_specialize=NOT_SPECIALIZED)
 def point_gradients(  # type: ignore[no-untyped-def]  # typed by Triton
     X, T, LABELS, FACTOR, BY, GRAD_X, GRAD_T, classes: tl.int64, inner: tl.int64, span: tl.int64, planes: tl.int64, ignore: tl.int64,
     p0: tl.float64, p1: tl.float64, p2: tl.float64, p3: tl.float64, p4: tl.float64,

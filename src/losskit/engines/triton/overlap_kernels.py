@@ -10,6 +10,7 @@ from losskit.engines.call import SUM_NAMES
 from losskit.engines.triton.math import INF, exp_neg, unit
 from losskit.engines.triton.softmax import appended, below, counted, lying, point, raised, scores, scores_of, sums, there_of, tiles_of
 
+NOT_SPECIALIZED = ["classes", "inner", "planes", "ignore"]  # as in `rows_kernels.py`; that a span is a multiple of 16 tells where loads begin
 KINDS = tl.constexpr(len(SUM_NAMES))
 INTERSECTION, PREDICTION, TARGET, PREDICTION_SQUARED, TARGET_SQUARED, COUNT, EXTRA = (tl.constexpr(k) for k in range(len(SUM_NAMES)))
 
@@ -106,7 +107,7 @@ def walked(  # type: ignore[no-untyped-def]
     return m, rests.to(REAL), winner
 
 
-@triton.jit
+@triton.jit(do_not_specialize=NOT_SPECIALIZED)
 def levels(  # type: ignore[no-untyped-def]  # typed by Triton
     X, LABELS, FACTOR, LEVEL, INVERSE, VALUE, classes: tl.int64, inner: tl.int64, span: tl.int64, ignore: tl.int64,
     p0: tl.float64, p1: tl.float64, p2: tl.float64, p3: tl.float64, p4: tl.float64,
@@ -147,7 +148,7 @@ def store_sums(place, found, right, there):
     tl.store(place, tl.where(right, tl.sum(found, 0), float("nan")), there)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=NOT_SPECIALIZED)
 def totals(  # type: ignore[no-untyped-def]  # typed by Triton
     X, T, LABELS, FACTOR, LEVEL, INVERSE, VALUE, PARTS, classes: tl.int64, inner: tl.int64, span: tl.int64, ignore: tl.int64,
     p0: tl.float64, p1: tl.float64, p2: tl.float64, p3: tl.float64, p4: tl.float64,

@@ -118,7 +118,7 @@ def rowwise(  # type: ignore[no-untyped-def]  # typed by Triton
         )  # fmt: skip
         losses += value
         if GRAD is not None:
-            if INPLACE:
+            if INPLACE:  # every thread has read before any writes, whichever the compiler lets load what another stores
                 tl.debug_barrier()
             place = 0.5 * y.to(REAL)[:, None]  # compared anew, as half a number: what `sums` found of so many scores would be kept until here
             for k in tl.static_range(TILES):
@@ -236,7 +236,7 @@ def long_rows(  # type: ignore[no-untyped-def]  # typed by Triton
                 start = edge * last
                 xs = tiles_of(X, corner + start * step, step, inside, wanted, j + start, length, 0, REAL, SPAN, TILES, "evict_first")
                 ss = scores_of(xs, j + start, length, parameter, 0, LINK, SPAN)
-                if INPLACE:
+                if INPLACE:  # as in `rowwise`: of this block, and blocks do not overlap
                     tl.debug_barrier()
                 for k in tl.static_range(TILES):
                     at = j + (start + k * SPAN)
