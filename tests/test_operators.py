@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.autograd.forward_ad as fwAD
 from cases import subjects_of
 from torch import Tensor
 from torch._dynamo.testing import CompileCounterWithBackend
@@ -581,3 +582,62 @@ def test_every_loss(name: str) -> None:
     if fused:
         torch.compiler.reset()
         assert any(each.startswith("losskit.") for each in operators_in(lambda x, t: s(x, t.detach()), *batch))
+
+
+AROUND: dict[str, tuple[Loss, tuple[Tensor, ...]]] = {
+    "rows": (lambda x: losskit.cross_entropy(x, torch.tensor([0, 2, -100, 4])), (drawn(4, 5),)),
+    "margins": (lambda x: losskit.multi_margin_loss(x, torch.tensor([0, 2, 1, 4]), reduction="none"), (drawn(4, 5),)),
+    "both": (lambda x: losskit.clip_loss(x, x.cos(), 3.0), (drawn(4, 3),)),
+    "ranked": (lambda x: losskit.lovasz_loss(x, torch.tensor([[0, 2, 1, 1]]), task="multiclass"), (drawn(1, 3, 4),)),
+    "overlap": (lambda x: losskit.dice_loss(x, torch.tensor([[0, 2, 1, 1]]), task="multiclass"), (drawn(1, 3, 4),)),
+}
+
+
+@pytest.mark.sparse(2)
+@pytest.mark.parametrize("name", AROUND)
+def test_forward_mode_goes_through_a_graph(name: str) -> None:
+    """As plain operations, which have such derivatives; a call outside before it takes the operator."""
+    loss, (x,) = AROUND[name]
+    compiled = torch.compile(loss, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(x), loss(x))
+    with fwAD.dual_level():
+        found, expected = (fwAD.unpack_dual(f(fwAD.make_dual(x, x.sin()))).tangent for f in (compiled, loss))
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.sparse(2)
+@pytest.mark.parametrize("name", AROUND)
+def test_a_batch_of_gradients(name: str) -> None:
+    loss, (x,) = AROUND[name]
+    found = []
+    for step in (torch.compile(loss, fullgraph=True, backend="eager"), loss):
+        leaf = x.clone().requires_grad_()
+        value = step(leaf)
+        incoming = torch.stack([torch.full_like(value, k) for k in (1.0, -0.5, 3.0)])
+        found.append(torch.autograd.grad(value, leaf, incoming, is_grads_batched=True)[0])
+    torch.testing.assert_close(*found)
+
+
+def test_what_nobody_reads_again_is_not_kept() -> None:
+    """What looked at scores is left for the caller."""
+    x, w, t = drawn(6, 4).requires_grad_(), drawn(7, 4), labels(6, 7)
+    value, _ = torch.compile(lambda x: losskit.linear_log_prob(x, w, t, return_parts=True, top_k=3), fullgraph=True, backend="eager")(x)
+    node: Any = value.grad_fn
+    kept: list[Any] = []
+    while node is not None:
+        kept += [y.shape for y in getattr(node, "saved_tensors", ())]
+        node = next((following for following, _ in node.next_functions if following is not None), None)
+    assert torch.Size((6, 4)) in kept and torch.Size((6, 3)) not in kept
+
+
+def test_exported_programs_with_masks_and_constants() -> None:
+    y = drawn(6, 5)
+
+    class Model(torch.nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return losskit.huber_loss(x, y, mask=x > 0) + losskit.mse_loss(x, y, sample_weight=x.detach().abs())
+
+    x = drawn(6, 5).cos()
+    program = torch.export.export(Model(), (x,))
+    assert "losskit" not in str(program.graph)
+    torch.testing.assert_close(program.module()(x), Model()(x))

@@ -115,9 +115,7 @@ def elementwise(
 def keep_weighted(formula: Callable[..., Any]) -> None:
     """Make the formula times a weight the first time that it is asked for, as an attribute of it, where the compiler can find it."""
     if not hasattr(formula, "weighted"):
-        made = weighted(formula)
-        made.__globals__.pop("__name__", None)  # of no module: torch.compile would look names up there that it does not have
-        formula.weighted = made  # type: ignore[attr-defined]
+        formula.weighted = weighted(formula)  # type: ignore[attr-defined]
 
 
 private.constant_to_the_compiler(keep_weighted)  # it cannot trace the making of a function
@@ -217,22 +215,21 @@ def _scale(
 
 def _denominator(engine: EngineName, input: Tensor, target: Tensor, factors: tuple[Tensor, ...], mass: bool) -> Tensor:
     """The weights of the items that count, summed; or, weighted likewise, their targets."""
-    call, given = Call(positives if mass else count, (), factors), (tensors.shape_alone(input), target.detach())
-    found = None
-    if ENGINES[engine].plain and made_of(input) is None and not any(map(needs_gradient, factors)):
-        with torch.no_grad():
-            found = operators.run("elementwise", call, given, 1.0, False)
     total: Tensor
-    if found is not None:
-        total = found[0]
-    elif not ENGINES[engine].plain:
+    plain = ENGINES[engine].plain
+    if not plain or (operators.compiled() and made_of(input) is None and not any(map(needs_gradient, factors))):
         with torch.no_grad():
-            total = dispatch.pattern(engine, "elementwise").run(call, given).total
-    else:  # weights that require a gradient get that of the denominator too
-        real = torch.float64 if input.dtype is torch.float64 else torch.float32
-        each = torch.ones((), dtype=real, device=input.device) if not mass else target.detach().to(real)
-        if factors:
-            factor = combined(factors, real)
-            each = torch.where(factor != 0, each * factor, 0.0) if mass else factor
-        total = each.expand(input.shape).sum(dtype=torch.float64 if input.is_cpu else real).to(real)
+            call, given = Call(positives if mass else count, (), factors), (tensors.shape_alone(input), target.detach())
+            if not plain:
+                total = dispatch.pattern(engine, "elementwise").run(call, given).total
+                return total
+            if (found := operators.run("elementwise", call, given, 1.0, False)) is not None:
+                return found[0]
+    # weights that require a gradient get that of the denominator too
+    real = torch.float64 if input.dtype is torch.float64 else torch.float32
+    each = torch.ones((), dtype=real, device=input.device) if not mass else target.detach().to(real)
+    if factors:
+        factor = combined(factors, real)
+        each = torch.where(factor != 0, each * factor, 0.0) if mass else factor
+    total = each.expand(input.shape).sum(dtype=torch.float64 if input.is_cpu else real).to(real)
     return total

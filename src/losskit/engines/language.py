@@ -239,6 +239,7 @@ def weighted(formula: Callable[..., Any]) -> Callable[..., Any]:
     exec(compile(source, file, "exec"), scope)
     linecache.cache[file] = len(source), None, source.splitlines(keepends=True), file
     made: FunctionType = scope["weighted"]
+    del scope["__name__"]  # of no module: torch.compile would look names up there that it does not have
     made.__qualname__ = f"{formula.__qualname__}_weighted"
     return made
 

@@ -7,7 +7,9 @@ the graph holds: the compiler calls `planned` while it traces and takes the name
 import hashlib
 import operator
 from collections.abc import Iterator
+from functools import cache
 from itertools import repeat
+from pathlib import Path
 from types import FunctionType
 from typing import Any
 
@@ -65,6 +67,13 @@ def words(part: Any) -> str:
     return fingerprint(part).hex() if isinstance(part, FunctionType) else repr(part)
 
 
+@cache
+def edition() -> str:
+    """What operators give decides what graphs on disk are made for."""
+    here = Path(__file__).parent
+    return hashlib.sha256(b"".join((here / f"{name}.py").read_bytes() for name in ("registered", "values", "call"))).hexdigest()
+
+
 @private.constant_to_the_compiler
 def planned(pattern: str, parts: Any, wants: tuple[bool, ...]) -> str:
     """The name of a plan, which is kept; none of a formula without a derivative by an operand that wants a gradient."""
@@ -72,7 +81,7 @@ def planned(pattern: str, parts: Any, wants: tuple[bool, ...]) -> str:
 
     if pattern == "elementwise" and any(wants[derivatives(parts[2][1]) :]):
         return ""
-    label = f"{pattern}_{hashlib.sha256(words((pattern, parts)).encode()).hexdigest()[:24]}"
+    label = f"{pattern}_{hashlib.sha256(words((edition(), pattern, parts)).encode()).hexdigest()[:24]}"
     PLANS[label] = pattern, parts
     return label
 
@@ -97,8 +106,10 @@ def call_of(plan: str, numbers: Tensor, tensors: list[Tensor]) -> tuple[str, Any
 
 
 def compiled() -> bool:
-    """Whether a graph is being made that runs here: not one for export, and no transform of functions."""
-    return torch.compiler.is_compiling() and not torch.compiler.is_exporting() and forced.engine in (None, "cpu") and not private.transforming()
+    """Whether a graph is being made that runs here: not one for export, and neither transforms of functions nor forward-mode derivatives go through it."""
+    if not torch.compiler.is_compiling() or torch.compiler.is_exporting() or forced.engine not in (None, "cpu"):
+        return False
+    return not private.transforming() and private.levels._current_level < 0
 
 
 def plain_alone() -> None:

@@ -179,7 +179,7 @@ def keep_each(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
     ctx.set_materialize_grads(False)
     ctx.plan, numbers, operands, kept, ctx.wants, shape, parts = inputs
     ctx.kept, ctx.for_shape = len(kept), None if shape else []
-    left = [] if parts else output[1:]
+    left = output[1:] if not parts and values.of(pattern_of(ctx.plan)).keeps else []
     ctx.left = len(left)
     ctx.save_for_backward(numbers, *left, *operands, *kept)
 
@@ -200,6 +200,33 @@ def each_backward(ctx: Any, incoming: Sequence[Tensor | None]) -> tuple[Any, ...
 
 
 each.register_autograd(each_backward, setup_context=keep_each)
+
+
+def again_by_each(
+    plan: str, numbers: Tensor, operands: list[Tensor], kept: list[Tensor], left: list[Tensor], incoming: Tensor, wants: list[bool]
+) -> list[Tensor]:
+    """The same in PyTorch operations, for a batch of incoming gradients (`is_grads_batched`)."""
+    pattern, call = call_of(plan, numbers, kept)
+    found = values.of(pattern).again(call, leaves(operands, wants), incoming, tuple(wants))
+    return [x.new_empty(0) if g is None else g for x, g in zip(operands, found, strict=True)]
+
+
+def rescaled_again(plan: str, numbers: Tensor, operands: list[Tensor], kept: list[Tensor], scale: Tensor, incoming: Tensor, wants: list[bool]) -> list[Tensor]:
+    """As `again_by_each`."""
+    pattern, call = call_of(plan, numbers, kept)
+    plain, given = values.plain(pattern), leaves(operands, wants)
+    found = plain.gradients(plain.with_scale(call, given[0], scale), given, incoming * scale, tuple(wants))
+    return [x.new_empty(0) if g is None else g for x, g in zip(operands, found, strict=True)]
+
+
+def leaves(operands: Sequence[Tensor], wants: Sequence[bool]) -> tuple[Tensor, ...]:
+    """Operands to take gradients by."""
+    return tuple(x.detach().requires_grad_() if wanted else x.detach() for x, wanted in zip(operands, wants, strict=True))
+
+
+BATCHED = torch.library.Library("losskit", "FRAGMENT")
+BATCHED.impl("by_each", again_by_each, "Batched")
+BATCHED.impl("rescaled", rescaled_again, "Batched")
 
 
 @torch.library.custom_op("losskit::best", mutates_args=())

@@ -31,6 +31,7 @@ class Values(Protocol):
     """A kind of pass."""
 
     exact: bool  # whether what it gives is in float64, whatever the operands are
+    keeps: bool  # whether the gradients are made of what it leaves
 
     def run(self, call: Any, operands: Operands, wants: Wants) -> tuple[Tensor, ...]:
         """What it gives, and then what it leaves for the gradients that are wanted."""
@@ -53,6 +54,7 @@ class Items:
     """One loss per item."""
 
     exact = False
+    keeps = False
 
     def __init__(self, pattern: str) -> None:
         self.pattern = pattern
@@ -80,6 +82,7 @@ class Sums:
     """The sums of each sample and class that losses of overlap are made of."""
 
     exact = True
+    keeps = False
 
     def run(self, call: Any, operands: Operands, wants: Wants) -> tuple[Tensor, ...]:
         """As of `Values`."""
@@ -103,6 +106,7 @@ class Sorted:
     """The losses of sorted errors of each sample, or batch, and class; it leaves the slopes of the errors, so that the backward sorts nothing."""
 
     exact = True
+    keeps = True
 
     def run(self, call: Any, operands: Operands, wants: Wants) -> tuple[Tensor, ...]:
         """As of `Values`."""
@@ -130,6 +134,7 @@ class BothSides:
     """The losses of rows and columns of a product; it leaves a few numbers per item."""
 
     exact = False
+    keeps = True
 
     def run(self, call: Any, operands: Operands, wants: Wants) -> tuple[Tensor, ...]:
         """As of `Values`."""
@@ -155,6 +160,7 @@ class Looks:
     """The losses of a product, and what looks at its scores, which is left for the caller."""
 
     exact = False
+    keeps = False
 
     def run(self, call: Looked, operands: Operands, wants: Wants) -> tuple[Tensor, ...]:
         """As of `Values`."""
