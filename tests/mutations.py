@@ -412,7 +412,7 @@ MUTATIONS = [
     M("dice_loss", "the background's weight kept", "weight = weight[1:]", "weight = weight[:-1]", settings={"task": "multiclass"}, place="contract/scores:class_weight"),
     M("dice_ce_loss", "mean by the count", "elif weight is not None and extra.by_weight:", "elif False:", settings={"task": "multiclass"}, place="contract/scores:extra_mean"),
     M("dice_ce_loss", "weights in the mean squared", "losses * weight", "losses * weight * weight", settings={"task": "multiclass"}, place="contract/scores:extra_mean"),
-    M("dice_loss", "labels not looked at", "if labelled:\n        census", "if False:\n        census", "values_checked", settings={"task": "multiclass"}, place="contract/overlap:prepare"),
+    M("dice_loss", "labels not looked at", "if labelled and (ENGINES", "if False and (ENGINES", "values_checked", settings={"task": "multiclass"}, place="contract/overlap:prepare"),
     M("dice_loss", "any mask accepted", 'checks.mask(mask, one_class, "target")', "pass", "shapes_agree", settings={"task": "multiclass"}, place="contract/overlap:of_positions"),
     M("dice_loss", "no number refused", 'checks.in_unit(checks.SOFT_TARGET if call.link == "softmax" else checks.UNIT_TARGET, (t.detach(),), counts)', "pass", "values_checked", settings={"task": "multilabel"}, place="contract/overlap:refuse_outside"),
     M("dice_loss", "any weight accepted", "return labels.class_weights(", "return weight if True else labels.class_weights(", "shapes_agree", settings={"task": "multiclass"}, place="contract/overlap:one_a_class"),

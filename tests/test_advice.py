@@ -533,6 +533,8 @@ ELSEWHERE = {  # what no message on a CPU alone can say, and texts that are no a
     "{} is on {} but {} is on {}: try {}.to({}.device)": "test_advice_between_devices",
     "use_engine({}) cannot run this loss: {}. Leave use_engine out to let losskit choose": "test_advice_about_engines",
     "{} is a group without this rank: call the loss on the ranks of the group alone": "test_class_group.py",
+    "{} lies on a mesh without this rank, {}: call the loss on the ranks of the mesh alone": "test_placed.py",
+    "{} of DTensors needs no {}, for their mesh says which ranks hold what: leave it out": "test_placed.py",
     "{} was compiled in another process, whose formulas this one does not know: call torch.compile here": "test_operators.py",
     "{} has no denominator of its own, for the sums of the ranks are joined: leave normalizer out of losskit.Ranks": "test_ranks.py",
     'normalizer must be a number, a 0-d tensor or "positives", got a process group: try losskit.Ranks(group=...)': "test_ranks.py",

@@ -81,6 +81,7 @@ SIZES += [(3, (2, 515)), (5, (3, 7, 11)), (19, (2, 1, 433)), (256, (2, 33)), (25
 
 
 @pytest.mark.sparse(5)
+@pytest.mark.sparse(2)
 @pytest.mark.parametrize(("classes", "items"), SIZES)
 @pytest.mark.parametrize("name", ["kl_divergence", *thorough(["cross_entropy", "distribution_focal_loss"])])
 def test_sizes_around_tiles_and_blocks(name, classes, items):
@@ -94,6 +95,7 @@ def test_sizes_around_tiles_and_blocks(name, classes, items):
     assert losskit.cross_entropy(x, t).item() == pytest.approx(torch.nn.functional.cross_entropy(x.double(), t.double()).item(), rel=4e-6)
 
 
+@pytest.mark.sparse(2)
 @pytest.mark.parametrize("shape", [(6, 5), (6, 40), (6, 3000), (2, 5, 3)])
 @pytest.mark.parametrize("name", ["kl_divergence", *thorough(list(LOSSES)[1:])])
 def test_absent_items_get_exact_zeros(name, shape):

@@ -63,7 +63,7 @@ def work(rank: int, groups: dict[int, Any], all_of_it: bool) -> dict[Any, Any]:
         for way, extra in ways(s, piece, rank).items():
             for gradients in GRADIENTS:
                 given, wanted = leaves(s, piece, extra)
-                with nullcontext() if all_of_it or name == MET[0] else losskit.use_engine("torch"):
+                with nullcontext() if all_of_it else losskit.use_engine("cpu" if name == MET[0] else "torch"):
                     value = s(*given, normalizer=losskit.Ranks(gradients=gradients), **extra)
                 found[name, way, gradients] = value.detach(), torch.autograd.grad(value, wanted)
     x, t = (torch.tensor([[1.0, -2.0], [0.5, 3.0], [-1.0, 0.0]], dtype=torch.float64) * sign for sign in (1.0, -1.0))

@@ -29,6 +29,7 @@ TOLERANCE = {torch.float32: 2e-6, torch.float64: 1e-13}
 SHAPES = {
     "rows": (7, 10), "two": (5, 2), "three": (3, 3), "31": (3, 31), "32": (3, 32), "33": (5, 33), "more rows": (3, 300), "long rows": (2, 5001),
     "planes": (2, 5, 3, 4), "three planes": (1, 3, 5), "31 planes": (3, 31, 3), "33 planes": (1, 33, 5), "tall planes": (2, 300, 9), "one class": (3, 1),
+    "even planes": (2, 35, 4, 8), "few even planes": (1, 19, 4, 4), "even tall planes": (1, 603, 16),  # whose size is a multiple of 16, and their number is none
 }  # fmt: skip
 FIRST = [SHAPES["rows"], SHAPES["planes"]]  # the interpreter takes its time
 by_shape = pytest.mark.parametrize("shape", [*FIRST, *thorough(shape for shape in SHAPES.values() if shape not in FIRST)], ids=str)
@@ -208,6 +209,13 @@ def agree(case, x, t, tolerance=None, rounded=0.0):
 def test_agrees_with_the_textbook(shape):
     for case in every(shape[1]).values():
         agree(case, *drawn(case, shape))
+
+
+@pytest.mark.parametrize("name", ["few even planes", "even planes", "even tall planes"])
+def test_planes_of_even_size(name):
+    """What is known of where planes begin is nothing that is known of their number."""
+    case = every(SHAPES[name][1])["kl of logs"]
+    agree(case, *drawn(case, SHAPES[name]))
 
 
 @pytest.mark.thorough

@@ -28,6 +28,7 @@ TOLERANCE = {torch.float32: 2e-6, torch.float64: 1e-12, torch.float16: 2e-6, tor
 # planes and rows, whole and block by block; with classes and items left over
 SHAPES = {"planes": (2, 5, 3, 7), "tall planes": (1, 300, 9), "rows": (2, 10), "long rows": (1, 5001), "one class": (2, 1, 40)}
 SHAPES |= {"three planes": (1, 3, 5), "31 planes": (3, 31, 3), "33 planes": (1, 33, 5), "two rows": (3, 2), "33 rows": (1, 33)}
+SHAPES |= {"even planes": (1, 35, 32), "even tall planes": (1, 301, 16)}  # whose size is a multiple of 16, and their number is none
 FEW = {name: SHAPES[name] for name in ("planes", "tall planes")}  # the interpreter takes its time
 by_few = pytest.mark.parametrize("shape", [FEW["planes"], *thorough([FEW["tall planes"]])], ids=str)
 CALLS = {

@@ -14,7 +14,7 @@ from torch import Tensor
 from losskit.engines.call import Boxes, Results, real_dtype
 from losskit.engines.protocol import Gradients
 from losskit.engines.triton import gradients
-from losskit.engines.triton.elementwise import AT_ONCE, OPTIONS, REAL, add_part, add_up, at_home, bound, scaling
+from losskit.engines.triton.elementwise import AT_ONCE, NUMBERS_ALONE, OPTIONS, REAL, add_part, add_up, at_home, bound, scaling
 from losskit.engines.triton.layout import multiplied, readable
 
 BLOCK = 256  # boxes per step of a program: two per thread, for a formula holds some forty numbers. Not yet measured on a GPU
@@ -126,7 +126,7 @@ def one_block(  # type: ignore[no-untyped-def]  # typed by Triton
     return value if live is None else tl.where(live, value, 0.0)
 
 
-@triton.jit(do_not_specialize=["n"], do_not_specialize_on_alignment=["SCALE", "INCOMING", "PARTS", "TOTAL"])
+@triton.jit(do_not_specialize=["n"], do_not_specialize_on_alignment=NUMBERS_ALONE)
 def boxwise(  # type: ignore[no-untyped-def]  # typed by Triton
     X, T, FACTOR, SCALE, INCOMING, VALUE, GRAD_X, GRAD_T, PARTS, TOTAL,
     n: tl.int64, scale: tl.float64, p0: tl.float64, p1: tl.float64, p2: tl.float64, p3: tl.float64,

@@ -44,7 +44,7 @@ def launch(
             total.zero_()
         return
     number, pointer = (1.0, scale) if isinstance(scale, Tensor) else (scale, None)
-    shape = tiling(where, max(x.element_size(), t.element_size() if call.kind == "distribution" else 1), MOST)
+    shape = tiling(where, max(x.element_size(), t.element_size() if call.kind == "distribution" else 1), MOST, MOST)
     kernel, more = (classwise, {"FULL": shape.tiles * shape.columns == where.classes}) if shape.whole else (long_classwise, {})
     strips = where.outer * triton.cdiv(where.inner, shape.items)
     programs = min(strips, PROGRAMS)

@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from losskit.engines.triton.elementwise import add
+from losskit.engines.triton.elementwise import NUMBERS_ALONE, add
 from losskit.engines.triton.items import gap, mass_of_position, operands_of, placed, store_by, temperature_of
 from losskit.engines.triton.math import INF, exp_neg, log1p
 from losskit.engines.triton.rows_kernels import NOT_SPECIALIZED
@@ -235,7 +235,7 @@ def store_gradients(  # type: ignore[no-untyped-def]
             tl.store(GRAD_T + places, tl.where(counts[:, None], by_target * w[:, None], 0.0), there)
 
 
-@triton.jit(do_not_specialize=NOT_SPECIALIZED)
+@triton.jit(do_not_specialize=NOT_SPECIALIZED, do_not_specialize_on_alignment=NUMBERS_ALONE)
 def classwise(  # type: ignore[no-untyped-def]  # typed by Triton
     X, T, LABELS, POSITIONS, FACTOR, WEIGHT, SCALE, INCOMING, VALUE, LSE, GRAD_X, GRAD_T, PARTS, TOTAL, OPERANDS, BY,
     classes: tl.int64, inner: tl.int64, strips: tl.int32, ignore: tl.int64, scale: tl.float64, link: tl.float64, square: tl.float64,
@@ -287,7 +287,7 @@ def classwise(  # type: ignore[no-untyped-def]  # typed by Triton
         add(losses, weight, PARTS, TOTAL)
 
 
-@triton.jit(do_not_specialize=NOT_SPECIALIZED)
+@triton.jit(do_not_specialize=NOT_SPECIALIZED, do_not_specialize_on_alignment=NUMBERS_ALONE)
 def long_classwise(  # type: ignore[no-untyped-def]  # typed by Triton
     X, T, LABELS, POSITIONS, FACTOR, WEIGHT, SCALE, INCOMING, VALUE, LSE, GRAD_X, GRAD_T, PARTS, TOTAL, OPERANDS, BY,
     classes: tl.int64, inner: tl.int64, strips: tl.int32, ignore: tl.int64, scale: tl.float64, link: tl.float64, square: tl.float64,

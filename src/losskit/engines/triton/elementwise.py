@@ -26,9 +26,10 @@ from losskit.engines.triton.math import NAMES
 BLOCK = 1024  # elements per step of a program: eight per thread, one 16-byte load of a half-precision operand. Not yet measured on a GPU
 LEFT = tl.constexpr(256)  # the same of what is left over, with a mask
 NEXT = tl.constexpr(4)  # neighbours in a thread, whose losses are added up before they meet those of other blocks
-PROGRAMS = 1056  # at most so many, on every GPU, so that sums have the same bits on all: eight for each multiprocessor of an H100, which have room for 64 registers per thread
+PROGRAMS = 1056  # at most so many, on every GPU, so that none decides how sums are made: eight for each multiprocessor of an H100, which have room for 64 registers per thread
 AT_ONCE = 2048  # so many of their sums are added in one step: all
 MAX_PARAMS = 5
+NUMBERS_ALONE = ["SCALE", "INCOMING", "PARTS", "TOTAL"]  # pointers to a number or a few: where these begin matters to nobody, and would double the variants
 OPTIONS = {"num_warps": 4, "enable_fp_fusion": True}  # fused multiply-adds: fewer roundings, and no formula relies on a product being rounded
 REAL = {torch.float32: tl.float32, torch.float64: tl.float64}
 
@@ -94,7 +95,7 @@ def one_block(  # type: ignore[no-untyped-def]  # typed by Triton
     return value
 
 
-@triton.jit(do_not_specialize=["n"], do_not_specialize_on_alignment=["SCALE", "INCOMING", "PARTS", "TOTAL"])
+@triton.jit(do_not_specialize=["n"], do_not_specialize_on_alignment=NUMBERS_ALONE)
 def pointwise(  # type: ignore[no-untyped-def]  # typed by Triton
     OPERANDS, GRADIENTS, FACTOR, SCALE, INCOMING, VALUE, PARTS, TOTAL,
     n: tl.int64, scale: tl.float64, p0: tl.float64, p1: tl.float64, p2: tl.float64, p3: tl.float64, p4: tl.float64,
@@ -128,7 +129,7 @@ def pointwise(  # type: ignore[no-untyped-def]  # typed by Triton
         add_part(part, weight, PARTS, TOTAL)
 
 
-@triton.jit(do_not_specialize=["parts"])
+@triton.jit(do_not_specialize=["parts"], do_not_specialize_on_alignment=NUMBERS_ALONE)
 def add_up(PARTS, SCALE, TOTAL, parts: tl.int64, scale: tl.float64, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
     """Adds the programs' sums, by one program, in an order that depends on their number only."""
     sums = tl.zeros((BLOCK,), tl.float64)

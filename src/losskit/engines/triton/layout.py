@@ -7,9 +7,7 @@ import torch
 import triton
 from torch import Tensor
 
-PROGRAMS = (
-    2112  # that share the items at most: 16 for each of 132 multiprocessors, and as many on every GPU, so that the bits are the same. Not yet measured on a GPU
-)
+PROGRAMS = 2112  # that share the items at most: 16 for each of 132 multiprocessors, and as many on every GPU. Not yet measured on a GPU
 FEW = 32  # classes that one thread holds. Not yet measured on a GPU
 THREADS = 256  # that share a row which is read once; a multiprocessor takes two sets of them. Not yet measured on a GPU
 ROOM = 256  # bytes of a row to a thread, with 512 threads on a multiprocessor: so many rows stay in the cache between two reads. Not yet measured on a GPU

@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from losskit.engines.triton.elementwise import add
+from losskit.engines.triton.elementwise import NUMBERS_ALONE, add
 from losskit.engines.triton.items import operands_of, store_by, temperature_of
 from losskit.engines.triton.math import INF, exp_neg
 from losskit.engines.triton.softmax import (
@@ -79,7 +79,7 @@ def gradient(  # type: ignore[no-untyped-def]
     return tl.where(counts[:, None], g, 0.0)
 
 
-@triton.jit(do_not_specialize=NOT_SPECIALIZED)
+@triton.jit(do_not_specialize=NOT_SPECIALIZED, do_not_specialize_on_alignment=NUMBERS_ALONE)
 def rowwise(  # type: ignore[no-untyped-def]  # typed by Triton
     X, LABELS, FACTOR, WEIGHT, SHARES, SCALE, INCOMING, VALUE, LSE, RIGHT, GRAD, PARTS, TOTAL, OPERANDS, BY,
     classes: tl.int64, inner: tl.int64, strips: tl.int32, ignore: tl.int64, scale: tl.float64, link: tl.float64,
@@ -159,7 +159,7 @@ def across(state, temperature, HEATED: tl.constexpr):  # type: ignore[no-untyped
     )  # fmt: skip
 
 
-@triton.jit(do_not_specialize=NOT_SPECIALIZED)
+@triton.jit(do_not_specialize=NOT_SPECIALIZED, do_not_specialize_on_alignment=NUMBERS_ALONE)
 def long_rows(  # type: ignore[no-untyped-def]  # typed by Triton
     X, LABELS, FACTOR, WEIGHT, SHARES, SCALE, INCOMING, VALUE, LSE, RIGHT, GRAD, PARTS, TOTAL, OPERANDS, BY,
     classes: tl.int64, inner: tl.int64, strips: tl.int32, ignore: tl.int64, scale: tl.float64, link: tl.float64,

@@ -1,7 +1,7 @@
 """What kernels of rows share: which items count, scores in tiles, the sums of a softmax, and what a formula makes of them.
 
 A tile is a block of items and classes. A kernel holds several, one after the other along the classes, and adds them up number by number before it adds across a
-tile: a thread that has all of a row to itself adds to nobody else's numbers, and where threads share a row they do it once a row.
+tile: a thread that has all of a row to itself adds to nobody else's numbers, and where threads share a row they do it once per row.
 """
 
 import triton
@@ -60,13 +60,14 @@ def strip_of(strip, inner, PLANES: tl.constexpr, ROWS: tl.constexpr):  # type: i
 @triton.jit
 def lying(classes, inner, PLANES: tl.constexpr, ALIGN: tl.constexpr, FULL: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, TILES: tl.constexpr):  # type: ignore[no-untyped-def]  # fmt: skip
     """How many classes there are (FULL: as many as in the tiles), how many items side by side, the step between two classes, and where a tile's numbers lie."""
-    length = COLUMNS * TILES if FULL else classes.to(tl.int32) // ALIGN * ALIGN
+    length = COLUMNS * TILES if FULL else classes.to(tl.int32)
     beside = tl.arange(0, ROWS)
     step = 1
     if PLANES:
         inner = inner // ALIGN * ALIGN
         step = inner
     else:
+        length = length if FULL else length // ALIGN * ALIGN
         beside = beside * length
     return length, inner, step, beside, beside[:, None] + tl.arange(0, COLUMNS)[None, :] * step
 
@@ -76,16 +77,18 @@ def lying_long(classes, inner, PLANES: tl.constexpr, ALIGN: tl.constexpr, ROWS: 
     """The same of a tile of so many classes that, where they lie side by side, the tile is of one row: with the tile's classes in place of where each item lies."""
     columns = tl.arange(0, COLUMNS)[None, :]
     rows = tl.arange(0, ROWS)[:, None]
+    length = classes.to(tl.int32)
     if PLANES:
         inner = inner // ALIGN * ALIGN
         step = inner
         j = columns
         inside = rows + columns * step
     else:
+        length = length // ALIGN * ALIGN
         step = 1
         j = rows * COLUMNS + columns
         inside = j
-    return classes.to(tl.int32) // ALIGN * ALIGN, inner, step, j, inside
+    return length, inner, step, j, inside
 
 
 @triton.jit
