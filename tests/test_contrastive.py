@@ -119,6 +119,7 @@ def test_every_option_on_every_engine(name, engine, monkeypatch):
             monkeypatch.undo()
 
 
+@pytest.mark.sparse(2)
 @each_loss
 def test_whoever_is_left_out_is_compared_with_nobody(name):
     """A mask and weights, beside what else is given; sets of their own along leading axes, each as if alone."""
@@ -191,6 +192,7 @@ def test_inside_a_compiled_graph(name):
 @claim("siglip_loss", 'A scalar, or with reduction="none" the shape (..., N), a picture\'s losses added up; in [0, inf)')
 @claim("info_nce_loss", "A single key costs 0")
 @claim("nt_xent_loss clip_loss", "One pair alone costs 0")
+@pytest.mark.sparse(2)
 @each_loss
 def test_shapes_and_sizes(name):
     for lead, items in (((), 1), ((), 2), ((2, 3), 1), ((2,), 0), ((0,), 4), ((), 0)):
@@ -437,6 +439,7 @@ def test_one_tensor_as_both_factors(same):
         agree(torch.autograd.grad(g.square().sum(), x), torch.autograd.grad(s.square().sum(), x))
 
 
+@pytest.mark.sparse(2)
 @each_loss
 def test_what_scores_have_in_common_costs_no_digits(name):
     """Scores near 1,600 that differ by a few: the gradient of a temperature or a scale is of differences."""

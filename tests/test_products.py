@@ -276,6 +276,7 @@ def test_half_precision(dtype):
             assert torch.equal(a, b)
 
 
+@pytest.mark.sparse(2)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
 def test_a_token_has_the_same_bits_whatever_batch_it_is_in(dtype):
     draw = torch.Generator().manual_seed(0)
@@ -454,6 +455,7 @@ def teacher(items, classes, dtype=torch.float64):
     return tuple(torch.randn(shape, generator=draw, dtype=torch.float64).to(dtype).requires_grad_() for shape in ((items, 4), (classes, 4), (classes,)))
 
 
+@pytest.mark.sparse(3)
 @pytest.mark.parametrize("engine", ["torch", "cpu"])
 @pytest.mark.parametrize("name", ["kl_divergence", "js_divergence", "cross_entropy"])
 def test_a_teacher_is_never_whole_either(name, engine):

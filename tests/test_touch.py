@@ -153,6 +153,7 @@ def test_both_languages_are_complete_and_nothing_is_left_over() -> None:
 # ---- the numbers
 
 
+@pytest.mark.sparse(2)
 @pytest.mark.parametrize("view", VIEWS)
 def test_every_number_is_what_its_code_prints(opened: Any, view: str) -> None:
     page = opened(f"#view={view}")
@@ -256,6 +257,7 @@ def test_a_broken_link_opens(opened: Any, address: str) -> None:
 
 
 @pytest.mark.sparse(4)
+@pytest.mark.sparse(3)
 @pytest.mark.parametrize("view", VIEWS)
 @pytest.mark.parametrize(("query", "scheme"), [("", "light"), ("?lang=zh", "dark")])  # colours move nothing
 def test_languages_themes_and_a_phone(opened: Any, view: str, query: str, scheme: str) -> None:
@@ -316,6 +318,7 @@ def test_contrast_is_aa(opened: Any, scheme: str) -> None:
     assert ratio("focus", "panel") >= 3.0
 
 
+@pytest.mark.sparse(2)
 @pytest.mark.parametrize("view", VIEWS)
 def test_everything_is_reached_by_keyboard(opened: Any, view: str) -> None:
     page = opened(f"#view={view}")

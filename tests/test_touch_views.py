@@ -30,6 +30,7 @@ ALARM = "0" * 40 + "77" + "0" * 54
 
 
 @pytest.mark.sparse(4)
+@pytest.mark.sparse(3)
 @pytest.mark.parametrize("smooth", ["0.0", "1.0"])
 @pytest.mark.parametrize("empty", ["smooth", "skip", "zero", "mass"])
 def test_an_empty_target_costs_what_empty_says(opened: Any, empty: str, smooth: str) -> None:
@@ -45,6 +46,7 @@ def test_an_empty_target_costs_what_empty_says(opened: Any, empty: str, smooth: 
 
 
 @pytest.mark.sparse(4)
+@pytest.mark.sparse(2)
 @pytest.mark.parametrize("p", ["20,30,12,18", "50,36,30,18", "50,18,30,34", "30,30,30,30", "0,0,4,4", "26,16,52,38", "26,16,52,16", "0,0,64,48"])
 def test_boxes_of_every_kind(opened: Any, p: str) -> None:
     page = opened(f"#view=boxes&p={p}")
