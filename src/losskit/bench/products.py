@@ -16,6 +16,7 @@ import losskit
 from losskit.bench import cases
 from losskit.bench.report import MEMORY
 from losskit.bench.run import settle_memory
+from losskit.engines import private
 
 
 class Case(NamedTuple):
@@ -30,10 +31,13 @@ class Case(NamedTuple):
     ignored: float = 0.0
     frozen: bool = False
     at_a_time: int = 1
+    dtype: torch.dtype = torch.float32
 
 
+FIRST = {"floor": 1.08, "torch": 0.9, "torch.compile": 1.0, "torch's chunks": 0.35}
 CASES = (
-    Case("2,048 x 1,024 x 32,768", 2_048, 1_024, 32_768, {"floor": 1.08, "torch": 0.9, "torch.compile": 1.0, "torch's chunks": 0.35}),
+    Case("2,048 x 1,024 x 32,768", 2_048, 1_024, 32_768, FIRST),
+    *([Case("2,048 x 1,024 x 32,768", 2_048, 1_024, 32_768, FIRST, dtype=torch.bfloat16)] if private.multiplies_bfloat16() else []),
     Case("2,048 x 1,024 x 32,768, 75% ignored", 2_048, 1_024, 32_768, {"floor": 0.3}, ignored=0.75),
     Case("2,048 x 1,024 x 32,768, frozen head", 2_048, 1_024, 32_768, {"floor": 1.1}, frozen=True),
     Case("1,024 x 2,048 x 128,256", 1_024, 2_048, 128_256, {"floor": 1.13}),
@@ -79,6 +83,7 @@ def inputs(case: Case) -> tuple[Tensor, Tensor, Tensor]:
     else:
         x, head = F.normalize(x, dim=1), F.normalize(torch.randn(case.classes, case.width, generator=draw), dim=1)
         t = torch.arange(case.items)
+    x, head = x.to(case.dtype), head.to(case.dtype)
     return x.requires_grad_(), head.requires_grad_(not case.frozen), t
 
 
@@ -116,7 +121,7 @@ def extra_memory(index: int) -> dict[str, float]:
     case = CASES[index]
     x, head, t = inputs(case)
     leaves = [z for z in (x, head) if z.requires_grad]
-    return cases.extra_memory(steps(case, x, head, t, compiled=False, floors=False), case.items * case.classes * 4, *leaves)
+    return cases.extra_memory(steps(case, x, head, t, compiled=False, floors=False), case.items * case.classes * case.dtype.itemsize, *leaves)
 
 
 def errors() -> list[dict[str, Any]]:
@@ -153,7 +158,7 @@ def markdown(results: dict[str, Any]) -> str:
         "",
         f"{about['cpu']}, {about['threads']} threads, Python {about['python']}, torch {about['torch']}, {about['system']}.",
         f"Command: `{about['command']}`.",
-        'Items x width x classes, float32, forward and backward of "mean"; medians of interleaved repeats; every figure is a ratio within this run. `floor` is the matrix '
+        'Items x width x classes, forward and backward of "mean"; medians of interleaved repeats; every figure is a ratio within this run. `floor` is the matrix '
         "products alone. `torch's chunks` is `F.linear_cross_entropy` with options.",
         f"Memory: {MEMORY[results['memory']]}",
         "",
@@ -181,13 +186,17 @@ def main() -> None:
     settle_memory(options.memory, 1 << 26)
     rows, chosen = [], [case for case in CASES if options.losses in (None, "cross-entropy" if case.loss == "cross-entropy" else "contrastive")]
     for case in chosen:
-        plain = case is CASES[0] or case.loss != "cross-entropy" or case.at_a_time > 1  # beside every side; variants of a case beside PyTorch alone
+        plain = case.targets is FIRST or case.loss != "cross-entropy" or case.at_a_time > 1  # beside every side; variants of a case beside PyTorch alone
         sides = steps(case, *inputs(case), compiled=not options.quick and plain)
         if not plain:
             del sides["torch's chunks"]
-        rows.append(cases.measured(case.name, torch.float32, sides, case.targets, options.quick, case.at_a_time))
+        rows.append(cases.measured(case.name, case.dtype, sides, case.targets, options.quick, case.at_a_time))
     large = [i for i, case in enumerate(CASES) if case in chosen and case.at_a_time == 1 and case.classes < 1 << 16]
-    memory = {} if options.quick else {CASES[i].name: cases.memory_apart("products", i) for i in large}
+    memory = (
+        {}
+        if options.quick
+        else {f"{CASES[i].name}{', bfloat16' if CASES[i].dtype is torch.bfloat16 else ''}": cases.memory_apart("products", i) for i in large}
+    )
     cases.publish("products", options, markdown, {"rows": rows, "extra memory": memory, "errors": errors() if CASES[0] in chosen else []})
 
 
