@@ -119,6 +119,7 @@ def test_absent_items_get_exact_zeros(name, shape):
 
 
 @pytest.mark.sparse(3)
+@pytest.mark.sparse(2)
 @pytest.mark.parametrize("name", LOSSES)
 def test_rows_of_minus_infinity(name):
     """A row without any score is NaN, alone; a block of 2,048 classes without any is not."""

@@ -253,8 +253,8 @@ def test_processes_that_need_the_same_loop_compile_it_once(compiled, tmp_path, m
     """The ranks of a training, say. A process that dies keeps nobody waiting, nor does one that takes too long."""
     monkeypatch.setenv("LOSSKIT_CACHE_DIR", str(tmp_path))
     code = compiled[torch.float32]
-    ranks = [asking(code, 60, 1) for _ in range(3)]
-    assert sorted(map(said, ranks)) == [b"", b"", b"built\n"]
+    ranks = [asking(code, 60, 0.3) for _ in range(2)]
+    assert sorted(map(said, ranks)) == [b"", b"built\n"]
     assert [p.suffix for p in tmp_path.iterdir()] == [".o"]
     for p in tmp_path.iterdir():
         p.unlink()

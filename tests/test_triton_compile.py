@@ -21,11 +21,11 @@ BY_FORMULA = ("elementwise", "boxes")  # with every formula of the registry: at 
 
 
 # in one process for all targets, for half of what each would take is the start; with every formula, in one for each
-CASES = [("elementwise", [target]) for target in TARGETS] + [(pattern, [*TARGETS]) for pattern in KERNELS if pattern not in ("elementwise", "rows")]
-SHOWN = ("rows", ["gfx942"])  # what becomes code for NVIDIA's is counted in `test_gpu_budget.py`
+CASES = [("elementwise", [target]) for target in TARGETS] + [(pattern, [*TARGETS]) for pattern in KERNELS if pattern != "elementwise"]
+# `make test` compiles what `test_gpu_budget.py` counts
 
 
-@pytest.mark.parametrize(("pattern", "targets"), [SHOWN, *thorough_rows([("rows", [name for name in TARGETS if name not in SHOWN[1]]), *CASES])])
+@pytest.mark.parametrize(("pattern", "targets"), thorough_rows(CASES))
 def test_they_compile(pattern, targets):
     pytest.importorskip("triton", reason="Triton")
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}

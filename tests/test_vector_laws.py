@@ -60,7 +60,7 @@ def test_formula_of_other_settings(case: Case) -> None:
     check(FORMULA, case)
 
 
-@pytest.mark.sparse(2)
+@pytest.mark.sparse(4)
 @cases
 def test_walk(case: Case) -> None:
     check(WALK, case)
