@@ -246,6 +246,7 @@ def test_points_are_moved_added_and_removed(opened: Any) -> None:
     assert same(f"{json.loads(page.page.get_attribute('#fit_line', 'data-line'))[2]:.6g}", printed(page.code(".stage")))
 
 
+@pytest.mark.sparse(2)
 @pytest.mark.parametrize("gamma", ["0.0", "0.5", "2.0", "5.0"])
 def test_calibration_is_at_the_minimum(opened: Any, gamma: str) -> None:
     page = opened(f"#view=calibration&q=0.7&set=focal_loss.gamma:{gamma}")
