@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from cases import ENGINES, FEW
 from processes import python
 
 import losskit
+from losskit.engines import private
 from losskit.testing import inputs
 
 # choosing
@@ -60,17 +62,16 @@ def test_blocks_nest():
 def test_blocks_hold_in_their_thread_or_task_alone():
     """Overlapping, compiled or not; and what was compiled in a block holds in blocks like it."""
     x, t = torch.randn(5), torch.randn(5)
-    graphs, compiling = [], threading.Lock()
+    graphs = []
     step = torch.compile(losskit.mse_loss, fullgraph=True, backend=lambda graph, _: graphs.append(graph) or graph.forward)
 
     def told() -> tuple[str, bool]:
         """The engine that runs here, and whether a compiled call does."""
-        with compiling:  # that a thread compiles, PyTorch tells all of them
-            engine, runs = losskit.engine_for(losskit.mse_loss, x, t).engine, True
-            try:
-                step(x, t)
-            except Exception as error:
-                runs = "EngineError" not in str(error)
+        engine, runs = losskit.engine_for(losskit.mse_loss, x, t).engine, True
+        try:
+            step(x, t)
+        except Exception as error:
+            runs = "EngineError" not in str(error)
         return engine, runs
 
     async def first(meet):
@@ -286,3 +287,35 @@ def test_small_calls_are_quick():
         losskit.huber_loss(x, t).backward()
         times.append(time.perf_counter() - start)
     assert min(times) < 500e-6
+
+
+def test_a_thread_that_compiles_is_no_matter_of_others():
+    """PyTorch says in all threads that it is compiling while one of them does."""
+    x, t = torch.randn(70_000), torch.rand(70_000)
+    compiles, asked = threading.Event(), threading.Event()
+
+    def slow(graph, _):
+        compiles.set()
+        assert asked.wait(60)
+        return graph.forward
+
+    with ThreadPoolExecutor(1) as pool:
+        step = pool.submit(lambda: torch.compile(lambda x: x.sin(), backend=slow)(x))
+        try:
+            assert compiles.wait(60) and torch.compiler.is_compiling() and not private.here()
+            assert losskit.engine_for(losskit.mse_loss, x, t).engine == "cpu"
+            with losskit.use_engine("torch"):
+                assert losskit.engine_for(losskit.mse_loss, x, t).engine == "torch"
+            assert losskit.mse_loss(x, t, normalizer=losskit.Ranks()) == losskit.mse_loss(x, t)
+            with pytest.raises(ValueError, match="target must hold labels from 0 to 1"):
+                losskit.cross_entropy(x.reshape(-1, 2), torch.full((35_000,), 2))
+        finally:
+            asked.set()
+        step.result()
+
+
+def test_everyone_asks_whether_it_is_this_call_that_is_compiled():
+    for path in Path(losskit.__file__).parent.rglob("*.py"):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if "is_compiling()" in line and '"""' not in line:
+                assert "torch.compiler.is_compiling() and private.here()" in line, f"{path.name}: {line.strip()}"

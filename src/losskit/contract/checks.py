@@ -73,7 +73,7 @@ def readable(x: Tensor) -> bool:
 
 def traced() -> bool:
     """Whether this call is being compiled, transformed or recorded: no tensor has numbers then."""
-    if torch.compiler.is_compiling() or private.transforming() or private.dispatching():
+    if (torch.compiler.is_compiling() and private.here()) or private.transforming() or private.dispatching():
         return True
     return private.tracing() is not None
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, distributed
 from torch.distributed import ProcessGroup
 
-from losskit.engines import dispatch
+from losskit.engines import dispatch, private
 
 Gradients = Literal["averaged", "summed"]
 POSITIVES: Final = "positives"
@@ -126,8 +126,8 @@ def meet(group: ProcessGroup, input: Tensor, mine: Told) -> list[Told]:
 
 def met(count: Tensor, group: ProcessGroup) -> Tensor:
     """The sum over the ranks, if none has refused its input. Where looking at a number would wait for a GPU, or break a graph, it is NaN then."""
-    looks = count.is_cpu and not torch.compiler.is_compiling()
-    if not torch.compiler.is_compiling() and (here := meeting.get()) is not None:
+    looks = count.is_cpu and not (torch.compiler.is_compiling() and private.here())
+    if not (torch.compiler.is_compiling() and private.here()) and (here := meeting.get()) is not None:
         here.made += 1
     pair = joined(entered(torch.stack((count, torch.zeros_like(count))), group), group)  # on which each rank's own loss depends: its gradient is a sum, too
     total, refused = pair[0], pair[1]
@@ -140,7 +140,7 @@ def met(count: Tensor, group: ProcessGroup) -> Tensor:
 
 def agree(group: ProcessGroup, like: Tensor) -> None:
     """Before sums are joined on the CPU: none of the ranks has refused its input. (On a GPU that would be a wait: there the others wait for a rank that raises.)"""
-    if like.is_cpu and not torch.compiler.is_compiling():
+    if like.is_cpu and not (torch.compiler.is_compiling() and private.here()):
         met(torch.zeros((), dtype=torch.float64, device="cpu"), group)
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.masked import MaskedTensor
 
+from losskit.engines import private
 from losskit.engines.call import real_dtype
 from losskit.engines.dispatch import FUSED, PLAIN
 from losskit.engines.scores import Scores
@@ -57,7 +58,7 @@ def beside(name: str, x: Tensor, other: str, y: Tensor) -> None:
 
 def lasting(x: Tensor) -> Tensor:
     """A tensor that a backward may keep: over the memory of one made in inference mode, which cannot be saved, another is laid."""
-    if torch.compiler.is_compiling() or not (torch.is_grad_enabled() and x.is_inference()):
+    if (torch.compiler.is_compiling() and private.here()) or not (torch.is_grad_enabled() and x.is_inference()):
         return x
     if type(x) not in PLAIN:
         return x.clone()
@@ -66,7 +67,7 @@ def lasting(x: Tensor) -> Tensor:
 
 def all_lasting(operands: tuple[Tensor, ...], call: Any) -> tuple[tuple[Tensor, ...], Any]:
     """The operands and the other tensors of a call, likewise."""
-    if torch.compiler.is_compiling() or not torch.is_grad_enabled():
+    if (torch.compiler.is_compiling() and private.here()) or not torch.is_grad_enabled():
         return operands, call
     for x in (*operands, *call.tensors()):
         if x.is_inference():

@@ -68,7 +68,7 @@ PLAIN = (Tensor, Parameter, Buffer)
 
 def watched() -> str | None:
     """Why every step must be a PyTorch operation just now: operations are being recorded or transformed. None if they are not."""
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() and private.here():
         return "the call is being compiled or exported, where all but passes that become operators is PyTorch operations"
     if private.transforming():
         return "inside a torch.func transform"
@@ -137,7 +137,7 @@ _asking: ContextVar[bool] = ContextVar("losskit_asking", default=False)
 
 def asked() -> bool:
     """Whether a call is made for the answer alone."""
-    return not torch.compiler.is_compiling() and _asking.get()
+    return not (torch.compiler.is_compiling() and private.here()) and _asking.get()
 
 
 def asking(call: Callable[[], object]) -> tuple[EngineName, str]:
@@ -156,7 +156,7 @@ def asking(call: Callable[[], object]) -> tuple[EngineName, str]:
 def choice(operands: Sequence[Tensor], weights: Sequence[Tensor] = (), plain: str | None = None) -> tuple[EngineName, str]:
     """The engine for these tensors, and why; `plain` is the reason why this very call has no fused pass, if it has none."""
     why_not = plain or obstacle(operands, weights)
-    compiling = torch.compiler.is_compiling()
+    compiling = torch.compiler.is_compiling() and private.here()
     name = forced.engine if compiling else forced.current.get()  # the first costs a microsecond
     if compiling and name == "cpu" and plain is None and operands[0].is_cpu and not torch.compiler.is_exporting():
         return "torch", "what surrounds the pass is compiled, and the pass itself is an operator"

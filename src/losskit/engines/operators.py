@@ -107,7 +107,7 @@ def call_of(plan: str, numbers: Tensor, tensors: list[Tensor]) -> tuple[str, Any
 
 def compiled() -> bool:
     """Whether a graph is being made that runs here: not one for export, and neither transforms of functions nor forward-mode derivatives go through it."""
-    if not torch.compiler.is_compiling() or torch.compiler.is_exporting() or forced.engine not in (None, "cpu"):
+    if not (torch.compiler.is_compiling() and private.here()) or torch.compiler.is_exporting() or forced.engine not in (None, "cpu"):
         return False
     return not private.transforming() and private.levels._current_level < 0
 

@@ -52,6 +52,13 @@ transforming: Callable[[], bool] = part(torch._C, "_are_functorch_transforms_act
 dispatching: Callable[[], int] = part(torch._C, "_len_torch_dispatch_stack", assumed)
 # torch.jit.trace records; torch.jit.is_tracing is public and takes longer
 tracing: Callable[[], object] = part(torch._C, "_get_tracing_state", tracing_state)
+
+
+def here() -> bool:
+    """Whether it is this call that is compiled or exported, where `torch.compiler.is_compiling()`: that is true in all threads while one of them compiles."""
+    return torch.compiler.is_dynamo_compiling() or dispatching() > 0
+
+
 # a tensor of a batch of gradients (`is_grads_batched=True`)
 is_batched: Callable[[Tensor], bool] = part(torch._C, "_functorch.is_legacy_batchedtensor", assumed)
 # zeros without memory, which forward-mode derivatives make
