@@ -265,12 +265,17 @@ def share(kernel: Mapping[str, Any], read: float, written: float, gpu: str) -> f
 
 def predicted(table: Mapping[str, Any]) -> str:
     """The table for docs/gpu.md."""
-    lines = ["| case | dtype | of each | kernel | instructions | registers | " + " | ".join(GPUS) + " |", "|---|---|---|---|---|---|" + "---|" * len(GPUS)]
+    lines = [
+        "| case | dtype | of each | direction | kernel | instructions | registers | " + " | ".join(GPUS) + " |",
+        "|---|---|---|---|---|---|---|" + "---|" * len(GPUS),
+    ]
     for name, case in table["cases"].items():
-        for k in case["kernels"]:
+        for number, k in enumerate(case["kernels"]):
             shares = [f"{min(share(k, *case['bytes'], gpu), 1):.0%}".replace("%", " %") if sum(case["bytes"]) else "" for gpu in GPUS]
             what, _, dtype = name.rpartition(", ")
-            lines.append(f"| {what} | {dtype} | {case['one']} | `{k['kernel']}` | {k['each']:.0f} | {k['registers']} | {' | '.join(shares)} |")
+            lines.append(
+                f"| {what} | {dtype} | {case['one']} | {'backward' if number else 'forward'} | `{k['kernel']}` | {k['each']:.0f} | {k['registers']} | {' | '.join(shares)} |"
+            )
     return "\n".join(lines)
 
 
