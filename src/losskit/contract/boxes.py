@@ -34,10 +34,12 @@ def boxes(
     checks.one_of("box_format", box_format, get_args(BoxFormat))
     check_pair(input, target, space)
     axes = 3 if input.shape[-1] == 6 else 2  # the compiler then knows the number
-    one = input.select(-1, 0)
-    for name, x in (("mask", mask), ("sample_weight", sample_weight)):
-        check_whole(name, x, one, input.shape[-1])
-    factor = reduce.item_factor(one, mask, sample_weight, real_dtype(input.dtype), reduce.by_weights(reduction, normalizer))
+    factor = None
+    if mask is not None or sample_weight is not None:
+        one = input.select(-1, 0)
+        for name, x in (("mask", mask), ("sample_weight", sample_weight)):
+            check_whole(name, x, one, input.shape[-1])
+        factor = reduce.item_factor(one, mask, sample_weight, real_dtype(input.dtype), reduce.by_weights(reduction, normalizer))
     if reduce.learned(sample_weight):
         factor = reduce.unless_nothing_counts(factor, normalizer, input, one.shape)
         assert factor is not None
@@ -48,7 +50,7 @@ def boxes(
     engine, _ = dispatch.choice((input, target), call.tensors())
     scale: float | Tensor | None = None if reduction == "none" else 1.0
     if reduction == "mean":
-        count = reduce.denominator_of(reduce.weight_of(factor, one.numel(), real_dtype(input.dtype)), normalizer, input)
+        count = reduce.denominator_of(reduce.weight_of(factor, input.numel() // input.shape[-1], real_dtype(input.dtype)), normalizer, input)
         scale = reduce.scale_of(engine, input, count)
     return reduce.run("boxes", engine, call, operands, scale)[0]
 

@@ -21,7 +21,7 @@ def public(function: LossFunction, joins: bool) -> LossFunction:
     ranks, modules, compiled, here, over, placed, spread = Ranks, sys.modules, torch.compiler.is_compiling, private.here, over_ranks, any_placed, of_placed
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        if not (compiled() and here()):
+        if (kwargs or "torch.distributed.tensor" in modules) and not (compiled() and here()):
             if "torch.distributed.tensor" in modules and placed(args, kwargs):
                 return spread(function, args, kwargs)
             if type(kwargs.get("normalizer")) is ranks or (joins and kwargs.get("process_group") is not None):

@@ -17,13 +17,14 @@ from losskit.engines.cpu.core import gradients, store
 from losskit.engines.cpu.core.memory import empty_like
 from losskit.engines.cpu.core.threads import BODY, parallel_for
 from losskit.engines.cpu.core.total import SCALARS, add_up
-from losskit.engines.cpu.rows.loops import BUNDLE, CONTEXT, FEW, LANES, LINE, MAX_CLASSES, MAX_WIDTH, ROW_BLOCK, ROW_WIDTH, TILE
+from losskit.engines.cpu.rows.loops import BUNDLE, CENSUS, CONTEXT, FEW, LANES, LINE, MAX_CLASSES, MAX_WIDTH, ROW_BLOCK, ROW_WIDTH, TILE
 from losskit.engines.cpu.rows.operands import NONE, Numbers
 from losskit.engines.language import fingerprint
 
 TASK = 1 << 16  # scores per task
 PART = 1 << 12  # derivatives of items that are added up together
 PAST_CACHES = 1 << 24  # bytes of a gradient that is written past the caches, which could not keep it: nothing is read only to be overwritten
+COUNTED = torch.empty(3, dtype=torch.float64, device="cpu")  # empty_like of it costs half of torch.empty
 ONES = {dtype: torch.ones(1, dtype=dtype, device="cpu") for dtype in (torch.float32, torch.float64)}
 
 
@@ -41,7 +42,10 @@ class Layout(NamedTuple):
 
 def layout(x: Tensor, dim: int) -> Layout | None:
     """The layout of the scores; None if they must be copied first."""
-    classes, inner = x.shape[dim], math.prod(x.shape[dim + 1 :])
+    classes = x.shape[dim]
+    if dim == x.dim() - 1 and x.is_contiguous():
+        return Layout(False, classes, 1, x.numel() // classes, 0, 1, classes)
+    inner = math.prod(x.shape[dim + 1 :])
     if inner > 1 and x.numel() and x.is_contiguous():  # no scores are rows, none of them
         return Layout(True, classes, math.prod(x.shape[:dim]), inner, classes * inner, inner, 1) if classes <= MAX_CLASSES else None
     if x.is_contiguous() or x.movedim(dim, -1).is_contiguous():
@@ -134,8 +138,8 @@ def census(call: Rows, x: Tensor, t: Tensor) -> Census:
     factor, factor_step, weight, weight_step = weights_of(call, None, real)
     items = t.numel()
     tasks = (items + TASK - 1) // TASK or 1
-    out = torch.empty(3 * tasks, dtype=torch.float64, device="cpu")
-    context = CONTEXT.pack(
+    out = torch.empty_like(COUNTED) if tasks == 1 else torch.empty(3 * tasks, dtype=torch.float64, device="cpu")
+    context = CENSUS.pack(
         labels=t, factor=factor, out=out, items=items, classes=x.shape[call.dim],
         factor_step=factor_step, weight=weight, weight_step=weight_step, span=TASK, ignore=call.ignore,
     )  # fmt: skip

@@ -135,6 +135,6 @@ def tiles(planes: bool, *variant: Any) -> Code:
 def census(label: torch.dtype, factor: torch.dtype, real: torch.dtype) -> Code:
     """`row_loops.census` for one pair of dtypes."""
     number = NUMPY_REAL[real]
-    names = shared_names(number) | constants(row_loops)
+    names = shared_names(number) | constants(row_loops) | row_loops.CENSUS.places
     names |= dict(LABEL=STORED[label][0], FACTOR_TYPE=STORED[factor][0], read_factor=reader(factor, number), ZERO=number(0))
     return compiled(row_loops.census, names, LOOP)

@@ -29,6 +29,9 @@ CONTEXT = Context(
     "x:p labels:p v:p gx:p factor:p parts:p out:p items classes lse:p right:p scale:d total_share:d link:d factor_step weight:p weight_step shares:p inner x_outer x_class x_item "
     f"span width ignore past kept params:{MAX_PARAMS}d heat:p heat_step by_heat:p operands:2p operand_steps:2 by_operands:2p"
 )
+CENSUS = Context(
+    "labels:p factor:p out:p items classes factor_step weight:p weight_step span ignore"
+)  # a few places: packing the other takes longer than a short count
 
 
 def give(c, item, k, value, lse):
