@@ -84,6 +84,9 @@ def fresh(monkeypatch: pytest.MonkeyPatch):
     torch.compiler.reset()
 
 
+TOTAL = ["losskit.total.default", "losskit.rescaled.default"]
+
+
 def flat(found: Any) -> list[Tensor]:
     """The tensors that a call gives."""
     return [y for x in found for y in flat(x)] if isinstance(found, tuple) else [] if found is None else [found]
@@ -165,7 +168,7 @@ def test_a_schedule_compiles_once_more() -> None:
 
 
 def test_scores_are_in_no_graph() -> None:
-    for kind, found in (("products", ["losskit.total.default"]), ("both", ["losskit.each.default", "losskit.by_each.default"])):
+    for kind, found in (("products", TOTAL), ("both", ["losskit.each.default", "losskit.by_each.default"])):
         loss, operands = KINDS[kind]
         assert operators_in(loss, *operands(6)) == found
 
@@ -173,13 +176,13 @@ def test_scores_are_in_no_graph() -> None:
 def test_small_passes_stay_plain(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of sizes that are fixed; `use_engine` decides otherwise, in both directions."""
     loss, operands = KINDS["rows"]
-    assert operators_in(loss, *operands(6)) == ["losskit.total.default"]
+    assert operators_in(loss, *operands(6)) == TOTAL
     with losskit.use_engine("torch"):
         assert operators_in(loss, *operands(6)) == []
     monkeypatch.setattr(operators, "SMALL", 1000)
     assert operators_in(loss, *operands(6)) == []
     with losskit.use_engine("cpu"):
-        assert operators_in(loss, *operands(6)) == ["losskit.total.default"]
+        assert operators_in(loss, *operands(6)) == TOTAL
 
 
 def test_an_engine_that_is_forced_runs_or_raises() -> None:
@@ -275,7 +278,7 @@ def test_by_products_come_with_the_operator(name: str) -> None:
     torch.compiler.reset()
     found = operators_in(loss, *operands)
     passes = {"best match": ["losskit.best.default", "losskit.each.default", "losskit.by_each.default"]}
-    assert found == passes.get(name, ["losskit.each.default", "losskit.by_each.default"] if "none" in name else ["losskit.total.default"])
+    assert found == passes.get(name, ["losskit.each.default", "losskit.by_each.default"] if "none" in name else TOTAL)
 
 
 @pytest.mark.parametrize("name", ["parts", *(pytest.param(name, marks=pytest.mark.thorough) for name in ("parts of distributions", "best match"))])

@@ -228,7 +228,7 @@ def total(name: str, call: Any, operands: tuple[Tensor, ...], scale: float | Ten
         return None
     shape = shape_of(name, call, operands) if parts else []
     found: list[Tensor] = torch.ops.losskit.total(plan, numbers, list(operands), tensors, in_graph(scale), wants, shape, parts)
-    return [found[0], *[x.detach() for x in found[1 + len(operands) :]]]
+    return [found[0], *[x.detach() for x in found[2:]]]
 
 
 def each(name: str, call: Any, operands: tuple[Tensor, ...], parts: int = 0) -> list[Tensor] | None:

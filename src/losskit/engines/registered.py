@@ -1,7 +1,8 @@
 """The operators of `operators.py`, registered with PyTorch: what each computes, the shapes of what it gives, and its gradients.
 
-The sum of losses gives the gradients with it, as the eager pass does. In the backward they are multiplied by what comes in, which the compiler does with whatever else it
-has to do there; in half precision the engine does it, in one rounding. A backward that is to be differentiated again consists of plain operations.
+The sum of losses makes the gradients with it, as the eager pass does, and hands them over likewise: they are no output, which the compiler would have copied to be
+multiplied by what comes in, mostly 1, but hang on a small tensor that is (`held`), and go with it. Where they are gone, after a backward or because the small tensor was
+copied on its way, they are made again. A backward that is to be differentiated again consists of plain operations.
 """
 
 from collections.abc import Sequence
@@ -14,8 +15,6 @@ from losskit.engines import values
 from losskit.engines.call import Beside, Looked, Product, Results, Rows, real_dtype
 from losskit.engines.operators import call_like, call_of, pattern_of
 
-FULL = (torch.float32, torch.float64)
-
 
 def laid_as(like: Tensor, found: Tensor | None) -> Tensor:
     """A gradient in the dtype and memory layout that the compiler was told; of what wants none, nothing."""
@@ -25,10 +24,11 @@ def laid_as(like: Tensor, found: Tensor | None) -> Tensor:
     return found if found.stride() == told.stride() and found.dtype is told.dtype else told.copy_(found)
 
 
-def now(operands: Sequence[Tensor], wants: Sequence[bool]) -> tuple[bool, ...]:
-    """The gradients that the forward gives: in half precision none, for those must be multiplied before they are rounded."""
-    full = all(x.dtype in FULL for x, wanted in zip(operands, wants, strict=True) if wanted)
-    return tuple(bool(wanted and full) for wanted in wants)
+def held(x: Tensor, gradients: Sequence[Tensor | None]) -> Tensor:
+    """A small tensor with gradients that the backward may take, once: what is no tensor's number does not show in a graph."""
+    token = x.new_zeros(1, dtype=torch.uint8)
+    token.gradients = tuple(gradients)  # type: ignore[attr-defined]
+    return token
 
 
 def refuse_labels(call: Any, operands: Sequence[Tensor]) -> None:
@@ -78,32 +78,35 @@ def by_products_like(x: Tensor, shape: list[int], parts: int) -> list[Tensor]:
 def total(
     plan: str, numbers: Tensor, operands: list[Tensor], kept: list[Tensor], scale: Tensor, wants: list[bool], shape: list[int], parts: int
 ) -> list[Tensor]:
-    """The sum of the losses times `scale`; the gradients of the operands; by-products of the shape of the items."""
+    """The sum of the losses times `scale`; what holds the gradients of the operands; by-products of the shape of the items."""
     pattern, call = call_of(plan, numbers, kept)
     refuse_labels(call, operands)
-    own = now(operands, wants)
     options = {"by_products": True} if parts else {}
-    found = values.loops(pattern).run(call, tuple(operands), scale=float(scale), wants=own if any(own) else (), **options)
-    gradients = found.gradients or (None,) * len(operands)
-    return [found.total, *(laid_as(x, g) for x, g in zip(operands, gradients, strict=True)), *by_products_of(found, shape, parts)]
+    found = values.loops(pattern).run(call, tuple(operands), scale=float(scale), wants=tuple(wants) if any(wants) else (), **options)
+    return [found.total, held(operands[0], found.gradients), *by_products_of(found, shape, parts)]
 
 
 @total.register_fake
 def _(plan: str, numbers: Tensor, operands: list[Tensor], kept: list[Tensor], scale: Tensor, wants: list[bool], shape: list[int], parts: int) -> list[Tensor]:
     x = operands[0]
-    return [x.new_empty((), dtype=real_dtype(x.dtype)), *nothing_or_like(operands, now(operands, wants)), *by_products_like(x, shape, parts)]
+    return [x.new_empty((), dtype=real_dtype(x.dtype)), x.new_zeros(1, dtype=torch.uint8), *by_products_like(x, shape, parts)]
 
 
 @torch.library.custom_op("losskit::rescaled", mutates_args=())
-def rescaled(plan: str, numbers: Tensor, operands: list[Tensor], kept: list[Tensor], scale: Tensor, incoming: Tensor, wants: list[bool]) -> list[Tensor]:
-    """The gradients of `total`, times the incoming one."""
+def rescaled(
+    plan: str, numbers: Tensor, operands: list[Tensor], kept: list[Tensor], scale: Tensor, token: Tensor, incoming: Tensor, wants: list[bool]
+) -> list[Tensor]:
+    """The gradients of `total`, times the incoming one: those that hang on `token`, if they are still there."""
     pattern, call = call_of(plan, numbers, kept)
-    found = values.loops(pattern).rescaled(None, incoming, call, tuple(operands), float(scale), tuple(wants))
+    given = vars(token).pop("gradients", None)
+    found = given if given and incoming.item() == 1.0 else values.loops(pattern).rescaled(given, incoming, call, tuple(operands), float(scale), tuple(wants))
     return [laid_as(x, g) for x, g in zip(operands, found, strict=True)]
 
 
 @rescaled.register_fake
-def _(plan: str, numbers: Tensor, operands: list[Tensor], kept: list[Tensor], scale: Tensor, incoming: Tensor, wants: list[bool]) -> list[Tensor]:
+def _(
+    plan: str, numbers: Tensor, operands: list[Tensor], kept: list[Tensor], scale: Tensor, token: Tensor, incoming: Tensor, wants: list[bool]
+) -> list[Tensor]:
     return nothing_or_like(operands, wants)
 
 
@@ -115,13 +118,13 @@ def keep_total(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
     ctx.set_materialize_grads(False)  # zeros for what nothing comes in for may be as large as the input
     ctx.plan, numbers, operands, kept, scale, ctx.wants, shape, _ = inputs
     ctx.kept, ctx.for_shape = len(kept), None if shape else []
-    ctx.save_for_backward(numbers, scale, *output[1 : 1 + len(operands)], *operands, *kept)
+    ctx.save_for_backward(numbers, scale, output[1], *operands, *kept)
 
 
 def total_backward(ctx: Any, incoming: Sequence[Tensor | None]) -> tuple[Any, ...]:
-    """The gradients, times what comes in for the sum; nothing comes in for them, nor for by-products."""
-    (numbers, scale, *saved), count, g = ctx.saved_tensors, len(ctx.wants), incoming[0]
-    given, operands, kept = saved[:count], tuple(saved[count : 2 * count]), saved[2 * count :]
+    """The gradients, times what comes in for the sum; nothing comes in for by-products."""
+    (numbers, scale, token, *saved), count, g = ctx.saved_tensors, len(ctx.wants), incoming[0]
+    operands, kept = tuple(saved[:count]), saved[count:]
     found: Sequence[Tensor | None]
     if g is None:
         found = [None] * count
@@ -129,10 +132,8 @@ def total_backward(ctx: Any, incoming: Sequence[Tensor | None]) -> tuple[Any, ..
         pattern, call = call_of(ctx.plan, numbers, kept)
         plain = values.plain(pattern)
         found = plain.gradients(plain.with_scale(call, operands[0], scale), operands, g * scale, tuple(ctx.wants))
-    elif now(operands, ctx.wants) == tuple(ctx.wants):
-        found = [torch.where(g == 0, 0.0, x * g).to(x.dtype) if wanted else None for x, wanted in zip(given, ctx.wants, strict=True)]
     else:
-        found = rescaled(ctx.plan, numbers, list(operands), kept, scale, g, ctx.wants)
+        found = rescaled(ctx.plan, numbers, list(operands), kept, scale, token, g, ctx.wants)
     return None, None, wanted_alone(found, ctx.wants), [None] * ctx.kept, None, None, ctx.for_shape, None
 
 
@@ -211,7 +212,9 @@ def again_by_each(
     return [x.new_empty(0) if g is None else g for x, g in zip(operands, found, strict=True)]
 
 
-def rescaled_again(plan: str, numbers: Tensor, operands: list[Tensor], kept: list[Tensor], scale: Tensor, incoming: Tensor, wants: list[bool]) -> list[Tensor]:
+def rescaled_again(
+    plan: str, numbers: Tensor, operands: list[Tensor], kept: list[Tensor], scale: Tensor, token: Tensor, incoming: Tensor, wants: list[bool]
+) -> list[Tensor]:
     """As `again_by_each`."""
     pattern, call = call_of(plan, numbers, kept)
     plain, given = values.plain(pattern), leaves(operands, wants)
