@@ -1,0 +1,95 @@
+"""Compiled graphs: the gradients that a forward has made are handed over by its backward, not made or copied again."""
+
+import gc
+import shutil
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import losskit
+from losskit.engines import registered
+from losskit.engines.cpu import rows
+
+INDUCTOR = pytest.mark.skipif(shutil.which("g++") is None and shutil.which("clang++") is None, reason="C++")
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Every pass is an operator, of any size."""
+    torch.compiler.reset()
+    monkeypatch.setattr("losskit.engines.operators.SMALL", 0)
+    yield
+    torch.compiler.reset()
+
+
+def scores(dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    return torch.linspace(-3.0, 3.0, 60).sin().reshape(6, 10).to(dtype).requires_grad_(), torch.arange(6)
+
+
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=[pytest.mark.thorough, INDUCTOR])])
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_one_pass_and_no_copy(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, backend: str) -> None:
+    """Of a step whose incoming gradient is 1: the gradient is the memory that the forward wrote. Else it is multiplied, in half precision made again."""
+    made: list[int] = []
+    again: list[float] = []
+    run, rescaled = rows.run, rows.rescaled
+
+    def noted(*args: Any, **options: Any) -> Any:
+        found = run(*args, **options)
+        made.append(found.gradients[0].data_ptr())
+        return found
+
+    monkeypatch.setattr(rows, "run", noted)
+    monkeypatch.setattr(rows, "rescaled", lambda given, incoming, *rest: again.append(incoming.item()) or rescaled(given, incoming, *rest))
+    x, t = scores(dtype)
+    step = torch.compile(losskit.cross_entropy, fullgraph=True, backend=backend)
+    value = step(x, t)
+    (given,) = torch.autograd.grad(value, x)
+    assert made == [given.data_ptr()] and not again
+    (tripled,) = torch.autograd.grad(step(x, t), x, torch.tensor(3.0))
+    expected = torch.autograd.grad(losskit.cross_entropy(x, t), x, torch.tensor(3.0))[0]
+    assert again == [3.0, 3.0] and torch.equal(tripled, expected)
+
+
+def test_a_second_backward_makes_them_again() -> None:
+    """The first has given them away: whoever has them may write over them."""
+    x, t = scores(torch.float32)
+    with torch._functorch.config.patch(donated_buffer=False):
+        value = torch.compile(losskit.cross_entropy, fullgraph=True, backend="aot_eager")(x, t)
+        first = torch.autograd.grad(value, x, retain_graph=True)[0]
+        kept = first.clone()
+        first.zero_()
+        assert torch.equal(torch.autograd.grad(value, x)[0], kept)
+
+
+def test_a_token_that_was_copied_holds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then they are made again."""
+    x, t = scores(torch.float32)
+    value = losskit.cross_entropy(x, t)
+    expected = torch.autograd.grad(value, x, torch.tensor(2.0))[0]
+    held = registered.held
+    monkeypatch.setattr(registered, "held", lambda *args: held(*args).clone())
+    value = torch.compile(losskit.cross_entropy, fullgraph=True, backend="aot_eager")(x, t)
+    assert torch.equal(torch.autograd.grad(value, x, torch.tensor(2.0))[0], expected)
+
+
+def test_gradients_that_nobody_takes_go_with_the_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    alive: list[weakref.ref[Tensor]] = []
+    held = registered.held
+
+    def noted(x: Tensor, gradients: Any) -> Tensor:
+        alive.append(weakref.ref(gradients[0]))
+        return held(x, gradients)
+
+    monkeypatch.setattr(registered, "held", noted)
+    x, t = scores(torch.float32)
+    value = torch.compile(losskit.cross_entropy, fullgraph=True, backend="aot_eager")(x, t)
+    assert alive[0]() is not None
+    del value
+    gc.collect()
+    assert alive[0]() is None
