@@ -10,6 +10,7 @@ from torch import Tensor
 
 import losskit
 from losskit import LOSSES, Loss
+from losskit.contract.tensors import whole as whole_of
 from losskit.pairwise import Kind
 from losskit.testing import BoxSubject, OverlapSubject, RowSubject, WindowSubject, inputs
 from losskit.testing.boxes import is_boxes
@@ -117,11 +118,11 @@ def products() -> Iterator[Call]:
 
 
 def whole(function: Callable[..., Any]) -> Callable[..., Any]:
-    """What it gives, as numbers."""
+    """What it gives, as numbers: in a compiled graph it is a product like any other."""
 
     @wraps(function)
     def made(*tensors: Tensor, **settings: Any) -> Tensor:
-        return function(*tensors, **settings).whole()  # type: ignore[no-any-return]
+        return whole_of(function(*tensors, **settings))
 
     return made
 
