@@ -18,46 +18,100 @@ SETTINGS: tuple[dict[str, Any], ...] = (
     {"label_smoothing": 0.1},
     {"z_loss": 0.01},
     {"softcap": 5.0},
-    {"temperature": 2.0, "reduction": "none"},
-    {"weight": True, "reduction": "sum"},
-    {"weight": True, "label_smoothing": 0.2, "z_loss": 0.1, "softcap": 9.0, "temperature": 0.7, "sample_weight": True, "mask": True},
-    {"weight": True, "label_smoothing": 0.2, "sample_weight": True, "mask": True, "reduction": "none"},
+    {"temperature": 2.0, "reduction": "none", "return_parts": True},
+    {"weight": "given", "reduction": "sum"},
+    {
+        "weight": "given",
+        "label_smoothing": 0.2,
+        "z_loss": 0.1,
+        "softcap": 9.0,
+        "temperature": 0.7,
+        "sample_weight": "given",
+        "mask": True,
+        "return_parts": True,
+    },
+    {"weight": "given", "label_smoothing": 0.2, "sample_weight": "given", "mask": True, "reduction": "none"},
     {"normalizer": 7.0, "mask": True},
     {"far": True},
+    {"temperature": "learned", "label_smoothing": "items", "z_loss": 0.1, "weight": "given", "mask": True, "return_parts": True},
+    {"temperature": "items", "label_smoothing": "learned", "softcap": 5.0, "sample_weight": "learned"},
+    {"target": "given", "return_parts": True},
+    {
+        "target": "learned",
+        "weight": "given",
+        "label_smoothing": 0.2,
+        "z_loss": 0.1,
+        "softcap": 9.0,
+        "temperature": "learned",
+        "mask": True,
+        "sample_weight": "given",
+    },
+    {"target": "learned", "label_smoothing": "items", "z_loss": 0.1, "sample_weight": "learned", "mask": True, "reduction": "none", "return_parts": True},
+    {"target": "given", "far": True, "reduction": "sum"},
+    {"weight": "learned", "z_loss": 0.1, "return_parts": True, "mask": True},
+    {"weight": "learned", "label_smoothing": "learned", "temperature": "items", "sample_weight": "given", "reduction": "sum", "softcap": 9.0},
+    {"weight": "learned", "label_smoothing": 0.2, "reduction": "none"},
+    {"weight": "learned", "target": "learned", "label_smoothing": "learned", "temperature": 0.7, "z_loss": 0.1, "mask": True, "return_parts": True},
 )
-IN_LOOPS = (6, 1)  # those of the settings that loops are asked for; `make test` asks for the first, on one of the shards
+IN_LOOPS = (6, 1, 10, 11, 13, 14, 17, 19)  # those of the settings that loops are asked for; `make test` asks for the first, on one of the shards
 ITEMS = 12
 ALL = [sizes for shards in SHARDS.values() for sizes in shards]
+SPREAD = {"x": 1, "target": 1, "weight": 0, "head": 0, "bias": 0}  # what each rank holds a part of, and along which axis
 
 
-def batch(classes: int, settings: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Everything of one process, and the settings with their tensors."""
+def batch(classes: int, case: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Everything of one process, and the settings; tensors that are "learned", or "items", require a gradient."""
     draw = torch.Generator().manual_seed(classes)
     real: dict[str, Any] = dict(generator=draw, dtype=torch.float64)
     x = 3.0 * torch.randn(ITEMS, classes, **real)
-    if settings.get("far"):  # scores of +-10,000: some ranks hold nothing that counts
+    if case.get("far"):  # scores of +-10,000: some ranks hold nothing that counts
         x = x * 3e3
     t = torch.randint(classes, (ITEMS,), generator=draw)
     t[3], t[7] = -100, -100
-    tensors = {"x": x, "t": t, "h": torch.randn(ITEMS, 4, **real), "head": torch.randn(classes, 4, **real), "bias": torch.randn(classes, **real)}
-    more = {"weight": torch.rand(classes, **real) + 0.1, "sample_weight": torch.rand(ITEMS, **real), "mask": torch.rand(ITEMS, generator=draw) > 0.2}
-    return tensors, {key: more[key] if value is True and key in more else value for key, value in settings.items() if key != "far"}
+    leaves = {"x": x, "h": torch.randn(ITEMS, 4, **real), "head": torch.randn(classes, 4, **real), "bias": torch.randn(classes, **real)}
+    weight, each = torch.rand(classes, **real) + 0.1, torch.rand(ITEMS, **real)
+    mask, soft = torch.rand(ITEMS, generator=draw) > 0.2, torch.randn(ITEMS, classes, **real).softmax(1)
+    made = {"weight": weight, "sample_weight": each, "target": soft}
+    numbers = {"temperature": (torch.tensor(1.7, dtype=torch.float64), 0.5 + each), "label_smoothing": (torch.tensor(0.3, dtype=torch.float64), 0.8 * each)}
+    numbers["label_smoothing"][1][2] = 0.0
+    settings: dict[str, Any] = {"target": t}
+    for key, value in case.items():
+        if value in ("learned", "items"):
+            leaves[key] = numbers[key][value == "items"] if key in numbers else made[key]
+        elif key != "far":
+            settings[key] = mask if key == "mask" else made[key] if value == "given" else value
+    return leaves, {key: value for key, value in settings.items() if key not in leaves}
 
 
-def outcome(value: Tensor, *leaves: Tensor) -> tuple[Tensor, ...]:
+def part(name: str, x: Any, own: slice) -> Any:
+    """What a rank holds of it."""
+    axis = SPREAD.get(name)
+    return x if axis is None or (name == "target" and not x.is_floating_point()) else x[own] if axis == 0 else x[:, own]
+
+
+def outcome(loss: Any, leaves: dict[str, Tensor], settings: dict[str, Any]) -> dict[str, Tensor]:
+    """Of a call: what it gives, and every gradient; a second backward gives the same."""
+    leaves = {name: x.clone().requires_grad_() for name, x in leaves.items()}
+    given = loss(**leaves, **settings)
+    value, parts = given if settings.get("return_parts") else (given, None)
     incoming = torch.linspace(-1.0, 2.0, value.numel(), dtype=torch.float64).reshape(value.shape)
-    return value.detach(), *torch.autograd.grad(value, leaves, incoming, retain_graph=True)
-
-
-def both(given: dict[str, Tensor], own: slice, settings: dict[str, Any]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-    """Of logits, and of a head: value and every gradient; a second backward gives the same."""
-    parts = (("x", (slice(None), own)), ("h", slice(None)), ("head", own), ("bias", own))
-    x, h, head, bias = (given[key][index].clone().requires_grad_() for key, index in parts)
-    whole, linear = losskit.cross_entropy(x, given["t"], **settings), losskit.linear_cross_entropy(h, head, given["t"], linear_bias=bias, **settings)
-    found = outcome(whole, x), outcome(linear, h, head, bias)
-    for a, b in zip(found[1], outcome(linear, h, head, bias), strict=True):
+    found, again = (torch.autograd.grad(value, list(leaves.values()), incoming, retain_graph=True) for _ in range(2))
+    for a, b in zip(found, again, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-13, atol=1e-15)
-    return found
+    seen = {} if parts is None else {name: x for name, x in parts._asdict().items() if x is not None}
+    return {"value": value.detach(), **seen, **{f"by {name}": g for name, g in zip(leaves, found, strict=True)}}
+
+
+def both(leaves: dict[str, Tensor], own: slice, settings: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Of logits, and of a head."""
+    leaves, settings = ({name: part(name, x, own) for name, x in given.items()} for given in (leaves, settings))
+    of_head = {"h": "input", "head": "linear_weight", "bias": "linear_bias"}
+    logits = {name: x for name, x in leaves.items() if name not in of_head}
+    linear = {name: x for name, x in leaves.items() if name != "x"}
+    return (
+        outcome(lambda x, **more: losskit.cross_entropy(x, **more), logits, settings),
+        outcome(lambda h, head, bias, **more: losskit.linear_cross_entropy(h, head, linear_bias=bias, **more), linear, settings),
+    )
 
 
 def refused(group: Any, rank: int) -> list[str]:
@@ -71,11 +125,15 @@ def refused(group: Any, rank: int) -> list[str]:
         lambda: losskit.linear_cross_entropy(torch.randn(4, 5), head.t() if rank == 1 else head, t, class_group=group),
         lambda: losskit.cross_entropy(x, t, class_group="all"),
         lambda: losskit.cross_entropy(x, t, class_group=group, inplace=True),
-        lambda: losskit.cross_entropy(x, t, class_group=group, weight=torch.ones(3, requires_grad=True)),
+        lambda: losskit.cross_entropy(x, x.softmax(1) if rank == 1 else t, class_group=group),
         lambda: losskit.cross_entropy(x, t + 96 if rank == 2 else t, class_group=group),
         lambda: losskit.cross_entropy(x, x.softmax(1), class_group=group),
-        lambda: losskit.cross_entropy(x, t, class_group=group, temperature=torch.tensor(2.0)),
+        lambda: losskit.cross_entropy(x, t, class_group=group, temperature=torch.tensor([1.0, 1.0, -1.0, 2.0])),
         lambda: torch.autograd.grad(losskit.cross_entropy(leaf, t, class_group=group), leaf, create_graph=True),
+        lambda: losskit.cross_entropy(x, t, class_group=group, temperature=torch.tensor(1.0, requires_grad=rank == 0)),
+        lambda: losskit.cross_entropy(x, t, class_group=group, return_parts=rank == 0),
+        lambda: losskit.cross_entropy(x, x - 10.0 if rank == 0 else x.softmax(1) / 3, class_group=group),
+        lambda: losskit.cross_entropy(x, losskit.linear_probabilities(torch.zeros(4, 5), head), class_group=group),
     )
     for call in calls:
         with pytest.raises((TypeError, ValueError, RuntimeError)) as error:
@@ -91,11 +149,10 @@ def work(rank: int, groups: dict[int, Any], all_of_it: bool) -> dict[Any, Any]:
         for sizes in SHARDS[world] if rank < world else ():
             own = slice(sum(sizes[:rank]), sum(sizes[: rank + 1]))
             for i, case in enumerate(SETTINGS):
-                given, settings = batch(sum(sizes), case)
-                settings |= {"weight": settings["weight"][own]} if "weight" in settings else {}
+                leaves, settings = batch(sum(sizes), case)
                 for engine in ("torch", "cpu") if i in (IN_LOOPS if all_of_it else IN_LOOPS[:1] if sizes == (5, 3, 4) else ()) else ("torch",):
                     with losskit.use_engine(engine):
-                        found[sizes, i, engine] = both(given, own, settings | {"class_group": group})
+                        found[sizes, i, engine] = both(leaves, own, settings | {"class_group": group})
     found["log-probabilities"] = losskit.linear_log_prob(torch.ones(2, 4), torch.full((3, 4), 0.5), torch.tensor([2, 5]), class_group=groups[3])
     found["refused"] = refused(groups[3], rank)
     if rank == 2:
@@ -118,17 +175,19 @@ def test_as_one_process(results: list[dict[Any, Any]], sizes: tuple[int, ...], e
     for i, case in enumerate(SETTINGS):
         if engine == "cpu" and (sizes, i, engine) not in results[0]:
             continue
-        given, settings = batch(sum(sizes), case)
+        leaves, settings = batch(sum(sizes), case)
         with losskit.use_engine("torch"):
-            (value, by_x), (linear, by_h, *by_head) = both(given, slice(None), settings)
+            wanted = both(leaves, slice(None), settings)
         for rank in range(len(sizes)):
             own = slice(sum(sizes[:rank]), sum(sizes[: rank + 1]))
-            (here, x), (there, h, *head) = results[rank][sizes, i, engine]
-            first = results[0][sizes, i, engine]
-            assert torch.equal(here, first[0][0]) and torch.equal(there, first[1][0]) and torch.equal(h, first[1][1])  # the same bits on every rank
-            pairs = [(here, value), (x, by_x[:, own]), (there, linear), (h, by_h), *((g, s[own]) for g, s in zip(head, by_head, strict=True))]
-            for got, wanted in pairs:
-                torch.testing.assert_close(got, wanted, rtol=1e-12, atol=1e-12 * float(wanted.abs().max() if wanted.numel() else 0.0))
+            for here, first, whole in zip(results[rank][sizes, i, engine], results[0][sizes, i, engine], wanted, strict=True):
+                assert here.keys() == whole.keys()
+                for name, y in here.items():
+                    of = name.removeprefix("by ")
+                    assert of in SPREAD or torch.equal(y, first[name])  # the same bits on every rank
+                    want = part(of, whole[name], own)
+                    close = 1e-12 * float(want.abs().max() if want.numel() else 0.0)
+                    torch.testing.assert_close(y, want, rtol=1e-12, atol=close, msg=lambda text, at=(i, case, name): f"{at}: {text}")
     assert [i for i in IN_LOOPS if (sizes, i, "cpu") in results[0]] in ([], [*IN_LOOPS[:1]], [*IN_LOOPS]) and (sizes, IN_LOOPS[0], engine) in results[0]
 
 
@@ -154,7 +213,14 @@ def test_what_one_rank_refuses_is_raised_on_all(results: list[dict[Any, Any]]) -
         assert told[5][rank] == "ValueError: inplace=True does not go with class_group: leave it out"
         mine = "ValueError: target must hold labels from 0 to 8" if rank == 2 else "Refused: rank 2 of class_group has a label that is none of the 9 classes"
         assert told[7][rank].startswith(mine)
-        assert told[8][rank].startswith("ValueError: target must hold class labels beside class_group, got probabilities")
-        assert told[9][rank] == "ValueError: temperature must be a number beside class_group, got a tensor"
+        text = "row at index (0,) sums to 3 over all ranks, expected 1. Divide by the sum over all ranks"
+        assert told[8][rank] == f"ValueError: target must hold probabilities, whose classes are spread over class_group as the input's are: the {text}"
+        assert told[9][rank].startswith("ValueError: temperature must be > 0, got -1")
         assert told[10][rank].startswith("RuntimeError: second derivatives cannot be had with class_group")
-        assert "weight must not require a gradient" in told[6][rank]
+        alike = "ValueError: the ranks of class_group must call alike, but "
+        assert told[6][rank] == f"{alike}target is class labels on some and probabilities on others"
+        assert told[11][rank] == f"{alike}the hidden states, temperature or label_smoothing require a gradient on some and not on others"
+        assert told[12][rank] == f"{alike}reduction or return_parts differ"
+        assert told[14][rank].startswith("ValueError: target is what linear_probabilities gives, a softmax over the classes of this rank alone")
+        wrong = "ValueError: target must hold probabilities along dim=1, got -"
+        assert told[13][rank].startswith("Refused: rank 0 of class_group has refused its input" if rank else wrong)
