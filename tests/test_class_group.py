@@ -114,6 +114,32 @@ def both(leaves: dict[str, Tensor], own: slice, settings: dict[str, Any]) -> tup
     )
 
 
+def spread_items(group: Any, rank: int, world: int) -> dict[str, Tensor]:
+    """Hidden states of which each rank holds a part of the items, of one size or not, along either axis: value, and gradients of hidden states and head."""
+    draw, found = torch.Generator().manual_seed(world), {}
+    hidden, head = torch.randn(6, 9, 4, generator=draw, dtype=torch.float64), torch.randn(7, 4, generator=draw, dtype=torch.float64)
+    labels, heat = torch.randint(7, (6, 9), generator=draw), torch.tensor(1.3, dtype=torch.float64)
+    labels[0, 5], classes = -100, {2: (4, 3), 3: (5, 0, 2)}[world]
+    for axis, sizes, more in (
+        (0, [6 // world] * world, {}),
+        (1, [9, 0, 0][:world], {"shift": True}),
+        (1, [4, 5, 0][:world], {"label_smoothing": 0.1, "z_loss": 0.1}),
+    ):
+        for alone in (True, False):
+            h, w, t = hidden, head, heat.clone().requires_grad_()
+            if not alone:
+                h, w = h.split(sizes, axis)[rank], w.split(classes)[rank]
+            h, w = h.clone().requires_grad_(), w.clone().requires_grad_()
+            how = {} if alone else {"class_group": group, "sequence_dim": axis}
+            value = losskit.linear_cross_entropy(h, w, labels, temperature=t, reduction="none", **more, **how)
+            incoming = torch.linspace(-1.0, 2.0, 54, dtype=torch.float64).reshape(6, 9)
+            by_h, by_w, by_t = torch.autograd.grad(value, (h, w, t), incoming)
+            if alone:
+                by_h, by_w = by_h.split(sizes, axis)[rank], by_w.split(classes)[rank]
+            found |= {f"{axis} {sizes} {name}{' alone' * alone}": y for name, y in zip("vhwt", (value.detach(), by_h, by_w, by_t), strict=True)}
+    return found
+
+
 def refused(group: Any, rank: int) -> list[str]:
     """What every rank raises where one is wrong, or all: nobody waits."""
     told = []
@@ -134,6 +160,11 @@ def refused(group: Any, rank: int) -> list[str]:
         lambda: losskit.cross_entropy(x, t, class_group=group, return_parts=rank == 0),
         lambda: losskit.cross_entropy(x, x - 10.0 if rank == 0 else x.softmax(1) / 3, class_group=group),
         lambda: losskit.cross_entropy(x, losskit.linear_probabilities(torch.zeros(4, 5), head), class_group=group),
+        lambda: losskit.linear_cross_entropy(torch.zeros(4, 5), head, t, class_group=group, sequence_dim=rank),
+        lambda: losskit.linear_cross_entropy(torch.zeros(4, 5 + (rank == 0)), head, t, class_group=group, sequence_dim=0),
+        lambda: losskit.linear_cross_entropy(torch.zeros(2 - rank, 2, 5)[:, : 2 - rank], head, t[:3], class_group=group, sequence_dim=0),
+        lambda: losskit.linear_cross_entropy(torch.zeros(4, 5), head, t, class_group=group, sequence_dim="items"),
+        lambda: losskit.linear_cross_entropy(torch.zeros(4, 5), head, t, sequence_dim=0),
     )
     for call in calls:
         with pytest.raises((TypeError, ValueError, RuntimeError)) as error:
@@ -154,6 +185,7 @@ def work(rank: int, groups: dict[int, Any], all_of_it: bool) -> dict[Any, Any]:
                     with losskit.use_engine(engine):
                         found[sizes, i, engine] = both(leaves, own, settings | {"class_group": group})
     found["log-probabilities"] = losskit.linear_log_prob(torch.ones(2, 4), torch.full((3, 4), 0.5), torch.tensor([2, 5]), class_group=groups[3])
+    found["spread items"] = {world: spread_items(group, rank, world) for world, group in groups.items() if rank < world}
     found["refused"] = refused(groups[3], rank)
     if rank == 2:
         with pytest.raises(ValueError, match="class_group is a group without this rank: call the loss on the ranks of the group alone"):
@@ -196,6 +228,17 @@ def test_log_probabilities(results: list[dict[Any, Any]]) -> None:
         torch.testing.assert_close(found["log-probabilities"], torch.full((2,), 1 / 9.0).log())
 
 
+def test_hidden_states_that_are_spread(results: list[dict[Any, Any]]) -> None:
+    for world in (2, 3):
+        for rank in range(world):
+            found = results[rank]["spread items"][world]
+            assert len(found) == 24
+            for name in [name for name in found if not name.endswith("alone")]:
+                torch.testing.assert_close(
+                    found[name], found[name + " alone"], rtol=1e-12, atol=1e-13, msg=lambda text, at=(world, rank, name): f"{at}: {text}"
+                )
+
+
 def test_what_one_rank_refuses_is_raised_on_all(results: list[dict[Any, Any]]) -> None:
     told = list(zip(*(found["refused"] for found in results), strict=True))
     for of, wrong, text in (
@@ -222,5 +265,14 @@ def test_what_one_rank_refuses_is_raised_on_all(results: list[dict[Any, Any]]) -
         assert told[11][rank] == f"{alike}the hidden states, temperature or label_smoothing require a gradient on some and not on others"
         assert told[12][rank] == f"{alike}reduction or return_parts differ"
         assert told[14][rank].startswith("ValueError: target is what linear_probabilities gives, a softmax over the classes of this rank alone")
+        refused_by = "Refused: rank {} of class_group has refused its input"
+        last = "ValueError: sequence_dim must be an axis of the items of input, whose shape is (4, 5), and the last one is the width; got"
+        assert told[15][rank].startswith(f"{last} {rank}" if rank else refused_by.format(1))
+        assert told[16][rank].startswith(
+            refused_by.format(0) if rank else "ValueError: input of shape (4, 6) and linear_weight of shape (3, 5) do not multiply"
+        )
+        assert told[17][rank].startswith("ValueError: the ranks of class_group must hold hidden states of one shape but for sequence_dim=0, of one dtype")
+        assert told[18][rank] == "TypeError: sequence_dim must be an integer, or None, got str: 'items'"
+        assert told[19][rank].startswith("ValueError: sequence_dim names the axis along which hidden states are spread over class_group: give class_group")
         wrong = "ValueError: target must hold probabilities along dim=1, got -"
         assert told[13][rank].startswith("Refused: rank 0 of class_group has refused its input" if rank else wrong)

@@ -129,6 +129,7 @@ def linear_log_prob(
     return_parts: bool = False,
     top_k: int = 0,
     class_group: ProcessGroup | None = None,
+    sequence_dim: int | None = None,
     mask: Tensor | None = None,
 ) -> Tensor:
     """Log-probability of each chosen class under softmax(input @ linear_weight^T + linear_bias), whose logits are never whole: what policy losses are made of.
@@ -143,7 +144,7 @@ def linear_log_prob(
         linear_bias: (classes,), or None.
         ignore_index: the label of items that are absent.
         softcap, temperature: as in `cross_entropy`; the temperature that tokens were sampled with.
-        shift, chunk, accumulate, class_group: as in `linear_cross_entropy`.
+        shift, chunk, accumulate, class_group, sequence_dim: as in `linear_cross_entropy`.
         return_parts: also return what is known of each token's distribution: (log_prob, parts) with parts.entropy and parts.top.values, parts.top.indices, as
             `torch.topk` has them; detached, no synchronisation. Not with class_group.
         top_k: how many of the most probable classes parts.top has, from 0 to the number of classes.
@@ -188,7 +189,7 @@ def linear_log_prob(
         return result
     each = linear_cross_entropy(
         input, linear_weight, target, linear_bias=linear_bias, ignore_index=ignore_index, softcap=softcap, temperature=temperature, shift=shift, chunk=chunk,
-        accumulate=accumulate, class_group=class_group, mask=mask, reduction="none",
+        accumulate=accumulate, class_group=class_group, sequence_dim=sequence_dim, mask=mask, reduction="none",
     )  # fmt: skip
     return 0.0 - each
 
