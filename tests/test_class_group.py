@@ -9,6 +9,7 @@ from ranks import results_of
 from torch import Tensor, distributed
 
 import losskit
+from losskit.engines import chunks
 
 pytestmark = pytest.mark.skipif(not distributed.is_available() or not distributed.is_gloo_available(), reason="gloo")
 
@@ -27,13 +28,13 @@ SETTINGS: tuple[dict[str, Any], ...] = (
         "softcap": 9.0,
         "temperature": 0.7,
         "sample_weight": "given",
-        "mask": True,
+        "mask": "given",
         "return_parts": True,
     },
-    {"weight": "given", "label_smoothing": 0.2, "sample_weight": "given", "mask": True, "reduction": "none"},
-    {"normalizer": 7.0, "mask": True},
+    {"weight": "given", "label_smoothing": 0.2, "sample_weight": "given", "mask": "given", "reduction": "none"},
+    {"normalizer": 7.0, "mask": "given"},
     {"far": True},
-    {"temperature": "learned", "label_smoothing": "items", "z_loss": 0.1, "weight": "given", "mask": True, "return_parts": True},
+    {"temperature": "learned", "label_smoothing": "items", "z_loss": 0.1, "weight": "given", "mask": "given", "return_parts": True},
     {"temperature": "items", "label_smoothing": "learned", "softcap": 5.0, "sample_weight": "learned"},
     {"target": "given", "return_parts": True},
     {
@@ -43,17 +44,19 @@ SETTINGS: tuple[dict[str, Any], ...] = (
         "z_loss": 0.1,
         "softcap": 9.0,
         "temperature": "learned",
-        "mask": True,
+        "mask": "given",
         "sample_weight": "given",
     },
-    {"target": "learned", "label_smoothing": "items", "z_loss": 0.1, "sample_weight": "learned", "mask": True, "reduction": "none", "return_parts": True},
+    {"target": "learned", "label_smoothing": "items", "z_loss": 0.1, "sample_weight": "learned", "mask": "given", "reduction": "none", "return_parts": True},
     {"target": "given", "far": True, "reduction": "sum"},
-    {"weight": "learned", "z_loss": 0.1, "return_parts": True, "mask": True},
+    {"weight": "learned", "z_loss": 0.1, "return_parts": True, "mask": "given"},
     {"weight": "learned", "label_smoothing": "learned", "temperature": "items", "sample_weight": "given", "reduction": "sum", "softcap": 9.0},
     {"weight": "learned", "label_smoothing": 0.2, "reduction": "none"},
-    {"weight": "learned", "target": "learned", "label_smoothing": "learned", "temperature": 0.7, "z_loss": 0.1, "mask": True, "return_parts": True},
+    {"weight": "learned", "target": "learned", "label_smoothing": "learned", "temperature": 0.7, "z_loss": 0.1, "mask": "given", "return_parts": True},
+    {"weight": "nothing", "sample_weight": "given"},
+    {"mask": "nothing", "return_parts": True},
 )
-IN_LOOPS = (6, 1, 10, 11, 13, 14, 17, 19)  # those of the settings that loops are asked for; `make test` asks for the first, on one of the shards
+IN_LOOPS = (6, 1, 4, 7, 10, 11, 13, 14, 17, 19, 20, 21)  # those of the settings that loops are asked for; `make test` asks for the first, on one of the shards
 ITEMS = 12
 ALL = [sizes for shards in SHARDS.values() for sizes in shards]
 SPREAD = {"x": 1, "target": 1, "weight": 0, "head": 0, "bias": 0}  # what each rank holds a part of, and along which axis
@@ -71,7 +74,7 @@ def batch(classes: int, case: dict[str, Any]) -> tuple[dict[str, Tensor], dict[s
     leaves = {"x": x, "h": torch.randn(ITEMS, 4, **real), "head": torch.randn(classes, 4, **real), "bias": torch.randn(classes, **real)}
     weight, each = torch.rand(classes, **real) + 0.1, torch.rand(ITEMS, **real)
     mask, soft = torch.rand(ITEMS, generator=draw) > 0.2, torch.randn(ITEMS, classes, **real).softmax(1)
-    made = {"weight": weight, "sample_weight": each, "target": soft}
+    made = {"weight": weight, "sample_weight": each, "target": soft, "mask": mask}
     numbers = {"temperature": (torch.tensor(1.7, dtype=torch.float64), 0.5 + each), "label_smoothing": (torch.tensor(0.3, dtype=torch.float64), 0.8 * each)}
     numbers["label_smoothing"][1][2] = 0.0
     settings: dict[str, Any] = {"target": t}
@@ -79,7 +82,7 @@ def batch(classes: int, case: dict[str, Any]) -> tuple[dict[str, Tensor], dict[s
         if value in ("learned", "items"):
             leaves[key] = numbers[key][value == "items"] if key in numbers else made[key]
         elif key != "far":
-            settings[key] = mask if key == "mask" else made[key] if value == "given" else value
+            settings[key] = {"given": made.get(key), "nothing": torch.zeros_like(made[key]) if key in made else None}.get(value, value)
     return leaves, {key: value for key, value in settings.items() if key not in leaves}
 
 
@@ -110,8 +113,22 @@ def both(leaves: dict[str, Tensor], own: slice, settings: dict[str, Any]) -> tup
     linear = {name: x for name, x in leaves.items() if name != "x"}
     return (
         outcome(lambda x, **more: losskit.cross_entropy(x, **more), logits, settings),
-        outcome(lambda h, head, bias, **more: losskit.linear_cross_entropy(h, head, linear_bias=bias, **more), linear, settings),
+        outcome(lambda h, head, bias, **more: losskit.linear_cross_entropy(h, head, linear_bias=bias, chunk=5, **more), linear, settings),
     )
+
+
+def made_once(group: Any, own: slice, classes: int) -> tuple[int, int]:
+    """How often a rank multiplies for scores in forward and backward, in chunks of 5 items, and how often it would if it made all of them once."""
+    leaves, settings = batch(classes, SETTINGS[IN_LOOPS[0]])
+    h, head, bias = (part(name, leaves[name], own).clone().requires_grad_() for name in ("h", "head", "bias"))
+    made: list[int] = []
+    scores = chunks.Weight.scores
+    with pytest.MonkeyPatch.context() as patch, losskit.use_engine("cpu"):
+        patch.setattr(chunks.Weight, "scores", lambda self, rows, out: made.append(len(rows)) or scores(self, rows, out))
+        settings = {name: part(name, x, own) for name, x in settings.items()}
+        value, parts = losskit.linear_cross_entropy(h, head, linear_bias=bias, chunk=5, class_group=group, **settings)
+        value.backward()
+    return len(made), -(-int(parts.items) // 5)
 
 
 def spread_items(group: Any, rank: int, world: int) -> dict[str, Tensor]:
@@ -185,6 +202,7 @@ def work(rank: int, groups: dict[int, Any], all_of_it: bool) -> dict[Any, Any]:
                     with losskit.use_engine(engine):
                         found[sizes, i, engine] = both(leaves, own, settings | {"class_group": group})
     found["log-probabilities"] = losskit.linear_log_prob(torch.ones(2, 4), torch.full((3, 4), 0.5), torch.tensor([2, 5]), class_group=groups[3])
+    found["made once"] = made_once(groups[3], slice((0, 5, 8)[rank], (5, 8, 12)[rank]), 12)
     found["spread items"] = {world: spread_items(group, rank, world) for world, group in groups.items() if rank < world}
     found["refused"] = refused(groups[3], rank)
     if rank == 2:
@@ -226,6 +244,12 @@ def test_as_one_process(results: list[dict[Any, Any]], sizes: tuple[int, ...], e
 def test_log_probabilities(results: list[dict[Any, Any]]) -> None:
     for found in results:
         torch.testing.assert_close(found["log-probabilities"], torch.full((2,), 1 / 9.0).log())
+
+
+def test_scores_are_made_once(results: list[dict[Any, Any]]) -> None:
+    for found in results:
+        made, chunks_of_five = found["made once"]
+        assert made == chunks_of_five > 1
 
 
 def test_hidden_states_that_are_spread(results: list[dict[Any, Any]]) -> None:

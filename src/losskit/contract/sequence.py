@@ -7,6 +7,7 @@ from torch.distributed import ProcessGroup
 
 from losskit.contract import products, reduce
 from losskit.contract.groups import Refused, assembled, meet, refusals_told
+from losskit.engines import dispatch
 
 
 class Part(NamedTuple):
@@ -24,6 +25,8 @@ def whole(input: Tensor, linear_weight: Tensor, linear_bias: Tensor | None, grou
     """The hidden states of all ranks, in their order. In the backward each rank gets the sum over the ranks of the gradient to its own."""
     if group is None:
         raise ValueError("sequence_dim names the axis along which hidden states are spread over class_group: give class_group, or leave sequence_dim out")
+    if dispatch.asked():  # nothing is sent
+        dispatch.choice((input, linear_weight))
     with refusals_told(group, input, Part()):
         products.checked(input, linear_weight, linear_bias)
         if isinstance(axis, bool) or not isinstance(axis, int):

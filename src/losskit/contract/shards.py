@@ -2,6 +2,7 @@
 
 A rank's pass over its scores needs to know of the others the log-sum-exp of theirs, one number per item. So there are two passes and three small collectives: sizes, and
 whether a rank has refused its input; the log-sum-exps; what each rank adds to the loss. What is not needed is one for the gradient: each rank has that of its own scores.
+Scores that are a product are made once where an engine makes them in chunks: both passes go over a chunk, and the ranks meet between them.
 """
 
 from typing import Any, NamedTuple
@@ -23,8 +24,8 @@ IGNORED = -100  # the label of absent items on every rank
 
 class Told(NamedTuple):
     """What a rank tells the others first: whether it refuses its input, how many items and classes it has, their weights added up, its least and its largest label; whether
-    it has class weights, and whether they require a gradient. All ranks must agree in what is left: whether targets are probabilities, how the loss is reduced, and
-    what of all ranks requires a gradient.
+    it has class weights, and whether they require a gradient; of how many items it would make scores at a time, 0 if not in chunks, and whether without absent items. All
+    ranks must agree in what is left: whether targets are probabilities, how the loss is reduced, what of all ranks requires a gradient, how many items count.
     """
 
     refuses: float = 1.0
@@ -35,15 +36,19 @@ class Told(NamedTuple):
     largest: float = 0.0
     weighted: float = 0.0
     learned: float = 0.0
+    chunk: float = 0.0
+    leaves_out: float = 0.0
     soft: float = 0.0
     reduced: float = 0.0
     followed: float = 0.0
+    counted: float = 0.0
 
 
 ALIKE = {
     "soft": "target is class labels on some and probabilities on others",
     "reduced": "reduction or return_parts differ",
     "followed": "the hidden states, temperature or label_smoothing require a gradient on some and not on others",
+    "counted": "mask or ignore_index leave out more items on some than on others",
 }
 
 
@@ -59,6 +64,8 @@ class Shard(NamedTuple):
     whole: float
     weighted: bool
     learned: bool
+    chunk: int  # of how many items all ranks make scores at a time, and meet; 0: they make them twice
+    met: int  # how many items they meet for then
 
 
 def shard_of(told: list[Told], group: ProcessGroup) -> Shard:
@@ -77,7 +84,10 @@ def shard_of(told: list[Told], group: ProcessGroup) -> Shard:
             raise Refused(f"rank {other} of class_group has a label that is none of the {total} classes: see what it raises")
     weighted, learned = any(each.weighted for each in told), any(each.learned for each in told)
     first, whole = sum(int(each.classes) for each in told[:rank]), sum(each.weights for each in told)
-    return Shard(group, rank, first, int(told[rank].classes), total, told[rank].weights, whole, weighted, learned)
+    making = [each for each in told if each.classes]
+    alike = len({each.leaves_out for each in making}) == 1
+    chunk, met = (int(min(each.chunk for each in making)), int(making[0].counted if making[0].leaves_out else making[0].items)) if alike else (0, 0)
+    return Shard(group, rank, first, int(told[rank].classes), total, told[rank].weights, whole, weighted, learned, chunk, met)
 
 
 class Level(NamedTuple):
@@ -100,7 +110,12 @@ def level_of(call: Rows, operands: tuple[Tensor, ...], shard: Shard, beside: tup
         with torch.no_grad():
             each, seen = reduce.run("rows", engine, call._replace(formula=level), operands, None, look=Top() if largest else None)
         found = [each] if seen is None or seen.seen is None else [each, *seen.seen]
-    told = gathered(torch.stack([y.detach().to(real) for y in (*found, *beside)]), shard.group)
+    return meeting(torch.stack([y.detach().to(real) for y in (*found, *beside)]), shard, largest)
+
+
+def meeting(own: Tensor, shard: Shard, largest: bool) -> Level:
+    """What the ranks tell each other of some items: the log-sum-exp, with `largest` the largest score, and what goes with them."""
+    told = gathered(own, shard.group)
     lse, before, after = told[:, 0], slice(None, shard.rank), slice(shard.rank + 1, None)
     others = torch.cat((lse[before], lse[after]))
     rest = others.logsumexp(0) if len(others) else torch.full_like(lse[0], -torch.inf)
@@ -109,6 +124,47 @@ def level_of(call: Rows, operands: tuple[Tensor, ...], shard: Shard, beside: tup
         top = told[:, 1]
         first = (top[before] < top[shard.rank]).all(0) & (top[after] <= top[shard.rank]).all(0)
     return Level(lse[shard.rank], rest, lse.logsumexp(0), first, told[:, 1 + largest :])
+
+
+class Between(NamedTuple):
+    """Sees the scores of a chunk (a `Look`), and has the ranks meet before the pass that needs it: the operand `rest` of a call is filled."""
+
+    shard: Shard
+    rest: Tensor
+    largest: bool
+
+    def seen(self, losses: Losses, call: Rows, operands: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """As of `Look`: the log-sum-exps of the others and of all, and whether this rank's largest score is the first."""
+        scores, label, *numbers = operands
+        lse = losses("rows", call._replace(formula=level, params=(), shares=None, factor=None), (scores, label, *numbers[: call.tempered]))
+        found = self.met(torch.stack((lse, *(Top().seen(losses, call, operands) if self.largest else ()))))
+        numbers[call.tempered].copy_(found[0])
+        return found
+
+    def met(self, own: Tensor) -> tuple[Tensor, ...]:
+        """Of what this rank has found of the items of a chunk."""
+        if not own.numel():
+            return own[0], own[0], *((own[0].bool(),) if self.largest else ())
+        found = meeting(own, self.shard, self.largest)
+        return found.rest, found.all, *(() if found.first is None else (found.first,))
+
+    def like(self, losses: Tensor) -> tuple[Tensor, ...]:
+        """As of `Look`."""
+        return losses, losses, *((losses.bool(),) if self.largest else ())
+
+    def kept(self, seen: tuple[Tensor, ...]) -> None:
+        """As of `Look`."""
+        self.rest.copy_(seen[0])
+
+    def without_classes(self, counts: Tensor) -> Tensor:
+        """The same meetings, of a rank that has no scores: the log-sum-exp of all for each item, or for those that count."""
+        found = [self.rest.new_empty(0)]
+        for begin in range(0, self.shard.met, self.shard.chunk):
+            items = min(self.shard.chunk, self.shard.met - begin)
+            found.append(self.met(self.rest.new_full((1 + self.largest, items), -torch.inf))[1])
+        if self.shard.met == counts.numel():
+            return torch.cat(found).reshape(counts.shape)
+        return torch.zeros_like(self.rest).masked_scatter(counts, torch.cat(found)) if self.shard.met else self.rest
 
 
 class Top(NamedTuple):
@@ -122,6 +178,9 @@ class Top(NamedTuple):
     def like(self, losses: Tensor) -> tuple[Tensor, ...]:
         """As of `Look`."""
         return (losses,)
+
+    def kept(self, seen: tuple[Tensor, ...]) -> None:
+        """As of `Look`."""
 
 
 def level(nll, hit, miss, spread, lse, weight):  # type: ignore[no-untyped-def]

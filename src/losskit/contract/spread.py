@@ -14,10 +14,13 @@ from losskit.contract.elementwise import Operand
 from losskit.contract.groups import entered, joined, meet, refusals_told
 from losskit.contract.passes import ByProducts
 from losskit.contract.reduce import Normalizer
-from losskit.contract.shards import IGNORED, Level, Shard, Told, among, held_here, level_of, once, pulled, shard_of
+from losskit.contract.shards import IGNORED, Between, Level, Shard, Told, among, held_here, level_of, once, pulled, shard_of
 from losskit.engines import dispatch
-from losskit.engines.call import Distributions, Results, Rows, real_dtype
-from losskit.engines.scores import Made, Scores, memory_of
+from losskit.engines.call import Distributions, Look, Results, Rows, real_dtype
+from losskit.engines.chunks import Ways
+from losskit.engines.laid import items_of_chunk
+from losskit.engines.protocol import ENGINES
+from losskit.engines.scores import Made, Scores, memory_of, scores_of
 from losskit.engines.torch.elementwise import bound, scaled_sum
 
 
@@ -60,6 +63,9 @@ class Given(NamedTuple):
         """Which tensors that every rank holds require a gradient, as bits: it is added up over the ranks, which must all be there."""
         hidden = self.input.made.factors[0] if type(self.input) is Scores and isinstance(self.input.made, Made) else None
         return float(sum(1 << k for k, x in enumerate((hidden, *self.numbers)) if reduce.needs_gradient(x)))
+
+
+Around = tuple[Tensor, Tensor | None]  # the log-sum-exp of all scores of each item, and whether this rank's largest is the first
 
 
 class Masses(NamedTuple):
@@ -109,18 +115,28 @@ class Pass(NamedTuple):
         function, parameter = self.loss.link or (None, 0.0)
         return Rows(formula, params, None, shares, function, parameter, IGNORED, self.given.axis, self.factor, bool(self.heat))
 
-    def run(self, pattern: Any, call: Rows | Distributions, target: Tensor, *numbers: Tensor) -> tuple[Tensor, tuple[Results, ...]]:
+    def run(self, pattern: Any, call: Rows | Distributions, target: Tensor, *numbers: Tensor, look: Look | None = None) -> tuple[Tensor, tuple[Results, ...]]:
         """This rank's part, and what else its pass finds, if that is asked for; a rank without classes has no part, but takes part in the backward."""
         operands: tuple[Tensor, ...] = (self.given.input, target, *self.heat, *numbers)
         if self.shard.own:
             operands, call = tensors.all_lasting(operands, call)
             engine, _ = dispatch.choice(memory_of(operands), call.tensors())
-            part, found = reduce.run(pattern, engine, call, operands, self.scale, {"by_products": True} if self.parts else {}, self.parts)
+            part, found = reduce.run(pattern, engine, call, operands, self.scale, {"by_products": True} if self.parts else {}, self.parts, look)
             return part, () if found is None else (found,)
         nothing = self.reduced(self.given.constant(0.0))
         for y in operands:
             nothing = nothing + tensors.whole(y).reshape(-1)[:0].sum() if y.is_floating_point() else nothing
         return nothing, ()
+
+    def in_chunks(self, call: Rows, label: Tensor, own: Tensor) -> tuple[Tensor, tuple[Results, ...], Around]:
+        """A pass for which the ranks meet between the making of a chunk of scores and its loss."""
+        rest = torch.zeros(own.shape, dtype=self.given.real, device=own.device)
+        nothing = isinstance(self.scale, float) and self.scale == 0.0  # counts, and no scores are made
+        look = Between(self.shard._replace(met=0) if nothing else self.shard, rest, self.parts)
+        whole = None if self.shard.own else look.without_classes(self.given.counts)
+        part, found = self.run("rows", call, label, rest, own, look=look)
+        seen = (found[0].seen if found else None) or (rest, rest if whole is None else whole)
+        return part, found, (seen[1], seen[2] if len(seen) > 2 else None)
 
     def reduced(self, each: Tensor) -> Tensor:
         """What items are worth besides, as a pass would give it."""
@@ -181,6 +197,8 @@ def spread_rows(
         labels.refuse(target, shard.all, ignore_index, given.factor)
     if type(input) is not Scores and (given.soft or shard.learned):  # two passes, and the gradient of half precision is rounded once
         input = input.to(given.real)
+    elif type(input) is Scores and isinstance(input.made, Made) and shard.chunk:
+        input = scores_of(input.made._replace(chunk=shard.chunk))
     given = given._replace(input=input, numbers=tuple(entered(x, group) for x in given.numbers))
     of_labels = None if given.soft else _of_labels(given, target, shard)
     factor, counts = given.factor, given.counts
@@ -193,22 +211,22 @@ def spread_rows(
         engine, _ = dispatch.choice(memory_of((input, target)))
         scale = 1.0 if reduction == "sum" else reduce.scale_of(engine, input, reduce.denominator_of(total, normalizer, input))
     work = Pass(loss, given, shard, counts if apart else factor.detach(), scale, return_parts)
-    value, found, level = _of_distributions(work, target) if of_labels is None else _labelled(work, of_labels)
+    value, found, (lse, first) = _of_distributions(work, target) if of_labels is None else _labelled(work, of_labels)
     result = once(reduce.reduced(value, factor, total, input, normalizer=normalizer, reduction=reduction) if apart else value)
     numbers, operands = given.numbers, (*loss.temperature, *loss.operands)
     items.refuse(operands, numbers, "torch", counts, counts, result)
     if not return_parts:
         return result
     right = given.constant(0.0)
-    if found and found[0].right is not None and of_labels is not None and level.first is not None:
-        right = (found[0].right & of_labels.here & level.first).to(given.real)
+    if found and found[0].right is not None and of_labels is not None and first is not None:
+        right = (found[0].right & of_labels.here & first).to(given.real)
     losses = given.constant(0.0) if apart else sum((y.value for y in found if y.value is not None), given.constant(0.0))
     losses, right = joined(torch.stack((losses.detach(), right)), group)
     if apart:
         losses = torch.where(factor != 0, value.detach() * factor.detach(), 0.0).to(given.real)
     count = counts.sum()
     accuracy = None if given.soft else right.sum() / count.clamp(min=1)
-    return result, ByProducts(losses, torch.where(counts, level.all, 0.0), accuracy, count)
+    return result, ByProducts(losses, torch.where(counts, lse, 0.0), accuracy, count)
 
 
 def _looked_at(
@@ -251,7 +269,21 @@ def _told(given: Given, target: Tensor, reduction: Reduction, parts: bool) -> To
     weights = float(classes) if own is None else float(own.detach().sum(dtype=torch.float64))
     reduced = float(2 * REDUCTIONS.index(reduction) + parts)
     learned = float(own is not None and reduce.needs_gradient(own))
-    return Told(0.0, given.counts.numel(), classes, weights, least, largest, float(own is not None), learned, float(given.soft), reduced, given.followed())
+    chunk, leaves_out = _chunks(given, target)
+    return Told(
+        0.0, given.counts.numel(), classes, weights, least, largest, float(own is not None), learned, chunk, float(leaves_out), float(given.soft), reduced,
+        given.followed(), float(given.counts.sum()),
+    )  # fmt: skip
+
+
+def _chunks(given: Given, target: Tensor) -> tuple[int, bool]:
+    """Of how many items this rank would make scores at a time, 0 where they are not made in chunks; and whether without absent items."""
+    engine, _ = dispatch.choice(memory_of((given.input, target, *given.numbers)))
+    if type(given.input) is not Scores or not isinstance(given.input.made, Made) or ENGINES[engine].plain:
+        return 0, False
+    ways: Ways = dispatch.pattern(engine, "products").WAYS
+    weight, items = given.input.made.factors[1], int(given.counts.sum()) if ways.leaves_out else given.counts.numel()
+    return items_of_chunk(items, weight, ways.multiplied(weight.dtype).itemsize, ways.chunk, given.input.made.chunk), ways.leaves_out
 
 
 class OfLabels(NamedTuple):
@@ -275,12 +307,17 @@ def _of_labels(given: Given, target: Tensor, shard: Shard) -> OfLabels:
     return OfLabels(here, torch.where(given.counts, place, IGNORED), weight)
 
 
-def _labelled(work: Pass, of: OfLabels) -> tuple[Tensor, tuple[Results, ...], Level]:
+def _labelled(work: Pass, of: OfLabels) -> tuple[Tensor, tuple[Results, ...], Around]:
     """The loss of labels, over all ranks."""
-    given, loss, shard, level = work.given, work.loss, work.shard, work.level(of.label, largest=work.parts)
+    given, loss, shard = work.given, work.loss, work.shard
     own = torch.where(of.here, given.constant(1.0), -1.0) if shard.learned else torch.where(of.here, of.weight, -of.weight)
     weights = (0.0, 0.0) if shard.learned else (work.share * shard.here, work.share * shard.whole)
     shares = work.shares() if work.share and not shard.learned else None
+    call = work.rows(loss.labelled, (*loss.keep, loss.square, *weights), shares)
+    if shard.chunk and not shard.learned and not work.smoothing:
+        part, found, around = work.in_chunks(call, of.label, own)
+        return joined(part, shard.group), found, around
+    level = work.level(of.label, largest=work.parts)
     if work.smoothing:
         s = items.unit(reduce.present(work.smoothing[0].to(given.real).expand(own.shape), given.counts, 0.0))
         w = own.abs()
@@ -290,10 +327,10 @@ def _labelled(work: Pass, of: OfLabels) -> tuple[Tensor, tuple[Results, ...], Le
         part, found = work.by_masses("rows", work.rows(held_here, (), shares), of.label, level, masses, held, s)
     else:
         s = None
-        part, found = work.run("rows", work.rows(loss.labelled, (*loss.keep, loss.square, *weights), shares), of.label, level.rest, own)
+        part, found = work.run("rows", call, of.label, level.rest, own)
     each = joined(part, shard.group)
     if not shard.learned:
-        return each, found, level
+        return each, found, (level.all, level.first)
     each = torch.where((of.weight == 0.0) & each.isinf(), 0.0, each) * of.weight  # a class of weight 0 may be ruled out
     if work.share:
         learned = given.constant(1.0).new_ones(shard.own) if given.weight is None else given.weight
@@ -303,10 +340,10 @@ def _labelled(work: Pass, of: OfLabels) -> tuple[Tensor, tuple[Results, ...], Le
         wide = labels.along(shares, given.input, given.axis).to(given.real).expand(given.input.shape)
         spread = work.by_masses("distributions", work.distributions(of_masses), wide, level, masses)[0]
         each = each + joined(spread if s is None else s * spread, shard.group)
-    return each.to(given.real), found, level
+    return each.to(given.real), found, (level.all, level.first)
 
 
-def _of_distributions(work: Pass, target: Tensor) -> tuple[Tensor, tuple[Results, ...], Level]:
+def _of_distributions(work: Pass, target: Tensor) -> tuple[Tensor, tuple[Results, ...], Around]:
     """The loss of distributions, over all ranks."""
     given, loss, shard = work.given, work.loss, work.shard
     counts, own = given.counts, given.weight
@@ -332,7 +369,7 @@ def _of_distributions(work: Pass, target: Tensor) -> tuple[Tensor, tuple[Results
         part, found = work.by_masses("distributions", work.distributions(of_masses), m, level, masses)
     else:
         part, found = work.by_masses("distributions", work.distributions(loss.soft, (*loss.keep, work.share), own), t, level, masses, *work.smoothing)
-    return joined(part, shard.group), found, level
+    return joined(part, shard.group), found, (level.all, None)
 
 
 def _check_sums(sums: Tensor, target: Tensor, given: Given, shard: Shard) -> None:
