@@ -157,6 +157,29 @@ def spread_items(group: Any, rank: int, world: int) -> dict[str, Tensor]:
     return found
 
 
+def token_parts(group: Any, rank: int, world: int) -> dict[str, Tensor]:
+    """Entropy and most probable classes of tokens, of scores that are whole numbers, many of them equal on several ranks; alone, and over ranks."""
+    draw, found = torch.Generator().manual_seed(world), {}
+    hidden, head = (torch.randint(-2, 3, shape, generator=draw).double() for shape in ((3, 5, 4), (9, 4)))
+    head[6], head[8] = head[1], head[1]
+    labels, sizes = torch.randint(9, (3, 5), generator=draw), {2: (4, 5), 3: (2, 0, 7)}[world]
+    labels[1, 2], mask, own = -100, torch.rand(3, 5, generator=draw) > 0.2, slice(sum(sizes[:rank]), sum(sizes[: rank + 1]))
+    cases: tuple[dict[str, Any], ...] = (
+        {},
+        {"top_k": 4, "temperature": 0.8, "softcap": 3.0, "mask": mask},
+        {"top_k": 9, "shift": True},
+        {"top_k": 3, "chunk": 4},
+    )
+    for i, case in enumerate(cases):
+        for alone in (True, False):
+            how: dict[str, Any] = {} if alone else {"class_group": group}
+            given: Any = losskit.linear_log_prob(hidden, head if alone else head[own], labels, return_parts=True, **case, **how)
+            each, parts = given
+            for name, y in (("log p", each), ("entropy", parts.entropy), ("values", parts.top.values), ("classes", parts.top.indices)):
+                found[f"{i} {name}{' alone' * alone}"] = y
+    return found
+
+
 def refused(group: Any, rank: int) -> list[str]:
     """What every rank raises where one is wrong, or all: nobody waits."""
     told = []
@@ -182,6 +205,8 @@ def refused(group: Any, rank: int) -> list[str]:
         lambda: losskit.linear_cross_entropy(torch.zeros(2 - rank, 2, 5)[:, : 2 - rank], head, t[:3], class_group=group, sequence_dim=0),
         lambda: losskit.linear_cross_entropy(torch.zeros(4, 5), head, t, class_group=group, sequence_dim="items"),
         lambda: losskit.linear_cross_entropy(torch.zeros(4, 5), head, t, sequence_dim=0),
+        lambda: losskit.linear_log_prob(torch.zeros(4, 5), head, t, class_group=group, return_parts=True, top_k=10),
+        lambda: losskit.linear_log_prob(torch.zeros(4, 5), head, t, class_group=group, return_parts=True, top_k=rank),
     )
     for call in calls:
         with pytest.raises((TypeError, ValueError, RuntimeError)) as error:
@@ -201,6 +226,7 @@ def work(rank: int, groups: dict[int, Any], all_of_it: bool) -> dict[Any, Any]:
                 for engine in ("torch", "cpu") if i in (IN_LOOPS if all_of_it else IN_LOOPS[:1] if sizes == (5, 3, 4) else ()) else ("torch",):
                     with losskit.use_engine(engine):
                         found[sizes, i, engine] = both(leaves, own, settings | {"class_group": group})
+    found["tokens"] = {world: token_parts(group, rank, world) for world, group in groups.items() if rank < world}
     found["log-probabilities"] = losskit.linear_log_prob(torch.ones(2, 4), torch.full((3, 4), 0.5), torch.tensor([2, 5]), class_group=groups[3])
     found["made once"] = made_once(groups[3], slice((0, 5, 8)[rank], (5, 8, 12)[rank]), 12)
     found["spread items"] = {world: spread_items(group, rank, world) for world, group in groups.items() if rank < world}
@@ -244,6 +270,16 @@ def test_as_one_process(results: list[dict[Any, Any]], sizes: tuple[int, ...], e
 def test_log_probabilities(results: list[dict[Any, Any]]) -> None:
     for found in results:
         torch.testing.assert_close(found["log-probabilities"], torch.full((2,), 1 / 9.0).log())
+
+
+def test_parts_of_tokens(results: list[dict[Any, Any]]) -> None:
+    for world in (2, 3):
+        for rank in range(world):
+            found = results[rank]["tokens"][world]
+            assert len(found) == 32
+            for name in [name for name in found if not name.endswith("alone")]:
+                assert torch.equal(found[name], results[0]["tokens"][world][name])
+                torch.testing.assert_close(found[name], found[name + " alone"], rtol=1e-12, atol=1e-13, msg=lambda text, at=(world, name): f"{at}: {text}")
 
 
 def test_scores_are_made_once(results: list[dict[Any, Any]]) -> None:
@@ -298,5 +334,7 @@ def test_what_one_rank_refuses_is_raised_on_all(results: list[dict[Any, Any]]) -
         assert told[17][rank].startswith("ValueError: the ranks of class_group must hold hidden states of one shape but for sequence_dim=0, of one dtype")
         assert told[18][rank] == "TypeError: sequence_dim must be an integer, or None, got str: 'items'"
         assert told[19][rank].startswith("ValueError: sequence_dim names the axis along which hidden states are spread over class_group: give class_group")
+        assert told[20][rank] == "ValueError: top_k must be from 0 to the number of classes, 9, got 10"
+        assert told[21][rank] == "ValueError: top_k must be the same on all ranks of class_group, got 0, 1, 2: give the same on each"
         wrong = "ValueError: target must hold probabilities along dim=1, got -"
         assert told[13][rank].startswith("Refused: rank 0 of class_group has refused its input" if rank else wrong)
