@@ -5,13 +5,14 @@ whether a rank has refused its input; the log-sum-exps; what each rank adds to t
 Scores that are a product are made once where an engine makes them in chunks: both passes go over a chunk, and the ranks meet between them.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
-from losskit.contract import reduce
+from losskit.contract import reduce, tensors
 from losskit.contract.groups import Refused, gathered
 from losskit.engines import dispatch
 from losskit.engines.call import Losses, Rows, real_dtype
@@ -96,6 +97,7 @@ class Level(NamedTuple):
     own: Tensor  # the log-sum-exp of this rank's scores
     rest: Tensor  # of the other ranks'
     all: Tensor  # of all scores
+    gone: Tensor | None  # of which items this rank's classes are all ruled out, with scores of -inf; None if of none
     first: Tensor | None  # whether this rank's largest score is the first that is the largest of all; None if nobody asks
     told: Tensor  # what went with it, one for each rank
 
@@ -104,13 +106,23 @@ def level_of(call: Rows, operands: tuple[Tensor, ...], shard: Shard, beside: tup
     """One pass over this rank's scores, and one collective, which takes numbers of items with it; `largest`: of the largest score, too."""
     input, label = operands[:2]
     real = real_dtype(input.dtype)
-    found = [torch.full(label.shape, -torch.inf, dtype=real, device=input.device)] * (1 + largest)
+    found, gone = [torch.full(label.shape, -torch.inf, dtype=real, device=input.device)] * (1 + largest), None
     if shard.own:
         engine, _ = dispatch.choice(memory_of(operands))
         with torch.no_grad():
             each, seen = reduce.run("rows", engine, call._replace(formula=level), operands, None, look=Top() if largest else None)
+            each, gone = ruled_out(each, lambda: tensors.whole(input), call.dim)
         found = [each] if seen is None or seen.seen is None else [each, *seen.seen]
-    return meeting(torch.stack([y.detach().to(real) for y in (*found, *beside)]), shard, largest)
+    return meeting(torch.stack([y.detach().to(real) for y in (*found, *beside)]), shard, largest)._replace(gone=gone)
+
+
+def ruled_out(lse: Tensor, scores: Callable[[], Tensor], axis: int) -> tuple[Tensor, Tensor | None]:
+    """The log-sum-exp, -inf where all scores are, of which a pass makes no sense; and where that is. A score of NaN stays one."""
+    senseless = ~(lse > -torch.inf)
+    if not bool(senseless.any()):
+        return lse, None
+    gone = senseless & (scores().amax(axis) == -torch.inf)
+    return torch.where(gone, -torch.inf, lse), gone
 
 
 def meeting(own: Tensor, shard: Shard, largest: bool) -> Level:
@@ -123,23 +135,30 @@ def meeting(own: Tensor, shard: Shard, largest: bool) -> Level:
     if largest:
         top = told[:, 1]
         first = (top[before] < top[shard.rank]).all(0) & (top[after] <= top[shard.rank]).all(0)
-    return Level(lse[shard.rank], rest, lse.logsumexp(0), first, told[:, 1 + largest :])
+    return Level(lse[shard.rank], rest, lse.logsumexp(0), None, first, told[:, 1 + largest :])
 
 
 class Between(NamedTuple):
-    """Sees the scores of a chunk (a `Look`), and has the ranks meet before the pass that needs it: the operand `rest` of a call is filled."""
+    """Sees the scores of a chunk (a `Look`), and has the ranks meet before the pass that needs it: the operand `rest` of a call is filled, and where this rank's classes
+    are all ruled out, its label is that of an absent item.
+    """
 
     shard: Shard
+    label: Tensor
     rest: Tensor
     largest: bool
 
     def seen(self, losses: Losses, call: Rows, operands: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """As of `Look`: the log-sum-exps of the others and of all, and whether this rank's largest score is the first."""
+        """As of `Look`: the log-sum-exps of the others and of all, where classes are ruled out, and whether this rank's largest score is the first."""
         scores, label, *numbers = operands
         lse = losses("rows", call._replace(formula=level, params=(), shares=None, factor=None), (scores, label, *numbers[: call.tempered]))
-        found = self.met(torch.stack((lse, *(Top().seen(losses, call, operands) if self.largest else ()))))
-        numbers[call.tempered].copy_(found[0])
-        return found
+        lse, gone = ruled_out(lse, lambda: scores, call.dim)
+        rest, *found = self.met(torch.stack((lse, *(Top().seen(losses, call, operands) if self.largest else ()))))
+        numbers[call.tempered].copy_(rest)
+        if gone is None:
+            gone = torch.zeros_like(label, dtype=torch.bool)
+        label.masked_fill_(gone, IGNORED)
+        return rest, found[0], gone, *found[1:]
 
     def met(self, own: Tensor) -> tuple[Tensor, ...]:
         """Of what this rank has found of the items of a chunk."""
@@ -150,11 +169,12 @@ class Between(NamedTuple):
 
     def like(self, losses: Tensor) -> tuple[Tensor, ...]:
         """As of `Look`."""
-        return losses, losses, *((losses.bool(),) if self.largest else ())
+        return losses, losses, losses.bool(), *((losses.bool(),) if self.largest else ())
 
     def kept(self, seen: tuple[Tensor, ...]) -> None:
         """As of `Look`."""
         self.rest.copy_(seen[0])
+        self.label.masked_fill_(seen[2], IGNORED)
 
     def without_classes(self, counts: Tensor) -> Tensor:
         """The same meetings, of a rank that has no scores: the log-sum-exp of all for each item, or for those that count."""

@@ -7,19 +7,17 @@ import torch
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
-from losskit.contract import checks, items, labels, reduce, tensors
-from losskit.contract.checks import REDUCTIONS, Numbers, Reduction
-from losskit.contract.distributions import SUM_TOLERANCE, of_masses
+from losskit.contract import items, labels, reduce, tensors
+from losskit.contract.checks import Numbers, Reduction
+from losskit.contract.distributions import of_masses
 from losskit.contract.elementwise import Operand
 from losskit.contract.groups import entered, joined, meet, refusals_told
 from losskit.contract.passes import ByProducts
 from losskit.contract.reduce import Normalizer
 from losskit.contract.shards import IGNORED, Between, Level, Shard, Told, among, held_here, level_of, once, pulled, shard_of
+from losskit.contract.spread_given import Given, check_sums, looked_at, told_of
 from losskit.engines import dispatch
-from losskit.engines.call import Distributions, Look, Results, Rows, real_dtype
-from losskit.engines.chunks import Ways
-from losskit.engines.laid import items_of_chunk
-from losskit.engines.protocol import ENGINES
+from losskit.engines.call import Distributions, Look, Results, Rows
 from losskit.engines.scores import Made, Scores, memory_of, scores_of
 from losskit.engines.torch.elementwise import bound, scaled_sum
 
@@ -37,32 +35,6 @@ class Spread(NamedTuple):
     link: tuple[Callable[..., Any], float] | None
     operands: tuple[Operand, ...]  # a smoothing for each item
     temperature: tuple[Operand, ...]
-
-
-class Given(NamedTuple):
-    """The arguments, looked at."""
-
-    input: Tensor
-    axis: int
-    soft: bool
-    weight: Tensor | None  # this rank's
-    factor: Tensor | None  # of items
-    counts: Tensor  # which items do
-    numbers: tuple[Tensor, ...]  # the operands: temperature and smoothing, if they are
-
-    @property
-    def real(self) -> torch.dtype:
-        """The dtype computed in."""
-        return real_dtype(self.input.dtype)
-
-    def constant(self, value: float) -> Tensor:
-        """A number for each item."""
-        return torch.full((), value, dtype=self.real, device=self.input.device).expand(self.counts.shape)
-
-    def followed(self) -> float:
-        """Which tensors that every rank holds require a gradient, as bits: it is added up over the ranks, which must all be there."""
-        hidden = self.input.made.factors[0] if type(self.input) is Scores and isinstance(self.input.made, Made) else None
-        return float(sum(1 << k for k, x in enumerate((hidden, *self.numbers)) if reduce.needs_gradient(x)))
 
 
 Around = tuple[Tensor, Tensor | None]  # the log-sum-exp of all scores of each item, and whether this rank's largest is the first
@@ -132,11 +104,23 @@ class Pass(NamedTuple):
         """A pass for which the ranks meet between the making of a chunk of scores and its loss."""
         rest = torch.zeros(own.shape, dtype=self.given.real, device=own.device)
         nothing = isinstance(self.scale, float) and self.scale == 0.0  # counts, and no scores are made
-        look = Between(self.shard._replace(met=0) if nothing else self.shard, rest, self.parts)
+        look = Between(self.shard._replace(met=0) if nothing else self.shard, label, rest, self.parts)
         whole = None if self.shard.own else look.without_classes(self.given.counts)
         part, found = self.run("rows", call, label, rest, own, look=look)
-        seen = (found[0].seen if found else None) or (rest, rest if whole is None else whole)
-        return part, found, (seen[1], seen[2] if len(seen) > 2 else None)
+        seen = (found[0].seen if found else None) or (rest, rest if whole is None else whole, None)
+        return self.ruled_out(part, seen[2], own > 0.0), found, (seen[1], seen[3] if len(seen) > 3 else None)
+
+    def ruled_out(self, part: Tensor, gone: Tensor | None, held: Tensor) -> Tensor:
+        """This rank's part, which is infinite where its classes are ruled out and hold mass; otherwise they add nothing there."""
+        if gone is None or not bool(gone.any()):
+            return part
+        smoothed = self.share * self.shard.here > 0.0
+        by = torch.full_like(held, smoothed) if not self.smoothing else (self.smoothing[0] > 0.0) & smoothed
+        return part + self.reduced(torch.where(gone & (held | by), torch.inf, self.given.constant(0.0)))
+
+    def without(self, gone: Tensor | None) -> "Pass":
+        """The same where its classes are not ruled out."""
+        return self if gone is None else self._replace(factor=torch.where(gone, torch.zeros_like(self.factor), self.factor))
 
     def reduced(self, each: Tensor) -> Tensor:
         """What items are worth besides, as a pass would give it."""
@@ -190,8 +174,8 @@ def spread_rows(
 ) -> Any:
     """The loss of all classes, the same on every rank, with the gradient of this rank's scores; with `return_parts` (loss, `ByProducts`)."""
     with refusals_told(group, input, Told()):
-        given = _looked_at(loss, input, target, dim, ignore_index, weight, mask, sample_weight, normalizer, reduction)
-        told = _told(given, target, reduction, return_parts)
+        given = looked_at((*loss.temperature, *loss.operands), input, target, dim, ignore_index, weight, mask, sample_weight, normalizer, reduction)
+        told = told_of(given, target, reduction, return_parts)
     shard = shard_of(meet(group, input, told), group)
     if not given.soft:
         labels.refuse(target, shard.all, ignore_index, given.factor)
@@ -229,63 +213,6 @@ def spread_rows(
     return result, ByProducts(losses, torch.where(counts, lse, 0.0), accuracy, count)
 
 
-def _looked_at(
-    loss: Spread, input: Tensor, target: Tensor, dim: int, ignore_index: int, weight: Numbers | None, mask: Tensor | None, sample_weight: Tensor | None,
-    normalizer: Normalizer | None, reduction: Reduction,
-) -> Given:  # fmt: skip
-    """What a rank finds of its arguments by itself."""
-    reduce.check(reduction, normalizer)
-    checks.both(input, target)
-    axis, soft = labels.class_axis(input, dim), labels.soft(input, target)
-    if not soft:
-        labels.aligned(input, target, axis, dim, "labels")
-        labels.index(ignore_index)
-    elif type(target) is Scores:
-        raise ValueError("target is what linear_probabilities gives, a softmax over the classes of this rank alone: leave class_group out, or give labels")
-    else:
-        labels.only_labels(ignore_index, input)
-        tensors.beside("target", target, "input", input)
-    shape = torch.Size((*input.shape[:axis], *input.shape[axis + 1 :]))
-    like = torch.zeros((), dtype=input.dtype, device=input.device).expand(*shape, 1)
-    own = None if weight is None else labels.class_weights(weight, input, input.shape[axis], learned=True)
-    factor = reduce.item_factor(like[..., 0], mask, sample_weight, real_dtype(input.dtype), reduce.by_weights(reduction, normalizer))
-    factor = reduce.unless_nothing_counts(factor, normalizer, input, shape)
-    counts = torch.ones(shape, dtype=torch.bool, device=input.device) if soft else labels.kept(target, ignore_index)
-    counts = counts if factor is None else counts & (factor != 0)
-    if soft and checks.readable(target) and target.numel():
-        numbers = target.detach().movedim(axis, -1)[counts]
-        if bool((wrong := (numbers < 0) | (numbers > 1 + 1e-6)).any()):
-            raise ValueError(f"target must hold probabilities along dim={axis}, got {float(numbers[wrong][0]):.6g}, outside [0, 1]")
-    return Given(input, axis, soft, own, factor, counts, items.checked((*loss.temperature, *loss.operands), like, -1))
-
-
-def _told(given: Given, target: Tensor, reduction: Reduction, parts: bool) -> Told:
-    """What the others are told of it."""
-    least, largest, own = 0.0, 0.0, given.weight
-    if not given.soft and target.numel():
-        named = torch.where(given.counts, target.long(), 0)
-        least, largest = float(named.min()), float(named.max())
-    classes = given.input.shape[given.axis]
-    weights = float(classes) if own is None else float(own.detach().sum(dtype=torch.float64))
-    reduced = float(2 * REDUCTIONS.index(reduction) + parts)
-    learned = float(own is not None and reduce.needs_gradient(own))
-    chunk, leaves_out = _chunks(given, target)
-    return Told(
-        0.0, given.counts.numel(), classes, weights, least, largest, float(own is not None), learned, chunk, float(leaves_out), float(given.soft), reduced,
-        given.followed(), float(given.counts.sum()),
-    )  # fmt: skip
-
-
-def _chunks(given: Given, target: Tensor) -> tuple[int, bool]:
-    """Of how many items this rank would make scores at a time, 0 where they are not made in chunks; and whether without absent items."""
-    engine, _ = dispatch.choice(memory_of((given.input, target, *given.numbers)))
-    if type(given.input) is not Scores or not isinstance(given.input.made, Made) or ENGINES[engine].plain:
-        return 0, False
-    ways: Ways = dispatch.pattern(engine, "products").WAYS
-    weight, items = given.input.made.factors[1], int(given.counts.sum()) if ways.leaves_out else given.counts.numel()
-    return items_of_chunk(items, weight, ways.multiplied(weight.dtype).itemsize, ways.chunk, given.input.made.chunk), ways.leaves_out
-
-
 class OfLabels(NamedTuple):
     """Labels, as this rank sees them."""
 
@@ -318,6 +245,7 @@ def _labelled(work: Pass, of: OfLabels) -> tuple[Tensor, tuple[Results, ...], Ar
         part, found, around = work.in_chunks(call, of.label, own)
         return joined(part, shard.group), found, around
     level = work.level(of.label, largest=work.parts)
+    everywhere, work = work, work.without(level.gone)
     if work.smoothing:
         s = items.unit(reduce.present(work.smoothing[0].to(given.real).expand(own.shape), given.counts, 0.0))
         w = own.abs()
@@ -327,8 +255,8 @@ def _labelled(work: Pass, of: OfLabels) -> tuple[Tensor, tuple[Results, ...], Ar
         part, found = work.by_masses("rows", work.rows(held_here, (), shares), of.label, level, masses, held, s)
     else:
         s = None
-        part, found = work.run("rows", call, of.label, level.rest, own)
-    each = joined(part, shard.group)
+        part, found = work.run("rows", call._replace(factor=work.factor), of.label, level.rest, own)
+    each = joined(everywhere.ruled_out(part, level.gone, own > 0.0), shard.group)
     if not shard.learned:
         return each, found, (level.all, level.first)
     each = torch.where((of.weight == 0.0) & each.isinf(), 0.0, each) * of.weight  # a class of weight 0 may be ruled out
@@ -360,28 +288,14 @@ def _of_distributions(work: Pass, target: Tensor) -> tuple[Tensor, tuple[Results
     mass = keep * drawn + by * here
     level = work.level(torch.where(counts, 0, IGNORED), mass, drawn, sums)
     masses_of, all_drawn, all_sums = level.told.unbind(1)
-    _check_sums(all_sums.sum(0), target, given, shard)
+    check_sums(all_sums.sum(0), target, given, shard.all)
     others = torch.cat((masses_of[: shard.rank], masses_of[shard.rank + 1 :])).sum(0)
     masses = Masses(mass.expand(counts.shape), drawn, others, all_drawn.sum(0))
+    everywhere, work = work, work.without(level.gone)
     if shard.learned:
         smooth = (keep.unsqueeze(given.axis), by.unsqueeze(given.axis)) if work.smoothing else (keep, by)
         m = (t * smooth[0] + work.share * smooth[1]) * (1.0 if wide is None else wide)
         part, found = work.by_masses("distributions", work.distributions(of_masses), m, level, masses)
     else:
         part, found = work.by_masses("distributions", work.distributions(loss.soft, (*loss.keep, work.share), own), t, level, masses, *work.smoothing)
-    return joined(part, shard.group), found, (level.all, None)
-
-
-def _check_sums(sums: Tensor, target: Tensor, given: Given, shard: Shard) -> None:
-    """Each item's probabilities sum to 1 over all ranks, up to rounding."""
-    if not checks.readable(sums):
-        return
-    allowed = SUM_TOLERANCE.get(target.dtype, 1e-4) * max(1.0, shard.all**0.5 / 100)
-    bad = given.counts & ((sums - 1.0).abs() > allowed)
-    if bool(bad.any()):
-        place = tuple(bad.nonzero()[0].tolist()) if bad.dim() else ()
-        where = f" at index {place}" if place else ""
-        raise ValueError(
-            f"target must hold probabilities, whose classes are spread over class_group as the input's are: the row{where} sums to {sums[place].item():.7g} over all ranks, "
-            "expected 1. Divide by the sum over all ranks"
-        )
+    return joined(everywhere.ruled_out(part, level.gone, mass > 0.0), shard.group), found, (level.all, None)
