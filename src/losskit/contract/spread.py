@@ -57,7 +57,7 @@ class Masses(NamedTuple):
         return value, (mine * (self.others + 2.0 * square * self.all_drawn * all_lse) - theirs * self.mass).detach()
 
 
-class Pass(NamedTuple):
+class Work(NamedTuple):
     """Passes over this rank's scores."""
 
     loss: Spread
@@ -118,7 +118,7 @@ class Pass(NamedTuple):
         by = torch.full_like(held, smoothed) if not self.smoothing else (self.smoothing[0] > 0.0) & smoothed
         return part + self.reduced(torch.where(gone & (held | by), torch.inf, self.given.constant(0.0)))
 
-    def without(self, gone: Tensor | None) -> "Pass":
+    def without(self, gone: Tensor | None) -> "Work":
         """The same where its classes are not ruled out."""
         return self if gone is None else self._replace(factor=torch.where(gone, torch.zeros_like(self.factor), self.factor))
 
@@ -126,7 +126,7 @@ class Pass(NamedTuple):
         """What items are worth besides, as a pass would give it."""
         if self.scale is None:
             return self.weighed(each)
-        alive = torch.as_tensor(self.scale, device=each.device) != 0
+        alive = self.scale != 0 if isinstance(self.scale, Tensor) else torch.full((), self.scale != 0, dtype=torch.bool, device=each.device)
         return scaled_sum(torch.where(alive, self.weighed(each), 0.0), self.scale)
 
     def weighed(self, each: Tensor) -> Tensor:
@@ -194,7 +194,7 @@ def spread_rows(
     if not apart:  # the gradients are made in the forward
         engine, _ = dispatch.choice(memory_of((input, target)))
         scale = 1.0 if reduction == "sum" else reduce.scale_of(engine, input, reduce.denominator_of(total, normalizer, input))
-    work = Pass(loss, given, shard, counts if apart else factor.detach(), scale, return_parts)
+    work = Work(loss, given, shard, counts if apart else factor.detach(), scale, return_parts)
     value, found, (lse, first) = _of_distributions(work, target) if of_labels is None else _labelled(work, of_labels)
     result = once(reduce.reduced(value, factor, total, input, normalizer=normalizer, reduction=reduction) if apart else value)
     numbers, operands = given.numbers, (*loss.temperature, *loss.operands)
@@ -234,7 +234,7 @@ def _of_labels(given: Given, target: Tensor, shard: Shard) -> OfLabels:
     return OfLabels(here, torch.where(given.counts, place, IGNORED), weight)
 
 
-def _labelled(work: Pass, of: OfLabels) -> tuple[Tensor, tuple[Results, ...], Around]:
+def _labelled(work: Work, of: OfLabels) -> tuple[Tensor, tuple[Results, ...], Around]:
     """The loss of labels, over all ranks."""
     given, loss, shard = work.given, work.loss, work.shard
     own = torch.where(of.here, given.constant(1.0), -1.0) if shard.learned else torch.where(of.here, of.weight, -of.weight)
@@ -271,7 +271,7 @@ def _labelled(work: Pass, of: OfLabels) -> tuple[Tensor, tuple[Results, ...], Ar
     return each.to(given.real), found, (level.all, level.first)
 
 
-def _of_distributions(work: Pass, target: Tensor) -> tuple[Tensor, tuple[Results, ...], Around]:
+def _of_distributions(work: Work, target: Tensor) -> tuple[Tensor, tuple[Results, ...], Around]:
     """The loss of distributions, over all ranks."""
     given, loss, shard = work.given, work.loss, work.shard
     counts, own = given.counts, given.weight

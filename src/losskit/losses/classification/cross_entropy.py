@@ -170,10 +170,12 @@ def cross_entropy(
         log_input: with from_logits=False, whether the input is log-probabilities.
         inplace: let the gradient take the memory of the logits, which are lost: for large vocabularies. One backward only. Not for float16, whose gradient
             must be multiplied by the loss scale before it is rounded; in bfloat16 it is rounded twice unless the incoming gradient is a power of 2.
-        class_group: the process group over whose ranks the classes are spread. The input holds the logits of this rank's classes, `weight` their weights; shards may be
-            of any size, in the order of the ranks. Every rank holds all labels, which count through the ranks, and returns the loss of all classes, with the gradient of
-            its own logits. All ranks call forward and backward alike. It takes labels, and numbers for `label_smoothing` and `temperature`, and has no second derivatives.
+        class_group: the process group over whose ranks the classes are spread. The input holds the logits of this rank's classes, `weight` their weights, a target of
+            probabilities theirs, which sum to 1 over all ranks; shards may be of any size, in the order of the ranks. Every rank holds all labels, which count through the
+            ranks, and returns the loss of all classes, with the gradient of its own logits, weights and probabilities, and the whole gradient of `temperature` and
+            `label_smoothing`. All ranks call forward and backward alike. It has no second derivatives, and an offset that logits have in common costs digits.
         return_parts: also return what the pass knows besides: (loss, parts) with parts.losses, .lse, .accuracy, .items; detached, no synchronisation.
+            With class_group, those of all classes, the same on every rank.
         mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`.
 
     Returns:

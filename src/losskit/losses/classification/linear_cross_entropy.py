@@ -90,6 +90,7 @@ def linear_cross_entropy(
             least 512. It changes neither value nor gradients beyond rounding.
         accumulate: "float32" adds up the head's gradient over chunks in float32, "input" in the input's dtype, which in bfloat16 saves 2 bytes per number of the head.
         class_group: as in `cross_entropy`; the head is that of this rank's classes. The gradient to the input is summed over the ranks, that to the head is this rank's.
+            The ranks meet once for each chunk, the smallest `chunk` among theirs.
         sequence_dim: the axis along which the hidden states are spread over class_group, as sequence parallelism leaves them: each rank gives its own part, of any size,
             and the labels of all. The parts are gathered, and each rank gets the gradient to its own, summed over the ranks. None: every rank holds them all.
         mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`.
