@@ -146,7 +146,7 @@ def both(leaves: dict[str, Tensor], own: slice, settings: dict[str, Any]) -> tup
 
 
 def made_once(group: Any, own: slice, classes: int) -> tuple[int, int]:
-    """How often a rank multiplies for scores in forward and backward, in chunks of 5 items, and how often it would if it made all of them once."""
+    """How often a rank multiplies for scores in forward and backward, and how often it would if it made all of them once, in the smallest chunks that a rank asks for."""
     leaves, settings = batch(classes, SETTINGS[IN_LOOPS[0]])
     h, head, bias = (part(name, leaves[name], own).clone().requires_grad_() for name in ("h", "head", "bias"))
     made: list[int] = []
@@ -154,7 +154,7 @@ def made_once(group: Any, own: slice, classes: int) -> tuple[int, int]:
     with pytest.MonkeyPatch.context() as patch, losskit.use_engine("cpu"):
         patch.setattr(chunks.Weight, "scores", lambda self, rows, out: made.append(len(rows)) or scores(self, rows, out))
         settings = {name: part(name, x, own) for name, x in settings.items()}
-        value, parts = losskit.linear_cross_entropy(h, head, linear_bias=bias, chunk=5, class_group=group, **settings)
+        value, parts = losskit.linear_cross_entropy(h, head, linear_bias=bias, chunk=5 + own.start, class_group=group, **settings)
         value.backward()
     return len(made), -(-int(parts.items) // 5)
 
@@ -206,6 +206,13 @@ def token_parts(group: Any, rank: int, world: int) -> dict[str, Tensor]:
             for name, y in (("log p", each), ("entropy", parts.entropy), ("values", parts.top.values), ("classes", parts.top.indices)):
                 found[f"{i} {name}{' alone' * alone}"] = y
     return found
+
+
+def asked(group: Any, rank: int) -> tuple[str, Tensor]:
+    """The engine of a call that only one rank asks for, so nothing may be sent; and the loss of a module that is made with the group."""
+    hidden, head, labels = torch.ones(2 * rank, 4), torch.ones(3, 4), torch.arange(6)
+    loss = losskit.LinearCrossEntropyLoss(class_group=group, sequence_dim=0)
+    return losskit.engine_for(loss, hidden, head, labels).engine if rank == 1 else "", loss(hidden, head, labels)
 
 
 def refused(group: Any, rank: int) -> list[str]:
@@ -260,6 +267,7 @@ def work(rank: int, groups: dict[int, Any], all_of_it: bool) -> dict[Any, Any]:
     found["log-probabilities"] = losskit.linear_log_prob(torch.ones(2, 4), torch.full((3, 4), 0.5), torch.tensor([2, 5]), class_group=groups[3])
     found["made once"] = made_once(groups[3], slice((0, 5, 8)[rank], (5, 8, 12)[rank]), 12)
     found["spread items"] = {world: spread_items(group, rank, world) for world, group in groups.items() if rank < world}
+    found["asked"] = asked(groups[3], rank)
     found["refused"] = refused(groups[3], rank)
     if rank == 2:
         with pytest.raises(ValueError, match="class_group is a group without this rank: call the loss on the ranks of the group alone"):
@@ -300,6 +308,13 @@ def test_as_one_process(results: list[dict[Any, Any]], sizes: tuple[int, ...], e
     assert [i for i in IN_LOOPS if (sizes, i, "cpu") in results[0]] in ([], [*IN_LOOPS[:1]], [*IN_LOOPS]) and (
         engine == "torch" or (sizes, IN_LOOPS[0], engine) in results[0]
     )
+
+
+def test_modules_and_what_one_rank_asks_alone(results: list[dict[Any, Any]]) -> None:
+    for rank, found in enumerate(results):
+        engine, value = found["asked"]
+        assert (engine in ("torch", "cpu")) == (rank == 1)
+        torch.testing.assert_close(value, torch.tensor(9.0).log())
 
 
 def test_log_probabilities(results: list[dict[Any, Any]]) -> None:
