@@ -26,6 +26,7 @@ VALUES: dict[str, list[Any]] = {  # of options whose type does not say what else
     "spacing": [(2.0,)],
     "process_group": ["world"],
     "class_group": ["world"],
+    "sequence_dim": [0],
 }
 
 

@@ -31,6 +31,9 @@ FOR_CLASSES = (
     {"label_smoothing": 0.1, "z_loss": 0.01, "weight": [0.5, 1.0, 2.0, 1.0, 3.0]},
     {"reduction": "none", "mask": True},
     {"softcap": 4.0, "ignore_index": 1},
+    {"temperature": torch.tensor(1.4), "label_smoothing": torch.tensor([0.1, 0.3, 0.0, 0.5]), "hidden": 0},
+    {"soft": 1, "label_smoothing": 0.1},
+    {"soft": "all", "z_loss": 0.01, "reduction": "none"},
 )
 
 
@@ -120,11 +123,12 @@ def classes_of(k: int, settings: dict[str, Any], mesh: Any = None) -> dict[str, 
     real: dict[str, Any] = dict(generator=draw, dtype=torch.float64)
     x, t, h, head, bias = torch.randn(4, 5, **real), torch.tensor([0, 4, 1, 2]), torch.randn(4, 3, **real), torch.randn(5, 3, **real), torch.randn(5, **real)
     mask = torch.tensor([True, False, True, True])
-    given = {name: mask if value is True else value for name, value in settings.items()}
+    given = {name: mask if value is True else value for name, value in settings.items() if name not in ("hidden", "soft")}
+    t = torch.rand(4, 5, **real).softmax(1) if "soft" in settings else t
     place = (lambda y, way: spread(y, way, mesh)) if mesh is not None else (lambda y, way: y.detach().clone().requires_grad_(y.requires_grad))
     x, h, head, bias = (y.requires_grad_() for y in (x, h, head, bias))
-    own, hidden, own_head, own_bias = place(x, 1), place(h, "all"), place(head, 0), place(bias, 0)
-    labels = place(t, "all")
+    own, hidden, own_head, own_bias = place(x, 1), place(h, settings.get("hidden", "all")), place(head, 0), place(bias, 0)
+    labels = place(t, settings.get("soft", "all"))
     return {
         "logits": outcome(losskit.cross_entropy(own, labels, **given), [own]),
         "head": outcome(losskit.linear_cross_entropy(hidden, own_head, labels, linear_bias=own_bias, **given), [hidden, own_head, own_bias]),
@@ -188,6 +192,9 @@ def work(rank: int, worlds: dict[int, Any], all_of_it: bool) -> dict[Any, Any]:
         losskit.linear_cross_entropy(x, torch.randn(7, 5), t)
         losskit.linear_cross_entropy(torch.randn(4, 5), head, torch.arange(4))
         losskit.cross_entropy(distribute_tensor(torch.randn(4, 7), mesh, [Shard(1)]), torch.arange(4))
+        chances = distribute_tensor(torch.rand(4, 7).softmax(1), mesh, [Shard(1)])
+        losskit.cross_entropy(distribute_tensor(torch.randn(4, 7), mesh, [Shard(1)]), chances, temperature=torch.tensor(2.0), return_parts=True)
+        losskit.linear_cross_entropy(distribute_tensor(torch.randn(4, 5), mesh, [Shard(0)]), head, torch.arange(4))
     found["gathered"] = sum(count for name, count in watched.get_comm_counts().items() if "all_gather" in str(name))
     half = torch.arange(6.0).reshape(2, 3)
     partial = DTensor.from_local(half / 3, mesh, [Partial()], run_check=False)

@@ -217,7 +217,7 @@ def test_parts_are_let_go_of_with_the_loss():
         ({"top_k": 2}, ValueError, r"top_k=2 asks for parts that are not returned: add return_parts=True, or leave top_k out"),
         ({"return_parts": 1}, TypeError, r"return_parts"),
         ({"return_parts": True, "shift": 1}, TypeError, r"shift"),
-        ({"return_parts": True, "class_group": object()}, ValueError, r"return_parts=True does not go with class_group: leave it out"),
+        ({"return_parts": True, "class_group": object()}, TypeError, r"class_group must be a torch.distributed.ProcessGroup, got object"),
         ({"return_parts": True, "temperature": 0.0}, ValueError, r"temperature"),
         ({"return_parts": True, "softcap": -1.0}, ValueError, r"softcap"),
         ({"return_parts": True, "ignore_index": 1.5}, TypeError, r"ignore_index"),

@@ -648,9 +648,10 @@ class LinearCrossEntropyLoss(OwnsHead):
     accumulate: Literal["float32", "input"]
     return_parts: bool
     class_group: torch.distributed.distributed_c10d.ProcessGroup | None
+    sequence_dim: int | None
     reduction: Literal["none", "mean", "sum"]
 
-    def __init__(self, in_features: int | None = None, num_classes: int | None = None, *, bias: bool = False, device: torch.device | str | int | None = None, dtype: torch.dtype | None = None, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, label_smoothing: float | torch.Tensor = 0.0, z_loss: float = 0.0, softcap: float | None = None, temperature: float | torch.Tensor = 1.0, shift: bool = False, chunk: int | None = None, accumulate: Literal["float32", "input"] = "float32", return_parts: bool = False, class_group: torch.distributed.distributed_c10d.ProcessGroup | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, in_features: int | None = None, num_classes: int | None = None, *, bias: bool = False, device: torch.device | str | int | None = None, dtype: torch.dtype | None = None, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, label_smoothing: float | torch.Tensor = 0.0, z_loss: float = 0.0, softcap: float | None = None, temperature: float | torch.Tensor = 1.0, shift: bool = False, chunk: int | None = None, accumulate: Literal["float32", "input"] = "float32", return_parts: bool = False, class_group: torch.distributed.distributed_c10d.ProcessGroup | None = None, sequence_dim: int | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
     def __call__(self, *tensors: torch.Tensor, input: torch.Tensor = ..., linear_weight: torch.Tensor = ..., target: torch.Tensor = ..., linear_bias: torch.Tensor | None = None, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class LogCoshDiceLoss(LossModule):

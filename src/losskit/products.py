@@ -1,14 +1,16 @@
 """Scores that are a product of hidden states and a head, as the input of any loss that takes class scores, without the product ever being whole."""
 
+import sys
 from typing import Any
 
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
-from losskit.contract import checks, items, products, tokens
+from losskit.contract import checks, items, products, sequence, tokens
 from losskit.contract.products import Accumulate
 from losskit.contract.registry import no_script
 from losskit.contract.rows import Labelled, rows
+from losskit.contract.spread_tokens import parts_over_ranks
 from losskit.losses.classification import entropy
 from losskit.losses.classification.cross_entropy import capped, formula
 from losskit.losses.classification.linear_cross_entropy import linear_cross_entropy
@@ -129,6 +131,7 @@ def linear_log_prob(
     return_parts: bool = False,
     top_k: int = 0,
     class_group: ProcessGroup | None = None,
+    sequence_dim: int | None = None,
     mask: Tensor | None = None,
 ) -> Tensor:
     """Log-probability of each chosen class under softmax(input @ linear_weight^T + linear_bias), whose logits are never whole: what policy losses are made of.
@@ -143,9 +146,10 @@ def linear_log_prob(
         linear_bias: (classes,), or None.
         ignore_index: the label of items that are absent.
         softcap, temperature: as in `cross_entropy`; the temperature that tokens were sampled with.
-        shift, chunk, accumulate, class_group: as in `linear_cross_entropy`.
+        shift, chunk, accumulate, class_group, sequence_dim: as in `linear_cross_entropy`.
         return_parts: also return what is known of each token's distribution: (log_prob, parts) with parts.entropy and parts.top.values, parts.top.indices, as
-            `torch.topk` has them; detached, no synchronisation. Not with class_group.
+            `torch.topk` has them; detached, no synchronisation. With class_group they are those of all
+            classes, the same on every rank, and the scores are made once more for them.
         top_k: how many of the most probable classes parts.top has, from 0 to the number of classes.
         mask: bool, True = counts; broadcasts to the target's shape.
 
@@ -182,27 +186,36 @@ def linear_log_prob(
                 [1, 2]]))
     """
     checks.flag("return_parts", return_parts)
-    if return_parts or top_k:
+    if class_group is None and (return_parts or top_k):
         how: dict[str, Any] = dict(linear_bias=linear_bias, chunk=chunk, accumulate=accumulate, ignore_index=ignore_index, shift=shift, mask=mask)
-        result: Tensor = _with_parts(input, linear_weight, target, return_parts, top_k, class_group, softcap, temperature, **how)
+        result: Tensor = _with_parts(input, linear_weight, target, return_parts, top_k, softcap, temperature, **how)
         return result
     each = linear_cross_entropy(
         input, linear_weight, target, linear_bias=linear_bias, ignore_index=ignore_index, softcap=softcap, temperature=temperature, shift=shift, chunk=chunk,
-        accumulate=accumulate, class_group=class_group, mask=mask, reduction="none",
+        accumulate=accumulate, class_group=class_group, sequence_dim=sequence_dim, mask=mask, reduction="none",
     )  # fmt: skip
-    return 0.0 - each
+    if class_group is None or not (return_parts or top_k):
+        return 0.0 - each
+    wanted = tokens.checked(top_k, return_parts, sys.maxsize)  # against all classes later
+    hidden = input.detach() if sequence_dim is None else sequence.whole(input.detach(), linear_weight, linear_bias, class_group, sequence_dim)
+    scores = products.scores(hidden, linear_weight, linear_bias, chunk, accumulate, hidden=True)
+    if shift:
+        target, moved = products.moved(target, ignore_index, mask=mask)
+        mask = moved["mask"]
+    link = None if softcap is None else capped(softcap)
+    look, heat = tokens.TokenLook(entropy.formula, wanted), items.temperature(temperature)
+    parts = parts_over_ranks(look, scores, target, class_group, ignore_index=ignore_index, mask=mask, link=link, temperature=heat)
+    return 0.0 - each, parts  # type: ignore[return-value]
 
 
 def _with_parts(
-    input: Tensor, linear_weight: Tensor, target: Tensor, return_parts: bool, top_k: int, class_group: ProcessGroup | None, softcap: float | None,
+    input: Tensor, linear_weight: Tensor, target: Tensor, return_parts: bool, top_k: int, softcap: float | None,
     temperature: float | Tensor, *, linear_bias: Tensor | None, chunk: int | None, accumulate: Accumulate, ignore_index: int, shift: bool, mask: Tensor | None,
 ) -> Any:  # fmt: skip
     """The same in the pass that also finds what else is known of each token's distribution."""
     checks.flag("shift", shift)
     scores = products.scores(input, linear_weight, linear_bias, chunk, accumulate, hidden=True)
     wanted = tokens.checked(top_k, return_parts, linear_weight.shape[0])
-    if class_group is not None:
-        raise ValueError("return_parts=True does not go with class_group: leave it out")
     if shift:
         target, moved = products.moved(target, ignore_index, mask=mask)
         mask = moved["mask"]

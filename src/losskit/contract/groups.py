@@ -206,6 +206,37 @@ def entered(x: Tensor, group: ProcessGroup | None) -> Tensor:
     return x if group is None or not isinstance(x, Tensor) else Entered.apply(x, group)  # type: ignore[no-untyped-call]
 
 
+class Assembled(torch.autograd.Function):
+    """Parts of the first axis, put together; each may be of any size, so each is sent by its rank to all, and its gradient added up where it belongs."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, sizes: tuple[int, ...], group: ProcessGroup) -> Tensor:
+        ctx.sizes, ctx.group = sizes, group
+        found = x.new_empty((sum(sizes), *x.shape[1:]))
+        for rank, part in enumerate(found.split(sizes)):
+            if rank == distributed.get_rank(group):
+                part.copy_(x)
+            if part.numel():
+                distributed.broadcast(part, distributed.get_global_rank(group, rank), group=group)
+        return found
+
+    @staticmethod
+    def backward(ctx: Any, incoming: Tensor) -> tuple[Tensor, None, None]:
+        own = incoming[:0]
+        for rank, part in enumerate(incoming.split(ctx.sizes)):
+            part = part.to(torch.float32 if part.dtype.itemsize == 2 else part.dtype, copy=True, memory_format=torch.contiguous_format)
+            if part.numel():
+                distributed.reduce(part, distributed.get_global_rank(ctx.group, rank), group=ctx.group)
+            if rank == distributed.get_rank(ctx.group):
+                own = part.to(incoming.dtype)
+        return own, None, None
+
+
+def assembled(x: Tensor, sizes: tuple[int, ...], group: ProcessGroup) -> Tensor:
+    """What each rank holds, of these sizes along the first axis, on its way to what is spread over the ranks."""
+    return Assembled.apply(x, sizes, group)  # type: ignore[no-any-return, no-untyped-call]
+
+
 class Multiplied(torch.autograd.Function):
     """A number as it is, its gradient times another."""
 

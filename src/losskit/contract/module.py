@@ -122,6 +122,7 @@ class LossModule(nn.Module):
         groups.group_of("process_group", settings.get("process_group"))
         groups.checked("class_group", settings.get("class_group"))
         here |= {name: None for name in ("process_group", "class_group") if isinstance(settings.get(name), groups.Group)}  # and nothing to send
+        here |= {"sequence_dim": None} if isinstance(settings.get("class_group"), groups.Group) and "sequence_dim" in settings else {}
         with use_engine("torch"), torch.enable_grad(), checks.shapes_alone():
             self.loss.function(*nothing, **{**settings, **weights, **here})
 

@@ -17,6 +17,7 @@ HANDLING = (
     "inplace",
     "return_parts",
     "class_group",
+    "sequence_dim",
     "shift",
     "chunk",
     "accumulate",

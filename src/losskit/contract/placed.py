@@ -106,11 +106,25 @@ def of_classes(function: Callable[..., Any], loss: Loss, given: Given, mesh: Dev
     dim, target, weight = given.get("dim", 0), given["target"], given["weight"]
     axis = dim % x.dim() if isinstance(x, Tensor) and x.dim() > 1 and isinstance(dim, int) else 0
     mesh_axis = spread(x, axis)
-    plain = not given["return_parts"] and not given.get("inplace") and given.get("from_logits", True) and not given.get("log_input")
-    numbers = not any(isinstance(given[name], Tensor) for name in ("label_smoothing", "temperature"))
-    if mesh_axis is None or not plain or not numbers or not everywhere(given, *names) or not isinstance(target, Tensor) or target.is_floating_point():
+    plain = not given.get("inplace") and given.get("from_logits", True) and not given.get("log_input") and given.get("sequence_dim") is None
+    if mesh_axis is None or not plain or not isinstance(target, Tensor):
         return None
-    local = {name: y.to_local() if name in names and isinstance(y, DTensor) else gathered(y) for name, y in given.items()}
+    more: dict[str, Any] = {}
+    hidden = given["input"]
+    if x is not hidden and isinstance(hidden, DTensor):  # hidden states may be spread along an axis of theirs, as sequence parallelism leaves them
+        along = next((k for k in range(hidden.dim() - 1) if spread(hidden, k) == mesh_axis), None)
+        names, more = ([*names, "input"], {"sequence_dim": along}) if along is not None else (names, {})
+    last = target.dim() - 1 if x is not hidden else axis
+    soft = target.is_floating_point() and target.dim() == hidden.dim() and target.shape[last] == x.shape[axis]
+    if soft and spread(target, last) == mesh_axis:
+        names = [*names, "target"]
+    elif target.is_floating_point() and not (soft and everywhere({"target": target}) and not target.requires_grad):
+        return None
+    if not everywhere(given, *names):
+        return None
+    local = {name: y.to_local() if name in names and isinstance(y, DTensor) else gathered(y) for name, y in given.items()} | more
+    if soft and "target" not in names:
+        local["target"] = part(local["target"], x, mesh_axis, last)
     bias = given.get("linear_bias")
     if bias is not None and spread(bias, 0) != mesh_axis:
         if not everywhere({"linear_bias": bias}) or bias.requires_grad:

@@ -84,6 +84,9 @@ class TokenLook(NamedTuple):
         shape = (*losses.shape, self.top_k)
         return losses, losses.new_empty(shape), torch.empty(shape, dtype=torch.int64, device=losses.device)
 
+    def kept(self, seen: tuple[Tensor, ...]) -> None:
+        """As of `Look`."""
+
 
 def parts_of(seen: tuple[Tensor, ...], target: Tensor, ignore_index: int, mask: Tensor | None) -> TokenParts:
     """The parts, with nothing of an absent token."""

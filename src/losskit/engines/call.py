@@ -311,6 +311,10 @@ class Look(Protocol):
         """What they look like, for items with these losses."""
         ...
 
+    def kept(self, seen: tuple[Tensor, ...]) -> None:
+        """Told of all items what was seen, before the operands are kept for a backward."""
+        ...
+
 
 class Looked(NamedTuple):
     """The losses of a product, one per item, and what sees its scores."""

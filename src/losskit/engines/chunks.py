@@ -242,6 +242,8 @@ def run(
         value, lse, right = (None if y is None else in_shape(y, scores_shape(given, wide)) for y in (found.value, found.lse, found.right))
         found = found._replace(value=value, lse=lse, right=right)
     seen = None if found.seen is None else tuple([in_shape(y, torch.Size((*given.shape, *y.shape[1:]))) for y in found.seen])
+    if look is not None and seen is not None:
+        look.kept(seen)
     return found._replace(gradients=(*by_factors, *by_others), seen=seen)
 
 

@@ -13,8 +13,9 @@ from losskit.contract.elementwise import Operand
 from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
 from losskit.contract.rows import Labelled, rows
-from losskit.contract.shards import Spread, spread_rows
-from losskit.engines.language import absolute, exp_neg, expm1, log1p_unit, log_floored, minimum, reciprocal, unit, where
+from losskit.contract.shards import among
+from losskit.contract.spread import Spread, spread_rows
+from losskit.engines.language import absolute, exp_neg, expm1, log_floored, minimum, reciprocal, unit, where
 
 
 def formula(nll, hit, miss, spread, lse, weight):
@@ -36,12 +37,7 @@ def smoothed_by_item(nll, hit, miss, spread, lse, weight, s, square):
 
 def over_ranks(nll, hit, miss, spread, lse, weight, rest, own, keep, square, here, whole):
     """`rest` is the log-sum-exp of the other ranks' scores, `own` the weight of the label's class, with a minus where that is another rank's."""
-    gap = rest - lse
-    e = exp_neg(absolute(gap))
-    up = log1p_unit(e)
-    mine, theirs = where(gap > 0.0, e, 1.0) / (1.0 + e), where(gap > 0.0, 1.0, e) / (1.0 + e)
-    below = where(gap > 0.0, gap + up, up)  # how far this rank's log-sum-exp lies below that of all
-    level = where(gap > 0.0, rest + up, lse + up)
+    mine, theirs, below, level = among(lse, rest)
     w = absolute(own)
     pulled = square * w * level
     held = where(own > 0.0, keep * w, 0.0)
@@ -174,10 +170,12 @@ def cross_entropy(
         log_input: with from_logits=False, whether the input is log-probabilities.
         inplace: let the gradient take the memory of the logits, which are lost: for large vocabularies. One backward only. Not for float16, whose gradient
             must be multiplied by the loss scale before it is rounded; in bfloat16 it is rounded twice unless the incoming gradient is a power of 2.
-        class_group: the process group over whose ranks the classes are spread. The input holds the logits of this rank's classes, `weight` their weights; shards may be
-            of any size, in the order of the ranks. Every rank holds all labels, which count through the ranks, and returns the loss of all classes, with the gradient of
-            its own logits. All ranks call forward and backward alike. It takes labels, and numbers for `label_smoothing` and `temperature`, and has no second derivatives.
+        class_group: the process group over whose ranks the classes are spread. The input holds the logits of this rank's classes, `weight` their weights, a target of
+            probabilities theirs, which sum to 1 over all ranks; shards may be of any size, in the order of the ranks. Every rank holds all labels, which count through the
+            ranks, and returns the loss of all classes, with the gradient of its own logits, weights and probabilities, and the whole gradient of `temperature` and
+            `label_smoothing`. All ranks call forward and backward alike. It has no second derivatives, and an offset that logits have in common costs digits.
         return_parts: also return what the pass knows besides: (loss, parts) with parts.losses, .lse, .accuracy, .items; detached, no synchronisation.
+            With class_group, those of all classes, the same on every rank.
         mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`.
 
     Returns:
@@ -219,13 +217,13 @@ def cross_entropy(
     common: dict[str, Any] = dict(dim=dim, weight=weight, mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction)
     if class_group is not None:
         groups.checked("class_group", class_group)
-        for name, given in dict(from_logits=not from_logits, inplace=inplace, return_parts=return_parts).items():
+        for name, given in dict(from_logits=not from_logits, inplace=inplace).items():
             if given:
                 raise ValueError(f"{name}={name != 'from_logits'} does not go with class_group: leave it out")
-        if own or isinstance(temperature, Tensor):
-            raise ValueError(f"{'label_smoothing' if own else 'temperature'} must be a number beside class_group, got a tensor")
-        alone = Spread(over_ranks, (1.0 - smoothing, square), smoothing, link, checks.number("temperature", temperature, above=0.0))
-        return spread_rows(alone, input, target, class_group, ignore_index=ignore_index, **common)
+        of_ranks = Spread(over_ranks, soft, (1.0 - smoothing,), smoothing, square, link, (), heat)
+        if own:
+            of_ranks = of_ranks._replace(soft=soft_by_item, keep=(), operands=own)
+        return spread_rows(of_ranks, input, target, class_group, ignore_index=ignore_index, return_parts=return_parts, **common)  # type: ignore[no-any-return]
     if not from_logits:
         if square or link or heat or inplace or return_parts:
             raise ValueError("z_loss, softcap, temperature, inplace and return_parts need logits: leave from_logits=True")

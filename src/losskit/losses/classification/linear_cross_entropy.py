@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
-from losskit.contract import checks, groups, products
+from losskit.contract import checks, groups, products, sequence
 from losskit.contract.checks import Numbers, Reduction
 from losskit.contract.products import Accumulate
 from losskit.contract.reduce import Normalizer
@@ -67,6 +67,7 @@ def linear_cross_entropy(
     accumulate: Accumulate = "float32",
     return_parts: bool = False,
     class_group: ProcessGroup | None = None,
+    sequence_dim: int | None = None,
     mask: Tensor | None = None,
     sample_weight: Tensor | None = None,
     normalizer: Normalizer | None = None,
@@ -89,6 +90,9 @@ def linear_cross_entropy(
             least 512. It changes neither value nor gradients beyond rounding.
         accumulate: "float32" adds up the head's gradient over chunks in float32, "input" in the input's dtype, which in bfloat16 saves 2 bytes per number of the head.
         class_group: as in `cross_entropy`; the head is that of this rank's classes. The gradient to the input is summed over the ranks, that to the head is this rank's.
+            The ranks meet once for each chunk, the smallest `chunk` among theirs.
+        sequence_dim: the axis along which the hidden states are spread over class_group, as sequence parallelism leaves them: each rank gives its own part, of any size,
+            and the labels of all. The parts are gathered, and each rank gets the gradient to its own, summed over the ranks. None: every rank holds them all.
         mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`.
 
     Returns:
@@ -125,8 +129,11 @@ def linear_cross_entropy(
     checks.flag("shift", shift)
     groups.checked("class_group", class_group)
     of_items: dict[str, Any] = dict(mask=mask, sample_weight=sample_weight)
+    if sequence_dim is not None:
+        input = sequence.whole(input, linear_weight, linear_bias, class_group, sequence_dim)
     with groups.refusals_told(class_group, input, Told()):
-        scores = products.scores(groups.entered(input, class_group), linear_weight, linear_bias, chunk, accumulate, hidden=True)
+        hidden = groups.entered(input, class_group) if sequence_dim is None else input
+        scores = products.scores(hidden, linear_weight, linear_bias, chunk, accumulate, hidden=True)
         if shift:
             target, of_items = products.moved(target, ignore_index, **of_items)
     return cross_entropy(
