@@ -242,6 +242,7 @@ def refused(group: Any, rank: int) -> list[str]:
         lambda: losskit.linear_cross_entropy(torch.zeros(4, 5), head, t, sequence_dim=0),
         lambda: losskit.linear_log_prob(torch.zeros(4, 5), head, t, class_group=group, return_parts=True, top_k=10),
         lambda: losskit.linear_log_prob(torch.zeros(4, 5), head, t, class_group=group, return_parts=True, top_k=rank),
+        lambda: losskit.linear_cross_entropy(torch.zeros(4, 5), head, t, class_group=group, sequence_dim=None if rank else 0),
     )
     for call in calls:
         with pytest.raises((TypeError, ValueError, RuntimeError)) as error:
@@ -386,5 +387,6 @@ def test_what_one_rank_refuses_is_raised_on_all(results: list[dict[Any, Any]]) -
         assert told[19][rank].startswith("ValueError: sequence_dim names the axis along which hidden states are spread over class_group: give class_group")
         assert told[20][rank] == "ValueError: top_k must be from 0 to the number of classes, 9, got 10"
         assert told[21][rank] == "ValueError: top_k must be the same on all ranks of class_group, got 0, 1, 2: give the same on each"
+        assert told[22][rank].startswith("ValueError: the ranks of the process group must call the same loss with the same arguments")
         wrong = "ValueError: target must hold probabilities along dim=1, got -"
         assert told[13][rank].startswith("Refused: rank 0 of class_group has refused its input" if rank else wrong)

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeVar, get_args
+from zlib import crc32
 
 import torch
 from torch import Tensor, distributed
@@ -14,6 +15,7 @@ from losskit.engines import dispatch, private
 
 Gradients = Literal["averaged", "summed"]
 POSITIVES: Final = "positives"
+TOLD = 32  # numbers, of which a telling has fewer
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,15 +115,26 @@ def refusals_told(group: ProcessGroup | None, input: Tensor, refusal: tuple[floa
         yield
     except (TypeError, ValueError, RuntimeError):
         if group is not None:
-            meet(group, input, refusal)
+            exchanged(group, input, refusal)
         raise
+
+
+def exchanged(group: ProcessGroup, input: Tensor, mine: tuple[float, ...]) -> list[list[float]]:
+    """What every rank tells, after what kind of telling it is: all kinds are of one length, so that ranks whose calls differ find out."""
+    device = input.device if isinstance(input, Tensor) else torch.device("cpu")
+    kind = float(crc32(f"{type(mine).__module__}.{type(mine).__qualname__}".encode()) >> 8)  # exact in float32
+    told = torch.zeros(TOLD, dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
+    told[: 1 + len(mine)] = torch.tensor((kind, *mine), dtype=told.dtype)
+    return gathered(told, group).tolist()
 
 
 def meet(group: ProcessGroup, input: Tensor, mine: Told) -> list[Told]:
     """What every rank tells."""
-    device = input.device if isinstance(input, Tensor) else torch.device("cpu")
-    real = torch.float32 if device.type == "mps" else torch.float64
-    return [type(mine)(*each) for each in gathered(torch.tensor(mine, dtype=real, device=device), group).tolist()]
+    found = exchanged(group, input, mine)
+    if len({each[0] for each in found}) > 1:
+        raise ValueError("the ranks of the process group must call the same loss with the same arguments, and some have called another one or given others")
+    kind: Any = type(mine)
+    return [kind(*each[1 : 1 + len(mine)]) for each in found]
 
 
 def met(count: Tensor, group: ProcessGroup) -> Tensor:
