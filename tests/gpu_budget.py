@@ -119,16 +119,19 @@ def distributions() -> Iterator[tuple[str, Case]]:
 
 
 def overlap() -> Iterator[tuple[str, Case]]:
-    """The sums are the forward, the gradient the backward."""
+    """The sums are the forward, the gradient the backward; what makes the loss of the sums stands apart."""
     import torch
 
-    from losskit.engines.call import Overlap
+    from losskit.contract.scores import Scoring
+    from losskit.engines.call import SUM_NAMES, Overlap
     from losskit.engines.triton import overlap as engine
+    from losskit.engines.triton import scores
     from losskit.losses.classification import cross_entropy
+    from losskit.losses.segmentation import tversky
 
     def case(call: Overlap, x: Any, t: Any, of_target: float) -> Case:
-        by = torch.ones((), dtype=torch.float64)
-        return Case(lambda: engine.sums(call, x, t), lambda: engine.gradients(call, x, t, by, True, False), x.numel(), x.itemsize + of_target, x.itemsize)
+        by, one = torch.ones((), dtype=torch.float64), torch.ones(())
+        return Case(lambda: engine.sums(call, x, t), lambda: engine.gradients(call, x, t, by, True, False, one), x.numel(), x.itemsize + of_target, x.itemsize)
 
     labels = torch.zeros(2, 64, 64, dtype=torch.uint8)
     for dtype in (torch.float32, torch.bfloat16):
@@ -137,6 +140,9 @@ def overlap() -> Iterator[tuple[str, Case]]:
         yield f"dice of sigmoids, {str(dtype)[6:]}", case(Overlap("sigmoid", "number"), x[:, :1].contiguous(), x[:, :1].contiguous(), dtype.itemsize)
     x = torch.zeros(2, 14, 64, 64)
     yield "dice and cross-entropy, 14 classes, float32", case(Overlap("softmax", "label", cross_entropy.formula), x, labels, 1 / 14)
+    how, sums = Scoring(tversky.formula, (0.5, 0.5, 1.0, 1.0)), torch.zeros(2, 14, len(SUM_NAMES), dtype=torch.float64)
+    steps = {"scoring": scores.TILE}
+    yield "loss of dice's sums, float64", Case(lambda: engine.score(how, sums, True, x.dtype), lambda: None, 28, 0, 0, "class", steps=steps)
 
 
 def boxes() -> Iterator[tuple[str, Case]]:

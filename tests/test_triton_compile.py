@@ -14,7 +14,7 @@ KERNELS = {
     "elementwise": (41, 18),
     "rows": (18, 6),
     "distributions": (13, 4),
-    "overlap": (22, 7),
+    "overlap": (30, 9),
     "boxes": (15, 4),
 }
 BY_FORMULA = ("elementwise", "boxes")  # with every formula of the registry: at least so many
