@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).parent.parent
 TABLE, PAGE = Path(__file__).with_suffix(".json"), ROOT / "docs/gpu.md"
 ROOM = 1.05  # what another compiler may change
+ADDING = ("add_up", "count_up")  # the sums of programs, which are few
 PATTERNS = ("elementwise", "rows", "distributions", "overlap", "boxes", "pairs")
 
 
@@ -82,7 +83,7 @@ def passed(engine: Any, call: Any, operands: tuple[Any, ...], wants: tuple[bool,
 
 
 def rows() -> Iterator[tuple[str, Case]]:
-    """Of each class a score is read and a gradient written."""
+    """Of each class a score is read and a gradient written; before it, of each item the label."""
     import torch
 
     from losskit.engines.call import Rows
@@ -95,6 +96,8 @@ def rows() -> Iterator[tuple[str, Case]]:
     }
     shapes = [(dtype, (max(1 << 17, classes) // classes, classes)) for dtype in sizes for classes in sizes[dtype]]
     shapes += [(dtype, (2, 14, 64, 64)) for dtype in sizes]
+    scores, many = torch.zeros(1, 10), torch.zeros(1 << 20, dtype=torch.int64)
+    yield "labels that count, int64", Case(lambda: engine.census(Rows(formula), scores, many, False), lambda: None, many.numel(), many.itemsize, 0, "label")
     for dtype, shape in shapes:
         labels = torch.uint8 if shape[1] < 256 else torch.int64  # several threads may load one label: of few bytes, that they are not taken for scores
         x, t = torch.zeros(shape, dtype=dtype), torch.zeros((shape[0], *shape[2:]), dtype=labels)
@@ -225,7 +228,7 @@ def compiled(case: Case) -> dict[str, Any]:
         forward = len(built)
         case.backward()
     found: dict[str, Any] = {"launches": [forward, len(built) - forward], "one": case.one, "bytes": [round(case.read, 2), case.written]}
-    found["kernels"] = [{"kernel": code.name, **row(code, case)._asdict()} for code in map(read, built) if code.name != "add_up"]
+    found["kernels"] = [{"kernel": code.name, **row(code, case)._asdict()} for code in map(read, built) if code.name not in ADDING]
     return found
 
 

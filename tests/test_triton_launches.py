@@ -67,16 +67,25 @@ def labels(classes: int, *shape: int) -> Tensor:
 ROWS, PLANES = (numbers(32, 10), labels(10, 32)), (numbers(2, 4, 8, 8), labels(4, 2, 8, 8))
 MANY = numbers(1 << 15, 2), labels(2, 1 << 15)  # more than one program takes
 WEIGHT = torch.tensor([0.5, 1.0, 2.0, 1.0])
-MASK = labels(3, 32) > 0
+MASK, SEVEN = labels(3, 2, 8, 8) > 0, torch.tensor(7.0)
 BOXES = torch.tensor([[0.0, 0.0, 2.0, 2.0]] * 8), torch.tensor([[1.0, 0.0, 3.0, 2.0]] * 8)
-ELEMENTWISE, OVERLAP = (2, 1), (4, 1)
+ELEMENTWISE, CLASSES, OVERLAP = (2, 1), (4, 1), (4, 1)
 
 # a call, and how many launches its forward and its backward may take
 CALLS: dict[str, tuple[tuple[int, int], Callable[..., Tensor], tuple[Tensor, Tensor]]] = {
     "mse": (ELEMENTWISE, losskit.mse_loss, (numbers(64), numbers(64))),
     "mse, many": (ELEMENTWISE, losskit.mse_loss, (numbers(1 << 12), numbers(1 << 12))),
     "focal": (ELEMENTWISE, lambda x, t: losskit.focal_loss(x, t, task="binary"), (numbers(64), labels(2, 64).float())),
+    "mse, masked": (CLASSES, lambda x, t: losskit.mse_loss(x, t, mask=t > 0.0), (numbers(64), numbers(64))),
     "giou": (ELEMENTWISE, losskit.giou_loss, BOXES),
+    "cross-entropy": (CLASSES, losskit.cross_entropy, ROWS),
+    "cross-entropy, sum": ((1, 1), lambda x, t: losskit.cross_entropy(x, t, reduction="sum"), ROWS),
+    "cross-entropy by a number": ((1, 1), lambda x, t: losskit.cross_entropy(x, t, normalizer=7.0), ROWS),
+    "cross-entropy by a number there": (CLASSES, lambda x, t: losskit.cross_entropy(x, t, normalizer=SEVEN), ROWS),
+    "cross-entropy, none": ((1, 1), lambda x, t: losskit.cross_entropy(x, t, reduction="none"), ROWS),
+    "cross-entropy, weighted and masked": (CLASSES, lambda x, t: losskit.cross_entropy(x, t, weight=WEIGHT, mask=MASK), PLANES),
+    "cross-entropy, many": (CLASSES, losskit.cross_entropy, MANY),
+    "focal of classes": (CLASSES, lambda x, t: losskit.focal_loss(x, t, task="multiclass"), PLANES),
     "dice": (OVERLAP, lambda x, t: losskit.dice_loss(x, t, task="multiclass"), PLANES),
     "dice of a batch": (OVERLAP, lambda x, t: losskit.dice_loss(x, t, task="multiclass", over="batch", background=False), PLANES),
     "dice, weighted": (OVERLAP, lambda x, t: losskit.dice_loss(x, t, task="multiclass", weight=WEIGHT, average="micro", empty="skip"), PLANES),
@@ -94,7 +103,7 @@ def test_a_small_call_starts_little(name: str, seen: Launches) -> None:
         value = loss(x, t)
     assert 0 < len(seen.seen) <= forward, seen.seen
     seen.seen.clear()
-    incoming = torch.full((), 2.0)
+    incoming = torch.full_like(value, 2.0)
     with seen:
         torch.autograd.grad(value, x, incoming)
     if seen.seen[0] == "_local_scalar_dense":  # of a number on the CPU alone it is asked whether it is 1
