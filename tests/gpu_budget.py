@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 TABLE, PAGE = Path(__file__).with_suffix(".json"), ROOT / "docs/gpu.md"
 ROOM = 1.05  # what another compiler may change
 ADDING = ("add_up", "count_up")  # the sums of programs, which are few
-PATTERNS = ("elementwise", "rows", "distributions", "overlap", "boxes", "pairs")
+PATTERNS = ("elementwise", "rows", "distributions", "overlap", "ranked", "boxes", "pairs")
 
 
 class Case(NamedTuple):
@@ -146,6 +146,19 @@ def overlap() -> Iterator[tuple[str, Case]]:
     how, sums = Scoring(tversky.formula, (0.5, 0.5, 1.0, 1.0)), torch.zeros(2, 14, len(SUM_NAMES), dtype=torch.float64)
     steps = {"scoring": scores.TILE}
     yield "loss of dice's sums, float64", Case(lambda: engine.score(how, sums, True, x.dtype), lambda: None, 28, 0, 0, "class", steps=steps)
+
+
+def ranked() -> Iterator[tuple[str, Case]]:
+    """Scores are read and errors written, sorted ones read and slopes written; then scores and slopes are read, and a gradient is written."""
+    import torch
+
+    from losskit.engines.call import Ranked
+    from losskit.engines.triton import ranked as engine
+
+    call, x, t, by = Ranked("softmax", "label"), torch.zeros(2, 14, 64, 64), torch.zeros(2, 64, 64, dtype=torch.uint8), torch.ones(1, 14)
+    steps = {"errors": engine.BLOCK, "tally": engine.SORTED, "slopes": engine.SORTED, "gradients": engine.BLOCK}
+    lovasz = Case(lambda: engine.run(call, x, t), lambda: engine.gradient(call, x, t, x, by), x.numel(), 0, 0, steps=steps)
+    yield "lovasz, 14 classes, float32", lovasz
 
 
 def boxes() -> Iterator[tuple[str, Case]]:

@@ -16,6 +16,7 @@ KERNELS = {
     "distributions": (13, 4),
     "overlap": (30, 9),
     "boxes": (15, 4),
+    "ranked": (23, 7),
 }
 BY_FORMULA = ("elementwise", "boxes")  # with every formula of the registry: at least so many
 

@@ -106,5 +106,5 @@ PATTERNS: dict[PatternName, Pattern] = {
     "overlap": Pattern(kind="sums"),
     "products": Pattern(),  # of the scores of rows, distributions or elements
     "pairs": Pattern(kind="own"),  # every box with every other: `run` as of items, without sums, and `best`
-    "ranked": Pattern(fused=("cpu",), kind="own"),  # sorting: `run` and `gradient` around one order
+    "ranked": Pattern(kind="own"),  # sorting: `run` and `gradient` around one order
 }
