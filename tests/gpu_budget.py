@@ -292,11 +292,12 @@ def predicted(table: Mapping[str, Any]) -> str:
         "|---|---|---|---|---|---|---|" + "---|" * len(GPUS),
     ]
     for name, case in table["cases"].items():
+        forward = len(case["kernels"]) - case["launches"][1]
         for number, k in enumerate(case["kernels"]):
             shares = [f"{min(share(k, *case['bytes'], gpu), 1):.0%}".replace("%", " %") if sum(case["bytes"]) else "" for gpu in GPUS]
             what, _, dtype = name.rpartition(", ")
             lines.append(
-                f"| {what} | {dtype} | {case['one']} | {'backward' if number else 'forward'} | `{k['kernel']}` | {k['each']:.0f} | {k['registers']} | {' | '.join(shares)} |"
+                f"| {what} | {dtype} | {case['one']} | {'backward' if number >= forward else 'forward'} | `{k['kernel']}` | {k['each']:.0f} | {k['registers']} | {' | '.join(shares)} |"
             )
     return "\n".join(lines)
 
