@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -46,7 +47,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Launches:
 
     def started(executor: Any, *args: Any, **kwargs: Any) -> None:
         notes.seen.append(executor.fn.__name__)
-        with _disable_current_modes():
+        with _disable_current_modes(), np.errstate(all="ignore"):
             run(executor, *args, **kwargs)
 
     monkeypatch.setattr(GridExecutor, "__call__", started)
@@ -68,6 +69,7 @@ ROWS, PLANES = (numbers(32, 10), labels(10, 32)), (numbers(2, 4, 8, 8), labels(4
 MANY = numbers(1 << 15, 2), labels(2, 1 << 15)  # more than one program takes
 WEIGHT = torch.tensor([0.5, 1.0, 2.0, 1.0])
 MASK, SEVEN = labels(3, 2, 8, 8) > 0, torch.tensor(7.0)
+EIGHT = torch.arange(8) > 2
 BOXES = torch.tensor([[0.0, 0.0, 2.0, 2.0]] * 8), torch.tensor([[1.0, 0.0, 3.0, 2.0]] * 8)
 ELEMENTWISE, CLASSES, OVERLAP = (2, 1), (4, 1), (4, 1)
 
@@ -78,6 +80,7 @@ CALLS: dict[str, tuple[tuple[int, int], Callable[..., Tensor], tuple[Tensor, Ten
     "focal": (ELEMENTWISE, lambda x, t: losskit.focal_loss(x, t, task="binary"), (numbers(64), labels(2, 64).float())),
     "mse, masked": (CLASSES, lambda x, t: losskit.mse_loss(x, t, mask=t > 0.0), (numbers(64), numbers(64))),
     "giou": (ELEMENTWISE, losskit.giou_loss, BOXES),
+    "giou, masked": (CLASSES, lambda x, t: losskit.giou_loss(x, t, mask=EIGHT), BOXES),
     "cross-entropy": (CLASSES, losskit.cross_entropy, ROWS),
     "cross-entropy, sum": ((1, 1), lambda x, t: losskit.cross_entropy(x, t, reduction="sum"), ROWS),
     "cross-entropy by a number": ((1, 1), lambda x, t: losskit.cross_entropy(x, t, normalizer=7.0), ROWS),
@@ -90,6 +93,7 @@ CALLS: dict[str, tuple[tuple[int, int], Callable[..., Tensor], tuple[Tensor, Ten
     "dice of a batch": (OVERLAP, lambda x, t: losskit.dice_loss(x, t, task="multiclass", over="batch", background=False), PLANES),
     "dice, weighted": (OVERLAP, lambda x, t: losskit.dice_loss(x, t, task="multiclass", weight=WEIGHT, average="micro", empty="skip"), PLANES),
     "dice, binary": (OVERLAP, lambda x, t: losskit.dice_loss(x, t, task="binary"), (numbers(2, 64), labels(2, 2, 64).float())),
+    "dice, hundreds of classes": (OVERLAP, lambda x, t: losskit.dice_loss(x, t, task="multiclass", over="batch"), (numbers(1, 300, 4), labels(300, 1, 4))),
     "tversky": (OVERLAP, lambda x, t: losskit.tversky_loss(x, t, task="multiclass", alpha=0.3, beta=0.7), PLANES),
     "dice and cross-entropy": (OVERLAP, lambda x, t: losskit.dice_ce_loss(x, t, task="multiclass", weight=WEIGHT), PLANES),
 }
