@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).parent.parent
 TABLE, PAGE = Path(__file__).with_suffix(".json"), ROOT / "docs/gpu.md"
 ROOM = 1.05  # what another compiler may change
-PATTERNS = ("elementwise", "rows", "distributions", "overlap", "boxes", "pairs")
+ADDING = ("add_up", "count_up")  # the sums of programs, which are few
+PATTERNS = ("elementwise", "rows", "distributions", "overlap", "ranked", "boxes", "pairs")
 
 
 class Case(NamedTuple):
@@ -82,7 +83,7 @@ def passed(engine: Any, call: Any, operands: tuple[Any, ...], wants: tuple[bool,
 
 
 def rows() -> Iterator[tuple[str, Case]]:
-    """Of each class a score is read and a gradient written."""
+    """Of each class a score is read and a gradient written; before it, of each item the label."""
     import torch
 
     from losskit.engines.call import Rows
@@ -95,6 +96,8 @@ def rows() -> Iterator[tuple[str, Case]]:
     }
     shapes = [(dtype, (max(1 << 17, classes) // classes, classes)) for dtype in sizes for classes in sizes[dtype]]
     shapes += [(dtype, (2, 14, 64, 64)) for dtype in sizes]
+    scores, many = torch.zeros(1, 10), torch.zeros(1 << 20, dtype=torch.int64)
+    yield "labels that count, int64", Case(lambda: engine.census(Rows(formula), scores, many, False), lambda: None, many.numel(), many.itemsize, 0, "label")
     for dtype, shape in shapes:
         labels = torch.uint8 if shape[1] < 256 else torch.int64  # several threads may load one label: of few bytes, that they are not taken for scores
         x, t = torch.zeros(shape, dtype=dtype), torch.zeros((shape[0], *shape[2:]), dtype=labels)
@@ -119,16 +122,19 @@ def distributions() -> Iterator[tuple[str, Case]]:
 
 
 def overlap() -> Iterator[tuple[str, Case]]:
-    """The sums are the forward, the gradient the backward."""
+    """The sums are the forward, the gradient the backward; what makes the loss of the sums stands apart."""
     import torch
 
-    from losskit.engines.call import Overlap
+    from losskit.contract.scores import Scoring
+    from losskit.engines.call import SUM_NAMES, Overlap
     from losskit.engines.triton import overlap as engine
+    from losskit.engines.triton import scores
     from losskit.losses.classification import cross_entropy
+    from losskit.losses.segmentation import tversky
 
     def case(call: Overlap, x: Any, t: Any, of_target: float) -> Case:
-        by = torch.ones((), dtype=torch.float64)
-        return Case(lambda: engine.sums(call, x, t), lambda: engine.gradients(call, x, t, by, True, False), x.numel(), x.itemsize + of_target, x.itemsize)
+        by, one = torch.ones((), dtype=torch.float64), torch.ones(())
+        return Case(lambda: engine.sums(call, x, t), lambda: engine.gradients(call, x, t, by, True, False, one), x.numel(), x.itemsize + of_target, x.itemsize)
 
     labels = torch.zeros(2, 64, 64, dtype=torch.uint8)
     for dtype in (torch.float32, torch.bfloat16):
@@ -137,6 +143,22 @@ def overlap() -> Iterator[tuple[str, Case]]:
         yield f"dice of sigmoids, {str(dtype)[6:]}", case(Overlap("sigmoid", "number"), x[:, :1].contiguous(), x[:, :1].contiguous(), dtype.itemsize)
     x = torch.zeros(2, 14, 64, 64)
     yield "dice and cross-entropy, 14 classes, float32", case(Overlap("softmax", "label", cross_entropy.formula), x, labels, 1 / 14)
+    how, sums = Scoring(tversky.formula, (0.5, 0.5, 1.0, 1.0)), torch.zeros(2, 14, len(SUM_NAMES), dtype=torch.float64)
+    steps = {"scoring": scores.TILE}
+    yield "loss of dice's sums, float64", Case(lambda: engine.score(how, sums, True, x.dtype), lambda: None, 28, 0, 0, "class", steps=steps)
+
+
+def ranked() -> Iterator[tuple[str, Case]]:
+    """Scores are read and errors written, sorted ones read and slopes written; then scores and slopes are read, and a gradient is written."""
+    import torch
+
+    from losskit.engines.call import Ranked
+    from losskit.engines.triton import ranked as engine
+
+    call, x, t, by = Ranked("softmax", "label"), torch.zeros(2, 14, 64, 64), torch.zeros(2, 64, 64, dtype=torch.uint8), torch.ones(1, 14)
+    steps = {"errors": engine.BLOCK, "tally": engine.SORTED, "slopes": engine.SORTED, "gradients": engine.BLOCK}
+    lovasz = Case(lambda: engine.run(call, x, t), lambda: engine.gradient(call, x, t, x, by), x.numel(), 0, 0, steps=steps)
+    yield "lovasz, 14 classes, float32", lovasz
 
 
 def boxes() -> Iterator[tuple[str, Case]]:
@@ -219,7 +241,7 @@ def compiled(case: Case) -> dict[str, Any]:
         forward = len(built)
         case.backward()
     found: dict[str, Any] = {"launches": [forward, len(built) - forward], "one": case.one, "bytes": [round(case.read, 2), case.written]}
-    found["kernels"] = [{"kernel": code.name, **row(code, case)._asdict()} for code in map(read, built) if code.name != "add_up"]
+    found["kernels"] = [{"kernel": code.name, **row(code, case)._asdict()} for code in map(read, built) if code.name not in ADDING]
     return found
 
 
@@ -270,11 +292,12 @@ def predicted(table: Mapping[str, Any]) -> str:
         "|---|---|---|---|---|---|---|" + "---|" * len(GPUS),
     ]
     for name, case in table["cases"].items():
+        forward = len(case["kernels"]) - case["launches"][1]
         for number, k in enumerate(case["kernels"]):
             shares = [f"{min(share(k, *case['bytes'], gpu), 1):.0%}".replace("%", " %") if sum(case["bytes"]) else "" for gpu in GPUS]
             what, _, dtype = name.rpartition(", ")
             lines.append(
-                f"| {what} | {dtype} | {case['one']} | {'backward' if number else 'forward'} | `{k['kernel']}` | {k['each']:.0f} | {k['registers']} | {' | '.join(shares)} |"
+                f"| {what} | {dtype} | {case['one']} | {'backward' if number >= forward else 'forward'} | `{k['kernel']}` | {k['each']:.0f} | {k['registers']} | {' | '.join(shares)} |"
             )
     return "\n".join(lines)
 

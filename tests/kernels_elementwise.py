@@ -49,7 +49,8 @@ def variants(name: str) -> int:
     def data(dtype: torch.dtype) -> torch.Tensor:
         return torch.full((n,), 0.5, dtype=dtype)
 
-    with caught((engine.pointwise, engine.add_up), name) as built:
+    with caught((engine.pointwise, engine.add_up, engine.invert), name) as built:
+        engine.scale_of(torch.ones(()), torch.float32)
         for call, count in formulas.values():
             engine.run(call, (data(torch.float32),) * count, scale=1 / n, wants=(True,) + (False,) * (count - 1))
         if name == "sm_90":

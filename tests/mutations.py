@@ -436,7 +436,7 @@ MUTATIONS = [
     M("cross_entropy", "mask inverted", "checks.mask(mask, target, to)", "mask = ~mask", "mask_deletes", place="contract/reduce:item_factor"),
     M("cross_entropy", "sample weight squared", "tensors.widened(sample_weight)", "tensors.widened(sample_weight) ** 2", "weighted_mean", place="contract/reduce:item_factor"),
     M("cross_entropy", "class weights not in the denominator", "if not by_weight:", "if True:", "reductions_agree", settings={"weight": [0.5, 2.0, 1.0, 1.5]}, place="contract/passes:census"),
-    M("cross_entropy", "normalizer ignored", "reduce.denominator_of(total, normalizer, input)", "total", "accumulation", place="contract/passes:reduced"),
+    M("cross_entropy", "normalizer ignored", "reduce.denominator_of(counted.total, normalizer, input)", "counted.total", "accumulation", place="contract/passes:reduced"),
     M("cross_entropy", "any normalizer is 3", '"""A number or 0-d tensor', 'x = 3.0\n    """A number or 0-d tensor', "accumulation", place="contract/reduce:divisor"),
     M("cross_entropy", "any label accepted", "if bool(bad.any()):", "if False:", "labels_checked", place="contract/labels:refuse"),
     M("cross_entropy", "any shape accepted", 'broadcastable("mask", x, input, to)', "pass", "shapes_agree", place="contract/checks:mask"),

@@ -10,7 +10,7 @@ from losskit.contract import checks, labels, reduce, tensors
 from losskit.contract import items as row_items
 from losskit.contract.checks import Numbers, Reduction
 from losskit.contract.elementwise import Operand
-from losskit.contract.passes import census, reduced, weighed
+from losskit.contract.passes import Counted, census, reduced, weighed
 from losskit.contract.reduce import Normalizer
 from losskit.engines import dispatch
 from losskit.engines.call import Call, Distributions, real_dtype
@@ -149,22 +149,26 @@ def distributions(
         call = call._replace(factor=(factor != 0).expand(one_class.shape))
     given = (input, target, *numbers)
     engine, _ = dispatch.choice(memory_of(given), call.tensors())
-    mass: float | Tensor
-    items: int | Tensor
     if kind == "label":
-        mass, items = census("torch", call._replace(factor=factor), input, target, False) if apart else census(engine, call, input, target, False)
+        counted = (
+            census("torch", call._replace(factor=factor), input, target, False)
+            if apart
+            else census(engine, call, input, target, False, normalizer, reduction, return_parts)
+        )
     else:
         if kind == "distribution" and target_is != "numbers":
             check_distribution("target", target, axis, factor, logs=target_is == "log_probabilities")
-        mass = items = one_class.numel()
+        mass: int | float | Tensor = one_class.numel()
+        items: int | Tensor = one_class.numel()
         if factor is not None:
             items = factor.count_nonzero()  # (a sum of bools would first widen them to int64)
             mass = items if factor.dtype is torch.bool else reduce.weight_of(factor, items, real_dtype(input.dtype))
+        counted = Counted(mass, items)
     if apart:
-        each = reduced("distributions", engine, call, given, mass, items, None, "none", False, False)
-        result = reduce.reduced(each, factor, mass, input, normalizer=normalizer, reduction=reduction)
+        each = reduced("distributions", engine, call, given, counted, None, "none", False, False)
+        result = reduce.reduced(each, factor, counted.total, input, normalizer=normalizer, reduction=reduction)
     else:
-        result = reduced("distributions", engine, call, given, mass, items, normalizer, reduction, False, return_parts)
+        result = reduced("distributions", engine, call, given, counted, normalizer, reduction, False, return_parts)
     if kind == "position" and reduce.nan_seen(engine, input, result[0] if return_parts else result):
         labels.refuse_positions(target, input.shape[axis], factor)  # looked for when a NaN has been seen, as what is outside an elementwise loss's domain
     if operands:

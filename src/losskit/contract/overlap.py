@@ -214,7 +214,7 @@ def overlap(how: Scoring, input: Tensor, target: Tensor, *, task: Task, from_log
         if torch.is_grad_enabled() and (x.requires_grad or t.requires_grad):
             found = fused.finished(fused.Finishing(call, how, loops, plain, loss_of_sums, loss_without_graph, spread, real), x, t)
         else:
-            found = loss_without_graph(how, loops.sums(call, x, t), False, real)
+            found = loss_without_graph(how, loops.sums(call, x, t), False, real, loops)
     if (call.kind == "number" or call.link == "identity") and reduce.nan_seen(engine, x, found.value):
         refuse_outside(ready)
     return found

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from losskit.contract import checks, labels, reduce, tensors
 from losskit.contract.checks import Reduction
+from losskit.contract.groups import Ranks
 from losskit.contract.reduce import Normalizer
 from losskit.engines import dispatch
 from losskit.engines.call import Distributions, Look, Rows, real_dtype
@@ -23,25 +24,34 @@ class ByProducts(NamedTuple):
     items: Tensor  # how many items count
 
 
+class Counted(NamedTuple):
+    """What "mean" divides by, how many items count, and 1 / the former where that is all that the engine gives; 0 of what nobody asked for."""
+
+    total: float | Tensor = 0.0
+    items: int | Tensor = 0
+    scale: Tensor | None = None
+
+
 def reduced(
     pattern: Literal["rows", "distributions"],
     engine: EngineName,
     call: Rows | Distributions,
     operands: tuple[Tensor, ...],
-    total: float | Tensor,
-    counted: int | Tensor,
+    counted: Counted,
     normalizer: Normalizer | None,
     reduction: Reduction,
     inplace: bool,
     return_parts: bool,
     look: Look | None = None,
 ) -> Any:
-    """The pass over rows: none / sum / mean, where "mean" divides by `total`; the by-products if asked for, among them how many items `counted`; or what `look` sees."""
+    """The pass over rows: none / sum / mean, what `counted` in "mean"; the by-products if asked for; or what `look` sees."""
     input = operands[0]
     operands, call = tensors.all_lasting(operands, call)
     scale: float | Tensor | None = None if reduction == "none" else 1.0
     if reduction == "mean":
-        scale = reduce.scale_of(engine, input, reduce.denominator_of(total, normalizer, input))
+        scale = counted.scale
+        if scale is None:
+            scale = reduce.scale_of(engine, input, reduce.denominator_of(counted.total, normalizer, input))
     options = {"by_products": True} if return_parts and look is None else {}
     overwritten = inplace and torch.is_grad_enabled() and input.requires_grad
     result, found = reduce.run(pattern, engine, call, operands, scale, options | {"inplace": True} if overwritten else options, return_parts, look)
@@ -53,7 +63,8 @@ def reduced(
         assert found is not None
         return result, found.seen
     assert found is not None and found.value is not None and found.lse is not None
-    count = counted.to(torch.int64) if isinstance(counted, Tensor) else torch.full((), counted, dtype=torch.int64, device=input.device)
+    items = counted.items
+    count = items.to(torch.int64) if isinstance(items, Tensor) else torch.full((), items, dtype=torch.int64, device=input.device)
     accuracy = None if found.right is None else found.right.sum().to(found.lse.dtype) / count.clamp(min=1)
     return result, ByProducts(found.value.detach(), found.lse, accuracy, count)
 
@@ -77,8 +88,17 @@ def weighed(
     return result, parts._replace(losses=losses.detach())
 
 
-def census(engine: EngineName, call: Rows | Distributions, input: Tensor, target: Tensor, by_weight: bool) -> tuple[float | Tensor, int | Tensor]:
-    """The denominator of "mean" and the number of items that count; on CPU, and under `validate`, labels that are no class raise."""
+def census(
+    engine: EngineName,
+    call: Rows | Distributions,
+    input: Tensor,
+    target: Tensor,
+    by_weight: bool,
+    normalizer: Normalizer | None = None,
+    reduction: Reduction = "mean",
+    items: bool = True,
+) -> Counted:
+    """The denominator of "mean" and the number of items that count, as far as they are asked for; on CPU, and under `validate`, labels that are no class raise."""
     if not by_weight:
         call = call._replace(weight=None)
     classes = input.shape[call.dim]
@@ -86,16 +106,22 @@ def census(engine: EngineName, call: Rows | Distributions, input: Tensor, target
         found = dispatch.pattern(engine, "rows").census(call, input, target)
         if found.wrong:
             labels.refuse(target, classes, call.ignore, call.factor)
-        return found.weight, found.items
+        return Counted(found.weight, found.items)
     if checks.readable(target):
         labels.refuse(target, classes, call.ignore, call.factor)
+    own = reduction == "mean" and (normalizer is None or isinstance(normalizer, Ranks))
+    if not (own or items):
+        return Counted()
+    if not ENGINES[engine].plain and not isinstance(normalizer, Ranks):
+        found = dispatch.pattern(engine, "rows").census(call, input, target, items)
+        return Counted(0.0, found.items, found.scale if own else None)
     counts = labels.kept(target, call.ignore)
     if call.factor is None and call.weight is None:
         count = counts.sum()
-        return count, count
+        return Counted(count, count)
     real = real_dtype(input.dtype)
     each = torch.ones((), dtype=real, device=input.device) if call.factor is None else call.factor.to(real)
     counts = counts & (each != 0)
     if call.weight is not None:
         each = each * labels.of_labels(call.weight.to(real), torch.where(counts, target, 0).long().clamp(0, classes - 1))
-    return torch.where(counts, each, 0.0).sum(dtype=torch.float64 if input.is_cpu else real), counts.sum()
+    return Counted(torch.where(counts, each, 0.0).sum(dtype=torch.float64 if input.is_cpu else real), counts.sum())

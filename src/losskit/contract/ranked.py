@@ -13,11 +13,8 @@ from losskit.contract.scores import Over, counting, inverse, numbers
 from losskit.engines import dispatch, operators
 from losskit.engines import ranked as fused
 from losskit.engines.call import Ranked, real_dtype
-from losskit.engines.dispatch import EngineName
-from losskit.engines.protocol import ENGINES, PATTERNS
+from losskit.engines.protocol import ENGINES
 from losskit.engines.torch import ranked as plain
-
-FUSED = PATTERNS["ranked"].fused
 
 Classes = Literal["auto", "present", "all"]
 Average = Literal["nested", "macro", "none"]
@@ -66,7 +63,7 @@ def ranked_loss(
     checks.one_of("average", average, get_args(Average))
     checks.one_of("classes", classes, get_args(Classes))
     checks.both(input, target)
-    engine = chosen(input, target)
+    engine, _ = dispatch.choice((input, target))
     ready = prepare(input, target, task=task, from_logits=from_logits, dim=dim, ignore_index=ignore_index, mask=mask)
     x, t, overlap, _ = ready
     if overlap.kind == "number" and task == "multiclass":
@@ -86,7 +83,7 @@ def ranked_loss(
     link: Literal["softmax", "hinge", "identity"] = "hinge" if overlap.link == "sigmoid" else overlap.link
     call = Ranked(link, overlap.kind, how.joint, ignore_index, overlap.dim, overlap.factor)
     real = real_dtype(x.dtype)
-    loops = dispatch.pattern(engine, "ranked") if engine == ready.engine and engine in FUSED else None
+    loops = dispatch.pattern(engine, "ranked") if engine == ready.engine and not ENGINES[engine].plain else None
     given = operators.values("ranked", call, (x, t), x.numel()) if ENGINES[engine].plain else None
     if given is not None:
         value = averaged(how, given[0])[0].to(real)
@@ -99,15 +96,6 @@ def ranked_loss(
     if (call.kind == "number" or link == "identity") and reduce.nan_seen(engine, x, value):
         refuse(ready)
     return value
-
-
-def chosen(input: Tensor, target: Tensor) -> EngineName:
-    """The engine."""
-    why = "sorting has a fused pass on the CPU only"
-    engine, _ = dispatch.choice((input, target), plain=None if input.is_cpu else why)
-    if not ENGINES[engine].plain and engine not in FUSED:
-        raise dispatch.EngineError(f"use_engine({engine!r}) cannot run this loss: {why}. Leave use_engine out to let losskit choose")
-    return engine
 
 
 def refuse(ready: Prepared) -> None:

@@ -124,6 +124,8 @@ def scale_of(engine: EngineName, input: Tensor, denominator: float | Tensor) -> 
     if isinstance(denominator, Tensor):
         if ENGINES[engine].on_host:
             denominator = float(denominator)
+        elif not ENGINES[engine].plain:
+            return dispatch.pattern(engine, "elementwise").scale_of(denominator, real_dtype(input.dtype))  # type: ignore[no-any-return]
         else:
             exact = input.is_cpu and not denominator.requires_grad  # as the number that a loop takes
             denominator = denominator.to(torch.float64 if exact else real_dtype(input.dtype))

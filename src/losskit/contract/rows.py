@@ -77,12 +77,12 @@ def rows(
         assert factor is not None
         how: dict[str, Any] = dict(mask=factor != 0, sample_weight=None, normalizer=None, reduction="none")
         each = rows(loss, input, target, dim=dim, ignore_index=ignore_index, weight=weight, **how)
-        total, _ = census("torch", call, input, target, loss.mean_by_weight)
+        total = census("torch", call, input, target, loss.mean_by_weight).total
         return reduce.reduced(each, factor, total, input, normalizer=normalizer, reduction=reduction)
     if inplace:
         _check_inplace(engine, input, target, axis, reduction)
-    total, counted = census(engine, call, input, target, loss.mean_by_weight)
-    result = reduced("rows", engine, call, (input, target, *numbers), total, counted, normalizer, reduction, inplace, return_parts, loss.look)
+    counted = census(engine, call, input, target, loss.mean_by_weight, normalizer, reduction, return_parts and loss.look is None)
+    result = reduced("rows", engine, call, (input, target, *numbers), counted, normalizer, reduction, inplace, return_parts, loss.look)
     if operands:
         items.refuse(operands, numbers, engine, target, items.counting(target, ignore_index, factor), result[0] if return_parts else result)
     return result

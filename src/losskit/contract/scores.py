@@ -5,6 +5,7 @@ in the same pass. `loss_of_sums` gives value and derivatives by the sums, so tha
 """
 
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any, Literal, NamedTuple
 
 import numpy
@@ -174,8 +175,12 @@ def extra_mean(extra: Extra, labelled: bool, xp: Any, sums: Any, group: ProcessG
     return top * scale, extra.share * scale if weight is None else extra.share * scale * weight
 
 
-def loss_without_graph(how: Scoring, sums: Tensor, derive: bool, real: torch.dtype) -> Finished:
-    """`loss_of_sums` without a graph, the value in the dtype that a loss is returned in."""
+def loss_without_graph(how: Scoring, sums: Tensor, derive: bool, real: torch.dtype, engine: ModuleType) -> Finished:
+    """`loss_of_sums` without a graph, the value in the dtype that a loss is returned in; by the engine, if it has a step for that."""
+    score = getattr(engine, "score", None)
+    given = None if score is None else score(how, sums, derive, real)
+    if given is not None:
+        return Finished(*given)
     if sums.is_cpu and how.group is None:
         with numpy.errstate(all="ignore"):
             found = loss_of_sums(how, sums.numpy(), derive)
@@ -184,13 +189,13 @@ def loss_without_graph(how: Scoring, sums: Tensor, derive: bool, real: torch.dty
     return found._replace(value=found.value.to(real))
 
 
-def spread(how: Scoring, by: Any, incoming: Tensor) -> Any:
-    """The derivatives by the sums, times the incoming gradient of each value."""
-    if not isinstance(by, Tensor) and not incoming.dim():
-        return by * incoming.item()
+def spread(how: Scoring, by: Any, incoming: Tensor) -> tuple[Any, Tensor | None]:
+    """The derivatives by the sums, times the incoming gradient of each value; and, if it is one number, what is left to multiply by."""
+    if not incoming.dim():
+        return by, incoming
     given: Any = incoming if isinstance(by, Tensor) else incoming.numpy()
     if how.average == "none" and how.volume is None:
         if not how.background:
             given = torch.nn.functional.pad(incoming, (1, 0)) if isinstance(by, Tensor) else numpy.pad(given, ((0, 0),) * (given.ndim - 1) + ((1, 0),))
         given = given[..., None]
-    return by * given
+    return by * given, None

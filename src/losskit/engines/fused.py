@@ -139,7 +139,7 @@ class Finished(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, step: Finishing, x: Tensor, t: Tensor) -> Tensor:
-        result = step.loss_without_graph(step.how, step.engine.sums(step.call, x, t), True, step.real)
+        result = step.loss_without_graph(step.how, step.engine.sums(step.call, x, t), True, step.real, step.engine)
         ctx.step, ctx.by_sums = saved(ctx, (x, t), step._replace(found=None)), result.by_sums
         assert step.found is not None
         step.found.append(result)
@@ -151,7 +151,8 @@ class Finished(torch.autograd.Function):
         step = ctx.step
         if must_be_watched(incoming):
             return None, *of_sums(lambda x, t: step.loss_of_sums(step.how, step.plain.sums(call, x, t), False).value.to(step.real), operands, incoming, wants)
-        return None, *step.engine.gradients(call, *operands, step.spread(step.how, ctx.by_sums, incoming), *wants)
+        by_sums, times = step.spread(step.how, ctx.by_sums, incoming)
+        return None, *step.engine.gradients(call, *operands, by_sums, *wants, times)
 
 
 def finished(step: Finishing, x: Tensor, t: Tensor) -> Any:

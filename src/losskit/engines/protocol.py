@@ -5,6 +5,7 @@ The contract prepares a call (`call.py`), `dispatch` chooses the engine, autogra
 
 from typing import Any, Literal, NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
 from losskit.engines.call import Results
@@ -67,8 +68,16 @@ class Summing(Protocol):
         """The sums of each sample and class."""
         ...
 
-    def gradients(self, call: Any, x: Tensor, t: Tensor, by_sums: Any, wants_x: bool, wants_t: bool) -> Gradients:
-        """The gradients of the sums times `by_sums`."""
+    def gradients(self, call: Any, x: Tensor, t: Tensor, by_sums: Any, wants_x: bool, wants_t: bool, times: Tensor | None = None) -> Gradients:
+        """The gradients of the sums times `by_sums`, and `times` one number, which may lie on a device that nobody waits for."""
+        ...
+
+
+class Scoring(Protocol):
+    """What such an engine may offer besides, where each operation of the plain arithmetic is a launch."""
+
+    def score(self, how: Any, sums: Tensor, derive: bool, real: torch.dtype) -> tuple[Any, ...] | None:
+        """The loss of the sums, with `derive` its derivatives by them, and its parts; None of sums that plain arithmetic is to take."""
         ...
 
 
@@ -97,5 +106,5 @@ PATTERNS: dict[PatternName, Pattern] = {
     "overlap": Pattern(kind="sums"),
     "products": Pattern(),  # of the scores of rows, distributions or elements
     "pairs": Pattern(kind="own"),  # every box with every other: `run` as of items, without sums, and `best`
-    "ranked": Pattern(fused=("cpu",), kind="own"),  # sorting: `run` and `gradient` around one order
+    "ranked": Pattern(kind="own"),  # sorting: `run` and `gradient` around one order
 }

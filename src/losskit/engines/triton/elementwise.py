@@ -139,9 +139,33 @@ def add_up(PARTS, SCALE, TOTAL, parts: tl.int64, scale: tl.float64, BLOCK: tl.co
     tl.store(TOTAL, scaled(tl.sum(sums), scaling(scale, SCALE)))
 
 
+@triton.jit
+def settle(weight, items, SCALE, ITEMS, REAL: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Nothing to divide by is 0, for then nothing is left to count; weights too large to add up are no reason for that: NaN."""
+    weight = weight.to(REAL).to(tl.float64)  # whose division is exact
+    inverse = (1.0 / tl.where(weight == 0.0, 1.0, weight)).to(REAL)
+    tl.store(SCALE, tl.where(weight == 0.0, 0.0, tl.where(inverse == 0.0, float("nan"), inverse)))
+    if ITEMS is not None:
+        tl.store(ITEMS, items.to(tl.int64))
+
+
+@triton.jit(do_not_specialize_on_alignment=["DENOMINATOR", "SCALE"])
+def invert(DENOMINATOR, SCALE, REAL: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Of one number that is there already."""
+    settle(tl.load(DENOMINATOR).to(tl.float64), 0, SCALE, None, REAL)
+
+
 def at_home(x: Tensor) -> Any:
     """Kernels start on the tensor's own device; the interpreter needs none."""
     return torch.cuda.device(x.device) if x.is_cuda else nullcontext()
+
+
+def scale_of(denominator: Tensor, real: torch.dtype) -> Tensor:
+    """1 / a number on the device; 0 of 0."""
+    scale = torch.empty((), dtype=real, device=denominator.device)
+    with at_home(denominator):
+        invert[(1,)](denominator.detach(), scale, REAL=REAL[real], **OPTIONS | {"num_warps": 1})
+    return scale
 
 
 @cache

@@ -17,6 +17,7 @@ from losskit.engines.triton.elementwise import MAX_PARAMS, OPTIONS, REAL, at_hom
 from losskit.engines.triton.layout import FEW, Layout, Tiling, laid_out, readable, tiling
 from losskit.engines.triton.overlap_gradients import point_gradients, softmax_gradients
 from losskit.engines.triton.overlap_kernels import levels, totals
+from losskit.engines.triton.scores import score as score
 
 PROGRAMS = 2048  # more of them leave more to add up, fewer leave a GPU idle. Not yet measured on a GPU
 STRETCH = 64  # blocks of items per program at most: float32 adds that many numbers one after the other. Not yet measured on a GPU
@@ -90,16 +91,21 @@ def sums(call: Overlap, x: Tensor, t: Tensor) -> Tensor:
     return parts[:, 0] if parts.shape[1] == 1 else parts.sum(1)
 
 
-def gradients(call: Overlap, x: Tensor, t: Tensor, by_sums: Any, wants_x: bool, wants_t: bool) -> tuple[Tensor | None, Tensor | None]:
-    """The gradients of the sums times `by_sums`, which broadcasts to their shape."""
+def gradients(
+    call: Overlap, x: Tensor, t: Tensor, by_sums: Any, wants_x: bool, wants_t: bool, times: Tensor | None = None
+) -> tuple[Tensor | None, Tensor | None]:
+    """The gradients of the sums times `by_sums`, which broadcasts to their shape, and `times` one number."""
     if x.numel() == 0:
         return torch.zeros_like(x) if wants_x else None, torch.zeros_like(t) if wants_t else None
     w = walk(call, x, t)
     where = w.where
-    by = torch.as_tensor(by_sums, dtype=real_dtype(x.dtype), device=x.device).expand(x.shape[0], where.classes, len(SUM_NAMES)).contiguous()
+    by = torch.as_tensor(by_sums, dtype=real_dtype(x.dtype), device=x.device).expand(x.shape[0], where.classes, len(SUM_NAMES))
+    if not by[0].is_contiguous():
+        by = by.contiguous()
     grad_x = torch.empty_like(w.x, requires_grad=False) if wants_x else None
     grad_t = torch.empty_like(w.x, dtype=t.dtype, requires_grad=False) if wants_t else None
-    arguments = w.x, w.t, w.labels, w.factor, by, grad_x, grad_t, where.classes, where.inner, w.span, w.planes, call.ignore, *w.params
+    of_sample = by.stride(0)  # 0 where all have the same
+    arguments = w.x, w.t, w.labels, w.factor, by, times, grad_x, grad_t, where.classes, where.inner, w.span, w.planes, of_sample, call.ignore, *w.params
     programs = where.outer * w.spans
     with at_home(x):
         if call.link == "softmax":

@@ -25,24 +25,33 @@ from losskit.engines.triton.softmax import appended, below, counted, lying, scor
 
 
 @triton.jit
-def coefficients(BY, at, length):
+def once(TIMES, REAL: tl.constexpr):  # type: ignore[no-untyped-def]
+    """What all is multiplied by."""
+    times = tl.full((), 1.0, REAL)
+    if TIMES is not None:
+        times *= tl.load(TIMES).to(REAL)
+    return times
+
+
+@triton.jit
+def coefficients(BY, times, at, length):
     """What multiplies the sums of these classes: of p t, p, t, p^2, t^2, the last two twice."""
     place = BY + at * KINDS
     there = (at >= 0) & (at < length)
-    by_shared = tl.load(place + INTERSECTION, there, other=0)
-    by_found = tl.load(place + PREDICTION, there, other=0)
-    by_wanted = tl.load(place + TARGET, there, other=0)
-    by_found_2 = tl.load(place + PREDICTION_SQUARED, there, other=0)
-    by_wanted_2 = tl.load(place + TARGET_SQUARED, there, other=0)
+    by_shared = times * tl.load(place + INTERSECTION, there, other=0)
+    by_found = times * tl.load(place + PREDICTION, there, other=0)
+    by_wanted = times * tl.load(place + TARGET, there, other=0)
+    by_found_2 = times * tl.load(place + PREDICTION_SQUARED, there, other=0)
+    by_wanted_2 = times * tl.load(place + TARGET_SQUARED, there, other=0)
     return by_shared, by_found, by_wanted, 2.0 * by_found_2, 2.0 * by_wanted_2
 
 
 @triton.jit
-def of_classes(BY, j, length, SPAN: tl.constexpr, TILES: tl.constexpr):  # type: ignore[no-untyped-def]
+def of_classes(BY, times, j, length, SPAN: tl.constexpr, TILES: tl.constexpr):  # type: ignore[no-untyped-def]
     """`coefficients` of tiles."""
     bys = ()
     for k in tl.static_range(TILES):
-        bys = appended(bys, coefficients(BY, j + k * SPAN, length))
+        bys = appended(bys, coefficients(BY, times, j + k * SPAN, length))
     return bys
 
 
@@ -57,11 +66,11 @@ def pulled(t, p, by_shared, by_found, by_found_2, SQUARED: tl.constexpr):  # typ
 
 @triton.jit
 def pulled_at(  # type: ignore[no-untyped-def]
-    T, places, counts, top, y, p, BY, length, SQUARED: tl.constexpr, REAL: tl.constexpr
+    T, places, counts, top, y, p, BY, times, length, SQUARED: tl.constexpr, REAL: tl.constexpr
 ):  # fmt: skip
     """q of one class of each row, `top`."""
     t = (top == y).to(REAL) if T is None else unit(tl.load(T + places, counts, other=0).to(REAL))
-    by_shared, by_found, _, by_found_2, _ = coefficients(BY, top, length)
+    by_shared, by_found, _, by_found_2, _ = coefficients(BY, times, top, length)
     return pulled(t, p, by_shared, by_found, by_found_2, SQUARED)
 
 
@@ -122,9 +131,10 @@ def all_targets(  # type: ignore[no-untyped-def]
     return ts
 
 
-@triton.jit(do_not_specialize=NOT_SPECIALIZED)
+@triton.jit(do_not_specialize=[*NOT_SPECIALIZED, "of_sample"], do_not_specialize_on_alignment=["TIMES"])
 def softmax_gradients(  # type: ignore[no-untyped-def]  # typed by Triton
-    X, T, LABELS, FACTOR, BY, GRAD_X, GRAD_T, classes: tl.int64, inner: tl.int64, span: tl.int64, planes: tl.int64, ignore: tl.int64,
+    X, T, LABELS, FACTOR, BY, TIMES, GRAD_X, GRAD_T,
+    classes: tl.int64, inner: tl.int64, span: tl.int64, planes: tl.int64, of_sample: tl.int64, ignore: tl.int64,
     p0: tl.float64, p1: tl.float64, p2: tl.float64, p3: tl.float64, p4: tl.float64,
     FORMULA: tl.constexpr, PARAMS: tl.constexpr, SQUARED: tl.constexpr, REAL: tl.constexpr, PLANES: tl.constexpr, WHOLE: tl.constexpr,
     ALIGN: tl.constexpr, FULL: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, TILES: tl.constexpr,
@@ -139,9 +149,10 @@ def softmax_gradients(  # type: ignore[no-untyped-def]  # typed by Triton
     BLOCK: tl.constexpr = COLUMNS * TILES
     j = tl.arange(0, COLUMNS)[None, :]
     p = (tl.full((), p0, REAL), tl.full((), p1, REAL), tl.full((), p2, REAL), tl.full((), p3, REAL), tl.full((), p4, REAL))
-    BY = BY + outer // planes * length * KINDS
+    BY = BY + outer // planes * of_sample
+    times = once(TIMES, REAL)
     if WHOLE:
-        bys = of_classes(BY, j, length, COLUMNS, TILES)
+        bys = of_classes(BY, times, j, length, COLUMNS, TILES)
     for start in range(begin, end, ROWS):
         i = start + tl.arange(0, ROWS)
         live = i < inner
@@ -160,11 +171,11 @@ def softmax_gradients(  # type: ignore[no-untyped-def]  # typed by Triton
             m, rest, top = walked(X, corner, step, inside, read, j, label, own, length, REAL, ROWS, COLUMNS, TILES)
         inverse, _, slope, own_slope = settled(m, own, rest, p[:PARAMS], FORMULA)
         if FORMULA is not None:
-            by_extra = tl.load(BY + y.to(tl.int64) * KINDS + EXTRA)
+            by_extra = times * tl.load(BY + y.to(tl.int64) * KINDS + EXTRA)
             slope *= by_extra
             own_slope *= by_extra
         top = tl.where(top < length, top, 0)  # a row of NaN has none
-        row = (m, inverse, top, pulled_at(T, corner + top.to(tl.int64) * step + beside, alive, top, y, inverse, BY, length, SQUARED, REAL))
+        row = (m, inverse, top, pulled_at(T, corner + top.to(tl.int64) * step + beside, alive, top, y, inverse, BY, times, length, SQUARED, REAL))
         if WHOLE:
             ts = all_targets(T, corner, step, inside, read, j, y, length, RAGGED, REAL, COLUMNS, TILES)
             es, ps, qs, pull = pulls(ss, ts, row, bys, j, COLUMNS, SQUARED)
@@ -200,14 +211,14 @@ def softmax_gradients(  # type: ignore[no-untyped-def]  # typed by Triton
                 spot = corner + first * step
                 ss = scores_of(tiles_of(X, spot, step, inside, read, at, length, 0, REAL, COLUMNS, TILES, ""), at, length, None, 0, None, COLUMNS)
                 ts = all_targets(T, spot, step, inside, read, at, y, length, 0, REAL, COLUMNS, TILES)
-                so_far += pulls(ss, ts, row, of_classes(BY, at, length, COLUMNS, TILES), at, COLUMNS, SQUARED)[3]
+                so_far += pulls(ss, ts, row, of_classes(BY, times, at, length, COLUMNS, TILES), at, COLUMNS, SQUARED)[3]
             pull = so_far.to(REAL)
             for first in range(0, length, BLOCK):
                 at = j + first
                 spot = corner + first * step
                 ss = scores_of(tiles_of(X, spot, step, inside, read, at, length, 0, REAL, COLUMNS, TILES, ""), at, length, None, 0, None, COLUMNS)
                 ts = all_targets(T, spot, step, inside, read, at, y, length, 0, REAL, COLUMNS, TILES)
-                bys_here = of_classes(BY, at, length, COLUMNS, TILES)
+                bys_here = of_classes(BY, times, at, length, COLUMNS, TILES)
                 here = pulls(ss, ts, row, bys_here, at, COLUMNS, SQUARED)
                 store_gradients(
                     GRAD_X, GRAD_T, here[0], here[1], here[2], ts, bys_here, alive, pull, slope, own_slope, wrong, y, live, spot, step, inside, at, length,
@@ -215,9 +226,10 @@ def softmax_gradients(  # type: ignore[no-untyped-def]  # typed by Triton
                 )  # fmt: skip
 
 
-@triton.jit(do_not_specialize=NOT_SPECIALIZED)
+@triton.jit(do_not_specialize=[*NOT_SPECIALIZED, "of_sample"], do_not_specialize_on_alignment=["TIMES"])
 def point_gradients(  # type: ignore[no-untyped-def]  # typed by Triton
-    X, T, LABELS, FACTOR, BY, GRAD_X, GRAD_T, classes: tl.int64, inner: tl.int64, span: tl.int64, planes: tl.int64, ignore: tl.int64,
+    X, T, LABELS, FACTOR, BY, TIMES, GRAD_X, GRAD_T,
+    classes: tl.int64, inner: tl.int64, span: tl.int64, planes: tl.int64, of_sample: tl.int64, ignore: tl.int64,
     p0: tl.float64, p1: tl.float64, p2: tl.float64, p3: tl.float64, p4: tl.float64,
     LINK: tl.constexpr, FORMULA: tl.constexpr, PARAMS: tl.constexpr, SQUARED: tl.constexpr, BY_CLASS: tl.constexpr, REAL: tl.constexpr, PLANES: tl.constexpr,
     ALIGN: tl.constexpr, FULL: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, TILES: tl.constexpr,
@@ -229,13 +241,14 @@ def point_gradients(  # type: ignore[no-untyped-def]  # typed by Triton
     lowest = tl.program_id(1) * (COLUMNS * TILES)
     j = lowest + tl.arange(0, COLUMNS)[None, :]
     p = (tl.full((), p0, REAL), tl.full((), p1, REAL), tl.full((), p2, REAL), tl.full((), p3, REAL), tl.full((), p4, REAL))
-    BY = BY + outer // planes * length * KINDS
-    bys = of_classes(BY, j, length, COLUMNS, TILES)
+    BY = BY + outer // planes * of_sample
+    times = once(TIMES, REAL)
+    bys = of_classes(BY, times, j, length, COLUMNS, TILES)
     extras = ()
     for k in tl.static_range(TILES):
         if FORMULA is not None:
             at = j + k * COLUMNS
-            extras = appended(extras, tl.load(BY + at * KINDS + EXTRA, at < length, other=0))
+            extras = appended(extras, times * tl.load(BY + at * KINDS + EXTRA, at < length, other=0))
     for start in range(begin, end, ROWS):
         i = start + tl.arange(0, ROWS)
         live = i < inner

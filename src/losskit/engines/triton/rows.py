@@ -17,6 +17,7 @@ from losskit.engines.call import Results, Rows, real_dtype
 from losskit.engines.protocol import Gradients
 from losskit.engines.triton import gradients
 from losskit.engines.triton import items as numbers_of_items
+from losskit.engines.triton.denominators import census as census
 from losskit.engines.triton.elementwise import BLOCK, MAX_PARAMS, OPTIONS, REAL, add_up, at_home, bound
 from losskit.engines.triton.layout import PROGRAMS, Layout, laid_out, multiplied, readable, tiling
 from losskit.engines.triton.rows_kernels import long_rows, rowwise

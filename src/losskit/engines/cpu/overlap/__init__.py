@@ -116,8 +116,12 @@ def sums(call: Overlap, x: Tensor, t: Tensor) -> Tensor:
     return parts[:, 0] if walk.spans == 1 else parts.sum(1)
 
 
-def gradients(call: Overlap, x: Tensor, t: Tensor, by_sums: Any, wants_x: bool, wants_t: bool) -> tuple[Tensor | None, Tensor | None]:
-    """The gradients of the sums times `by_sums`, which broadcasts to their shape."""
+def gradients(
+    call: Overlap, x: Tensor, t: Tensor, by_sums: Any, wants_x: bool, wants_t: bool, times: Tensor | None = None
+) -> tuple[Tensor | None, Tensor | None]:
+    """The gradients of the sums times `by_sums`, which broadcasts to their shape, and `times` one number."""
+    if times is not None:
+        by_sums = by_sums * times.item()
     if too_wide(call, x):
         with torch.enable_grad():
             leaves = x.detach().requires_grad_(wants_x), t.detach().requires_grad_(wants_t) if wants_t else t
