@@ -44,6 +44,7 @@ def row_names(
     label: torch.dtype,
     factor: torch.dtype,
     numbers: row_operands.Numbers = row_operands.NONE,
+    margin: Callable[..., Any] | None = None,
 ) -> dict[str, Any]:
     """The names of the loops of the rows pattern."""
     dtype = real_dtype(input)
@@ -75,6 +76,13 @@ def row_names(
         row_points.score,
         row_points.link_slope,
         row_points.bent,
+    ):
+        names[part.__name__] = instance(part, names)
+    if margin is not None:
+        names["margin"] = bound(margin, real)
+    for name, chosen in (row_points.NO_MARGIN if margin is None else row_points.MARGIN).items():
+        names[name] = instance(chosen, names)
+    for part in (
         row_loops.scores,
         row_points.point,
         row_points.points,
