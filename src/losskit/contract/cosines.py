@@ -107,7 +107,7 @@ def own_scores(input: Tensor, label: Tensor, axis: int) -> Tensor:
     assert isinstance(made, Made)
     x, *rest = (y.detach() for y in made.factors)
     weight, *bias = (y.unflatten(0, (-1, made.centers))[label] for y in rest)
-    own = (x.unsqueeze(-2) * weight).sum(-1)
+    own: Tensor = (x.unsqueeze(-2) * weight).sum(-1)
     return (own + bias[0] if bias else own).amax(-1)
 
 

@@ -147,7 +147,7 @@ class Work:
         if self.back:
             by_scores = found.gradients[0]
             if place is not None:
-                by_scores = whole[:count].zero_().unflatten(1, (-1, self.centers)).scatter_(2, place, by_scores.unsqueeze(2)).flatten(1)  # type: ignore[union-attr]
+                by_scores = whole[:count].zero_().unflatten(1, (-1, self.centers)).scatter_(2, place, by_scores.unsqueeze(2)).flatten(1)
             if self.by_x:
                 by_x = torch.empty_like(x)
                 self.weight.back(by_scores, by_x)

@@ -19,10 +19,8 @@ def lowered(c, margin):
     return cosine_of(c) - margin, 1.0
 
 
-def textbook(mp, x, t, margin, scale, sub_centers, weight):
-    k = int(sub_centers)
-    best = [max(x[j : j + k], key=lambda v: getattr(v, "value", v)) for j in range(0, len(x), k)]
-    scores = [scale * (v - margin if j == t else v) for j, v in enumerate(best)]
+def textbook(mp, x, t, margin, scale, weight):
+    scores = [scale * (v - margin if j == t else v) for j, v in enumerate(x)]
     return (1 if weight is None else weight[t]) * (mp.log(mp.fsum(mp.exp(v) for v in scores)) - scores[t])
 
 
@@ -35,7 +33,7 @@ def textbook(mp, x, t, margin, scale, sub_centers, weight):
     input="cosine",
     target="label",
     arguments=({}, {"margin": 0.2, "scale": 16.0}, {"margin": 1.5, "scale": 30.0, "weight": [0.5, 2.0, 1.0]}),
-    tolerance=2e-5,
+    tolerance=4e-6,
     chinese="""
     CosFace（余弦间隔 softmax，又名 AM-Softmax）：输入是样本向量与各类中心向量夹角的余弦（N, C），目标是类别编号。标签那一类的余弦先减去 margin，再乘 scale 做交叉熵。
     何时用：人脸识别、行人重识别、商品检索等；比 ArcFace 简单，余弦为 1 处也没有无穷的导数。
@@ -96,7 +94,7 @@ def cosface_loss(
     Example:
         >>> import torch
         >>> cosface_loss(torch.tensor([[0.8, 0.1, -0.2], [0.3, 0.4, 0.2]]), torch.tensor([0, 1]), scale=16.0, reduction="none")
-        tensor([0.0038, 4.2148])
+        tensor([3.7214e-03, 4.1990e+00])
     """
     margin = checks.number("margin", margin, low=0.0, high=2.0)
     result: Tensor = cosines.with_margin(

@@ -76,13 +76,6 @@ def row_names(
         row_points.score,
         row_points.link_slope,
         row_points.bent,
-    ):
-        names[part.__name__] = instance(part, names)
-    if margin is not None:
-        names["margin"] = bound(margin, real)
-    for name, chosen in (row_points.NO_MARGIN if margin is None else row_points.MARGIN).items():
-        names[name] = instance(chosen, names)
-    for part in (
         row_loops.scores,
         row_points.point,
         row_points.points,
@@ -94,6 +87,11 @@ def row_names(
         row_loops.labels_of,
     ):
         names[part.__name__] = instance(part, names)
+    if margin is not None:
+        names["margin"] = bound(margin, real)
+    lowering: dict[str, Any] = row_points.NO_MARGIN if margin is None else row_points.MARGIN
+    for name, function in lowering.items():
+        names[name] = instance(function, names)
     names["give"] = instance(row_loops.give, names, REASSOCIATE)
     names["exponentials"] = instance(row_loops.exponentials, names, REASSOCIATE)
     return names
