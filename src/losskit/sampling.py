@@ -55,13 +55,13 @@ def sampled_classes(target: Tensor, num_classes: int, rate: float, *, generator:
 
     Example:
         >>> import torch, losskit
-        >>> import torch.nn.functional as F
+        >>> from torch.nn.functional import normalize
         >>> target = torch.tensor([70, 3, 70, -100])
         >>> classes, labels = losskit.sampled_classes(target, num_classes=100, rate=0.05, generator=torch.Generator().manual_seed(0))
         >>> len(classes), classes[labels[:3]]
         (5, tensor([70,  3, 70]))
         >>> x, centres = torch.eye(4, 8), torch.eye(100, 8)
-        >>> scores = losskit.linear_scores(F.normalize(x, dim=-1), F.normalize(centres[classes], dim=-1))
+        >>> scores = losskit.linear_scores(normalize(x, dim=-1), normalize(centres[classes], dim=-1))
         >>> losskit.cosface_loss(scores, labels, scale=4.0).shape
         torch.Size([])
     """

@@ -85,7 +85,7 @@ def refuse(input: Tensor, target: Tensor, axis: int, ignore_index: int, mask: Te
     """Raises for the first label's score that is no cosine, among the items that count; called only after a NaN has been seen."""
     real = real_dtype(input.dtype)
     counts = items.counting(target, ignore_index, reduce.item_factor(target, mask, sample_weight, real, False))
-    label = torch.where(labels.kept(target, ignore_index), target, 0).long()
+    label = torch.where(labels.kept(target, ignore_index) if counts is None else counts, target, 0).long()
     with torch.no_grad():
         own = own_scores(input, label, axis)
     bad = own.abs() > 1.0 + ROUNDING

@@ -116,7 +116,7 @@ class RowSubject(Subject):
         x = torch.randn((*shape, self.classes), generator=draw, dtype=torch.float64) * 2
         t = torch.randint(0, self.classes, shape, generator=draw)
         if self.form == "cosine":
-            x = (0.1 * x).clamp(-1.0, 1.0)
+            x = inputs.cosines(x)
         elif self.form != "logit":
             x = x.softmax(-1) if self.form == "probability" else x.log_softmax(-1)
         x = self.classes_first(x).to(dtype or self.dtype)
