@@ -80,9 +80,13 @@ def test_is_cross_entropy_of_the_scores_with_a_margin(loss, engine, shape):
 @ENGINES
 @BOTH
 def test_sure_items_keep_their_digits(loss, engine):
-    """Scores 90 and more above the others, whose exponentials float32 does not have, beside a margin that lifts the loss to where it has them."""
-    x = torch.tensor([[0.8, -0.61, -0.7], [0.5, -0.92, -0.95], [1 - 2**-24, -0.4, -0.9], [1 - 2**-20, 0.9, 0.99], [-0.6, 0.8, 0.1]])
-    t = torch.zeros(5, dtype=torch.long)
+    """Scores 90 and more above the others, whose exponentials float32 does not have, beside a margin that lifts the loss to where it has them; and cosines beside 1, where
+    the derivative of an angle is large, and beside that of pi - margin, where it is 0.
+    """
+    x = torch.tensor(
+        [[0.8, -0.61, -0.7], [0.5, -0.92, -0.95], [1 - 2**-24, -0.4, -0.9], [1 - 2**-20, 0.9, 0.99], [-0.6, 0.8, 0.1], [-0.5403, 0.8, 0.1], [-0.5402, 0.1, 0.2]]
+    )
+    t = torch.zeros(7, dtype=torch.long)
     margin = {arc: 1.0, cos: 0.9}[loss]
     with losskit.use_engine(engine):
         value, gradient = slope(loss, x, t, margin=margin, **NONE)

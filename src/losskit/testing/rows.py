@@ -295,6 +295,15 @@ def hard_rows(s: RowSubject, n: int, draw: np.random.Generator) -> tuple[list[An
     put(np.where(np.arange(n) == 1, 1e4, -1e4), 0)
     put(some(1e-40), n - 1)
     put(1e4 + some(), n // 2)
+    if (
+        s.form == "cosine"
+    ):  # the label beside 1, where an angle changes fast, and beside that of pi - margin, among others that are as near (not in float64: what a
+        # margin's cosine is rounded to there is the last digit that there is)
+        turn = -math.cos(s.settings.get("margin", s.loss.settings["margin"]))
+        beside = () if s.real is torch.float64 else (turn + 1e-3, turn + 1e-5, turn - 1e-3)
+        for own in (1 - 2.0**-22, 1 - 2.0**-12, 1 - 2.0**-5, 0.6, -0.6, *beside):
+            y, others = int(draw.integers(n)), own - 0.5 * draw.random(n)
+            put(np.where(np.arange(n) == y, own, others) * COSINES, y)
     if s.loss.name in MARGINS:  # whole numbers: some at exactly the margin, where the gradient is 0
         put(np.arange(n) % 4, 1)
         put(np.arange(n) % 3, 2 % n)

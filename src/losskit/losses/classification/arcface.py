@@ -25,7 +25,7 @@ def turned(c, cosine, rest, sine, edge):
     (cos m - c)(cos m + c) / (sin a cos m - c sin m). The derivative is infinite at 1: there the sine's square is `edge`.
     """
     c = cosine_of(c)
-    square = (1.0 - c) * (1.0 + c)  # keeps the digits of the sine near 1, where 1 - c^2 has none
+    square = (1.0 - c) * (1.0 + c)  # exact to rounding; 1 - c * c loses three digits near 1
     own = where(square > 0.0, sqrt(maximum(square, 1e-30)), 0.0)
     under = sqrt(where(square > edge, square, edge))
     whole = cosine + rest
