@@ -10,7 +10,6 @@ from losskit.engines.triton.softmax import (
     NOWHERE,
     below,
     counted,
-    lowered,
     lying,
     lying_long,
     point,
@@ -115,7 +114,9 @@ def rowwise(  # type: ignore[no-untyped-def]  # typed by Triton
         if TEMPERED:
             temperature = temperature_of(numbers)
         own = scores(tl.load(X + (corner + y.to(tl.int64) * step) + beside, counts, other=0).to(REAL), parameter, LINK)
-        own, bend = lowered(own, p[:PARAMS], MARGIN)
+        bend = None
+        if MARGIN is not None:  # the labels' scores are lowered
+            own, bend = MARGIN(own, *p[:PARAMS])
         ss = with_own(ss, own, columns, y, COLUMNS, MARGIN)
         found = sums(ss, own, columns, y, temperature, SHARES, length, COLUMNS, REAL, RIGHT is not None, HEATED)
         value, counts, slope, by_share, own_slope = concluded(
@@ -198,7 +199,9 @@ def long_rows(  # type: ignore[no-untyped-def]  # typed by Triton
             corner = begin * length
             beside = tl.zeros((1,), tl.int32)
         own = scores(tl.load(X + (corner + y.to(tl.int64) * step) + beside, counts, other=0).to(REAL), parameter, LINK)
-        own, bend = lowered(own, p[:PARAMS], MARGIN)
+        bend = None
+        if MARGIN is not None:  # the labels' scores are lowered
+            own, bend = MARGIN(own, *p[:PARAMS])
         if not PLANES:
             if not EVEN:
                 lead = (corner % COLUMNS).to(tl.int32)

@@ -159,15 +159,6 @@ def scores_of(xs, j, length, parameter, RAGGED: tl.constexpr, LINK: tl.constexpr
 
 
 @triton.jit
-def lowered(own, p, MARGIN: tl.constexpr):  # type: ignore[no-untyped-def]
-    """The labels' scores with their margins, and the derivatives by those without."""
-    slope = None
-    if MARGIN is not None:
-        own, slope = MARGIN(own, *p)
-    return own, slope
-
-
-@triton.jit
 def with_own(ss, own, j, y, SPAN: tl.constexpr, MARGIN: tl.constexpr):  # type: ignore[no-untyped-def]
     """Tiles of scores in which the labels' are those with their margins."""
     found = ()

@@ -33,7 +33,7 @@ def textbook(mp, x, t, margin, scale, weight):
     input="cosine",
     target="label",
     arguments=({}, {"margin": 0.2, "scale": 16.0}, {"margin": 1.5, "scale": 30.0, "weight": [0.5, 2.0, 1.0]}),
-    tolerance=4e-6,
+    tolerance=5e-6,
     chinese="""
     CosFace（余弦间隔 softmax，又名 AM-Softmax）：输入是样本向量与各类中心向量夹角的余弦（N, C），目标是类别编号。标签那一类的余弦先减去 margin，再乘 scale 做交叉熵。
     何时用：人脸识别、行人重识别、商品检索等；比 ArcFace 简单，余弦为 1 处也没有无穷的导数。
