@@ -1,6 +1,8 @@
 """ArcFace: cross-entropy of cosines, of which the label's angle gets a margin."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor
 
@@ -125,10 +127,13 @@ def arcface_loss(
     checks.floating("input", input)
     cosine = math.cos(margin)
     upper = (many := cosine * (2.0**29 + 1.0)) - (many - cosine)  # its first 24 bits
-    params = (upper, cosine - upper, math.sin(margin), cosines.edge_of(input.dtype))
-    how = (formula, turned, params) if margin else (cosface.formula, cosface.lowered, (0.0,))  # at -1 the derivative of the former is 0 / 0
+    form: Callable[..., Any] = formula
+    lowered: Callable[..., Any] = turned
+    params: tuple[float, ...] = (upper, cosine - upper, math.sin(margin), cosines.edge_of(input.dtype))
+    if margin == 0.0:  # at a cosine of -1, `turned` has a derivative of 0 / 0
+        form, lowered, params = cosface.formula, cosface.lowered, (0.0,)
     result: Tensor = cosines.with_margin(
-        *how, input, target, scale=scale, sub_centers=sub_centers, weight=weight, ignore_index=ignore_index, dim=dim,
+        form, lowered, params, input, target, scale=scale, sub_centers=sub_centers, weight=weight, ignore_index=ignore_index, dim=dim,
         return_parts=return_parts, mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction,
     )  # fmt: skip
     return result
