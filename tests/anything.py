@@ -39,7 +39,7 @@ class Entry(NamedTuple):
     function: Callable[..., Any]
     settings: Mapping[str, Any]
     takes: Takes
-    scores: Literal["logit", "probability", "log-probability", "real"] = "real"
+    scores: Literal["logit", "cosine", "probability", "log-probability", "real"] = "real"
     softmax: bool = False  # over the classes, of which there must be two
     classes: bool = True  # whether there is a class axis
 
@@ -76,6 +76,7 @@ class Entry(NamedTuple):
         if self.scores in ("probability", "log-probability"):
             x = x.softmax(dim) if self.softmax else x.sigmoid()
             x = x.log() if self.scores == "log-probability" else x
+        x = inputs.cosines(x) if self.scores == "cosine" else x
         items = tuple(n for d, n in enumerate(shape) if d != dim % max(len(shape), 1))
         if self.takes == "labels":
             return x, torch.randint(0, max(shape[dim], 1), items, generator=draw)

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from losskit.contract.registry import Loss
+from losskit.testing import inputs
 
 ITEMS, CLASSES = 7, 4
 KEEP = torch.tensor([True, True, False, True, True, False, True])
@@ -26,6 +27,7 @@ def drawn(loss, settings, soft=False):
     probabilities = not settings.get("from_logits", True)
     if probabilities or loss.input == "log-probability":
         x = x.log_softmax(1) if settings.get("log_input") or loss.input == "log-probability" else x.softmax(1)
+    x = inputs.cosines(x) if loss.input == "cosine" else x
     t = (
         torch.randint(0, 2, (ITEMS, CLASSES), generator=draw)
         if loss.target == "unit" and settings.get("task") != "multiclass"

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from losskit import LOSSES, Loss
-from losskit.testing.inputs import within
+from losskit.testing.inputs import cosines, within
 from losskit.testing.vectors import is_mined
 
 SHAPE = (4, 3, 5)  # samples, classes, positions
@@ -51,7 +51,9 @@ class Context(NamedTuple):
             return tuple(torch.cat((c, c + s), -1).to(dtype) for c, s in zip(corner, size, strict=True))
         x, soft = (torch.randn(SHAPE, generator=draw, dtype=torch.float64) * 2 for _ in range(2))
         classes = self.axis == 1 and self.settings.get("task") != "multilabel"
-        if self.form != "logit":
+        if self.form == "cosine":
+            x = cosines(x)
+        elif self.form != "logit":
             x = (x.log_softmax(1) if classes else torch.nn.functional.logsigmoid(x)) if self.form != "real" else x
             x = x.exp() if self.form == "probability" else x
         labels = torch.randint(0, SHAPE[1], (SHAPE[0], SHAPE[2]), generator=draw)

@@ -10,6 +10,7 @@ def variants(name: str) -> int:
     from losskit.engines.call import Rows
     from losskit.engines.triton import denominators, elementwise, rows_kernels
     from losskit.engines.triton import rows as engine
+    from losskit.losses.classification import arcface
     from losskit.losses.classification.cross_entropy import formula, smoothed, soft_cap
     from losskit.losses.classification.focal_of_classes import multiclass
 
@@ -21,6 +22,7 @@ def variants(name: str) -> int:
         return Rows(smoothed, (0.9, 1e-4), weight, shares, soft_cap, 30.0)
 
     plain, focal = Rows(formula), Rows(multiclass, (2.0,))
+    margin = Rows(arcface.formula, (0.88, 0.0, 0.48, 6e-8), margin=arcface.turned)
     kernels = rows_kernels.rowwise, rows_kernels.long_rows, elementwise.add_up, denominators.count, denominators.count_up
     with caught(kernels, name) as built:
         engine.census(everything(10)._replace(factor=torch.ones(1 << 15)), *data(1 << 15, 10), True)  # and `count_up`
@@ -29,8 +31,11 @@ def variants(name: str) -> int:
         engine.run(everything(19), (*data(1, 19, 32, 32, dtype=torch.float16, labels=torch.uint8),), each=True, wants=(True, False))
         engine.run(everything(300), (*data(1, 300, 32, 32),), each=True, wants=(True, False))
         engine.run(everything(600), (*data(1, 600, 32, 32),), each=True, wants=(True, False))
+        engine.run(margin, (*data(32, 10),), wants=(True, False))
+        engine.run(margin, (*data(1, 600, 32, 32),), each=True, wants=(True, False))
         if name == "sm_90":
             engine.census(plain, *data(32, 10, dtype=torch.float64, labels=torch.uint8), False)
+            engine.run(margin._replace(tempered=True), (*data(16, 50257, dtype=torch.bfloat16), torch.ones(())), scale=1 / 16, wants=(True, False))
             items = torch.ones(32, dtype=torch.bool)
             for call in (focal, everything(10)):
                 for shape in ((32, 10), (32, 9000)):

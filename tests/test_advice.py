@@ -49,7 +49,8 @@ focal, kl, nll, iou, lovasz, boundary = (
 
 
 HIDDEN, HEAD = torch.randn(2, 4), torch.randn(3, 4)
-linear = losskit.linear_cross_entropy
+linear, arcface = losskit.linear_cross_entropy, losskit.arcface_loss
+COSINES = torch.nn.functional.cosine_similarity(HIDDEN[:, None], HEAD[None], dim=-1)
 
 
 class Row(NamedTuple):
@@ -67,7 +68,7 @@ class Row(NamedTuple):
 
 OUT = object()
 CHOICES = ("task", "reduction", "average")  # settings whose values are text
-NAMES = {"torch": torch, "binary_cross_entropy_with_logits": logits, "multi_margin_loss": losskit.multi_margin_loss}
+NAMES = {"torch": torch, "math": math, "binary_cross_entropy_with_logits": logits, "multi_margin_loss": losskit.multi_margin_loss}
 ONE_LOGIT = "binary_cross_entropy_with_logits(input, target"
 
 
@@ -380,6 +381,20 @@ ROWS = [
         {"log_target": OUT}, of(HIDDEN @ HEAD.t(), torch.softmax(HIDDEN @ HEAD.t(), 1), log_target=False),
     ),
     Row(losskit.multi_margin_loss, of(losskit.linear_scores(HIDDEN, HEAD), L, dim=-1), "try its method whole()", {"input": HIDDEN @ HEAD.t()}, of(HIDDEN @ HEAD.t(), L, dim=-1)),
+    # cosines, and a sample of the classes
+    Row(arcface, of(COSINES, L, margin=28.6), "try math.radians(28.6)", {"margin": "math.radians(28.6)"}, of(COSINES, L, margin=28.6 / 180 * math.pi)),
+    Row(
+        arcface, of(4 * HIDDEN @ HEAD.t(), L), "try F.linear(F.normalize(x, dim=-1), F.normalize(weight, dim=-1))",
+        {"input": torch.nn.functional.linear(torch.nn.functional.normalize(4 * HIDDEN, dim=-1), torch.nn.functional.normalize(HEAD, dim=-1))}, of(COSINES, L),
+    ),
+    Row(
+        losskit.cosface_loss, of(losskit.linear_scores(4 * HIDDEN, HEAD), L), "try linear_scores(F.normalize(x, dim=-1), F.normalize(weight, dim=-1))",
+        {"input": losskit.linear_scores(torch.nn.functional.normalize(4 * HIDDEN, dim=-1), torch.nn.functional.normalize(HEAD, dim=-1))}, of(COSINES, L),
+    ),
+    Row(
+        lambda **k: losskit.sampled_classes(**k).target, dict(target=L.float(), num_classes=3, rate=1.0), "try target.long()", {"target": "target.long()"},
+        dict(target=L),
+    ),
     # distances
     Row(losskit.distance_map, dict(labels=B.long(), task="binary", dim=2), "leave dim out", {"dim": OUT}, dict(dim=OUT)),
     Row(losskit.distance_map, dict(labels=B, task="binary"), "try labels.long()", {"labels": "labels.long()"}, dict(labels=B > 0)),

@@ -84,6 +84,8 @@ def batches(loss, settings):
     for seed, size in enumerate((0.1, 3.0, 40.0)):
         draw = torch.Generator().manual_seed(seed)
         x = size * torch.randn(4, classes, 5, generator=draw)
+        if loss.input == "cosine":
+            x = inputs.cosines(x)
         if settings.get("from_logits") is False or loss.input == "log-probability":
             logs = loss.input == "log-probability" or settings.get("log_input")
             x = x.log_softmax(1) if logs else x.sigmoid() if settings.get("task") in ("binary", "multilabel") else x.softmax(1)

@@ -7,10 +7,11 @@ import torch
 
 import losskit
 from losskit import LOSSES
+from losskit.testing.inputs import cosines
 
 SCORE = torch.tensor([0.3, -1.2, 2.0])
 CHANCE = torch.tensor([0.9, 0.2, 0.5])
-INPUTS = {"logit": SCORE, "probability": SCORE.sigmoid(), "log-probability": SCORE.sigmoid().log()}
+INPUTS = {"logit": SCORE, "cosine": cosines(SCORE), "probability": SCORE.sigmoid(), "log-probability": SCORE.sigmoid().log()}
 TARGETS = {"label": torch.tensor([1, 0, 1]), "distribution": CHANCE[:, None], "log-distribution": CHANCE.log()[:, None], "real": CHANCE[:, None]}
 SOFT = ("cross_entropy", "dice_loss", "dice_ce_loss", "dice_focal_loss")  # which take distributions beside labels
 SOFTMAX = [loss for loss in LOSSES.values() if (loss.pattern == "rows" and not loss.multilabel) or "task" in loss.settings]
@@ -55,7 +56,7 @@ def test_refused_and_the_advice_works(loss, settings, form, kind, operations):
     names = {"input": input, "target": target, "torch": torch} | {name: getattr(losskit, name) for name in losskit.__all__}
     if advice.startswith("binary_cross_entropy"):
         value = eval(advice, names)
-        expected = (SCORE.sigmoid() - (target if kind == "label" else CHANCE)) / 3
+        expected = (INPUTS[form].sigmoid() - (target if kind == "label" else CHANCE)) / 3
         torch.testing.assert_close(torch.autograd.grad(value, input)[0][:, 0], expected)
         return
     if advice.endswith('task="binary"'):

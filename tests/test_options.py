@@ -17,6 +17,7 @@ VALUES: dict[str, list[Any]] = {  # of options whose type does not say what else
     "image_size": [(2.0, 3.0)],
     "smooth": [0.25, (0.5, 1.0)],
     "softcap": [3.0],
+    "sub_centers": [2],  # which three scores are not: as an axis that is not there
     "label_smoothing": [0.3],
     "q": [0.3],
     "log_zero": [-2.0],

@@ -12,6 +12,7 @@ import losskit
 from losskit import LOSSES
 from losskit.engines.dispatch import EngineError, asking
 from losskit.testing import ROW_LAWS, RowSubject
+from losskit.testing.rows import SCORES as SCORE_FORMS
 
 # about the formula: on every one of them
 FORMULA = (
@@ -131,7 +132,7 @@ def test_every_law_is_used() -> None:
 
 def test_the_main_losses_have_a_fused_pass() -> None:
     """All that read scores as they come: what is left over reads one probability per item, or beside a set of labels the scores in order."""
-    assert [case for case in CASES if case not in FUSED] == [case for case in CASES if build(case, "cpu").form != "logit" or case.loss.target == "set"]
+    assert [case for case in CASES if case not in FUSED] == [case for case in CASES if build(case, "cpu").form not in SCORE_FORMS or case.loss.target == "set"]
 
 
 SHOWN = [case for case in CASES if case.settings in (case.loss.arguments[0], *case.loss.rows[:1])]
@@ -198,7 +199,7 @@ def test_transforms(subject: RowSubject) -> None:
     check(["transforms"], subject)
 
 
-SCORES = [case for case in CASES if build(case, "torch").form == "logit"]
+SCORES = [case for case in CASES if build(case, "torch").form in SCORE_FORMS]
 
 
 @pytest.mark.sparse(4)

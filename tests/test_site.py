@@ -55,6 +55,8 @@ WITHOUT = {
     "clip_loss": "two softmaxes over other vectors",
     "siglip_loss": "every vector with every other",
     "supcon_loss": "a softmax over other vectors",
+    "arcface_loss": "a softmax after a margin",
+    "cosface_loss": "a softmax after a margin",
 }
 
 

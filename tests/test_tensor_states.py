@@ -12,7 +12,7 @@ from torch.masked import masked_tensor
 
 import losskit
 from losskit.contract.registry import LABELS
-from losskit.testing.inputs import within
+from losskit.testing.inputs import cosines, within
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:The given NumPy array is not writable",
@@ -101,6 +101,8 @@ def tensors_of(loss):
         x = torch.rand(4, 3)
     elif loss.input == "log-probability":
         x = x.log_softmax(1)
+    elif loss.input == "cosine":
+        x = cosines(x)
     if loss.target == "real" and settings.get("task") == "multiclass" and loss.pattern == "operations":
         t = torch.randn(4, 3)
     if loss.pattern == "vectors":

@@ -20,6 +20,7 @@ from losskit.engines import dispatch
 from losskit.engines.call import Rows
 from losskit.engines.torch import rows as plain
 from losskit.engines.triton import rows as engine
+from losskit.losses.classification import arcface, cosface
 from losskit.losses.classification.cross_entropy import formula, smoothed, soft_cap
 from losskit.losses.classification.focal_of_classes import multiclass
 
@@ -110,6 +111,14 @@ def test_agrees_with_the_torch_engine(shape, dtype):
     agree(Rows(multiclass, (1.5,)), x, t, 4 * TOLERANCE[dtype])
     call = every(shape[1], factor=torch.arange(t.numel()).reshape(t.shape) % 3 > 0)
     agree(call, x, t, 2 * TOLERANCE[dtype], floor=TOLERANCE[dtype])
+
+
+@by_shape
+def test_a_margin_on_the_labels_score(shape):
+    x, t = data(shape, spread=0.4)
+    agree(Rows(cosface.formula, (0.35,), margin=cosface.lowered), x.clamp(-1, 1), t, floor=1e-7)
+    call = Rows(arcface.formula, (0.5, 0.0, 0.75**0.5, 2.0**-24), margin=arcface.turned, factor=torch.arange(t.numel()).reshape(t.shape) % 3 > 0)
+    agree(call, x.clamp(-1, 0.99), t, 8 * TOLERANCE[x.dtype], floor=1e-7)
 
 
 @pytest.mark.parametrize("name", ["even planes", "even tall planes"])

@@ -12,6 +12,7 @@ from torch import Tensor
 
 import losskit
 from losskit.contract.registry import LABELS
+from losskit.testing import inputs
 
 WEIGHTED = [
     (loss, name) for loss in losskit.LOSSES.values() for name, p in inspect.signature(loss.function).parameters.items()
@@ -32,7 +33,7 @@ def batch(loss, dtype=torch.float32, name=None):
         settings["log_scale"] = 0.5
     if loss.name == "evidential_nll_loss":  # nor without all of its parameters
         settings |= {other: 1.5 for other in ("nu", "alpha", "beta") if other != name}
-    x = {"log-probability": lambda x: x.log_softmax(1), "probability": torch.sigmoid}.get(loss.input, lambda x: x)(x)
+    x = {"log-probability": lambda x: x.log_softmax(1), "probability": torch.sigmoid, "cosine": inputs.cosines}.get(loss.input, lambda x: x)(x)
     if loss.target == "label" or settings.get("task") == "multiclass":
         return x, torch.randint(0, 3, (4, 5)), settings
     return x, torch.rand(4, 3, 5), settings

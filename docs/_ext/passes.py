@@ -83,7 +83,7 @@ def described(one: Pass, name: Callable[[Callable[..., Any]], str]) -> dict[str,
         if call.tempered:
             found |= {"temperature": numbers(one.operands[2])}
     if one.pattern == "rows":
-        found |= {"shares": numbers(call.shares)}
+        found |= {"shares": numbers(call.shares), "margin": None if call.margin is None else name(call.margin)}
     if one.pattern == "distributions":
         found |= {"shift": call.shift, "square": call.square, "kind": call.kind}
     if one.pattern == "boxes":
@@ -124,5 +124,5 @@ def without_defaults(found: Mapping[str, Any]) -> dict[str, Any]:
 
 def formulas_of(passes: Sequence[Pass]) -> list[Callable[..., Any]]:
     """Every formula that passes use."""
-    found = [f for one in passes for f in (one.call.formula, getattr(one.call, "link", None), one.how and one.how.formula)]
+    found = [f for one in passes for f in (one.call.formula, getattr(one.call, "link", None), getattr(one.call, "margin", None), one.how and one.how.formula)]
     return [f for f in found if callable(f)]

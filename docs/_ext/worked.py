@@ -164,8 +164,8 @@ def rows(loss: Loss) -> Worked:
     of["T"] = settings.get("temperature", 1.0)
     given = [rf"x = ({', '.join(map(number, ROW))})"]
     lines = []
-    if loss.target == "position":
-        raise Unreadable("a position")
+    if loss.target == "position" or loss.input == "cosine":
+        raise Unreadable("a position" if loss.target == "position" else "a margin before the softmax")
     if loss.input == "log-probability":
         logs = [round(math.log(v), 4) for v in p]
         of |= {"x_y": logs[LABEL], "x": None}

@@ -19,9 +19,13 @@ function elementwise(call, operands, factor = 1) {
   return { value: value * factor, by: by.map((b) => b * factor) };
 }
 
-function linked(call, x) {
+function linked(call, x, label = -1) {
   const t = call.temperature || 1;
   const found = call.link ? x.map((v) => formula(call.link)(v, call.linkParameter)) : x.map((v) => [v, 1]);
+  if (call.margin && label >= 0) {
+    const [own, slope] = formula(call.margin)(found[label][0], ...call.params);
+    found[label] = [own, slope * found[label][1]];
+  }
   const scores = found.map(([s]) => Math.min(s, BIG));
   const largest = Math.max(...scores);
   const falls = scores.map((s) => (0.5 * largest - 0.5 * s) / (0.5 * t)); // divided after the subtraction; of halves, whose difference does not overflow
@@ -33,7 +37,7 @@ function rows(call, x, label) {
   const shares = call.shares || x.map(() => 0);
   const weight = call.weight || x.map(() => 1);
   const total = sum(shares);
-  const { largest, scores, falls, m, bends } = linked(call, x);
+  const { largest, scores, falls, m, bends } = linked(call, x, label);
   const e = falls.map((v) => Math.exp(-v));
   const others = sum(e.filter((_, j) => j !== label));
   const d = largest === BIG && scores[label] < BIG ? Infinity : falls[label];

@@ -20,6 +20,7 @@ from losskit.engines.dispatch import EngineError, use_engine
 from losskit.losses.detection.wiou_v3 import WIoUv3Loss
 from losskit.pairwise import BoxMatch, best_match, pairwise_iou
 from losskit.products import linear_log_prob, linear_probabilities, linear_scores
+from losskit.sampling import SampledClasses, sampled_classes
 from losskit.sums_of_overlap import OverlapSums, overlap_sums
 
 __version__ = "0.2.0"
@@ -32,6 +33,7 @@ __all__ = [
     "LossModule",
     "OverlapSums",
     "Ranks",
+    "SampledClasses",
     "WIoUv3Loss",
     "best_match",
     "degenerate_boxes",
@@ -43,6 +45,7 @@ __all__ = [
     "linear_scores",
     "overlap_sums",
     "pairwise_iou",
+    "sampled_classes",
     "use_engine",
     "validate",
 ]

@@ -24,11 +24,15 @@ from losskit.products import linear_log_prob as linear_log_prob
 from losskit.products import linear_probabilities as linear_probabilities
 from losskit.products import linear_scores as linear_scores
 from losskit.compat import like as like
+from losskit.sampling import SampledClasses as SampledClasses
+from losskit.sampling import sampled_classes as sampled_classes
 from losskit.sums_of_overlap import OverlapSums as OverlapSums
 from losskit.sums_of_overlap import overlap_sums as overlap_sums
 from losskit.losses.detection.wiou_v3 import WIoUv3Loss as WIoUv3Loss
+from losskit.losses.classification.arcface import arcface_loss as arcface_loss
 from losskit.losses.classification.binary_cross_entropy import binary_cross_entropy as binary_cross_entropy
 from losskit.losses.classification.binary_cross_entropy_with_logits import binary_cross_entropy_with_logits as binary_cross_entropy_with_logits
+from losskit.losses.classification.cosface import cosface_loss as cosface_loss
 from losskit.losses.classification.cross_entropy import cross_entropy as cross_entropy
 from losskit.losses.classification.entropy import entropy as entropy
 from losskit.losses.classification.focal import focal_loss as focal_loss
@@ -126,6 +130,20 @@ class AlphaIoULoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, power: float = 3.0, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+
+class ArcFaceLoss(LossModule):
+    """ArcFace loss of cosines against class labels: cross-entropy after the angle to the label's centre has been made larger by `margin`."""
+
+    margin: float
+    scale: float
+    sub_centers: int
+    weight: torch.Tensor | None
+    ignore_index: int
+    dim: int
+    return_parts: bool
+    reduction: Literal["none", "mean", "sum"]
+
+    def __init__(self, *, margin: float = 0.5, scale: float = 64.0, sub_centers: int = 1, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class BCELoss(LossModule):
     """Binary cross-entropy of probabilities, as torch's function of this name; binary and multi-label."""
@@ -253,6 +271,20 @@ class CharbonnierLoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, eps: float = 0.001, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+
+class CosFaceLoss(LossModule):
+    """CosFace loss (AM-softmax) of cosines against class labels: cross-entropy after the label's cosine has been lowered by `margin`."""
+
+    margin: float
+    scale: float
+    sub_centers: int
+    weight: torch.Tensor | None
+    ignore_index: int
+    dim: int
+    return_parts: bool
+    reduction: Literal["none", "mean", "sum"]
+
+    def __init__(self, *, margin: float = 0.35, scale: float = 64.0, sub_centers: int = 1, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
 
 class CosineEmbeddingLoss(LossModule):
     """Cosine embedding loss of pairs of vectors (real values) against labels -1 and 1: one direction for pairs that belong together, another for the others."""

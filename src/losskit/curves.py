@@ -92,6 +92,8 @@ def axis_of_rows(loss: Loss, settings: Mapping[str, Any]) -> Axis:
         return Axis("row's logit", -6.0, 6.0, others)
     if loss.target == "position":
         return Axis("bin's logit", -6.0, 6.0, others)
+    if loss.input == "cosine":
+        return Axis("row's right cosine", -0.995, 0.995, others)
     if loss.input == "log-probability" or settings.get("log_input"):
         return Axis("row's log-probability", -6.0, -0.005, others)
     return Axis("row's probability", 0.005, 0.995, others) if is_probability(loss, settings) else Axis("row's right logit", -6.0, 6.0, others)
@@ -277,6 +279,7 @@ AXES = {
     "probability": ("probability p, target 1", "概率 p（目标为 1）"),
     "row's logit": ("logit of one class, the other {others} at 0", "一个类别的 logit（其余 {others} 类为 0）"),
     "row's right logit": ("logit of the right class, the other {others} at 0", "正确类别的 logit（其余 {others} 类为 0）"),
+    "row's right cosine": ("cosine of the right class, the other {others} at 0", "正确类别的余弦（其余 {others} 类为 0）"),
     "row's probability": ("probability of the right class, the other {others} equal", "正确类别的概率（其余 {others} 类相等）"),
     "columns' error": ("error x of every other column of a picture", "图中每隔一列的误差 x"),
     "angle": ("angle x between two vectors, label -1", "两个向量的夹角 x（标签为 -1）"),

@@ -231,7 +231,7 @@ def only_labels(ignore_index: int, input: Tensor) -> None:
         )
 
 
-def refuse(target: Tensor, classes: int, ignore_index: int, counts: Tensor | None) -> None:
+def refuse(target: Tensor, classes: int, ignore_index: int, counts: Tensor | None, whose: str = "the input has") -> None:
     """Raises for the first label among the items that count that is neither a class nor `ignore_index`."""
     flat, weights = target.reshape(-1), None if counts is None else counts.reshape(-1)
     place: tuple[int, ...] = ()
@@ -249,9 +249,7 @@ def refuse(target: Tensor, classes: int, ignore_index: int, counts: Tensor | Non
         return
     fix = f"If {value} marks items to leave out, pass ignore_index={value}" if value in (255, -1, -100) else "Labels count from 0"
     where = f" at index {place}" if place else ""
-    raise ValueError(
-        f"target must hold labels from 0 to {classes - 1} (the input has {classes} classes) or ignore_index={ignore_index}, got {value}{where}. {fix}"
-    )
+    raise ValueError(f"target must hold labels from 0 to {classes - 1} ({whose} {classes} classes) or ignore_index={ignore_index}, got {value}{where}. {fix}")
 
 
 def refuse_positions(target: Tensor, classes: int, counts: Tensor | None) -> None:

@@ -21,6 +21,7 @@ HANDLING = (
     "shift",
     "chunk",
     "accumulate",
+    "sub_centers",
     "process_group",
     "box_format",
     "spacing",

@@ -47,7 +47,7 @@ class Loss:
     module: str  # the name of its nn.Module
     task: Task
     formula: str  # in text, as people write it
-    input: Literal["real", "logit", "probability", "log-probability"]
+    input: Literal["real", "logit", "cosine", "probability", "log-probability"]
     target: Literal["real", "unit", "label", "set", "position", "distribution", "none"]
     torch: str | None  # torch.nn.functional's name for the same thing
     arguments: tuple[Mapping[str, Any], ...]  # settings that together reach every branch; the first is the one to show
@@ -187,7 +187,7 @@ def loss(
     task: Task,
     formula: str,
     chinese: str,
-    input: Literal["real", "logit", "probability", "log-probability"] = "real",
+    input: Literal["real", "logit", "cosine", "probability", "log-probability"] = "real",
     target: Literal["real", "unit", "label", "set", "position", "distribution", "none"] = "real",
     torch: str | None = None,
     arguments: tuple[Mapping[str, Any], ...] = ({},),

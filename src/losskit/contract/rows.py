@@ -31,6 +31,7 @@ class Labelled(NamedTuple):
     operands: tuple[Operand, ...] = ()  # that the formula reads, one number per item
     temperature: tuple[Operand, ...] = ()  # that divides the scores, or none
     spread_by: Tensor | None = None  # what multiplies `spread` in the loss, one number per item
+    margin: Callable[..., Any] | None = None  # lowers the label's score; reads `params`
     look: Look | None = None  # what sees the scores, where parts are wanted: they then are what it gives
 
 
@@ -69,7 +70,7 @@ def rows(
     function, parameter = loss.link or (None, 0.0)
     operands = (*loss.temperature, *loss.operands)
     numbers = items.checked(operands, input, axis) if operands else ()
-    call = Rows(loss.formula, loss.params, own, shares, function, parameter, ignore_index, axis, factor, bool(loss.temperature))
+    call = Rows(loss.formula, loss.params, own, shares, function, parameter, ignore_index, axis, factor, bool(loss.temperature), loss.margin)
     apart = sample_weight is not None and not (inplace or return_parts) and reduce.learned(sample_weight)
     engine, _ = dispatch.choice(memory_of((input, target, *numbers)), call._replace(factor=None).tensors() if apart else call.tensors())
     if apart:

@@ -36,8 +36,8 @@ class Rows(NamedTuple):
     """One loss of rows of class scores and a label each, ready to run on an `input` with its classes along `dim` and a `target` of the other dimensions.
 
     `formula` takes a row's (nll, hit, miss, spread, lse, weight, *params): -log p_y, p_y, 1 - p_y, the sum over j of shares_j (-log p_j), log sum exp,
-    weight_y. It returns the value and its derivatives by nll, spread and lse. `link` (score, slope) stands between input and scores.
-    An item is absent if its label is `ignore` or its factor is 0.
+    weight_y. It returns the value and its derivatives by nll, spread and lse. `link` (score, slope) stands between input and scores, and `margin`, which takes the
+    score and `params` and gives (score, slope), after it at the label's alone; it lowers the score. An item is absent if its label is `ignore` or its factor is 0.
 
     Further operands hold one number per item: their shape broadcasts to the target's. If the call is `tempered`, the first divides the item's scores, and is NaN
     where it is not > 0. The others are read by the formula, before `params`, which returns a derivative by each after its own.
@@ -53,6 +53,7 @@ class Rows(NamedTuple):
     dim: int = 1
     factor: Tensor | None = None  # the target's shape
     tempered: bool = False
+    margin: Callable[..., Any] | None = None
 
     def tensors(self) -> tuple[Tensor, ...]:
         """As of `Call`."""
@@ -247,7 +248,7 @@ class Product(NamedTuple):
     The operands are (input, weight, bias), or without one (input, weight), and then those of `loss` but the first. `chunk` says how many items are made scores of at a
     time; None leaves it to the engine. `exact`: in half precision, sums over chunks are made in float32. `made` makes the loss's target, which then is an empty tensor.
     `without` leaves classes out of an item's scores, which are -inf there: one place per item, or bool, (items, classes). `summed` adds up the losses of an item's
-    scores, where they are of elements.
+    scores, where they are of elements. Each class of the loss has so many `centers`, classes of the weight next to each other, of whose scores the largest counts.
     """
 
     pattern: Literal["elementwise", "rows", "distributions"]
@@ -258,6 +259,7 @@ class Product(NamedTuple):
     made: Teacher | Alike | None = None
     without: Tensor | None = None
     summed: bool = False
+    centers: int = 1
 
     def tensors(self) -> tuple[Tensor, ...]:
         """As of `Call`."""

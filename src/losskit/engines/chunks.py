@@ -20,7 +20,7 @@ from torch.nn.functional import pad
 
 from losskit.engines.call import Look, Product, Results, Teacher, real_dtype, sum_to
 from losskit.engines.laid import LINES, Laid, counting, items_of_chunk, laid, operands_of, part_of, taken
-from losskit.engines.scores import probabilities, together
+from losskit.engines.scores import largest, probabilities, together
 
 COLUMNS = 1 << 11  # classes of a weight that is widened, a block at a time
 
@@ -117,7 +117,7 @@ class Work:
         self.weight = Weight(weight, given.bias, self.dtype, ways.block(self.dtype))
         self.sum = ways.sum(weight, self.dtype, call.exact and several) if by_weight else None
         self.by_bias = torch.zeros(weight.shape[0], dtype=exact_dtype(weight), device=weight.device) if by_bias else None
-        self.made, self.summed = call.made, call.summed
+        self.made, self.summed, self.centers = call.made, call.summed, call.centers
         self.teacher = (
             Weight(call.made.factors[1], (*call.made.factors, None)[2], self.dtype, ways.block(self.dtype)) if isinstance(call.made, Teacher) else None
         )
@@ -135,6 +135,7 @@ class Work:
             scores.masked_fill_(given.without, -torch.inf)
         elif given.without is not None:
             scores.scatter_(1, given.without[:, None].long(), -torch.inf)
+        scores, place = largest(scores, self.centers)
         if self.made is not None:
             others = (self.target(others[0], given.without), *others[1:])
         seen = () if self.look is None else self.look.seen(self.losses, given.loss, (scores, *others))  # type: ignore[arg-type]
@@ -145,6 +146,8 @@ class Work:
         by_x = None
         if self.back:
             by_scores = found.gradients[0]
+            if place is not None:
+                by_scores = whole[:count].zero_().unflatten(1, (-1, self.centers)).scatter_(2, place, by_scores.unsqueeze(2)).flatten(1)
             if self.by_x:
                 by_x = torch.empty_like(x)
                 self.weight.back(by_scores, by_x)

@@ -40,7 +40,7 @@ def product(pattern: Any, call: Any, operands: tuple[Any, ...]) -> tuple[Product
     scores, target, *others = operands
     if pattern not in get_args(Pattern):
         raise refusal(scores, "this loss")
-    factors, chunk, exact, temperature, without, summed = made_of(scores)  # type: ignore[misc]
+    factors, chunk, exact, temperature, without, summed, centers = made_of(scores)  # type: ignore[misc]
     if temperature is not None:
         raise ValueError("input is what linear_probabilities gives, which is a target: give linear_scores of the same factors")
     made: Teacher | Alike | None = None
@@ -55,7 +55,7 @@ def product(pattern: Any, call: Any, operands: tuple[Any, ...]) -> tuple[Product
         else:
             made = Teacher(of_target.factors, of_target.temperature)
         target = torch.empty(0, dtype=target.dtype, device=target.device)
-    return Product(pattern, call, len(factors) == 3, chunk, exact, made, without, summed), (*factors, target, *others)
+    return Product(pattern, call, len(factors) == 3, chunk, exact, made, without, summed, centers), (*factors, target, *others)
 
 
 def operands_of(call: Product, operands: Sequence[Any]) -> tuple[Any, Any, Any, tuple[Any, ...]]:

@@ -27,10 +27,11 @@ class Made(NamedTuple):
     temperature: float | None = None  # of a softmax over them, which is a target; None: the scores themselves
     without: Tensor | None = None
     summed: bool = False
+    centers: int = 1
 
     def whole(self) -> Tensor:
         """All scores, as `torch.nn.functional.linear` makes them, with their graph; or all probabilities."""
-        scores = linear(*self.factors)
+        scores, _ = largest(linear(*self.factors), self.centers)
         return ruled_out(scores, self.without) if self.temperature is None else probabilities(scores, self.temperature)
 
 
@@ -100,6 +101,16 @@ def probabilities(scores: Tensor, temperature: float) -> Tensor:
     return torch.softmax((scores - scores.amax(-1, keepdim=True)) / temperature, -1)
 
 
+def largest(scores: Tensor, centers: int, axis: int = -1) -> tuple[Tensor, Tensor | None]:
+    """Of each class, which has so many scores next to each other along an axis, the largest, and which that is; of equal ones the first."""
+    if centers == 1:
+        return scores, None
+    axis %= scores.dim()
+    apart = scores.unflatten(axis, (-1, centers))
+    place = apart.detach().argmax(axis + 1, keepdim=True)
+    return apart.gather(axis + 1, place).squeeze(axis + 1), place
+
+
 def left_out(without: Tensor, classes: int) -> Tensor:
     """Which classes of which items are, as bool."""
     return without if without.dtype is torch.bool else without[..., None] == torch.arange(classes, dtype=without.dtype, device=without.device)
@@ -129,6 +140,6 @@ def scores_of(made: Made) -> Scores:
     """The scores of these factors, or their softmax."""
     x, weight = made.factors[:2]
     dtype = x.dtype if made.temperature is None else real_dtype(x.dtype)
-    scores: Scores = private.without_memory(Scores, (*x.shape[:-1], weight.shape[0]), dtype=dtype, device=x.device)
+    scores: Scores = private.without_memory(Scores, (*x.shape[:-1], weight.shape[0] // made.centers), dtype=dtype, device=x.device)
     scores.made = made
     return scores

@@ -29,6 +29,11 @@ def as_arguments(settings: Mapping[str, Any], dtype: torch.dtype = torch.float32
     return {k: torch.tensor(v, dtype=dtype) if isinstance(v, list) else v for k, v in settings.items()}
 
 
+def cosines(x: Tensor) -> Tensor:
+    """Ordinary scores as cosines, which the usual scale of 64 makes scores of again."""
+    return (0.1 * x).clamp(-1.0, 1.0)
+
+
 def rounded(values: Any, dtype: torch.dtype) -> Tensor:
     """float64 numbers rounded to a dtype."""
     return torch.as_tensor(np.asarray(values, np.float64)).to(dtype)

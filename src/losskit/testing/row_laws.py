@@ -38,7 +38,7 @@ def wide_rows(s: RowSubject) -> None:
     """A long row is read in blocks, whose maximum moves on."""
     if listed(s.settings):
         raise NotOffered("a setting gives a number for each of few classes")
-    if s.form != "logit" or s.kind not in ("label", "set", "position"):
+    if s.form not in rows.SCORES or s.kind not in ("label", "set", "position"):
         raise NotOffered("only for logits, and labels or positions")
     rows.require_exact(s, rows.extreme(s, rows.WIDE))
 
@@ -71,7 +71,7 @@ def ruled_out(s: RowSubject) -> None:
     """As if there were no such class; its own gradient is 0."""
     if not s.infinite:
         raise NotOffered("scores are finite")
-    if s.form != "logit" or s.settings.get("softcap") or s.settings.get("label_smoothing") or s.loss.name in rows.MARGINS:
+    if s.form not in rows.SCORES or s.settings.get("softcap") or s.settings.get("label_smoothing") or s.loss.name in rows.MARGINS:
         raise NotOffered("with probabilities, smoothing, a cap or a margin no score rules a class out")
     x, t = s.batch()
     rest = [k for k in range(s.classes) if k != 1]
@@ -160,7 +160,7 @@ def nan_stays(s: RowSubject) -> None:
     (grad,) = gradient(each, a)
     label = int(t[2]) if s.kind == "label" else 1
     beside = (label + 1) % s.classes
-    logits = s.form == "logit"
+    logits = s.form in rows.SCORES
     cases = [(label, math.nan, None), *([(beside, math.nan, None), (beside, -math.nan, None), (label, math.nan, beside)] if logits else ())]
     others = torch.arange(len(x)) != 2
     for place, value, infinite in cases:
@@ -349,7 +349,7 @@ def distributions_checked(s: RowSubject) -> None:
     """Scores taken for probabilities train, wrongly."""
     x, t = s.batch()
     soft = s.kind == "distribution"
-    if s.loss.multilabel or (not soft and s.form == "logit"):
+    if s.loss.multilabel or (not soft and s.form in rows.SCORES):
         raise NotOffered("neither input nor target is a distribution")
     logs = logs_in_target(s.settings) if soft else s.form == "log-probability"
     row = torch.tensor([0.7, 0.2, 0.1, 0.1] + [0.0] * (s.classes - 4) if s.classes >= 4 else [0.7, 0.2, 0.2][: s.classes])

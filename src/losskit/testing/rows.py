@@ -30,13 +30,17 @@ def every_second(z: Tensor) -> Tensor:
 MARGINS = ("multi_margin_loss", "multilabel_margin_loss", "multilabel_soft_margin_loss")  # sums over classes, without a softmax
 
 
+SCORES = ("logit", "cosine")  # inputs that go through a softmax as they come
+COSINES = 64.0  # scores are divided by it to make cosines of them: what the usual scale multiplies them by
+
+
 def is_rows(loss: Loss, settings: Mapping[str, Any]) -> bool:
     """Whether a loss under these settings is one of rows: `focal_loss` is, with task="multiclass"."""
     return loss.pattern == "rows" or any(settings.get("task") == chosen["task"] for chosen in loss.rows)
 
 
 def form(loss: Loss, settings: Mapping[str, Any]) -> str:
-    """What the input is under these settings: "logit", "probability" or "log-probability"."""
+    """What the input is under these settings: "logit", "cosine", "probability" or "log-probability"."""
     if settings.get("from_logits", True):
         return loss.input
     return "log-probability" if settings.get("log_input") else "probability"
@@ -111,7 +115,9 @@ class RowSubject(Subject):
         draw = torch.Generator().manual_seed(seed)
         x = torch.randn((*shape, self.classes), generator=draw, dtype=torch.float64) * 2
         t = torch.randint(0, self.classes, shape, generator=draw)
-        if self.form != "logit":
+        if self.form == "cosine":
+            x = inputs.cosines(x)
+        elif self.form != "logit":
             x = x.softmax(-1) if self.form == "probability" else x.log_softmax(-1)
         x = self.classes_first(x).to(dtype or self.dtype)
         if self.kind == "position":  # a third of them on a class
@@ -233,7 +239,9 @@ def extreme(s: RowSubject, widths: Sequence[int] = WIDTHS) -> list[tuple[Tensor,
         scores, labels = hard_rows(s, n, draw)
         x = torch.from_numpy(np.stack(scores))
         t = torch.tensor(labels)
-        if s.form != "logit":
+        if s.form == "cosine":  # where the label's is 1 its derivative has no limit
+            x = torch.where(x == -math.inf, x, (x / COSINES).clamp(-1.0, 1.0 - 2.0**-24))
+        elif s.form != "logit":
             x = x.log_softmax(1).clamp(min=-2e4) if s.form == "log-probability" else x.softmax(1).clamp(min=2 * torch.finfo(s.real).tiny)
         if s.kind == "distribution":
             t = torch.from_numpy(np.stack([soft_row(n, y, x[i].numpy(), i, draw) for i, y in enumerate(labels)]))
@@ -287,10 +295,19 @@ def hard_rows(s: RowSubject, n: int, draw: np.random.Generator) -> tuple[list[An
     put(np.where(np.arange(n) == 1, 1e4, -1e4), 0)
     put(some(1e-40), n - 1)
     put(1e4 + some(), n // 2)
+    if (
+        s.form == "cosine"
+    ):  # the label beside 1, where an angle changes fast, and beside that of pi - margin, among others that are as near (not in float64: what a
+        # margin's cosine is rounded to there is the last digit that there is)
+        turn = -math.cos(s.settings.get("margin", s.loss.settings["margin"]))
+        beside = () if s.real is torch.float64 else (turn + 1e-3, turn + 1e-5, turn - 1e-3)
+        for own in (1 - 2.0**-22, 1 - 2.0**-12, 1 - 2.0**-5, 0.6, -0.6, *beside):
+            y, others = int(draw.integers(n)), own - 0.5 * draw.random(n)
+            put(np.where(np.arange(n) == y, own, others) * COSINES, y)
     if s.loss.name in MARGINS:  # whole numbers: some at exactly the margin, where the gradient is 0
         put(np.arange(n) % 4, 1)
         put(np.arange(n) % 3, 2 % n)
-    if n > 2 and not s.settings.get("label_smoothing") and s.form == "logit" and s.infinite:  # smoothing puts mass on what is ruled out
+    if n > 2 and not s.settings.get("label_smoothing") and s.form in SCORES and s.infinite:  # smoothing puts mass on what is ruled out
         put(np.where(np.arange(n) % 3 == 1, -math.inf, some(3.0)), 0)
         put(np.where(np.arange(n) == n - 1, some(), -math.inf), n - 1)
     return scores, labels

@@ -14,7 +14,7 @@ from losskit.engines import dispatch, fused
 from losskit.engines.call import Look, Product, Results, Teacher, real_dtype
 from losskit.engines.laid import CHUNK, Laid, counting, items_of_chunk, laid, part_of
 from losskit.engines.protocol import Gradients
-from losskit.engines.scores import linear, probabilities, ruled_out, together
+from losskit.engines.scores import largest, linear, probabilities, ruled_out, together
 from losskit.engines.torch import distributions, elementwise, rows
 from losskit.engines.torch.elementwise import scaled_sum
 
@@ -30,7 +30,7 @@ def multiplied(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 def of_loss(call: Product, given: Laid) -> Sequence[Tensor]:
     """The loss's operands: the scores, its target, which may be made, and the others."""
-    scores = ruled_out(multiplied(given.x, given.weight, given.bias), given.without)
+    scores, _ = largest(ruled_out(multiplied(given.x, given.weight, given.bias), given.without), call.centers)
     if call.made is None:
         return scores, *given.others
     rows, *others = given.others

@@ -27,6 +27,7 @@ class Settings(NamedTuple):
     link: Callable[..., Any]
     link_parameter: float
     tempered: bool
+    margin: Callable[..., Any] | None
 
 
 class Parts(NamedTuple):
@@ -64,15 +65,29 @@ def level_of(e: Tensor, fall: Tensor) -> Tensor:
     return (e * torch.where(e == 0.0, 0.0, fall)).sum(-1, keepdim=True)
 
 
+def labelled(x: Tensor, labels: Tensor) -> Tensor:
+    """Which score is the label's."""
+    return torch.arange(x.shape[-1], dtype=torch.int64, device=x.device) == labels[..., None]
+
+
+def scored(x: Tensor, at_label: Tensor, settings: Settings) -> tuple[Tensor, Tensor]:
+    """The scores, of which infinite ones are read as the largest number, and their derivatives by the input."""
+    s, bend = settings.link(x, settings.link_parameter)
+    s = s.clamp(max=torch.finfo(x.dtype).max)
+    if settings.margin is not None:
+        own, slope = settings.margin(s, *settings.params)
+        s, bend = torch.where(at_label, own, s), torch.where(at_label, bend * slope, bend)
+    return s, bend
+
+
 def parts(x: Tensor, labels: Tensor, weight: Tensor, shares: Tensor, settings: Settings, *operands: Tensor) -> Parts:
     """The pattern itself; every step is differentiable, the largest score counts as a constant (nothing depends on it)."""
     total_share = shares.sum()
-    s, bend = settings.link(x, settings.link_parameter)
     big = torch.finfo(x.dtype).max
-    s = s.clamp(max=big)
     operands = tuple(y[..., None] for y in operands)
     temperature = temperatures(operands[0]) if settings.tempered else None
-    at_label = torch.arange(x.shape[-1], dtype=torch.int64, device=x.device) == labels[..., None]
+    at_label = labelled(x, labels)
+    s, bend = scored(x, at_label, settings)
     own = torch.where(at_label, s, 0.0).sum(-1, keepdim=True)
     m = s.detach().amax(-1, keepdim=True)
     fall = distance(m, s, temperature)
@@ -177,7 +192,8 @@ def prepared(call: Rows, x: Tensor, t: Tensor, *operands: Tensor) -> Prepared:
     x = torch.where(counts[..., None], x, 0.0)
     weight = torch.ones(classes, dtype=real, device=x.device) if call.weight is None else call.weight.to(real)
     shares = torch.zeros(classes, dtype=real, device=x.device) if call.shares is None else call.shares.to(real)
-    settings = Settings(bound(call.formula), call.params, bound(call.link or identity), call.link_parameter, call.tempered)
+    margin = None if call.margin is None else bound(call.margin)
+    settings = Settings(bound(call.formula), call.params, bound(call.link or identity), call.link_parameter, call.tempered, margin)
     return Prepared(x, labels, weight, shares, settings, factor, counts, wrong, of_items(operands, t.shape, counts, real))
 
 
@@ -204,7 +220,7 @@ def by_products(call: Rows, x: Tensor, t: Tensor, *operands: Tensor) -> Results:
     with torch.no_grad():
         row = prepared(call, x, t, *operands)
         found = parts(row.x, row.labels, row.weight, row.shares, row.settings, *row.operands)
-        scores = row.settings.link(row.x, row.settings.link_parameter)[0]
+        scores, _ = scored(row.x, labelled(row.x, row.labels), row.settings)
         right = row.counts & (scores.argmax(-1) == row.labels) & ~row.wrong
         return Results(None, weighed(row, found.value), (), torch.where(row.counts, found.lse, 0.0), right)
 

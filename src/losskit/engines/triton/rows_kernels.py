@@ -23,6 +23,7 @@ from losskit.engines.triton.softmax import (
     there_of,
     tiles_of,
     weight_of,
+    with_own,
 )
 
 NOT_SPECIALIZED = ["classes", "inner", "strips", "ignore"]  # what matters of them is said by constants; each would double the variants to compile
@@ -30,7 +31,7 @@ NOT_SPECIALIZED = ["classes", "inner", "strips", "ignore"]  # what matters of th
 
 @triton.jit
 def concluded(  # type: ignore[no-untyped-def]
-    found, y, counts, f, wrong, item, live, weight, WEIGHT, SHARES, VALUE, LSE, RIGHT, BY, numbers, temperature, p,
+    found, y, counts, f, wrong, item, live, weight, WEIGHT, SHARES, VALUE, LSE, RIGHT, BY, numbers, temperature, p, bend,
     FORMULA: tl.constexpr, REAL: tl.constexpr, COUNT: tl.constexpr, TEMPERED: tl.constexpr,
 ):  # fmt: skip
     """From the sums of items to their losses and what else is stored of them. For their gradients: which items have one, and the factors of `gradient`."""
@@ -55,6 +56,8 @@ def concluded(  # type: ignore[no-untyped-def]
     warm = w
     if TEMPERED:
         warm = w / temperature
+    if bend is not None:
+        own_slope *= bend
     for k in tl.static_range(COUNT):
         if TEMPERED and k == 0:
             store_by(BY[k], item, live, heat, warm, counts)
@@ -84,7 +87,7 @@ def rowwise(  # type: ignore[no-untyped-def]  # typed by Triton
     X, LABELS, FACTOR, WEIGHT, SHARES, SCALE, INCOMING, VALUE, LSE, RIGHT, GRAD, PARTS, TOTAL, OPERANDS, BY,
     classes: tl.int64, inner: tl.int64, strips: tl.int32, ignore: tl.int64, scale: tl.float64, link: tl.float64,
     p0: tl.float64, p1: tl.float64, p2: tl.float64, p3: tl.float64, p4: tl.float64,
-    FORMULA: tl.constexpr, LINK: tl.constexpr, PARAMS: tl.constexpr, REAL: tl.constexpr, PLANES: tl.constexpr, ALIGN: tl.constexpr, FULL: tl.constexpr,
+    FORMULA: tl.constexpr, LINK: tl.constexpr, MARGIN: tl.constexpr, PARAMS: tl.constexpr, REAL: tl.constexpr, PLANES: tl.constexpr, ALIGN: tl.constexpr, FULL: tl.constexpr,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, TILES: tl.constexpr, COUNT: tl.constexpr, TEMPERED: tl.constexpr, HEATED: tl.constexpr, INPLACE: tl.constexpr,
 ):  # fmt: skip
     """ROWS items with all their classes, TILES times COLUMNS of them (FULL: exactly), strip by strip. Pointers are None for what is not there or not wanted.
@@ -111,9 +114,13 @@ def rowwise(  # type: ignore[no-untyped-def]  # typed by Triton
         if TEMPERED:
             temperature = temperature_of(numbers)
         own = scores(tl.load(X + (corner + y.to(tl.int64) * step) + beside, counts, other=0).to(REAL), parameter, LINK)
+        bend = None
+        if MARGIN is not None:  # the labels' scores are lowered
+            own, bend = MARGIN(own, *p[:PARAMS])
+        ss = with_own(ss, own, columns, y, COLUMNS, MARGIN)
         found = sums(ss, own, columns, y, temperature, SHARES, length, COLUMNS, REAL, RIGHT is not None, HEATED)
         value, counts, slope, by_share, own_slope = concluded(
-            found, y, counts, f, wrong, item, live, weight, WEIGHT, SHARES, VALUE, LSE, RIGHT, BY, numbers, temperature, numbers[TEMPERED:] + p[:PARAMS],
+            found, y, counts, f, wrong, item, live, weight, WEIGHT, SHARES, VALUE, LSE, RIGHT, BY, numbers, temperature, numbers[TEMPERED:] + p[:PARAMS], bend,
             FORMULA, REAL, COUNT, TEMPERED,
         )  # fmt: skip
         losses += value
@@ -164,7 +171,7 @@ def long_rows(  # type: ignore[no-untyped-def]  # typed by Triton
     X, LABELS, FACTOR, WEIGHT, SHARES, SCALE, INCOMING, VALUE, LSE, RIGHT, GRAD, PARTS, TOTAL, OPERANDS, BY,
     classes: tl.int64, inner: tl.int64, strips: tl.int32, ignore: tl.int64, scale: tl.float64, link: tl.float64,
     p0: tl.float64, p1: tl.float64, p2: tl.float64, p3: tl.float64, p4: tl.float64,
-    FORMULA: tl.constexpr, LINK: tl.constexpr, PARAMS: tl.constexpr, REAL: tl.constexpr, PLANES: tl.constexpr, ALIGN: tl.constexpr,
+    FORMULA: tl.constexpr, LINK: tl.constexpr, MARGIN: tl.constexpr, PARAMS: tl.constexpr, REAL: tl.constexpr, PLANES: tl.constexpr, ALIGN: tl.constexpr,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, TILES: tl.constexpr, COUNT: tl.constexpr, TEMPERED: tl.constexpr, HEATED: tl.constexpr, INPLACE: tl.constexpr,
 ):  # fmt: skip
     """As `rowwise`, of more classes than a block: TILES tiles of ROWS items of an image and COLUMNS classes, or of ROWS times COLUMNS classes of one row.
@@ -192,6 +199,9 @@ def long_rows(  # type: ignore[no-untyped-def]  # typed by Triton
             corner = begin * length
             beside = tl.zeros((1,), tl.int32)
         own = scores(tl.load(X + (corner + y.to(tl.int64) * step) + beside, counts, other=0).to(REAL), parameter, LINK)
+        bend = None
+        if MARGIN is not None:  # the labels' scores are lowered
+            own, bend = MARGIN(own, *p[:PARAMS])
         if not PLANES:
             if not EVEN:
                 lead = (corner % COLUMNS).to(tl.int32)
@@ -213,12 +223,14 @@ def long_rows(  # type: ignore[no-untyped-def]  # typed by Triton
             start = edge * last
             xs = tiles_of(X, corner + start * step, step, inside, wanted, j + start, length, 0, REAL, SPAN, TILES, "evict_last")
             ss = scores_of(xs, j + start, length, parameter, 0, LINK, SPAN)
+            ss = with_own(ss, own, j + start, y, SPAN, MARGIN)
             m, rests, apart, spreads, shares, winner = joined(
                 (m, rests, apart, spreads, shares, winner), ss, j + start, y, temperature, SHARES, length, SPAN, REAL, RIGHT is not None, HEATED
             )
         for start in range((1 - EVEN) * BLOCK, last * any, BLOCK):
             xs = tiles_of(X, corner + start * step, step, inside, wanted, j + start, length, TILES, REAL, SPAN, TILES, "evict_last")
             ss = scores_of(xs, j + start, length, parameter, TILES, LINK, SPAN)
+            ss = with_own(ss, own, j + start, y, SPAN, MARGIN)
             m, rests, apart, spreads, shares, winner = joined(
                 (m, rests, apart, spreads, shares, winner), ss, j + start, y, temperature, SHARES, length, SPAN, REAL, RIGHT is not None, HEATED
             )
@@ -226,7 +238,7 @@ def long_rows(  # type: ignore[no-untyped-def]  # typed by Triton
             m, rests, apart, spreads, shares, winner = across((m, rests, apart, spreads, shares, winner), temperature, HEATED)
         found = (m, own, rests.to(REAL), apart.to(REAL), spreads.to(REAL), shares.to(REAL), winner, None)
         value, counts, slope, by_share, own_slope = concluded(
-            found, y, counts, f, wrong, item, live, weight, WEIGHT, SHARES, VALUE, LSE, RIGHT, BY, numbers, temperature, numbers[TEMPERED:] + p[:PARAMS],
+            found, y, counts, f, wrong, item, live, weight, WEIGHT, SHARES, VALUE, LSE, RIGHT, BY, numbers, temperature, numbers[TEMPERED:] + p[:PARAMS], bend,
             FORMULA, REAL, COUNT, TEMPERED,
         )  # fmt: skip
         losses += value

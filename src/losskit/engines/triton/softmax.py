@@ -159,6 +159,18 @@ def scores_of(xs, j, length, parameter, RAGGED: tl.constexpr, LINK: tl.constexpr
 
 
 @triton.jit
+def with_own(ss, own, j, y, SPAN: tl.constexpr, MARGIN: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Tiles of scores in which the labels' are those with their margins."""
+    found = ()
+    for k in tl.static_range(len(ss)):
+        s = ss[k]
+        if MARGIN is not None:
+            s = tl.where(j == y[:, None] - k * SPAN, own[:, None], s)
+        found = appended(found, s)
+    return found
+
+
+@triton.jit
 def distance(top, s, temperature):
     """How far scores lie below the largest, in temperatures: divided after the subtraction, for x / T is rounded. A difference of halves does not overflow."""
     if temperature is not None:

@@ -54,18 +54,22 @@ def layout(x: Tensor, dim: int) -> Layout | None:
 
 
 @cache
-def kernel(kind: str, planes: bool, numbers: Numbers, formula: Callable[..., Any], params: int, link: Callable[..., Any] | None, *dtypes: torch.dtype) -> Any:
+def kernel(
+    kind: str, planes: bool, numbers: Numbers, formula: Callable[..., Any], params: int, link: Callable[..., Any] | None, margin: Callable[..., Any] | None,
+    *dtypes: torch.dtype,
+) -> Any:  # fmt: skip
     """A loop for a formula, as a C function (begin, end, context)."""
 
     def build() -> store.Code:
         from losskit.engines.cpu.rows import compile
 
         if kind == "tiles":
-            return compile.tiles(planes, formula, params, link, *dtypes, numbers)
-        return (compile.bundles if kind == "bundles" else compile.long_rows)(formula, params, link, *dtypes, numbers)
+            return compile.tiles(planes, formula, params, link, *dtypes, numbers, margin)
+        return (compile.bundles if kind == "bundles" else compile.long_rows)(formula, params, link, *dtypes, numbers, margin)
 
     label = f"{kind}_{formula.__module__.rpartition('.')[2]}_{formula.__name__}"
     variant = repr((planes, params, dtypes, *((tuple(numbers),) if any(numbers) else ()))).encode() + (fingerprint(link) if link is not None else b"")
+    variant += b"" if margin is None else b"margin" + fingerprint(margin)
     return BODY(store.function(label, variant + fingerprint(formula), build))
 
 
@@ -205,7 +209,7 @@ def run(
         classes=classes, inner=inner, x_outer=outer_step, x_class=class_step, x_item=item_step, span=span, width=width, past=past, kept=kept,
         **items.fields,
     )  # fmt: skip
-    run_loop = kernel(kind, planes, items.numbers, call.formula, len(call.params), call.link, x.dtype, t.dtype, factor.dtype)
+    run_loop = kernel(kind, planes, items.numbers, call.formula, len(call.params), call.link, call.margin, x.dtype, t.dtype, factor.dtype)
     if tasks == 0:
         total.zero_()
     elif parts is None:

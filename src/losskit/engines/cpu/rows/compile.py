@@ -44,6 +44,7 @@ def row_names(
     label: torch.dtype,
     factor: torch.dtype,
     numbers: row_operands.Numbers = row_operands.NONE,
+    margin: Callable[..., Any] | None = None,
 ) -> dict[str, Any]:
     """The names of the loops of the rows pattern."""
     dtype = real_dtype(input)
@@ -86,6 +87,11 @@ def row_names(
         row_loops.labels_of,
     ):
         names[part.__name__] = instance(part, names)
+    if margin is not None:
+        names["margin"] = bound(margin, real)
+    lowering: dict[str, Any] = row_points.NO_MARGIN if margin is None else row_points.MARGIN
+    for name, function in lowering.items():
+        names[name] = instance(function, names)
     names["give"] = instance(row_loops.give, names, REASSOCIATE)
     names["exponentials"] = instance(row_loops.exponentials, names, REASSOCIATE)
     return names

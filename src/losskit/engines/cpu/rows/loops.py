@@ -118,7 +118,7 @@ def long_rows(lo, hi, context):
                 take_operands(c, i, 1, spare)
                 temperature = temperature_of(spare, 0)
                 if c[RIGHT] != 0:
-                    before, own = 0, score(read(xs[y]), parameter)
+                    before, own = 0, with_margin(score(read(xs[y]), parameter), p)
                     for j in range(y):
                         before += 1 if score(read(xs[j]), parameter) >= own else 0
                     right = before == 0
@@ -128,6 +128,8 @@ def long_rows(lo, hi, context):
                     k = min(ROW_BLOCK, n - b)
                     s = scratch[: (k + LANES - 1) // LANES * LANES]
                     new = scores(xs[b : b + k], s, parameter, m)
+                    if b <= y < b + k:
+                        new = lower(s, y - b, new, m, p)
                     if new != m:
                         lift = distance(new, m, temperature)
                         gaps = moved_gap(gaps, rest, float64(lift)) * float64(exp_neg(lift))
@@ -179,7 +181,7 @@ def long_rows(lo, hi, context):
                                 exponentials(s, m, temperature)
                             spend(s[:k], c[X] + place, to, slope, h, by_share, parameter)
                         if b <= y < b + k:
-                            view(to, k, STORED)[y - b] = write(own_slope * w * link_slope(at_label, parameter))
+                            view(to, k, STORED)[y - b] = write(own_slope * w * own_slope_by(at_label, parameter, p))
             total += float64(value)
             if c[V] != 0:
                 values[i] = value
@@ -224,6 +226,7 @@ def bundles(lo, hi, context):
                 if f[i] != ZERO:
                     y, s = int64(ys[i]), rows[i * padded : (i + 1) * padded]
                     m[i] = scores(view(c[X] + (item + i) * n * ITEM, n, STORED), s, parameter, -INFINITY)
+                    m[i] = lower(s, y, m[i], -INFINITY, p)
                     weight[i] = weights[y * c[WEIGHT_STEP]]
                     if c[SHARES] != 0:
                         part = ZERO
@@ -256,7 +259,7 @@ def bundles(lo, hi, context):
                         for j in range(n):
                             gs[j] = write(ZERO)
                     else:
-                        at_label = write(weight[i] * link_slope(read(xs[y]), parameter))
+                        at_label = write(weight[i] * own_slope_by(read(xs[y]), parameter, p))
                         s = rows[i * padded : i * padded + n]
                         spend(s, c[X] + (item + i) * n * ITEM, to + i * n * ITEM, m[i], shares if c[SHARES] != 0 else shares[:0], by_share[i], parameter)
                         gs[y] = at_label

@@ -37,6 +37,76 @@ def link_slope(x, parameter):
     return bound(x, parameter)[1]
 
 
+def with_margin(s, p):
+    """The label's score, lowered by its margin."""
+    return margin(s, *p)[0]
+
+
+def own_slope_by(x, parameter, p):
+    """The derivative of the label's score by its input."""
+    return margin_slope(x, parameter, p) * link_slope(x, parameter)
+
+
+def margin_slope(x, parameter, p):
+    """... of the score with its margin by the one without."""
+    return margin(score(x, parameter), *p)[1]
+
+
+def no_margin(s, p):
+    """As it is."""
+    return s
+
+
+def own_slope_by_link(x, parameter, p):
+    """The derivative of the label's score by its input."""
+    return link_slope(x, parameter)
+
+
+def lower(s, y, top, floor, p):
+    """Lowers the label's score in scratch; the larger of `floor` and the largest score then."""
+    before = s[y]
+    s[y] = with_margin(before, p)
+    if before < top and s[y] <= top:
+        return top
+    found = key(floor)
+    for j in range(s.size):
+        found = max(found, key(s[j]))
+    return from_key(found)
+
+
+def lower_nothing(s, y, top, floor, p):
+    """There is no margin."""
+    return top
+
+
+def lower_in_tile(tile, ys, k, pitch, p):
+    """Lowers the labels' scores of a tile."""
+    for i in range(k):
+        place = int64(ys[i]) * pitch + i
+        tile[place] = with_margin(tile[place], p)
+
+
+def lower_nothing_in_tile(tile, ys, k, pitch, p):
+    """There is no margin."""
+
+
+def bend_own(own_slopes, address, ys, k, class_step, item_step, parameter, p):
+    """The labels' gradients of a tile, by the scores with their margins, to those by the scores without."""
+    xs = view(address, 1 << 60, STORED)
+    for i in range(k):
+        if own_slopes[i] != ZERO:
+            own_slopes[i] *= margin_slope(read(xs[int64(ys[i]) * class_step + i * item_step]), parameter, p)
+
+
+def bend_nothing(own_slopes, address, ys, k, class_step, item_step, parameter, p):
+    """There is no margin."""
+
+
+# what stands between the label's score and the softmax, by the names that the loops call it by
+MARGIN = dict(with_margin=with_margin, margin_slope=margin_slope, own_slope_by=own_slope_by, lower=lower, lower_in_tile=lower_in_tile, bend_own=bend_own)
+NO_MARGIN = dict(with_margin=no_margin, own_slope_by=own_slope_by_link, lower=lower_nothing, lower_in_tile=lower_nothing_in_tile, bend_own=bend_nothing)
+
+
 def bent(g, x, parameter):
     """A gradient by the score to one by the input; that of an absent item is 0, whatever the input is."""
     return ZERO if g == ZERO else g * link_slope(x, parameter)

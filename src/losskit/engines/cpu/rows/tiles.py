@@ -36,6 +36,7 @@ def tiles(lo, hi, context):
             for i in range(padded):
                 m[i], rest[i], spread[i], own_share[i], weight[i], own[i] = -INFINITY, ZERO, ZERO, ZERO, ONE, ZERO
             load_tile(c[X] + origin, base, flat, n, k, pitch, c[X_CLASS], parameter)
+            lower_in_tile(tile, ys, k, pitch, p)
             take_temperature(c, item, k, spare)
             take_operands(c, item, k, spare)
             for j in range(n):
@@ -72,6 +73,7 @@ def tiles(lo, hi, context):
             give_by_operands(c, item, k, spare)
             total += give(c, item, k, spread, own)
             if c[GX] != 0:
+                bend_own(weight, c[X] + origin, ys, k, c[X_CLASS], c[X_ITEM], parameter, p)
                 h = shares if c[SHARES] != 0 else shares[:0]
                 for j in range(n):
                     leave(tile[j * pitch : j * pitch + padded], m, by_share, weight, ys, f, j, h[j] if h.size > 0 else ZERO)
