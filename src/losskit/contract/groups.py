@@ -123,8 +123,8 @@ def exchanged(group: ProcessGroup, input: Tensor, mine: tuple[float, ...]) -> li
     """What every rank tells, after what kind of telling it is: all kinds are of one length, so that ranks whose calls differ find out."""
     device = input.device if isinstance(input, Tensor) else torch.device("cpu")
     kind = float(crc32(f"{type(mine).__module__}.{type(mine).__qualname__}".encode()) >> 8)  # exact in float32
-    told = torch.zeros(TOLD, dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
-    told[: 1 + len(mine)] = torch.tensor((kind, *mine), dtype=told.dtype)
+    rest = (0.0,) * (TOLD - 1 - len(mine))
+    told = torch.tensor((kind, *mine, *rest), dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
     return gathered(told, group).tolist()
 
 
