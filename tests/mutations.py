@@ -191,6 +191,7 @@ MUTATIONS = [
     M("arcface_loss", "weights dropped", "return weight * nll, weight", "return nll, weight", settings={"margin": 1.2, "scale": 30.0, "weight": [0.5, 2.0, 1.0]}),
     M("arcface_loss", "slope of the margin dropped", "torch.where(at_label, bend * slope, bend)", "bend", place="engines/torch/rows:scored"),
     M("cosface_loss", "margin of the wrong sign", "cosine_of(c) - margin", "cosine_of(c) + margin"),
+    M("cosface_loss", "weights dropped", "return weight * nll, weight", "return nll, weight", settings={"margin": 0.2, "scale": 16.0, "weight": [0.5, 2.0, 1.0]}),
     M("cosface_loss", "margin for all", "torch.where(at_label, own, s)", "own", place="engines/torch/rows:scored"),
     M("cosface_loss", "divided by the scale", "1.0 / scale", "scale", settings={"margin": 0.2, "scale": 16.0}, place="contract/cosines:with_margin"),
     M("distribution_focal_loss", "some of the mass lost", "(1.0, 0.0),", "(0.9, 0.0),"),

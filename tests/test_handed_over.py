@@ -4,6 +4,7 @@ import gc
 import shutil
 import weakref
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from torch import Tensor
 import losskit
 from losskit.engines import registered
 from losskit.engines.cpu import rows
+from losskit.engines.cpu.core import gradients
 
 INDUCTOR = pytest.mark.skipif(shutil.which("g++") is None and shutil.which("clang++") is None, reason="C++")
 
@@ -93,3 +95,24 @@ def test_gradients_that_nobody_takes_go_with_the_graph(monkeypatch: pytest.Monke
     del value
     gc.collect()
     assert alive[0]() is None
+
+
+@pytest.mark.parametrize("factor", [0.125, -4.0, 0.3])
+def test_half_precision_is_made_again_where_a_product_would_be_rounded(factor: float) -> None:
+    """In eager calls as in graphs: a power of 2 is multiplied in place, with the bits of what would be made again."""
+    x, t = scores(torch.bfloat16)
+    value = losskit.cross_entropy(x, t)
+    first, second = (torch.autograd.grad(value, x, torch.tensor(factor), retain_graph=True)[0] for _ in range(2))  # the second is made again in any case
+    assert torch.equal(first, second)
+    assert gradients.exact(factor, [torch.bfloat16]) == (factor != 0.3) and not gradients.exact(factor, [torch.float16])
+
+
+def test_gradients_that_are_made_again_are_let_go_of_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, t = scores(torch.bfloat16)
+    value = losskit.cross_entropy(x, t)
+    given = weakref.ref(value.grad_fn.gradients[0])  # type: ignore[union-attr]
+    alive: list[bool] = []
+    run = rows.run
+    monkeypatch.setattr(rows, "rescaled", partial(gradients.rescaled, lambda *args, **options: alive.append(given() is not None) or run(*args, **options)))
+    torch.autograd.grad(value, x, torch.tensor(0.3))
+    assert alive == [False]

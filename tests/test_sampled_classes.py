@@ -60,7 +60,7 @@ def test_the_loss_of_a_sample():
     full = arc(product(x, centres), t, dim=-1, **NONE)
     for rate in (0.7, 0.8):
         classes, labels = losskit.sampled_classes(t, 50, rate)
-        assert (arc(product(x, centres[classes]), labels, **NONE) <= full).all()
+        assert (arc(product(x, centres[classes]), labels, **NONE) <= full * (1 + 1e-14)).all()  # terms may be lost in rounding
     classes, labels = losskit.sampled_classes(t, 50, 1.0)
     assert torch.equal(classes, torch.arange(50)) and torch.equal(labels, t)
     wanted = centres.clone().requires_grad_()

@@ -312,7 +312,7 @@ class Whole:
 
 def rescaled(
     ways: Ways,
-    given: tuple[Tensor | None, ...] | None,
+    given: list[Tensor | None] | None,
     incoming: Tensor,
     call: Product,
     operands: tuple[Tensor, ...],
@@ -323,8 +323,8 @@ def rescaled(
     power of 2.
     """
     if given is None:
-        given = run(ways, call, operands, scale=scale, wants=wants).gradients
+        given = list(run(ways, call, operands, scale=scale, wants=wants).gradients)
     for g in given:
         if g is not None:
             g.mul_(incoming) if not incoming.is_cpu or incoming.item() else g.zero_()
-    return given
+    return tuple(given)

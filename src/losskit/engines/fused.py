@@ -71,7 +71,7 @@ class Total(torch.autograd.Function):
     def forward(ctx: Any, step: Step, *operands: Tensor) -> Tensor:
         results = step.engine.run(step.call, operands, scale=step.scale, wants=ctx.needs_input_grad[1:], **step.options)
         ctx.step = saved(ctx, operands, step if step.by_products is None else told(step, results))
-        ctx.gradients = results.gradients
+        ctx.gradients = list(results.gradients)
         return results.total  # type: ignore[no-any-return]
 
     @staticmethod

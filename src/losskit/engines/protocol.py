@@ -35,9 +35,11 @@ class Fused(Protocol):
         ...
 
     def rescaled(
-        self, given: Gradients | None, incoming: Tensor, call: Any, operands: tuple[Tensor, ...], scale: float | Tensor, wants: tuple[bool, ...]
+        self, given: list[Tensor | None] | None, incoming: Tensor, call: Any, operands: tuple[Tensor, ...], scale: float | Tensor, wants: tuple[bool, ...]
     ) -> Gradients:
-        """The gradients of the scaled sum times the incoming gradient, one number: those `given` by the forward pass, in their memory, or computed again."""
+        """The gradients of the scaled sum times the incoming gradient, one number: those `given` by the forward pass, in their memory, or computed again, then
+        let go of first.
+        """
         ...
 
 

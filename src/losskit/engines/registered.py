@@ -27,7 +27,7 @@ def laid_as(like: Tensor, found: Tensor | None) -> Tensor:
 def held(x: Tensor, gradients: Sequence[Tensor | None]) -> Tensor:
     """A small tensor with gradients that the backward may take, once: what is no tensor's number does not show in a graph."""
     token = x.new_zeros(1, dtype=torch.uint8)
-    token.gradients = tuple(gradients)  # type: ignore[attr-defined]
+    token.gradients = list(gradients)  # type: ignore[attr-defined]
     return token
 
 

@@ -12,7 +12,7 @@ from losskit.engines.protocol import Gradients
 def rescaled(
     run: Callable[..., Results],
     write_again: Callable[..., None],
-    given: Gradients | None,
+    given: list[Tensor | None] | None,
     incoming: Tensor,
     call: Any,
     operands: tuple[Tensor, ...],
@@ -25,6 +25,7 @@ def rescaled(
     The host does not wait for the device, and half-precision gradients do not underflow before the product, the very thing loss scaling is there to prevent.
     """
     if given is None:
-        given = run(call, operands, scale=scale, wants=wants).gradients
-    write_again(call, operands, scale, incoming, given)
-    return given
+        given = list(run(call, operands, scale=scale, wants=wants).gradients)
+    found = tuple(given)
+    write_again(call, operands, scale, incoming, found)
+    return found
