@@ -150,11 +150,13 @@ def test_what_is_wrong_shows_in_its_segment():
         sums, should = engine.run(call, x, t)[0], plain.sums(call, x.double(), t)
         torch.testing.assert_close(sums, should, rtol=3e-6, atol=1e-6, equal_nan=True)
         assert sums[-1, -1, 0].isnan() and sums[..., 1:].isfinite().all()
-    x, t = drawn(CALLS["softmax"], (2, 4, 9))
-    x[1, 2, 3] = NAN
-    sums, gradient = found(CALLS["softmax"], x, t)
-    assert sums[0].isfinite().all() and sums[1, :, 0].isnan().all()
-    assert gradient[1, :, 3].isnan().all() and gradient.isnan().sum() == 4
+    for k in range(4):  # also the first class, before which there is no largest score
+        x, t = drawn(CALLS["softmax"], (2, 4, 9))
+        x[1, k, 3] = NAN
+        for t[1, 3] in range(4):
+            sums, gradient = found(CALLS["softmax"], x, t)
+            assert sums[0].isfinite().all() and sums[1, :, 0].isnan().all()
+            assert gradient[1, :, 3].isnan().all() and gradient.isnan().sum() == 4
 
 
 def test_infinite_scores():

@@ -55,7 +55,7 @@ def leader(X, start, inner, classes, counts, REAL: tl.constexpr, BLOCK: tl.const
         winner = tl.where(s > top, tl.cast(c, tl.int32), winner)
         new = tl.where(s > top, s, top)
         lift = tl.where(top == new, 0.0, new - top)
-        whole = whole * exp_neg(lift) + exp_neg(tl.where(new == -INF, INF, new - s))
+        whole = whole * exp_neg(lift) + exp_neg(tl.where((new == -INF) & (s == s), INF, new - s))
         top = new
     return top, winner, whole
 
