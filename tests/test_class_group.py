@@ -9,7 +9,7 @@ from ranks import results_of
 from torch import Tensor, distributed
 
 import losskit
-from losskit.engines import chunks
+from losskit.engines import chunks, forced
 
 pytestmark = pytest.mark.skipif(not distributed.is_available() or not distributed.is_gloo_available(), reason="gloo")
 
@@ -208,6 +208,52 @@ def token_parts(group: Any, rank: int, world: int) -> dict[str, Tensor]:
     return found
 
 
+def ruled_out(group: Any, rank: int, world: int) -> dict[str, Tensor]:
+    """Of classes that are ruled out on every rank but the first: parts of the loss, infinite for the label among them, and parts of tokens; alone, and over ranks."""
+    draw, found = torch.Generator().manual_seed(world), {}
+    hidden, head = (torch.randn(shape, generator=draw, dtype=torch.float64) for shape in ((4, 5), (2 * world, 5)))
+    bias, labels, own = torch.full((2 * world,), -torch.inf, dtype=torch.float64), torch.tensor([0, 1, 3, 0]), slice(2 * rank, 2 * rank + 2)
+    bias[:2] = 0.5
+    for alone in (True, False):
+        how: dict[str, Any] = {"return_parts": True} if alone else {"return_parts": True, "class_group": group}
+        w, b = (head, bias) if alone else (head[own], bias[own])
+        scores = torch.nn.functional.linear(hidden, w, b)
+        for name, given in (
+            ("labels", losskit.cross_entropy(scores, labels, reduction="sum", **how)),
+            ("head", losskit.linear_cross_entropy(hidden, w, labels, linear_bias=b, reduction="sum", **how)),
+        ):
+            found |= {f"{name} {of}{' alone' * alone}": y for of, y in (("value", given[0]), ("losses", given[1].losses))}
+        _, parts = losskit.linear_log_prob(hidden, w, labels, linear_bias=b, top_k=3, **how)  # type: ignore[misc]
+        found |= {
+            f"entropy{' alone' * alone}": parts.entropy,
+            f"values{' alone' * alone}": parts.top.values,
+            f"top{' alone' * alone}": parts.top.indices[:, :2],
+        }
+    return found
+
+
+class Named(Tensor):
+    """A subclass that holds its numbers as plain tensors do: no loop takes it."""
+
+
+def of_subclass(group: Any, rank: int) -> dict[str, Tensor]:
+    """A loss that meets in chunks where it is free to, given a subclass; alone, and over ranks."""
+    draw, found, sizes = torch.Generator().manual_seed(3), {}, (2, 0, 4)
+    hidden, head = torch.randn(8, 4, generator=draw), torch.randn(6, 4, generator=draw)
+    labels, weights, own = torch.randint(6, (8,), generator=draw), torch.rand(8, generator=draw), head.split(sizes)[rank]
+    free = forced.current.set(None)
+    try:
+        for name, given in (("mask", weights > 0.3), ("sample_weight", weights)):
+            for alone in (True, False):
+                how: dict[str, Any] = {} if alone else {"class_group": group}
+                settings: dict[str, Any] = {name: given if alone else given.as_subclass(Named), **how}
+                value = losskit.linear_cross_entropy(hidden, head if alone else own, labels, chunk=3, **settings)
+                found[name + " alone" * alone] = value.as_subclass(Tensor)
+    finally:
+        forced.current.reset(free)
+    return found
+
+
 def asked(group: Any, rank: int) -> tuple[str, Tensor]:
     """The engine of a call that only one rank asks for, so nothing may be sent; and the loss of a module that is made with the group."""
     hidden, head, labels = torch.ones(2 * rank, 4), torch.ones(3, 4), torch.arange(6)
@@ -215,9 +261,49 @@ def asked(group: Any, rank: int) -> tuple[str, Tensor]:
     return losskit.engine_for(loss, hidden, head, labels).engine if rank == 1 else "", loss(hidden, head, labels)
 
 
+ALIKE: tuple[tuple[str, Any, Any, str], ...] = (  # an argument, as the first rank has it and as the others, and what is raised
+    ("temperature", float("nan"), 1.0, "temperature must not be NaN"),
+    ("label_smoothing", 1.5, 0.1, "label_smoothing must be >= 0 and <= 1"),
+    ("z_loss", -1.0, 0.1, "z_loss must be >= 0"),
+    ("softcap", 0.0, 1.0, "softcap must be > 0"),
+    ("return_parts", "all", True, "return_parts must be"),
+    ("normalizer", losskit.Ranks(normalizer=-1.0), losskit.Ranks(normalizer=3.0), "normalizer must be >= 0"),
+    ("shift", "yes", True, "shift must be"),
+    ("target", [0, 1, 2, 3], None, "'list' object has no attribute"),
+    ("sample_weight", torch.ones(4, requires_grad=True), torch.ones(4), "sample_weight requires a gradient on some"),
+    ("label_smoothing", torch.tensor(0.1), 0.1, "label_smoothing is not the same number on all, or is a tensor on some"),
+    ("temperature", torch.tensor(0.5), 0.5, "temperature is not the same number on all, or is a tensor on some"),
+    ("z_loss", 0.1, 0.2, "z_loss differs"),
+    ("softcap", None, 0.2, "softcap differs"),
+    ("normalizer", 3.0, None, "normalizer is a number on some, and losskit.Ranks or nothing on others"),
+)
+
+
+def alike(group: Any, rank: int) -> list[str]:
+    """What every rank raises where one is given what the others are not."""
+    told = []
+    for name, first, others, _ in ALIKE:
+        settings: dict[str, Any] = {"target": torch.tensor([0, 1, 2, 3]), name: others if rank else first}
+        if name == "target":
+            settings |= {"shift": True, "target": first if not rank else torch.tensor([0, 1, 2, 3])}
+        with pytest.raises((TypeError, ValueError, RuntimeError, AttributeError)) as error:
+            losskit.linear_cross_entropy(torch.zeros(4, 5), torch.zeros(2, 5), class_group=group, **settings)
+        told.append(f"{type(error.value).__name__}: {error.value}")
+    return told
+
+
+def told_to_others(pair: Any, group: Any, rank: int) -> str:
+    """Of a group of classes, and one of items, which have one rank in common: what one is told in the first it tells in the second."""
+    x, t = torch.zeros(4, 3), torch.tensor([0, 1, 2, 96 if rank == 0 else 2])
+    settings: dict[str, Any] = {} if rank == 2 else {"class_group": group}
+    with pytest.raises((ValueError, RuntimeError)) as error:
+        losskit.cross_entropy(x, t, normalizer=losskit.Ranks(group=pair[rank]), **settings)
+    return f"{type(error.value).__name__}: {error.value}"
+
+
 def refused(group: Any, rank: int) -> list[str]:
     """What every rank raises where one is wrong, or all: nobody waits."""
-    told = []
+    told, narrow = [], torch.float16 if rank == 1 else torch.bfloat16
     x, t, head, leaf = torch.randn(4, 3), torch.tensor([0, 1, 2, 3]), torch.randn(3, 5), torch.randn(4, 3, requires_grad=True)
     calls = (
         lambda: losskit.cross_entropy(x.long() if rank == 0 else x, t, class_group=group),
@@ -243,6 +329,14 @@ def refused(group: Any, rank: int) -> list[str]:
         lambda: losskit.linear_log_prob(torch.zeros(4, 5), head, t, class_group=group, return_parts=True, top_k=10),
         lambda: losskit.linear_log_prob(torch.zeros(4, 5), head, t, class_group=group, return_parts=True, top_k=rank),
         lambda: losskit.linear_cross_entropy(torch.zeros(4, 5), head, t, class_group=group, sequence_dim=None if rank else 0),
+        lambda: losskit.linear_log_prob(torch.zeros(4, 5), head, t, class_group=group, return_parts=rank == 0),
+        lambda: losskit.linear_log_prob(torch.zeros(4, 5), head, t, class_group=group, return_parts=True, top_k=-1),
+        lambda: losskit.linear_log_prob(torch.zeros(4, 5), head, t, class_group=group, return_parts=True, top_k="all" if rank == 1 else 2),
+        lambda: losskit.linear_cross_entropy(*(y.to(narrow) for y in (torch.zeros(4, 5), head)), t, class_group=group, sequence_dim=0),
+        lambda: losskit.cross_entropy(x.double() if rank == 1 else x, t, class_group=group),
+        lambda: losskit.cross_entropy(x[:, :0], t, class_group=group),
+        lambda: losskit.cross_entropy(x, t, class_group=group, log_input=True),
+        lambda: losskit.linear_log_prob(torch.zeros(4, 5), head, t, sequence_dim=0, return_parts=True),
     )
     for call in calls:
         with pytest.raises((TypeError, ValueError, RuntimeError)) as error:
@@ -269,7 +363,12 @@ def work(rank: int, groups: dict[int, Any], all_of_it: bool) -> dict[Any, Any]:
     found["made once"] = made_once(groups[3], slice((0, 5, 8)[rank], (5, 8, 12)[rank]), 12)
     found["spread items"] = {world: spread_items(group, rank, world) for world, group in groups.items() if rank < world}
     found["asked"] = asked(groups[3], rank)
+    found["ruled out"] = {world: ruled_out(group, rank, world) for world, group in groups.items() if rank < world}
+    found["subclass"] = of_subclass(groups[3], rank)
     found["refused"] = refused(groups[3], rank)
+    found["alike"] = alike(groups[3], rank)
+    pairs = [distributed.new_group(ranks) for ranks in ([0], [1, 2])]
+    found["told to others"] = told_to_others((pairs[0], pairs[1], pairs[1]), groups[2], rank)
     if rank == 2:
         with pytest.raises(ValueError, match="class_group is a group without this rank: call the loss on the ranks of the group alone"):
             losskit.cross_entropy(torch.randn(4, 3), torch.zeros(4, dtype=torch.long), class_group=groups[2])
@@ -350,6 +449,32 @@ def test_hidden_states_that_are_spread(results: list[dict[Any, Any]]) -> None:
                 )
 
 
+@pytest.mark.parametrize("what", ["ruled out", "subclass"])
+def test_what_is_ruled_out_and_of_subclasses(results: list[dict[Any, Any]], what: str) -> None:
+    for found in results:
+        for given in found[what].values() if what == "ruled out" else (found[what],):
+            assert len(given) == {"ruled out": 14, "subclass": 4}[what]
+            for name in [name for name in given if not name.endswith("alone")]:
+                torch.testing.assert_close(given[name], given[name + " alone"], msg=lambda text, at=name: f"{at}: {text}")
+            assert what == "subclass" or (given["labels losses"].isinf().tolist() == [False, False, True, False] and not given["entropy"].isnan().any())
+
+
+def test_what_all_ranks_are_given_alike(results: list[dict[Any, Any]]) -> None:
+    for row, (name, _, _, text) in enumerate(ALIKE):
+        told = [found["alike"][row] for found in results]
+        assert text in told[0], name
+        same = "must call alike" in told[0]
+        for other in told[1:]:
+            assert other == told[0] if same else other == "Refused: rank 0 of class_group has refused its input: see what it raises", name
+
+
+def test_what_one_group_is_told_another_hears(results: list[dict[Any, Any]]) -> None:
+    first, second, third = (found["told to others"] for found in results)
+    assert first.startswith("ValueError: target must hold labels from 0 to 5")
+    assert second.startswith("Refused: rank 0 of class_group has a label that is none of the 6 classes")
+    assert third == "Refused: another rank has refused its input: see what it raises"
+
+
 def test_what_one_rank_refuses_is_raised_on_all(results: list[dict[Any, Any]]) -> None:
     told = list(zip(*(found["refused"] for found in results), strict=True))
     for of, wrong, text in (
@@ -387,6 +512,14 @@ def test_what_one_rank_refuses_is_raised_on_all(results: list[dict[Any, Any]]) -
         assert told[19][rank].startswith("ValueError: sequence_dim names the axis along which hidden states are spread over class_group: give class_group")
         assert told[20][rank] == "ValueError: top_k must be from 0 to the number of classes, 9, got 10"
         assert told[21][rank] == "ValueError: top_k must be the same on all ranks of class_group, got 0, 1, 2: give the same on each"
+        assert told[23][rank] == "ValueError: return_parts must be the same on all ranks of class_group, got True, False, False: give the same on each"
+        assert told[24][rank] == "ValueError: top_k must be from 0 to the number of classes, 9, got -1"
+        assert told[25][rank].startswith(refused_by.format(1) if rank != 1 else "TypeError: top_k must be a whole number of classes, got str")
+        assert told[26][rank].startswith("ValueError: the ranks of class_group must hold hidden states of one shape but for sequence_dim=0, of one dtype")
+        assert told[27][rank] == f"{alike}the scores are float64 on some and narrower on others"
+        assert told[28][rank].startswith("ValueError: the ranks of class_group hold no classes")
+        assert told[29][rank] == "ValueError: log_input=True does not go with class_group: leave it out"
+        assert told[30][rank].startswith("ValueError: sequence_dim names the axis along which hidden states are spread over class_group: give class_group")
         assert told[22][rank].startswith("ValueError: the ranks of the process group must call the same loss with the same arguments")
         wrong = "ValueError: target must hold probabilities along dim=1, got -"
         assert told[13][rank].startswith("Refused: rank 0 of class_group has refused its input" if rank else wrong)
