@@ -198,11 +198,14 @@ def token_parts(group: Any, rank: int, world: int) -> dict[str, Tensor]:
         {"top_k": 4, "temperature": 0.8, "softcap": 3.0, "mask": mask},
         {"top_k": 9, "shift": True},
         {"top_k": 3, "chunk": 4},
+        {"top_k": 2},  # of hidden states that are spread, too
     )
     for i, case in enumerate(cases):
         for alone in (True, False):
-            how: dict[str, Any] = {} if alone else {"class_group": group}
-            given: Any = losskit.linear_log_prob(hidden, head if alone else head[own], labels, return_parts=True, **case, **how)
+            parted = i == len(cases) - 1 and not alone
+            how: dict[str, Any] = {} if alone else {"class_group": group, "sequence_dim": 0 if parted else None}
+            h = hidden.tensor_split(world)[rank] if parted else hidden
+            given: Any = losskit.linear_log_prob(h, head if alone else head[own], labels, return_parts=True, **case, **how)
             each, parts = given
             for name, y in (("log p", each), ("entropy", parts.entropy), ("values", parts.top.values), ("classes", parts.top.indices)):
                 found[f"{i} {name}{' alone' * alone}"] = y
@@ -297,7 +300,7 @@ def test_parts_of_tokens(results: list[dict[Any, Any]]) -> None:
     for world in (2, 3):
         for rank in range(world):
             found = results[rank]["tokens"][world]
-            assert len(found) == 32
+            assert len(found) == 40
             for name in [name for name in found if not name.endswith("alone")]:
                 assert torch.equal(found[name], results[0]["tokens"][world][name])
                 torch.testing.assert_close(found[name], found[name + " alone"], rtol=1e-12, atol=1e-13, msg=lambda text, at=(world, name): f"{at}: {text}")
