@@ -560,7 +560,7 @@ ELSEWHERE = {  # what no message on a CPU alone can say, and texts that are no a
     "sequence_dim names the axis along which hidden states are spread over class_group: give class_group, or leave sequence_dim out": "test_class_group.py",
     "target is what linear_probabilities gives, a softmax over the classes of this rank alone: leave class_group out, or give labels": "test_class_group.py",
     "target must hold probabilities, whose classes are spread over class_group as the input's are: the row{} sums to {} over all ranks, expected 1. Divide by the sum over all ranks": "test_class_group.py",
-    "top_k must be the same on all ranks of class_group, got {}: give the same on each": "test_class_group.py",
+    "{} must be the same on all ranks of class_group, got {}: give the same on each": "test_class_group.py",
     "this {} owns its head, module.linear: call module({}), or make it without in_features and num_classes": "test_linear_laws.py",
     "this {} owns no head: call module({}), or make it with {}(in_features, num_classes)": "test_linear_laws.py",
     "bias, device and dtype are of the head that {} owns: give in_features and num_classes, too, or leave them out": "test_linear_laws.py",

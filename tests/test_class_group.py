@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 from cases import thorough_rows
+from class_group_refusals import ALIKE, alike, of_subclass, refused, ruled_out, told_to_others
 from ranks import results_of
 from torch import Tensor, distributed
 
@@ -197,11 +198,14 @@ def token_parts(group: Any, rank: int, world: int) -> dict[str, Tensor]:
         {"top_k": 4, "temperature": 0.8, "softcap": 3.0, "mask": mask},
         {"top_k": 9, "shift": True},
         {"top_k": 3, "chunk": 4},
+        {"top_k": 2},  # of hidden states that are spread, too
     )
     for i, case in enumerate(cases):
         for alone in (True, False):
-            how: dict[str, Any] = {} if alone else {"class_group": group}
-            given: Any = losskit.linear_log_prob(hidden, head if alone else head[own], labels, return_parts=True, **case, **how)
+            parted = i == len(cases) - 1 and not alone
+            how: dict[str, Any] = {} if alone else {"class_group": group, "sequence_dim": 0 if parted else None}
+            h = hidden.tensor_split(world)[rank] if parted else hidden
+            given: Any = losskit.linear_log_prob(h, head if alone else head[own], labels, return_parts=True, **case, **how)
             each, parts = given
             for name, y in (("log p", each), ("entropy", parts.entropy), ("values", parts.top.values), ("classes", parts.top.indices)):
                 found[f"{i} {name}{' alone' * alone}"] = y
@@ -213,42 +217,6 @@ def asked(group: Any, rank: int) -> tuple[str, Tensor]:
     hidden, head, labels = torch.ones(2 * rank, 4), torch.ones(3, 4), torch.arange(6)
     loss = losskit.LinearCrossEntropyLoss(class_group=group, sequence_dim=0)
     return losskit.engine_for(loss, hidden, head, labels).engine if rank == 1 else "", loss(hidden, head, labels)
-
-
-def refused(group: Any, rank: int) -> list[str]:
-    """What every rank raises where one is wrong, or all: nobody waits."""
-    told = []
-    x, t, head, leaf = torch.randn(4, 3), torch.tensor([0, 1, 2, 3]), torch.randn(3, 5), torch.randn(4, 3, requires_grad=True)
-    calls = (
-        lambda: losskit.cross_entropy(x.long() if rank == 0 else x, t, class_group=group),
-        lambda: losskit.cross_entropy(x[:3] if rank == 1 else x, t[:3] if rank == 1 else t, class_group=group),
-        lambda: losskit.cross_entropy(x, t + 96, class_group=group),
-        lambda: losskit.linear_cross_entropy(torch.randn(4, 5), head.t() if rank == 1 else head, t, class_group=group),
-        lambda: losskit.cross_entropy(x, t, class_group="all"),
-        lambda: losskit.cross_entropy(x, t, class_group=group, inplace=True),
-        lambda: losskit.cross_entropy(x, x.softmax(1) if rank == 1 else t, class_group=group),
-        lambda: losskit.cross_entropy(x, t + 96 if rank == 2 else t, class_group=group),
-        lambda: losskit.cross_entropy(x, x.softmax(1), class_group=group),
-        lambda: losskit.cross_entropy(x, t, class_group=group, temperature=torch.tensor([1.0, 1.0, -1.0, 2.0])),
-        lambda: torch.autograd.grad(losskit.cross_entropy(leaf, t, class_group=group), leaf, create_graph=True),
-        lambda: losskit.cross_entropy(x, t, class_group=group, temperature=torch.tensor(1.0, requires_grad=rank == 0)),
-        lambda: losskit.cross_entropy(x, t, class_group=group, return_parts=rank == 0),
-        lambda: losskit.cross_entropy(x, x - 10.0 if rank == 0 else x.softmax(1) / 3, class_group=group),
-        lambda: losskit.cross_entropy(x, losskit.linear_probabilities(torch.zeros(4, 5), head), class_group=group),
-        lambda: losskit.linear_cross_entropy(torch.zeros(4, 5), head, t, class_group=group, sequence_dim=rank),
-        lambda: losskit.linear_cross_entropy(torch.zeros(4, 5 + (rank == 0)), head, t, class_group=group, sequence_dim=0),
-        lambda: losskit.linear_cross_entropy(torch.zeros(2 - rank, 2, 5)[:, : 2 - rank], head, t[:3], class_group=group, sequence_dim=0),
-        lambda: losskit.linear_cross_entropy(torch.zeros(4, 5), head, t, class_group=group, sequence_dim="items"),
-        lambda: losskit.linear_cross_entropy(torch.zeros(4, 5), head, t, sequence_dim=0),
-        lambda: losskit.linear_log_prob(torch.zeros(4, 5), head, t, class_group=group, return_parts=True, top_k=10),
-        lambda: losskit.linear_log_prob(torch.zeros(4, 5), head, t, class_group=group, return_parts=True, top_k=rank),
-        lambda: losskit.linear_cross_entropy(torch.zeros(4, 5), head, t, class_group=group, sequence_dim=None if rank else 0),
-    )
-    for call in calls:
-        with pytest.raises((TypeError, ValueError, RuntimeError)) as error:
-            call()
-        told.append(f"{type(error.value).__name__}: {error.value}")
-    return told
 
 
 def work(rank: int, groups: dict[int, Any], all_of_it: bool) -> dict[Any, Any]:
@@ -269,7 +237,12 @@ def work(rank: int, groups: dict[int, Any], all_of_it: bool) -> dict[Any, Any]:
     found["made once"] = made_once(groups[3], slice((0, 5, 8)[rank], (5, 8, 12)[rank]), 12)
     found["spread items"] = {world: spread_items(group, rank, world) for world, group in groups.items() if rank < world}
     found["asked"] = asked(groups[3], rank)
+    found["ruled out"] = {world: ruled_out(group, rank, world) for world, group in groups.items() if rank < world}
+    found["subclass"] = of_subclass(groups[3], rank)
     found["refused"] = refused(groups[3], rank)
+    found["alike"] = alike(groups[3], rank)
+    pairs = [distributed.new_group(ranks) for ranks in ([0], [1, 2])]
+    found["told to others"] = told_to_others((pairs[0], pairs[1], pairs[1]), groups[2], rank)
     if rank == 2:
         with pytest.raises(ValueError, match="class_group is a group without this rank: call the loss on the ranks of the group alone"):
             losskit.cross_entropy(torch.randn(4, 3), torch.zeros(4, dtype=torch.long), class_group=groups[2])
@@ -327,7 +300,7 @@ def test_parts_of_tokens(results: list[dict[Any, Any]]) -> None:
     for world in (2, 3):
         for rank in range(world):
             found = results[rank]["tokens"][world]
-            assert len(found) == 32
+            assert len(found) == 40
             for name in [name for name in found if not name.endswith("alone")]:
                 assert torch.equal(found[name], results[0]["tokens"][world][name])
                 torch.testing.assert_close(found[name], found[name + " alone"], rtol=1e-12, atol=1e-13, msg=lambda text, at=(world, name): f"{at}: {text}")
@@ -348,6 +321,32 @@ def test_hidden_states_that_are_spread(results: list[dict[Any, Any]]) -> None:
                 torch.testing.assert_close(
                     found[name], found[name + " alone"], rtol=1e-12, atol=1e-13, msg=lambda text, at=(world, rank, name): f"{at}: {text}"
                 )
+
+
+@pytest.mark.parametrize("what", ["ruled out", "subclass"])
+def test_what_is_ruled_out_and_of_subclasses(results: list[dict[Any, Any]], what: str) -> None:
+    for found in results:
+        for given in found[what].values() if what == "ruled out" else (found[what],):
+            assert len(given) == {"ruled out": 14, "subclass": 4}[what]
+            for name in [name for name in given if not name.endswith("alone")]:
+                torch.testing.assert_close(given[name], given[name + " alone"], msg=lambda text, at=name: f"{at}: {text}")
+            assert what == "subclass" or (given["labels losses"].isinf().tolist() == [False, False, True, False] and not given["entropy"].isnan().any())
+
+
+def test_what_all_ranks_are_given_alike(results: list[dict[Any, Any]]) -> None:
+    for row, (name, _, _, text) in enumerate(ALIKE):
+        told = [found["alike"][row] for found in results]
+        assert text in told[0], name
+        same = "must call alike" in told[0]
+        for other in told[1:]:
+            assert other == told[0] if same else other == "Refused: rank 0 of class_group has refused its input: see what it raises", name
+
+
+def test_what_one_group_is_told_another_hears(results: list[dict[Any, Any]]) -> None:
+    first, second, third = (found["told to others"] for found in results)
+    assert first.startswith("ValueError: target must hold labels from 0 to 5")
+    assert second.startswith("Refused: rank 0 of class_group has a label that is none of the 6 classes")
+    assert third == "Refused: another rank has refused its input: see what it raises"
 
 
 def test_what_one_rank_refuses_is_raised_on_all(results: list[dict[Any, Any]]) -> None:
@@ -387,6 +386,14 @@ def test_what_one_rank_refuses_is_raised_on_all(results: list[dict[Any, Any]]) -
         assert told[19][rank].startswith("ValueError: sequence_dim names the axis along which hidden states are spread over class_group: give class_group")
         assert told[20][rank] == "ValueError: top_k must be from 0 to the number of classes, 9, got 10"
         assert told[21][rank] == "ValueError: top_k must be the same on all ranks of class_group, got 0, 1, 2: give the same on each"
+        assert told[23][rank] == "ValueError: return_parts must be the same on all ranks of class_group, got True, False, False: give the same on each"
+        assert told[24][rank] == "ValueError: top_k must be from 0 to the number of classes, 9, got -1"
+        assert told[25][rank].startswith(refused_by.format(1) if rank != 1 else "TypeError: top_k must be a whole number of classes, got str")
+        assert told[26][rank].startswith("ValueError: the ranks of class_group must hold hidden states of one shape but for sequence_dim=0, of one dtype")
+        assert told[27][rank] == f"{alike}the scores are float64 on some and narrower on others"
+        assert told[28][rank].startswith("ValueError: the ranks of class_group hold no classes")
+        assert told[29][rank] == "ValueError: log_input=True does not go with class_group: leave it out"
+        assert told[30][rank].startswith("ValueError: sequence_dim names the axis along which hidden states are spread over class_group: give class_group")
         assert told[22][rank].startswith("ValueError: the ranks of the process group must call the same loss with the same arguments")
         wrong = "ValueError: target must hold probabilities along dim=1, got -"
         assert told[13][rank].startswith("Refused: rank 0 of class_group has refused its input" if rank else wrong)

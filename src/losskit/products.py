@@ -1,19 +1,18 @@
 """Scores that are a product of hidden states and a head, as the input of any loss that takes class scores, without the product ever being whole."""
 
-import sys
 from typing import Any
 
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
-from losskit.contract import checks, items, products, sequence, tokens
+from losskit.contract import checks, groups, items, products, tokens
 from losskit.contract.products import Accumulate
 from losskit.contract.registry import no_script
 from losskit.contract.rows import Labelled, rows
-from losskit.contract.spread_tokens import parts_over_ranks
+from losskit.contract.spread_tokens import classes_of, parts_over_ranks
 from losskit.losses.classification import entropy
-from losskit.losses.classification.cross_entropy import capped, formula
-from losskit.losses.classification.linear_cross_entropy import linear_cross_entropy
+from losskit.losses.classification.cross_entropy import capped, cross_entropy, formula
+from losskit.losses.classification.linear_cross_entropy import linear_cross_entropy, scored
 
 
 @no_script
@@ -148,8 +147,8 @@ def linear_log_prob(
         softcap, temperature: as in `cross_entropy`; the temperature that tokens were sampled with.
         shift, chunk, accumulate, class_group, sequence_dim: as in `linear_cross_entropy`.
         return_parts: also return what is known of each token's distribution: (log_prob, parts) with parts.entropy and parts.top.values, parts.top.indices, as
-            `torch.topk` has them; detached, no synchronisation. With class_group they are those of all
-            classes, the same on every rank, and the scores are made once more for them.
+            `torch.topk` has them; detached, without a synchronisation. With class_group they are those of all classes, the same on every rank; the scores are made
+            once more for them, and the ranks wait for each other.
         top_k: how many of the most probable classes parts.top has, from 0 to the number of classes.
         mask: bool, True = counts; broadcasts to the target's shape.
 
@@ -185,42 +184,37 @@ def linear_log_prob(
         (tensor([1.0174, 0.8854]), tensor([[0, 2],
                 [1, 2]]))
     """
+    groups.checked("class_group", class_group)
+    how: dict[str, Any] = dict(ignore_index=ignore_index, shift=shift, chunk=chunk, accumulate=accumulate, class_group=class_group, sequence_dim=sequence_dim)
+    if class_group is not None:
+        classes = classes_of(input, linear_weight, linear_bias, class_group, return_parts, top_k)
+        scores, target, of_items = scored(input, linear_weight, linear_bias, target, {"mask": mask}, **how)
+        each = cross_entropy(
+            scores, target, dim=-1, ignore_index=ignore_index, softcap=softcap, temperature=temperature, class_group=class_group, reduction="none", **of_items
+        )
+        if not return_parts:
+            return 0.0 - each
+        link = None if softcap is None else capped(softcap)
+        look, heat = tokens.TokenLook(entropy.formula, top_k), items.temperature(temperature)
+        parts = parts_over_ranks(look, scores, target, class_group, classes, ignore_index=ignore_index, link=link, temperature=heat, **of_items)
+        return 0.0 - each, parts  # type: ignore[return-value]
     checks.flag("return_parts", return_parts)
-    if class_group is None and (return_parts or top_k):
-        how: dict[str, Any] = dict(linear_bias=linear_bias, chunk=chunk, accumulate=accumulate, ignore_index=ignore_index, shift=shift, mask=mask)
-        result: Tensor = _with_parts(input, linear_weight, target, return_parts, top_k, softcap, temperature, **how)
+    if return_parts or top_k:
+        result: Tensor = _with_parts(input, linear_weight, target, return_parts, top_k, softcap, temperature, linear_bias=linear_bias, mask=mask, **how)
         return result
-    each = linear_cross_entropy(
-        input, linear_weight, target, linear_bias=linear_bias, ignore_index=ignore_index, softcap=softcap, temperature=temperature, shift=shift, chunk=chunk,
-        accumulate=accumulate, class_group=class_group, sequence_dim=sequence_dim, mask=mask, reduction="none",
-    )  # fmt: skip
-    if class_group is None or not (return_parts or top_k):
-        return 0.0 - each
-    wanted = tokens.checked(top_k, return_parts, sys.maxsize)  # against all classes later
-    hidden = input.detach() if sequence_dim is None else sequence.whole(input.detach(), linear_weight, linear_bias, class_group, sequence_dim)
-    scores = products.scores(hidden, linear_weight, linear_bias, chunk, accumulate, hidden=True)
-    if shift:
-        target, moved = products.moved(target, ignore_index, mask=mask)
-        mask = moved["mask"]
-    link = None if softcap is None else capped(softcap)
-    look, heat = tokens.TokenLook(entropy.formula, wanted), items.temperature(temperature)
-    parts = parts_over_ranks(look, scores, target, class_group, ignore_index=ignore_index, mask=mask, link=link, temperature=heat)
-    return 0.0 - each, parts  # type: ignore[return-value]
+    how |= dict(linear_bias=linear_bias, softcap=softcap, temperature=temperature, mask=mask)
+    return 0.0 - linear_cross_entropy(input, linear_weight, target, reduction="none", **how)
 
 
 def _with_parts(
     input: Tensor, linear_weight: Tensor, target: Tensor, return_parts: bool, top_k: int, softcap: float | None,
-    temperature: float | Tensor, *, linear_bias: Tensor | None, chunk: int | None, accumulate: Accumulate, ignore_index: int, shift: bool, mask: Tensor | None,
+    temperature: float | Tensor, *, linear_bias: Tensor | None, ignore_index: int, mask: Tensor | None, **how: Any,
 ) -> Any:  # fmt: skip
     """The same in the pass that also finds what else is known of each token's distribution."""
-    checks.flag("shift", shift)
-    scores = products.scores(input, linear_weight, linear_bias, chunk, accumulate, hidden=True)
+    scores, target, of_items = scored(input, linear_weight, linear_bias, target, {"mask": mask}, ignore_index=ignore_index, **how)
     wanted = tokens.checked(top_k, return_parts, linear_weight.shape[0])
-    if shift:
-        target, moved = products.moved(target, ignore_index, mask=mask)
-        mask = moved["mask"]
     link = None if softcap is None else capped(softcap)
     described = Labelled(formula, (), 0.0, link, temperature=items.temperature(temperature), look=tokens.TokenLook(entropy.formula, wanted))
     alone: dict[str, Any] = dict(dim=-1, weight=None, sample_weight=None, normalizer=None, reduction="none")
-    each, seen = rows(described, scores, target, ignore_index=ignore_index, mask=mask, return_parts=True, **alone)
-    return 0.0 - each, tokens.parts_of(seen, target, ignore_index, mask)
+    each, seen = rows(described, scores, target, ignore_index=ignore_index, return_parts=True, **of_items, **alone)
+    return 0.0 - each, tokens.parts_of(seen, target, ignore_index, of_items["mask"])

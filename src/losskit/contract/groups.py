@@ -107,14 +107,18 @@ Told = TypeVar("Told", bound=tuple[float, ...])  # numbers that each rank tells 
 class Refused(RuntimeError):
     """Another rank has refused its input: raised here, so that nobody waits for it."""
 
+    at: Meeting | None = None  # where that was told; none if the ranks of some other group told it
+
 
 @contextmanager
 def refusals_told(group: ProcessGroup | None, input: Tensor, refusal: tuple[float, ...]) -> Iterator[None]:
     """What is raised here, before the ranks have met, is told to the others."""
     try:
         yield
-    except (TypeError, ValueError, RuntimeError):
-        if group is not None:
+    except (Refused, dispatch.Answer):
+        raise
+    except Exception:
+        if group is not None and not dispatch.asked():
             exchanged(group, input, refusal)
         raise
 
@@ -139,15 +143,18 @@ def meet(group: ProcessGroup, input: Tensor, mine: Told) -> list[Told]:
 
 def met(count: Tensor, group: ProcessGroup) -> Tensor:
     """The sum over the ranks, if none has refused its input. Where looking at a number would wait for a GPU, or break a graph, it is NaN then."""
-    looks = count.is_cpu and not (torch.compiler.is_compiling() and private.here())
-    if not (torch.compiler.is_compiling() and private.here()) and (here := meeting.get()) is not None:
+    compiled = torch.compiler.is_compiling() and private.here()
+    looks, here = count.is_cpu and not compiled, None if compiled else meeting.get()
+    if here is not None:
         here.made += 1
     pair = joined(entered(torch.stack((count, torch.zeros_like(count))), group), group)  # on which each rank's own loss depends: its gradient is a sum, too
     total, refused = pair[0], pair[1]
     if not looks:
         return torch.where(refused > 0, torch.nan, total)
     if refused.item():
-        raise Refused("another rank has refused its input: see what it raises")
+        error = Refused("another rank has refused its input: see what it raises")
+        error.at = here
+        raise error
     return total
 
 
@@ -167,10 +174,9 @@ def meets(given: Group, tensors: Sequence[Tensor], agrees: bool, due: int = 1) -
     token = meeting.set(here)
     try:
         yield
-    except Refused:
-        raise
-    except Exception:
-        if here.made < here.due:
+    except Exception as error:
+        told = isinstance(error, Refused) and error.at is here
+        if here.made < here.due and not told:  # what ranks of another group have told, such as those that share the classes, is news to these
             refuse(given, tensors, agrees)
         raise
     finally:

@@ -14,10 +14,9 @@ from torch.distributed import ProcessGroup
 
 from losskit.contract import reduce, tensors
 from losskit.contract.groups import Refused, gathered
-from losskit.engines import dispatch
 from losskit.engines.call import Losses, Rows, real_dtype
+from losskit.engines.dispatch import EngineName
 from losskit.engines.language import absolute, exp_neg, identity, log1p_unit, where
-from losskit.engines.scores import memory_of
 from losskit.engines.torch.elementwise import bound
 
 IGNORED = -100  # the label of absent items on every rank
@@ -26,7 +25,7 @@ IGNORED = -100  # the label of absent items on every rank
 class Told(NamedTuple):
     """What a rank tells the others first: whether it refuses its input, how many items and classes it has, their weights added up, its least and its largest label; whether
     it has class weights, and whether they require a gradient; of how many items it would make scores at a time, 0 if not in chunks, and whether without absent items. All
-    ranks must agree in what is left: whether targets are probabilities, how the loss is reduced, what of all ranks requires a gradient, how many items count.
+    ranks must agree in what is left, see `ALIKE`: a tensor where a number may stand is told as `TENSOR`.
     """
 
     refuses: float = 1.0
@@ -43,13 +42,28 @@ class Told(NamedTuple):
     reduced: float = 0.0
     followed: float = 0.0
     counted: float = 0.0
+    taught: float = 0.0
+    double: float = 0.0
+    temperature: float = 0.0
+    smoothing: float = 0.0
+    square: float = 0.0
+    cap: float = 0.0
+    divided: float = 0.0
 
 
+TENSOR = -1.0
 ALIKE = {
     "soft": "target is class labels on some and probabilities on others",
     "reduced": "reduction or return_parts differ",
     "followed": "the hidden states, temperature or label_smoothing require a gradient on some and not on others",
     "counted": "mask or ignore_index leave out more items on some than on others",
+    "taught": "sample_weight requires a gradient on some and not on others",
+    "double": "the scores are float64 on some and narrower on others",
+    "temperature": "temperature is not the same number on all, or is a tensor on some",
+    "smoothing": "label_smoothing is not the same number on all, or is a tensor on some",
+    "square": "z_loss differs",
+    "cap": "softcap differs",
+    "divided": "normalizer is a number on some, and losskit.Ranks or nothing on others",
 }
 
 
@@ -75,6 +89,8 @@ def shard_of(told: list[Told], group: ProcessGroup) -> Shard:
     for other, each in enumerate(told):
         if each.refuses:
             raise Refused(f"rank {other} of class_group has refused its input: see what it raises")
+    if not total:
+        raise ValueError("the ranks of class_group hold no classes: each must hold some of the classes, and none of them has any")
     if len(set(counts)) > 1:
         raise ValueError(f"the ranks of class_group hold {', '.join(map(str, counts))} items: each must hold scores of all items, for some of the classes")
     for name, differs in ALIKE.items():
@@ -102,13 +118,12 @@ class Level(NamedTuple):
     told: Tensor  # what went with it, one for each rank
 
 
-def level_of(call: Rows, operands: tuple[Tensor, ...], shard: Shard, beside: tuple[Tensor, ...], largest: bool) -> Level:
+def level_of(engine: EngineName, call: Rows, operands: tuple[Tensor, ...], shard: Shard, beside: tuple[Tensor, ...], largest: bool) -> Level:
     """One pass over this rank's scores, and one collective, which takes numbers of items with it; `largest`: of the largest score, too."""
     input, label = operands[:2]
     real = real_dtype(input.dtype)
     found, gone = [torch.full(label.shape, -torch.inf, dtype=real, device=input.device)] * (1 + largest), None
     if shard.own:
-        engine, _ = dispatch.choice(memory_of(operands))
         with torch.no_grad():
             each, seen = reduce.run("rows", engine, call._replace(formula=level), operands, None, look=Top() if largest else None)
             each, gone = ruled_out(each, lambda: tensors.whole(input), call.dim)

@@ -14,11 +14,11 @@ from losskit.contract.elementwise import Operand
 from losskit.contract.groups import entered, joined, meet, refusals_told
 from losskit.contract.passes import ByProducts
 from losskit.contract.reduce import Normalizer
-from losskit.contract.shards import IGNORED, Between, Level, Shard, Told, among, held_here, level_of, once, pulled, shard_of
+from losskit.contract.shards import IGNORED, TENSOR, Between, Level, Shard, Told, among, held_here, level_of, once, pulled, shard_of
 from losskit.contract.spread_given import Given, check_sums, looked_at, told_of
-from losskit.engines import dispatch
 from losskit.engines.call import Distributions, Look, Results, Rows
-from losskit.engines.scores import Made, Scores, memory_of, scores_of
+from losskit.engines.protocol import ENGINES
+from losskit.engines.scores import Made, Scores, scores_of
 from losskit.engines.torch.elementwise import bound, scaled_sum
 
 
@@ -35,6 +35,16 @@ class Spread(NamedTuple):
     link: tuple[Callable[..., Any], float] | None
     operands: tuple[Operand, ...]  # a smoothing for each item
     temperature: tuple[Operand, ...]
+
+    def numbers(self) -> dict[str, float]:
+        """What all ranks must be given alike, as `Told` has it."""
+        heat = next((y.value for y in self.temperature), 1.0)
+        return {
+            "temperature": TENSOR if isinstance(heat, Tensor) else float(heat),  # type: ignore[arg-type]
+            "smoothing": TENSOR if self.operands else self.smoothing,
+            "square": self.square,
+            "cap": 0.0 if self.link is None else self.link[1],
+        }
 
 
 Around = tuple[Tensor, Tensor | None]  # the log-sum-exp of all scores of each item, and whether this rank's largest is the first
@@ -92,8 +102,7 @@ class Work(NamedTuple):
         operands: tuple[Tensor, ...] = (self.given.input, target, *self.heat, *numbers)
         if self.shard.own:
             operands, call = tensors.all_lasting(operands, call)
-            engine, _ = dispatch.choice(memory_of(operands), call.tensors())
-            part, found = reduce.run(pattern, engine, call, operands, self.scale, {"by_products": True} if self.parts else {}, self.parts, look)
+            part, found = reduce.run(pattern, self.given.engine, call, operands, self.scale, {"by_products": True} if self.parts else {}, self.parts, look)
             return part, () if found is None else (found,)
         nothing = self.reduced(self.given.constant(0.0))
         for y in operands:
@@ -102,21 +111,24 @@ class Work(NamedTuple):
 
     def in_chunks(self, call: Rows, label: Tensor, own: Tensor) -> tuple[Tensor, tuple[Results, ...], Around]:
         """A pass for which the ranks meet between the making of a chunk of scores and its loss."""
+        if self.shard.own and ENGINES[self.given.engine].plain:
+            raise RuntimeError("PyTorch operations compute a loss before anything sees its scores, and the ranks would meet too late")
         rest = torch.zeros(own.shape, dtype=self.given.real, device=own.device)
         nothing = isinstance(self.scale, float) and self.scale == 0.0  # counts, and no scores are made
         look = Between(self.shard._replace(met=0) if nothing else self.shard, label, rest, self.parts)
         whole = None if self.shard.own else look.without_classes(self.given.counts)
         part, found = self.run("rows", call, label, rest, own, look=look)
         seen = (found[0].seen if found else None) or (rest, rest if whole is None else whole, None)
-        return self.ruled_out(part, seen[2], own > 0.0), found, (seen[1], seen[3] if len(seen) > 3 else None)
+        return *self.ruled_out(part, found, seen[2], own > 0.0), (seen[1], seen[3] if len(seen) > 3 else None)
 
-    def ruled_out(self, part: Tensor, gone: Tensor | None, held: Tensor) -> Tensor:
-        """This rank's part, which is infinite where its classes are ruled out and hold mass; otherwise they add nothing there."""
+    def ruled_out(self, part: Tensor, found: tuple[Results, ...], gone: Tensor | None, held: Tensor) -> tuple[Tensor, tuple[Results, ...]]:
+        """This rank's part, and what its pass found: infinite where its classes are ruled out and hold mass; otherwise they add nothing there."""
         if gone is None or not bool(gone.any()):
-            return part
+            return part, found
         smoothed = self.share * self.shard.here > 0.0
         by = torch.full_like(held, smoothed) if not self.smoothing else (self.smoothing[0] > 0.0) & smoothed
-        return part + self.reduced(torch.where(gone & (held | by), torch.inf, self.given.constant(0.0)))
+        each = torch.where(gone & (held | by), torch.inf, self.given.constant(0.0))
+        return part + self.reduced(each), (*found, Results(None, self.weighed(each)))
 
     def without(self, gone: Tensor | None) -> "Work":
         """The same where its classes are not ruled out."""
@@ -135,7 +147,8 @@ class Work(NamedTuple):
 
     def level(self, label: Tensor, *beside: Tensor, largest: bool = False) -> Level:
         """Of all ranks' scores."""
-        return level_of(self.rows(pulled, ())._replace(factor=None), (self.given.input, label, *self.heat), self.shard, beside, largest)
+        call = self.rows(pulled, ())._replace(factor=None)
+        return level_of(self.given.engine, call, (self.given.input, label, *self.heat), self.shard, beside, largest)
 
     def shares(self) -> Tensor:
         """Of this rank's classes, what smoothing gives them."""
@@ -175,7 +188,7 @@ def spread_rows(
     """The loss of all classes, the same on every rank, with the gradient of this rank's scores; with `return_parts` (loss, `ByProducts`)."""
     with refusals_told(group, input, Told()):
         given = looked_at((*loss.temperature, *loss.operands), input, target, dim, ignore_index, weight, mask, sample_weight, normalizer, reduction)
-        told = told_of(given, target, reduction, return_parts)
+        told = told_of(given, target, normalizer, reduction, return_parts, **loss.numbers())
     shard = shard_of(meet(group, input, told), group)
     if not given.soft:
         labels.refuse(target, shard.all, ignore_index, given.factor)
@@ -192,8 +205,7 @@ def spread_rows(
     apart = reduction == "none" or shard.learned or reduce.needs_gradient(factor)
     scale: Any = None
     if not apart:  # the gradients are made in the forward
-        engine, _ = dispatch.choice(memory_of((input, target)))
-        scale = 1.0 if reduction == "sum" else reduce.scale_of(engine, input, reduce.denominator_of(total, normalizer, input))
+        scale = 1.0 if reduction == "sum" else reduce.scale_of(given.engine, input, reduce.denominator_of(total, normalizer, input))
     work = Work(loss, given, shard, counts if apart else factor.detach(), scale, return_parts)
     value, found, (lse, first) = _of_distributions(work, target) if of_labels is None else _labelled(work, of_labels)
     result = once(reduce.reduced(value, factor, total, input, normalizer=normalizer, reduction=reduction) if apart else value)
@@ -256,7 +268,8 @@ def _labelled(work: Work, of: OfLabels) -> tuple[Tensor, tuple[Results, ...], Ar
     else:
         s = None
         part, found = work.run("rows", call._replace(factor=work.factor), of.label, level.rest, own)
-    each = joined(everywhere.ruled_out(part, level.gone, own > 0.0), shard.group)
+    part, found = everywhere.ruled_out(part, found, level.gone, own > 0.0)
+    each = joined(part, shard.group)
     if not shard.learned:
         return each, found, (level.all, level.first)
     each = torch.where((of.weight == 0.0) & each.isinf(), 0.0, each) * of.weight  # a class of weight 0 may be ruled out
@@ -298,4 +311,5 @@ def _of_distributions(work: Work, target: Tensor) -> tuple[Tensor, tuple[Results
         part, found = work.by_masses("distributions", work.distributions(of_masses), m, level, masses)
     else:
         part, found = work.by_masses("distributions", work.distributions(loss.soft, (*loss.keep, work.share), own), t, level, masses, *work.smoothing)
-    return joined(everywhere.ruled_out(part, level.gone, mass > 0.0), shard.group), found, (level.all, None)
+    part, found = everywhere.ruled_out(part, found, level.gone, mass > 0.0)
+    return joined(part, shard.group), found, (level.all, None)

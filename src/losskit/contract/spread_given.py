@@ -9,11 +9,13 @@ from losskit.contract import checks, items, labels, reduce, tensors
 from losskit.contract.checks import REDUCTIONS, Numbers, Reduction
 from losskit.contract.distributions import SUM_TOLERANCE
 from losskit.contract.elementwise import Operand
+from losskit.contract.groups import Ranks
 from losskit.contract.reduce import Normalizer
 from losskit.contract.shards import Told
 from losskit.engines import dispatch
 from losskit.engines.call import real_dtype
 from losskit.engines.chunks import Ways
+from losskit.engines.dispatch import EngineName
 from losskit.engines.laid import items_of_chunk
 from losskit.engines.protocol import ENGINES
 from losskit.engines.scores import Made, Scores, memory_of
@@ -29,6 +31,7 @@ class Given(NamedTuple):
     factor: Tensor | None  # of items
     counts: Tensor  # which items do
     numbers: tuple[Tensor, ...]  # the operands: temperature and smoothing, if they are
+    engine: EngineName  # of all passes: those that meet between chunks of scores are planned for it
 
     @property
     def real(self) -> torch.dtype:
@@ -51,6 +54,8 @@ def looked_at(
 ) -> Given:  # fmt: skip
     """What a rank finds of its arguments by itself."""
     reduce.check(reduction, normalizer)
+    if isinstance(normalizer, Ranks) and normalizer.normalizer is not None:
+        reduce.divisor(normalizer.normalizer, input)
     checks.both(input, target)
     axis, soft = labels.class_axis(input, dim), labels.soft(input, target)
     if not soft:
@@ -72,11 +77,13 @@ def looked_at(
         numbers = target.detach().movedim(axis, -1)[counts]
         if bool((wrong := (numbers < 0) | (numbers > 1 + 1e-6)).any()):
             raise ValueError(f"target must hold probabilities along dim={axis}, got {float(numbers[wrong][0]):.6g}, outside [0, 1]")
-    return Given(input, axis, soft, own, factor, counts, items.checked(operands, like, -1))
+    found = items.checked(operands, like, -1)
+    engine, _ = dispatch.choice(memory_of((input, target, *found)), [x.detach() for x in (counts, factor, own) if x is not None])
+    return Given(input, axis, soft, own, factor, counts, found, engine)
 
 
-def told_of(given: Given, target: Tensor, reduction: Reduction, parts: bool) -> Told:
-    """What the others are told of it."""
+def told_of(given: Given, target: Tensor, normalizer: Normalizer | None, reduction: Reduction, parts: bool, **numbers: float) -> Told:
+    """What the others are told of it, and of the numbers of the loss."""
     least, largest, own = 0.0, 0.0, given.weight
     if not given.soft and target.numel():
         named = torch.where(given.counts, target.long(), 0)
@@ -85,19 +92,19 @@ def told_of(given: Given, target: Tensor, reduction: Reduction, parts: bool) -> 
     weights = float(classes) if own is None else float(own.detach().sum(dtype=torch.float64))
     reduced = float(2 * REDUCTIONS.index(reduction) + parts)
     learned = float(own is not None and reduce.needs_gradient(own))
-    chunk, leaves_out = chunks_of(given, target)
+    chunk, leaves_out = chunks_of(given)
+    divided = 0.0 if normalizer is None else 1.0 + isinstance(normalizer, Ranks)
     return Told(
         0.0, given.counts.numel(), classes, weights, least, largest, float(own is not None), learned, chunk, float(leaves_out), float(given.soft), reduced,
-        given.followed(), float(given.counts.sum()),
+        given.followed(), float(given.counts.sum()), float(reduce.needs_gradient(given.factor)), float(given.real is torch.float64), divided=divided, **numbers,
     )  # fmt: skip
 
 
-def chunks_of(given: Given, target: Tensor) -> tuple[int, bool]:
+def chunks_of(given: Given) -> tuple[int, bool]:
     """Of how many items this rank would make scores at a time, 0 where they are not made in chunks; and whether without absent items."""
-    engine, _ = dispatch.choice(memory_of((given.input, target, *given.numbers)))
-    if type(given.input) is not Scores or not isinstance(given.input.made, Made) or ENGINES[engine].plain:
+    if type(given.input) is not Scores or not isinstance(given.input.made, Made) or ENGINES[given.engine].plain:
         return 0, False
-    ways: Ways = dispatch.pattern(engine, "products").WAYS
+    ways: Ways = dispatch.pattern(given.engine, "products").WAYS
     weight, items = given.input.made.factors[1], int(given.counts.sum()) if ways.leaves_out else given.counts.numel()
     return items_of_chunk(items, weight, ways.multiplied(weight.dtype).itemsize, ways.chunk, given.input.made.chunk), ways.leaves_out
 

@@ -7,16 +7,46 @@ import torch
 from torch import Tensor, distributed
 from torch.distributed import ProcessGroup
 
-from losskit.contract import items, reduce
+from losskit.contract import checks, items, products, reduce
 from losskit.contract.elementwise import Operand
-from losskit.contract.groups import gathered
-from losskit.contract.shards import IGNORED, among, level
-from losskit.contract.tokens import TokenLook, TokenParts, checked, parts_of
+from losskit.contract.groups import Refused, gathered, meet, refusals_told
+from losskit.contract.shards import IGNORED, among, level, ruled_out
+from losskit.contract.tokens import TokenLook, TokenParts, checked, parts_of, whole_number
 from losskit.engines import dispatch
 from losskit.engines.call import Losses, Rows, real_dtype
 from losskit.engines.language import identity
 from losskit.engines.scores import memory_of
 from losskit.engines.torch.elementwise import bound
+
+
+class Asked(NamedTuple):
+    """What a rank tells the others first: whether it refuses its input, whether it wants parts, how many of the most probable classes, and how many classes it has."""
+
+    refuses: float = 1.0
+    parts: float = 0.0
+    top_k: float = 0.0
+    classes: float = 0.0
+
+
+def classes_of(input: Tensor, linear_weight: Tensor, linear_bias: Tensor | None, group: ProcessGroup, return_parts: bool, top_k: int) -> list[int]:
+    """How many classes each rank has, once all are found to want the same parts."""
+    if dispatch.asked():  # nothing is sent
+        dispatch.choice((input, linear_weight))
+    with refusals_told(group, input, Asked()):
+        products.checked(input, linear_weight, linear_bias)
+        checks.flag("return_parts", return_parts)
+        mine = Asked(0.0, float(return_parts), float(whole_number(top_k)), float(linear_weight.shape[0]))
+    told = meet(group, input, mine)
+    for other, each in enumerate(told):
+        if each.refuses:
+            raise Refused(f"rank {other} of class_group has refused its input: see what it raises")
+    wanted: dict[str, list[Any]] = {"return_parts": [bool(each.parts) for each in told], "top_k": [int(each.top_k) for each in told]}
+    for name, given in wanted.items():
+        if len(set(given)) > 1:
+            raise ValueError(f"{name} must be the same on all ranks of class_group, got {', '.join(map(str, given))}: give the same on each")
+    classes = [int(each.classes) for each in told]
+    checked(top_k, return_parts, sum(classes))
+    return classes
 
 
 def surprise(nll, hit, miss, spread, lse, weight):  # type: ignore[no-untyped-def]
@@ -31,7 +61,10 @@ class OwnLook(NamedTuple):
 
     def seen(self, losses: Losses, call: Rows, operands: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """As of `Look`."""
-        lse, (entropy, *top) = losses("rows", call, operands), self.tokens.seen(losses, call._replace(formula=surprise), operands)
+        lse, gone = ruled_out(losses("rows", call, operands), lambda: operands[0], call.dim)
+        entropy, *top = self.tokens.seen(losses, call._replace(formula=surprise), operands)
+        if gone is not None:  # these classes hold nothing of the distribution
+            entropy, top[0] = torch.where(gone, 0.0, entropy), torch.where(gone[..., None], -torch.inf, top[0])
         scores = bound(call.link or identity)(operands[0].gather(-1, top[1]).to(lse.dtype), call.link_parameter)[0]
         return lse, entropy, top[0], scores, top[1]
 
@@ -68,19 +101,15 @@ def parts_over_ranks(
     scores: Tensor,
     target: Tensor,
     group: ProcessGroup,
+    classes: list[int],
     *,
     ignore_index: int,
     mask: Tensor | None,
     link: tuple[Callable[..., Any], float] | None,
     temperature: tuple[Operand, ...],
 ) -> TokenParts:
-    """The parts of all classes, the same on every rank: one more pass over this rank's scores, and a gathering of what it finds."""
+    """The parts of all `classes`, so many on each rank, the same on every rank: one more pass over this rank's scores, and a gathering of what it finds."""
     rank, here, wanted = distributed.get_rank(group), scores.shape[-1], look.top_k
-    told = gathered(torch.tensor((here, wanted), dtype=torch.int64, device=scores.device), group).tolist()
-    classes = [own for own, _ in told]
-    if any(asked != wanted for _, asked in told):
-        raise ValueError(f"top_k must be the same on all ranks of class_group, got {', '.join(str(asked) for _, asked in told)}: give the same on each")
-    checked(wanted, True, sum(classes))
     counts = items.counting(target, ignore_index, mask)
     assert counts is not None
     counts = counts.expand(target.shape)

@@ -22,17 +22,22 @@ class Top(NamedTuple):
 
 
 class TokenParts(NamedTuple):
-    """What `linear_log_prob` returns besides log-probabilities: tensors without a graph, made without synchronising the device."""
+    """What `linear_log_prob` returns besides log-probabilities: tensors without a graph, made without synchronising the device unless ranks must meet."""
 
     entropy: Tensor  # of each token's distribution, (...); 0 for an absent token
     top: Top
 
 
-def checked(top_k: int, return_parts: bool, classes: int) -> int:
-    """How many classes are wanted of each token."""
+def whole_number(top_k: int) -> int:
+    """The same, of whatever classes."""
     if isinstance(top_k, bool) or not isinstance(top_k, int):
         raise TypeError(f"top_k must be a whole number of classes, got {type(top_k).__name__}: {top_k!r}")
-    if not 0 <= top_k <= classes:
+    return top_k
+
+
+def checked(top_k: int, return_parts: bool, classes: int) -> int:
+    """How many classes are wanted of each token."""
+    if not 0 <= whole_number(top_k) <= classes:
         raise ValueError(f"top_k must be from 0 to the number of classes, {classes}, got {top_k}")
     if top_k and not return_parts:
         raise ValueError(f"top_k={top_k} asks for parts that are not returned: add return_parts=True, or leave top_k out")

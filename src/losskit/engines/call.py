@@ -303,7 +303,11 @@ Losses = Callable[[Literal["rows", "distributions"], Any, tuple[Tensor, ...]], T
 
 
 class Look(Protocol):
-    """What sees the scores of a pass before they are lost."""
+    """What sees the scores of a pass before they are lost.
+
+    A fused engine that makes scores in chunks has it see a chunk before it computes that chunk's losses, which may read what it has written to an operand. In all other
+    passes, those of PyTorch operations and those over scores that are whole, it sees them after the losses: there it must change nothing.
+    """
 
     def seen(self, losses: Losses, call: Rows, operands: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Of the engine's passes, the call and its operands, tensors with a row for each item."""

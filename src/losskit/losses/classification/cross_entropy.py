@@ -13,7 +13,7 @@ from losskit.contract.elementwise import Operand
 from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
 from losskit.contract.rows import Labelled, rows
-from losskit.contract.shards import among
+from losskit.contract.shards import Told, among
 from losskit.contract.spread import Spread, spread_rows
 from losskit.engines.language import absolute, exp_neg, expm1, log_floored, minimum, reciprocal, unit, where
 
@@ -174,8 +174,8 @@ def cross_entropy(
             probabilities theirs, which sum to 1 over all ranks; shards may be of any size, in the order of the ranks. Every rank holds all labels, which count through the
             ranks, and returns the loss of all classes, with the gradient of its own logits, weights and probabilities, and the whole gradient of `temperature` and
             `label_smoothing`. All ranks call forward and backward alike. It has no second derivatives, and an offset that logits have in common costs digits.
-        return_parts: also return what the pass knows besides: (loss, parts) with parts.losses, .lse, .accuracy, .items; detached, no synchronisation.
-            With class_group, those of all classes, the same on every rank.
+        return_parts: also return what the pass knows besides: (loss, parts) with parts.losses, .lse, .accuracy, .items; detached, without a synchronisation.
+            With class_group they are those of all classes, the same on every rank, for which the ranks wait for each other.
         mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`.
 
     Returns:
@@ -208,22 +208,21 @@ def cross_entropy(
         >>> cross_entropy(torch.tensor([[0.7, 0.1, 0.1, 0.1]]), torch.tensor([0]), from_logits=False)  # cat, dog, sheep, pig
         tensor(0.3567)
     """
-    own = (Operand("label_smoothing", label_smoothing, "from 0 to 1"),) if isinstance(label_smoothing, Tensor) else ()
-    smoothing = 1.0 if own else checks.number("label_smoothing", label_smoothing, low=0.0, high=1.0)  # type: ignore[arg-type]
-    heat = items.temperature(temperature)
-    square = checks.number("z_loss", z_loss, low=0.0)
-    link = None if softcap is None else capped(softcap)
-    checks.flags(from_logits=from_logits, log_input=log_input, inplace=inplace, return_parts=return_parts)
     common: dict[str, Any] = dict(dim=dim, weight=weight, mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction)
     if class_group is not None:
         groups.checked("class_group", class_group)
-        for name, given in dict(from_logits=not from_logits, inplace=inplace).items():
-            if given:
-                raise ValueError(f"{name}={name != 'from_logits'} does not go with class_group: leave it out")
+        with groups.refusals_told(class_group, input, Told()):
+            own, smoothing, heat, square, link = _numbers(label_smoothing, temperature, z_loss, softcap)
+            checks.flags(from_logits=from_logits, log_input=log_input, inplace=inplace, return_parts=return_parts)
+            for name, given in dict(from_logits=not from_logits, log_input=log_input, inplace=inplace).items():
+                if given:
+                    raise ValueError(f"{name}={name != 'from_logits'} does not go with class_group: leave it out")
         of_ranks = Spread(over_ranks, soft, (1.0 - smoothing,), smoothing, square, link, (), heat)
         if own:
             of_ranks = of_ranks._replace(soft=soft_by_item, keep=(), operands=own)
         return spread_rows(of_ranks, input, target, class_group, ignore_index=ignore_index, return_parts=return_parts, **common)  # type: ignore[no-any-return]
+    own, smoothing, heat, square, link = _numbers(label_smoothing, temperature, z_loss, softcap)
+    checks.flags(from_logits=from_logits, log_input=log_input, inplace=inplace, return_parts=return_parts)
     if not from_logits:
         if square or link or heat or inplace or return_parts:
             raise ValueError("z_loss, softcap, temperature, inplace and return_parts need logits: leave from_logits=True")
@@ -253,3 +252,12 @@ def cross_entropy(
     described = Labelled(form, params, share, link, operands=own, temperature=heat, spread_by=spread_by)
     result = rows(described, input, target, ignore_index=ignore_index, inplace=inplace, return_parts=return_parts, **common)
     return result
+
+
+def _numbers(label_smoothing: float | Tensor, temperature: float | Tensor, z_loss: float, softcap: float | None) -> tuple[Any, float, Any, float, Any]:
+    """The settings that are numbers, or operands, checked: a smoothing for each item or a number, the temperature, z_loss, and what stands between logits and scores."""
+    own = (Operand("label_smoothing", label_smoothing, "from 0 to 1"),) if isinstance(label_smoothing, Tensor) else ()
+    smoothing = 1.0 if own else checks.number("label_smoothing", label_smoothing, low=0.0, high=1.0)  # type: ignore[arg-type]
+    heat = items.temperature(temperature)
+    square = checks.number("z_loss", z_loss, low=0.0)
+    return own, smoothing, heat, square, None if softcap is None else capped(softcap)

@@ -126,17 +126,27 @@ def linear_cross_entropy(
         >>> losskit.linear_cross_entropy(hidden, head, torch.tensor([0, 1]), shift=True, reduction="none")
         tensor([1.8620, 0.0000])
     """
-    checks.flag("shift", shift)
-    groups.checked("class_group", class_group)
     of_items: dict[str, Any] = dict(mask=mask, sample_weight=sample_weight)
-    if sequence_dim is not None:
-        input = sequence.whole(input, linear_weight, linear_bias, class_group, sequence_dim)
-    with groups.refusals_told(class_group, input, Told()):
-        hidden = groups.entered(input, class_group) if sequence_dim is None else input
-        scores = products.scores(hidden, linear_weight, linear_bias, chunk, accumulate, hidden=True)
-        if shift:
-            target, of_items = products.moved(target, ignore_index, **of_items)
+    how: dict[str, Any] = dict(ignore_index=ignore_index, shift=shift, chunk=chunk, accumulate=accumulate, class_group=class_group, sequence_dim=sequence_dim)
+    scores, target, of_items = scored(input, linear_weight, linear_bias, target, of_items, **how)
     return cross_entropy(
         scores, target, dim=-1, weight=weight, ignore_index=ignore_index, label_smoothing=label_smoothing, z_loss=z_loss, softcap=softcap, temperature=temperature,
         return_parts=return_parts, class_group=class_group, normalizer=normalizer, reduction=reduction, **of_items,
     )  # fmt: skip
+
+
+def scored(
+    input: Tensor, linear_weight: Tensor, linear_bias: Tensor | None, target: Tensor, of_items: dict[str, Any], *, ignore_index: int, shift: bool, chunk: int | None,
+    accumulate: Accumulate, class_group: ProcessGroup | None, sequence_dim: int | None,
+) -> tuple[Tensor, Tensor, dict[str, Any]]:  # fmt: skip
+    """The scores of this rank's classes; labels, and what else belongs to items, where `shift` moves them."""
+    groups.checked("class_group", class_group)
+    if sequence_dim is not None:
+        input = sequence.whole(input, linear_weight, linear_bias, class_group, sequence_dim)
+    with groups.refusals_told(class_group, input, Told()):
+        checks.flag("shift", shift)
+        hidden = groups.entered(input, class_group) if sequence_dim is None else input
+        scores = products.scores(hidden, linear_weight, linear_bias, chunk, accumulate, hidden=True)
+        if shift:
+            target, of_items = products.moved(target, ignore_index, **of_items)
+    return scores, target, of_items
