@@ -18,6 +18,8 @@ LIMITS: dict[str, dict[str, float]] = {"real": {}, "> 0": {"above": 0.0}, ">= 0"
 
 def temperature(given: float | Tensor) -> tuple[Operand, ...]:
     """The operand that divides an item's scores; none for a temperature of 1."""
+    if type(given) is float and given == 1.0:
+        return ()
     if isinstance(given, Tensor):
         return (Operand("temperature", given, "> 0"),)
     number = checks.number("temperature", given, above=0.0)
