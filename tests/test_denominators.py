@@ -7,6 +7,7 @@ import torch
 from contexts import CONTEXTS
 
 from losskit import use_engine
+from losskit.contract.scores import inverse
 
 WEIGHED = [c for c in CONTEXTS if "sample_weight" in inspect.signature(c.loss.function).parameters]
 FUSED = ("smooth_l1_loss", "focal_loss", "cross_entropy", "kl_divergence", "dice_ce_loss", "lovasz_loss", "giou_loss")  # at least one of each pattern
@@ -57,3 +58,8 @@ def test_a_normalizer_elsewhere_is_refused():
             context(*tensors, normalizer=torch.tensor(3.0, device="meta"))
         with pytest.raises(ValueError, match=r"normalizer is on cpu, but input is on meta: try normalizer.to\(input.device\)"):
             context(*(z.to("meta") for z in tensors), normalizer=torch.tensor(3.0))
+
+
+def test_a_count_on_the_device_divides_in_double_precision():
+    """Of integers PyTorch makes a quotient of its default dtype."""
+    assert inverse(torch, torch.tensor(3)).item() == 1.0 / 3.0 and inverse(torch, torch.tensor(0)).item() == 0.0

@@ -150,6 +150,7 @@ def test_what_is_wrong_shows_in_its_segment():
         sums, should = engine.run(call, x, t)[0], plain.sums(call, x.double(), t)
         torch.testing.assert_close(sums, should, rtol=3e-6, atol=1e-6, equal_nan=True)
         assert sums[-1, -1, 0].isnan() and sums[..., 1:].isfinite().all()
+        assert found(call, x, t)[1].isnan().any()  # whoever looks at gradients alone sees it, too
     for k in range(4):  # also the first class, before which there is no largest score
         x, t = drawn(CALLS["softmax"], (2, 4, 9))
         x[1, k, 3] = NAN
@@ -157,6 +158,15 @@ def test_what_is_wrong_shows_in_its_segment():
             sums, gradient = found(CALLS["softmax"], x, t)
             assert sums[0].isfinite().all() and sums[1, :, 0].isnan().all()
             assert gradient[1, :, 3].isnan().all() and gradient.isnan().sum() == 4
+
+
+def test_a_class_that_counts_for_nothing_may_hold_anything():
+    x, t = torch.tensor([[[NAN, 0.3], [0.1, 0.2]]], requires_grad=True), torch.tensor([[[0.0, 1.0], [0.0, 1.0]]])
+    for settings in ({"weight": [0.0, 1.0]}, {"normalizer": torch.tensor(2)}):
+        with losskit.use_engine("triton"):
+            loss = losskit.lovasz_loss(x, t, task="multilabel", average="macro", **settings)
+        (gradient,) = torch.autograd.grad(loss, x, torch.tensor(float("weight" in settings)))
+        assert gradient[0, 0].eq(0).all()
 
 
 def test_infinite_scores():

@@ -136,6 +136,8 @@ def inverse(xp: Any, x: Any) -> Any:
     """1 / x; 0 where x is 0, for then nothing is left to count."""
     if isinstance(x, float):
         return 1.0 / x if x else 0.0
+    if isinstance(x, Tensor) and not x.is_floating_point():
+        x = x.to(torch.float32 if x.device.type == "mps" else torch.float64)  # a quotient of integers would be of the default dtype
     return xp.where(x != 0, 1.0 / xp.where(x != 0, x, 1.0), 0.0)
 
 

@@ -88,7 +88,8 @@ def gradient(call: Ranked, x: Tensor, t: Tensor, slopes: Tensor, by: Tensor) -> 
     """The gradient of the losses times `by`, (N or 1, C)."""
     by = by.to(slopes.dtype).expand(x.shape[0], slopes.shape[1])
     if call.link != "softmax":
-        return (slopes * by.reshape(*by.shape, *(1,) * (x.dim() - 2))).to(x.dtype).movedim(1, call.dim)
+        by = by.reshape(*by.shape, *(1,) * (x.dim() - 2))
+        return torch.where(by != 0, slopes * by, 0.0).to(x.dtype).movedim(1, call.dim)  # a class that counts for nothing may hold anything
     at = lying(call, x, t)
     by = by if by[0].is_contiguous() else by.contiguous()
     grad = torch.empty_like(at.x, requires_grad=False)

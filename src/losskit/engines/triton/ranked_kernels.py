@@ -96,6 +96,7 @@ def errors(  # type: ignore[no-untyped-def]  # typed by Triton
             margin = 1.0 - tl.where(hit, x, -x)
             error = tl.where(margin < 0.0, 0.0, margin)
         to = n * of_sample + c * of_class + i
+        error = tl.where(wrong, float("nan"), error)  # and so its gradient
         tl.store(ERRORS + to, tl.where(counts, error, 0.0), live)
         tl.store(HITS + to, hit.to(tl.uint8), live)
         part = PARTS + ((n * classes + c) * blocks + block) * 2
