@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from claims import claim
+from torch._subclasses import FakeTensorMode
 
 import losskit
 
@@ -124,3 +125,17 @@ def test_samples_of_nothing():
 def test_what_a_sample_refuses(bad, kind, says):
     with pytest.raises(kind, match=says):
         losskit.sampled_classes(**dict(target=torch.tensor([1, 2]), num_classes=10, rate=0.5) | bad)
+
+
+def test_no_number_is_looked_at_where_the_labels_fit():
+    """Tensors without numbers stand for those of a GPU, which nobody waits for."""
+    with FakeTensorMode():
+        found = losskit.sampled_classes(torch.zeros(3, 4, dtype=torch.int64), 1000, 0.1)
+    assert found.classes.shape == (100,) and found.target.shape == (3, 4)
+
+
+def test_a_label_that_is_no_class_stays_none(monkeypatch):
+    """Where nobody may look, as on a GPU: the loss is NaN there, as of whole scores."""
+    monkeypatch.setattr(losskit.sampling.checks, "readable", lambda *_: False)
+    classes, labels = losskit.sampled_classes(torch.tensor([3, 50, -7, -100]), 50, 0.2)
+    assert classes[labels[0]] == 3 and labels[1:].tolist() == [10, 10, -100] and 3 in classes

@@ -78,12 +78,15 @@ def sampled_classes(target: Tensor, num_classes: int, rate: float, *, generator:
         labels.refuse(target, num_classes, ignore_index, None, "there are")
     kept = labels.kept(target, ignore_index)
     label = torch.where(kept, target, 0).long()
+    known = (label >= 0) & (label < num_classes)
+    label = torch.where(known, label, 0)
     order = torch.rand(num_classes, generator=generator, dtype=torch.float32, device=target.device)
-    order[label[kept]] = 2.0  # before all others
+    first = (kept & known).reshape(-1) * 2.0  # before all others
+    order.scatter_reduce_(0, label.reshape(-1), first.to(order.dtype), "amax")
     size = max(int(rate * num_classes), 2)
     if size < min(target.numel(), num_classes):
         size = max(size, int((order == 2.0).sum()))
     classes = order.topk(size).indices.sort().values
     place = torch.empty(num_classes, dtype=torch.int64, device=target.device)
     place[classes] = torch.arange(size, dtype=torch.int64, device=target.device)
-    return SampledClasses(classes, torch.where(kept, place[label], ABSENT))
+    return SampledClasses(classes, torch.where(kept, torch.where(known, place[label], size), ABSENT))  # a label that is no class stays none
