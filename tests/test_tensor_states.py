@@ -8,10 +8,14 @@ import pytest
 import torch
 from cases import thorough_rows
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.masked import masked_tensor
 
 import losskit
+from losskit.contract import tensors
 from losskit.contract.registry import LABELS
+from losskit.engines import dispatch
+from losskit.engines.call import Call
 from losskit.testing.inputs import cosines, within
 
 pytestmark = pytest.mark.filterwarnings(
@@ -199,3 +203,63 @@ def test_arrays_and_lists_are_taken_as_weights():
     expected = losskit.cross_entropy(x, t, weight=torch.tensor([1.0, 0.5, 2.0]))
     for weight in ([1.0, 0.5, 2.0], numpy.array([1.0, 0.5, 2.0])):
         assert losskit.cross_entropy(x, t, weight=weight) == expected
+
+
+def test_what_is_usual_passes_every_check():
+    """`dispatch.usual` answers for all checks at once, so it says yes only where each of them finds nothing."""
+    states = {"plain": lambda x: x, "zeros without memory": lambda x: torch._efficientzerotensor(x.shape), **WORKS, **REFUSED}
+    found = set()
+    for state, change in states.items():
+        for place in (0, 1):
+            pair = [torch.randn(4, 3), torch.randn(4, 3)]
+            pair[place] = change(pair[place])
+            if dispatch.usual(*pair):
+                found.add(state)
+                for x in pair:
+                    tensors.check("input", x)
+                call = Call(None)
+                assert dispatch.choice(pair) == dispatch.ON_CPU, state
+                assert tensors.all_lasting(tuple(pair), call) == (tuple(pair), call), state
+    assert {"plain", "strided", "a parameter without gradient"} <= found and not found & REFUSED.keys()
+
+
+def under_a_mode(f, x):
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        f(x)
+
+
+def forced(f, x):
+    with losskit.use_engine("cpu"):
+        f(x)
+
+
+def asked(f, x):
+    def call(x):
+        f(x)
+        return losskit.mse_loss(x, x)
+
+    losskit.engine_for(call, x)
+
+
+LOOKS = {
+    "vmap": lambda f, x: torch.func.vmap(f)(x),
+    "jvp": lambda f, x: torch.func.jvp(f, (x,), (x,)),
+    "trace": lambda f, x: torch.jit.trace(f, x, check_trace=False),
+    "compile": lambda f, x: torch.compile(f, backend="eager", fullgraph=True)(x),
+    "mode": under_a_mode,
+    "force": forced,
+    "question": asked,
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+@pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS)
+def test_nothing_is_usual_while_somebody_looks_on(look):
+    found = []
+
+    def f(x):
+        found.append(dispatch.usual(x, x))
+        return x + 1
+
+    look(f, torch.randn(4, 3))
+    assert found and not any(found)

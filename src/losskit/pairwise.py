@@ -196,8 +196,7 @@ def prepared(a: Tensor, b: Tensor, kind: Kind, box_format: BoxFormat) -> tuple[T
     check_sides(a, b)
     if real_dtype(a.dtype) is not real_dtype(b.dtype):
         a, b = a.double(), b.double()
-    engine, _ = dispatch.choice((a, b))
-    (a, b), call = tensors.all_lasting((a, b), Boxes(written_out(FORMULAS[kind], 2), (), box_format))
+    engine, (a, b), call = tensors.on_engine((a, b), Boxes(written_out(FORMULAS[kind], 2), (), box_format))
     return a, b, call, engine
 
 

@@ -9,7 +9,6 @@ from losskit.contract import checks, reduce, tensors
 from losskit.contract.checks import Reduction
 from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import no_script
-from losskit.engines import dispatch
 from losskit.engines.axes import written_out
 from losskit.engines.call import Boxes, real_dtype
 
@@ -46,8 +45,7 @@ def boxes(
         how: dict[str, Any] = dict(space=space, box_format=box_format, mask=factor != 0, sample_weight=None, normalizer=None, reduction="none")
         count = reduce.weight_of(factor, one.numel(), real_dtype(input.dtype))
         return reduce.reduced(boxes(formula, input, target, params, **how), factor, count, input, normalizer=normalizer, reduction=reduction)
-    operands, call = tensors.all_lasting((input, target), Boxes(written_out(formula, axes), params, box_format, factor))
-    engine, _ = dispatch.choice((input, target), call.tensors())
+    engine, operands, call = tensors.on_engine((input, target), Boxes(written_out(formula, axes), params, box_format, factor))
     scale: float | Tensor | None = None if reduction == "none" else 1.0
     if reduction == "mean":
         count = reduce.denominator_of(reduce.weight_of(factor, input.numel() // input.shape[-1], real_dtype(input.dtype)), normalizer, input)

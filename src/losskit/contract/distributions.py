@@ -15,7 +15,7 @@ from losskit.contract.reduce import Normalizer
 from losskit.engines import dispatch
 from losskit.engines.call import Call, Distributions, real_dtype
 from losskit.engines.language import where
-from losskit.engines.scores import Scores, memory_of
+from losskit.engines.scores import Scores
 from losskit.engines.torch import distributions as plain
 from losskit.engines.torch import elementwise
 
@@ -147,8 +147,7 @@ def distributions(
         factor = reduce.unless_nothing_counts(factor, normalizer, input, one_class.shape)
         assert factor is not None
         call = call._replace(factor=(factor != 0).expand(one_class.shape))
-    given = (input, target, *numbers)
-    engine, _ = dispatch.choice(memory_of(given), call.tensors())
+    engine, given, call = tensors.on_engine((input, target, *numbers), call)
     if kind == "label":
         counted = (
             census("torch", call._replace(factor=factor), input, target, False)

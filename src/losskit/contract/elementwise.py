@@ -17,7 +17,7 @@ from losskit.engines.call import Call, real_dtype
 from losskit.engines.dispatch import EngineName
 from losskit.engines.language import derivatives, weighted
 from losskit.engines.protocol import ENGINES
-from losskit.engines.scores import made_of, memory_of
+from losskit.engines.scores import made_of
 from losskit.engines.torch.elementwise import combined
 
 NOWHERE: Mapping[str, str] = {}
@@ -66,11 +66,13 @@ def elementwise(
     """
     if reduction != "mean":
         reduce.check(reduction, normalizer)
-    if shared:
-        checks.both(input, target)
-        checks.broadcastable("target", target, input)
-    else:
-        checks.pair(input, target)
+    usual = dispatch.usual(input, target)
+    if not (usual and input.is_floating_point() and input.shape == target.shape):
+        if shared:
+            checks.both(input, target)
+            checks.broadcastable("target", target, input)
+        else:
+            checks.pair(input, target)
     if ignore_index is not None or missing is not None:
         if mask is not None:
             checks.mask(mask, input)
@@ -88,8 +90,7 @@ def elementwise(
             formula, numbers, factors = _learned(formula, numbers, factors)
     if mass and reduction != "mean":
         raise ValueError(f'normalizer replaces the denominator of reduction="mean", but reduction is {reduction!r}: divide the result instead')
-    engine, _ = dispatch.choice(memory_of(numbers), factors)
-    numbers, call = tensors.all_lasting(numbers, Call(formula, params, factors))
+    engine, numbers, call = tensors.on_engine(numbers, Call(formula, params, factors), usual)
     scale: float | Tensor | None = None if reduction == "none" else 1.0
     if reduction == "mean":
         scale = _scale(engine, input, target, mask, sample_weight, normalizer, mass)

@@ -76,10 +76,9 @@ def prepare(
         factor = of_positions(mask, target if labelled else target.select(axis, 0)) if task == "multiclass" else of_numbers(mask, input, axis)
     link: Literal["softmax", "sigmoid", "identity"] = "identity" if not from_logits else "softmax" if task == "multiclass" else "sigmoid"
     call = Overlap(link, "label" if labelled else "number", formula, params, squared, ignore_index, axis, factor)
-    engine, _ = dispatch.choice((input, target), call.tensors())
+    engine, (input, target), call = tensors.on_engine((input, target), call)
     if labelled and (ENGINES[engine].on_host or checks.readable(target)):  # only to refuse labels that are no class: on a GPU nobody looks at them
         census(engine, Rows(bound, ignore=ignore_index, dim=axis, factor=factor), input, target, False)
-    (input, target), call = tensors.all_lasting((input, target), call)
     return Prepared(input, target, call, engine)
 
 

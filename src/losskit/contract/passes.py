@@ -5,7 +5,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from losskit.contract import checks, labels, reduce, tensors
+from losskit.contract import checks, labels, reduce
 from losskit.contract.checks import Reduction
 from losskit.contract.groups import Ranks
 from losskit.contract.reduce import Normalizer
@@ -46,7 +46,6 @@ def reduced(
 ) -> Any:
     """The pass over rows: none / sum / mean, what `counted` in "mean"; the by-products if asked for; or what `look` sees."""
     input = operands[0]
-    operands, call = tensors.all_lasting(operands, call)
     scale: float | Tensor | None = None if reduction == "none" else 1.0
     if reduction == "mean":
         scale = counted.scale

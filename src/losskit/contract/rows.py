@@ -13,11 +13,10 @@ from losskit.contract.distributions import distributions, of_masses
 from losskit.contract.elementwise import Operand
 from losskit.contract.passes import census, reduced, weighed
 from losskit.contract.reduce import Normalizer
-from losskit.engines import dispatch
 from losskit.engines.call import Look, Rows, real_dtype
 from losskit.engines.dispatch import EngineName
 from losskit.engines.protocol import ENGINES
-from losskit.engines.scores import Scores, memory_of
+from losskit.engines.scores import Scores
 
 
 class Labelled(NamedTuple):
@@ -71,19 +70,18 @@ def rows(
     operands = (*loss.temperature, *loss.operands)
     numbers = items.checked(operands, input, axis) if operands else ()
     call = Rows(loss.formula, loss.params, own, shares, function, parameter, ignore_index, axis, factor, bool(loss.temperature), loss.margin)
-    apart = sample_weight is not None and not (inplace or return_parts) and reduce.learned(sample_weight)
-    engine, _ = dispatch.choice(memory_of((input, target, *numbers)), call._replace(factor=None).tensors() if apart else call.tensors())
-    if apart:
+    if sample_weight is not None and not (inplace or return_parts) and reduce.learned(sample_weight):
         factor = reduce.unless_nothing_counts(factor, normalizer, input, target.shape)
         assert factor is not None
         how: dict[str, Any] = dict(mask=factor != 0, sample_weight=None, normalizer=None, reduction="none")
         each = rows(loss, input, target, dim=dim, ignore_index=ignore_index, weight=weight, **how)
         total = census("torch", call, input, target, loss.mean_by_weight).total
         return reduce.reduced(each, factor, total, input, normalizer=normalizer, reduction=reduction)
+    engine, given, call = tensors.on_engine((input, target, *numbers), call)
     if inplace:
         _check_inplace(engine, input, target, axis, reduction)
     counted = census(engine, call, input, target, loss.mean_by_weight, normalizer, reduction, return_parts and loss.look is None)
-    result = reduced("rows", engine, call, (input, target, *numbers), counted, normalizer, reduction, inplace, return_parts, loss.look)
+    result = reduced("rows", engine, call, given, counted, normalizer, reduction, inplace, return_parts, loss.look)
     if operands:
         items.refuse(operands, numbers, engine, target, items.counting(target, ignore_index, factor), result[0] if return_parts else result)
     return result

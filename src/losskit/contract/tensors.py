@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 from torch.masked import MaskedTensor
 
-from losskit.engines import private
+from losskit.engines import dispatch, private
 from losskit.engines.call import real_dtype
-from losskit.engines.dispatch import FUSED, PLAIN
-from losskit.engines.scores import Scores
+from losskit.engines.dispatch import FUSED, PLAIN, STRIDED, EngineName
+from losskit.engines.scores import Scores, memory_of
 
 FIRST = ("input", "a", "boxes", "labels", "anchor", "input1", "embeddings")  # arguments that all else is made beside
 WITHOUT_MASK = ("mask", "normalizer", "a", "b", "boxes", "labels")  # arguments of functions that have no mask, and those that are no items
@@ -17,7 +17,7 @@ WITHOUT_MASK = ("mask", "normalizer", "a", "b", "boxes", "labels")  # arguments 
 
 def check(name: str, x: object, beside: str = "") -> None:
     """A tensor whose memory holds its numbers. A call looks at each of its tensors, so the usual kind is known first. `beside`: the argument whose device it shares."""
-    if (type(x) in PLAIN or type(x) is Scores) and x.dtype in FUSED and x.layout is torch.strided and not x.is_nested:  # type: ignore[attr-defined]
+    if (type(x) in PLAIN or type(x) is Scores) and x.dtype in FUSED and x.layout is STRIDED and not x.is_nested:  # type: ignore[attr-defined]
         return
     if not isinstance(x, Tensor):
         raise TypeError(f"{name} must be a torch.Tensor, got {type(x).__name__}{_made(name, x, beside)}")
@@ -67,12 +67,20 @@ def lasting(x: Tensor) -> Tensor:
 
 def all_lasting(operands: tuple[Tensor, ...], call: Any) -> tuple[tuple[Tensor, ...], Any]:
     """The operands and the other tensors of a call, likewise."""
-    if (torch.compiler.is_compiling() and private.here()) or not torch.is_grad_enabled():
+    if not torch.is_grad_enabled() or (torch.compiler.is_compiling() and private.here()):
         return operands, call
     for x in (*operands, *call.tensors()):
         if x.is_inference():
             return tuple(lasting(y) for y in operands), call.holding([lasting(y) for y in call.tensors()])
     return operands, call
+
+
+def on_engine(operands: tuple[Tensor, ...], call: Any, usual: bool | None = None) -> tuple[EngineName, tuple[Tensor, ...], Any]:
+    """Which engine runs a call, and its operands and other tensors as ones that a backward may keep. `usual`: what `dispatch.usual` says of the first two."""
+    if len(operands) == 2 and (dispatch.usual(*operands) if usual is None else usual) and not call.tensors():
+        return "cpu", operands, call
+    engine, _ = dispatch.choice(memory_of(operands), call.tensors())
+    return engine, *all_lasting(operands, call)
 
 
 def whole(x: Tensor) -> Tensor:

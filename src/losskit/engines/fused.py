@@ -10,15 +10,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from losskit.engines import dispatch, private
+from losskit.engines import private
 from losskit.engines.call import Results
+from losskit.engines.dispatch import unreadable, watched
+from losskit.engines.private import is_batched
 
 
 def must_be_watched(incoming: Tensor) -> bool:
     """Whether a backward must consist of PyTorch operations: for a graph of its own, under a transform, or for a batch of gradients (`is_grads_batched`)."""
-    if torch.is_grad_enabled() or dispatch.watched() is not None:
-        return True
-    return private.is_batched(incoming) or dispatch.unreadable(incoming) is not None
+    return torch.is_grad_enabled() or is_batched(incoming) or watched() is not None or unreadable(incoming) is not None
 
 
 class Step(NamedTuple):

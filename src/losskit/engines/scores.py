@@ -86,10 +86,10 @@ def refusal(x: Scores, who: str) -> RuntimeError:
 
 def memory_of(operands: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """The tensors that a pass over these operands reads: factors in place of scores. Whoever does not ask for them meets a subclass that refuses every operation."""
-    first, *others = operands
+    first = operands[0]
     if type(first) is not Scores:
         return operands
-    found = list(first.made.factors)
+    others, found = operands[1:], list(first.made.factors)
     for x in others:
         found += x.made.factors if type(x) is Scores else (x,)
     return tuple(found)

@@ -9,13 +9,12 @@ one number in all.
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
-from operator import attrgetter
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from losskit.engines.call import Call, Results, sum_to
+from losskit.engines.call import REAL_OF, Call, Results, sum_to
 from losskit.engines.cpu.core import gradients, store
 from losskit.engines.cpu.core.loops import CHUNK
 from losskit.engines.cpu.core.memory import empty_like
@@ -28,8 +27,6 @@ from losskit.engines.layout import is_dense, same_layout
 
 # how a loop treats an operand: its gradient is asked for; it is read from scratch; it is one number in all; its gradient is to be summed up, in the dtype computed in
 WANTED, GATHERED, SUMMED, WIDE = 1, 2, 4, 8
-
-DTYPE = attrgetter("dtype")
 
 
 @cache
@@ -55,17 +52,17 @@ def run(
     values).
     """
     formula, params, factors = call
-    x, forward, factored = operands[0], incoming is None, bool(call.factors)
-    dtype, shape = x.dtype, x.shape
-    real = torch.float64 if dtype is torch.float64 else torch.float32
+    x, forward = operands[0], incoming is None
     if incoming is not None:
-        factors, factored = (*factors, incoming), True
+        factors = (*factors, incoming)
+    shape, real = x.shape, REAL_OF[x.dtype]
+    straight, dtypes = not factors, []
+    for y in operands:
+        straight = straight and y.is_contiguous() and y.shape == shape
+        dtypes.append(y.dtype)
     value = empty_like(x, real) if each else None
     total = torch.empty_like(SCALARS[real])
     modes: Sequence[int] = wants or (False,) * len(operands)
-    straight = not factored and x.is_contiguous()
-    for y in operands[1:]:
-        straight = straight and y.shape == shape and y.is_contiguous()
     written: list[Tensor | None] = [None] * len(operands)
     addresses = [0] * len(operands)
     table, sums, rows, width = None, None, 0, 0
@@ -74,14 +71,14 @@ def run(
     if straight:
         for k, wanted in enumerate(wants):
             if wanted:
-                written[k] = gradient = empty_like(x, operands[k].dtype)
+                written[k] = gradient = empty_like(x, dtypes[k])
                 addresses[k] = gradient.data_ptr()
     else:
         whole = [y.shape == shape for y in operands]
         ones = [bool(wanted) and not full and y.numel() == 1 for y, full, wanted in zip(operands, whole, modes, strict=True)]
         for k, wanted in enumerate(wants):
             if wanted and not ones[k]:
-                written[k] = gradient = empty_like(x, operands[k].dtype if whole[k] else real)
+                written[k] = gradient = empty_like(x, dtypes[k] if whole[k] else real)
                 addresses[k] = gradient.data_ptr()
         anchor = next((y for y in (value, *written) if y is not None), x)
         dense = is_dense(anchor)
@@ -95,10 +92,10 @@ def run(
         ]
         if any(ones):
             sums = torch.empty((sum(ones), chunks), dtype=torch.float64, device="cpu")
-        if factored or any(y is not None for y in apart):
+        if factors or any(y is not None for y in apart):
             table = operand_table(anchor, (*apart, *factors), real)
             rows, width = table.shape
-    run_loop, pack = kernel(formula, len(params), tuple(map(DTYPE, operands)), tuple(modes), factored, forward, each)
+    run_loop, pack = kernel(formula, len(params), tuple(dtypes), tuple(modes), factors != (), forward, each)
     parts = torch.empty(chunks, dtype=torch.float64, device="cpu") if chunks > 1 else None
     context = pack(
         operands=operands, gradients=addresses, value=value, parts=parts, out=total, summed=sums,
