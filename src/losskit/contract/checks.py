@@ -14,6 +14,7 @@ from torch import Tensor
 
 from losskit.contract import tensors
 from losskit.engines import private
+from losskit.engines.private import compiling
 
 Reduction = Literal["none", "mean", "sum"]
 REDUCTIONS: tuple[Reduction, ...] = get_args(Reduction)
@@ -73,7 +74,7 @@ def readable(x: Tensor) -> bool:
 
 def traced() -> bool:
     """Whether this call is being compiled, transformed or recorded: no tensor has numbers then."""
-    if (torch.compiler.is_compiling() and private.here()) or private.transforming() or private.dispatching():
+    if compiling() or private.transforming() or private.dispatching():
         return True
     return private.tracing() is not None
 

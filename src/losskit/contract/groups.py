@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, distributed
 from torch.distributed import ProcessGroup
 
-from losskit.engines import dispatch, private
+from losskit.engines import dispatch
+from losskit.engines.private import compiling
 
 Gradients = Literal["averaged", "summed"]
 POSITIVES: Final = "positives"
@@ -143,7 +144,7 @@ def meet(group: ProcessGroup, input: Tensor, mine: Told) -> list[Told]:
 
 def met(count: Tensor, group: ProcessGroup) -> Tensor:
     """The sum over the ranks, if none has refused its input. Where looking at a number would wait for a GPU, or break a graph, it is NaN then."""
-    compiled = torch.compiler.is_compiling() and private.here()
+    compiled = compiling()
     looks, here = count.is_cpu and not compiled, None if compiled else meeting.get()
     if here is not None:
         here.made += 1
@@ -160,7 +161,7 @@ def met(count: Tensor, group: ProcessGroup) -> Tensor:
 
 def agree(group: ProcessGroup, like: Tensor) -> None:
     """Before sums are joined on the CPU: none of the ranks has refused its input. (On a GPU that would be a wait: there the others wait for a rank that raises.)"""
-    if like.is_cpu and not (torch.compiler.is_compiling() and private.here()):
+    if like.is_cpu and not compiling():
         met(torch.zeros((), dtype=torch.float64, device="cpu"), group)
 
 

@@ -11,17 +11,17 @@ import torch
 
 from losskit.contract import groups
 from losskit.contract.groups import Ranks
-from losskit.engines import private
+from losskit.engines.private import compiling
 
 LossFunction = TypeVar("LossFunction", bound=Callable[..., Any])
 
 
 def public(function: LossFunction, joins: bool) -> LossFunction:
     """A loss as it is called. `joins`: with process_group= it joins sums over the ranks."""
-    ranks, modules, compiled, here, over, placed, spread = Ranks, sys.modules, torch.compiler.is_compiling, private.here, over_ranks, any_placed, of_placed
+    ranks, modules, compiled, over, placed, spread = Ranks, sys.modules, compiling, over_ranks, any_placed, of_placed
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        if (kwargs or "torch.distributed.tensor" in modules) and not (compiled() and here()):
+        if (kwargs or "torch.distributed.tensor" in modules) and not compiled():
             if "torch.distributed.tensor" in modules and placed(args, kwargs):
                 return spread(function, args, kwargs)
             if type(kwargs.get("normalizer")) is ranks or (joins and kwargs.get("process_group") is not None):

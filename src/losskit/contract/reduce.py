@@ -15,9 +15,10 @@ from torch import Tensor
 from losskit.contract import checks, tensors
 from losskit.contract.checks import REDUCTIONS, Reduction
 from losskit.contract.groups import POSITIVES, Ranks
-from losskit.engines import dispatch, fused, laid, operators, private
+from losskit.engines import dispatch, fused, laid, operators
 from losskit.engines.call import Look, Results, real_dtype
 from losskit.engines.dispatch import EngineName
+from losskit.engines.private import compiling
 from losskit.engines.protocol import ENGINES, PatternName
 from losskit.engines.scores import Scores
 from losskit.engines.torch import boxes, distributions, elementwise, pairs, products, rows
@@ -139,7 +140,7 @@ def scale_of(engine: EngineName, input: Tensor, denominator: float | Tensor) -> 
     if denominator:
         return 1.0 / denominator
     # the compiler looks at tensors only, see `with_scale`
-    return torch.zeros((), dtype=real_dtype(input.dtype), device=input.device) if torch.compiler.is_compiling() and private.here() else 0.0
+    return torch.zeros((), dtype=real_dtype(input.dtype), device=input.device) if compiling() else 0.0
 
 
 NO_OPTIONS: Mapping[str, Any] = {}
@@ -196,7 +197,7 @@ def needs_gradient(value: object) -> bool:
 
 def followed() -> bool:
     """Whether the compiler looks on and nothing can become an operator: through PyTorch operations it follows gradients to weights itself."""
-    return torch.compiler.is_compiling() and private.here() and not operators.compiled()
+    return compiling() and not operators.compiled()
 
 
 def learned(sample_weight: Tensor | None) -> bool:

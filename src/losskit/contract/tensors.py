@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 from torch.masked import MaskedTensor
 
-from losskit.engines import dispatch, private
+from losskit.engines import dispatch
 from losskit.engines.call import real_dtype
 from losskit.engines.dispatch import FUSED, PLAIN, STRIDED, EngineName
+from losskit.engines.private import compiling
 from losskit.engines.scores import Scores, memory_of
 
 FIRST = ("input", "a", "boxes", "labels", "anchor", "input1", "embeddings")  # arguments that all else is made beside
@@ -58,7 +59,7 @@ def beside(name: str, x: Tensor, other: str, y: Tensor) -> None:
 
 def lasting(x: Tensor) -> Tensor:
     """A tensor that a backward may keep: over the memory of one made in inference mode, which cannot be saved, another is laid."""
-    if (torch.compiler.is_compiling() and private.here()) or not (torch.is_grad_enabled() and x.is_inference()):
+    if compiling() or not (torch.is_grad_enabled() and x.is_inference()):
         return x
     if type(x) not in PLAIN:
         return x.clone()
@@ -67,7 +68,7 @@ def lasting(x: Tensor) -> Tensor:
 
 def all_lasting(operands: tuple[Tensor, ...], call: Any) -> tuple[tuple[Tensor, ...], Any]:
     """The operands and the other tensors of a call, likewise."""
-    if not torch.is_grad_enabled() or (torch.compiler.is_compiling() and private.here()):
+    if not torch.is_grad_enabled() or compiling():
         return operands, call
     for x in (*operands, *call.tensors()):
         if x.is_inference():

@@ -19,6 +19,7 @@ from torch.nn import Buffer, Parameter
 
 from losskit.engines import forced, private
 from losskit.engines.forced import EngineName as EngineName
+from losskit.engines.private import compiling
 from losskit.engines.process import unbroken
 from losskit.engines.protocol import PatternName
 
@@ -69,7 +70,7 @@ STRIDED, is_zero = torch.strided, private.is_zero  # a small call looks each of 
 
 def watched() -> str | None:
     """Why every step must be a PyTorch operation just now: operations are being recorded or transformed. None if they are not."""
-    if torch.compiler.is_compiling() and private.here():
+    if compiling():
         return "the call is being compiled or exported, where all but passes that become operators is PyTorch operations"
     if private.transforming():
         return "inside a torch.func transform"
@@ -149,7 +150,7 @@ _asking: ContextVar[bool] = ContextVar("losskit_asking", default=False)
 
 def asked() -> bool:
     """Whether a call is made for the answer alone."""
-    return not (torch.compiler.is_compiling() and private.here()) and _asking.get()
+    return not compiling() and _asking.get()
 
 
 def asking(call: Callable[[], object]) -> tuple[EngineName, str]:
@@ -168,12 +169,12 @@ def asking(call: Callable[[], object]) -> tuple[EngineName, str]:
 def choice(operands: Sequence[Tensor], weights: Sequence[Tensor] = (), plain: str | None = None) -> tuple[EngineName, str]:
     """The engine for these tensors, and why; `plain` is the reason why this very call has no fused pass, if it has none."""
     why_not = plain or obstacle(operands, weights)
-    compiling = why_not is not None and torch.compiler.is_compiling() and private.here()
-    name = forced.engine if compiling else forced.current.get()  # the first costs a microsecond
-    if compiling and name == "cpu" and plain is None and operands[0].is_cpu and not torch.compiler.is_exporting():
+    traced = why_not is not None and compiling()
+    name = forced.engine if traced else forced.current.get()  # the first costs a microsecond
+    if traced and name == "cpu" and plain is None and operands[0].is_cpu and not torch.compiler.is_exporting():
         return "torch", "what surrounds the pass is compiled, and the pass itself is an operator"
     found = ON_CPU if why_not is None and name is None and operands[0].is_cpu else _choice(name, operands, why_not)
-    if not compiling and _asking.get():
+    if not traced and _asking.get():
         raise Answer(*found)
     return found
 

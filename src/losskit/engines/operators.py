@@ -19,6 +19,7 @@ from torch import Tensor
 from losskit.engines import dispatch, forced, laid, private
 from losskit.engines.call import RANKED, SUM_NAMES, Boxes, Look, Looked, Results
 from losskit.engines.language import derivatives, fingerprint
+from losskit.engines.private import compiling
 from losskit.engines.protocol import PatternName
 from losskit.engines.scores import made_of
 
@@ -107,7 +108,7 @@ def call_of(plan: str, numbers: Tensor, tensors: list[Tensor]) -> tuple[str, Any
 
 def compiled() -> bool:
     """Whether a graph is being made that runs here: not one for export, and neither transforms of functions nor forward-mode derivatives go through it."""
-    if not (torch.compiler.is_compiling() and private.here()) or torch.compiler.is_exporting() or forced.engine not in (None, "cpu"):
+    if not compiling() or torch.compiler.is_exporting() or forced.engine not in (None, "cpu"):
         return False
     return not private.transforming() and private.levels._current_level < 0
 

@@ -54,9 +54,9 @@ dispatching: Callable[[], int] = part(torch._C, "_len_torch_dispatch_stack", ass
 tracing: Callable[[], object] = part(torch._C, "_get_tracing_state", tracing_state)
 
 
-def here() -> bool:
-    """Whether it is this call that is compiled or exported, where `torch.compiler.is_compiling()`: that is true in all threads while one of them compiles."""
-    return torch.compiler.is_dynamo_compiling() or dispatching() > 0
+def compiling() -> bool:
+    """Whether this call is being compiled or exported: `torch.compiler.is_compiling()` is true in all threads while one of them compiles."""
+    return torch.compiler.is_compiling() and (torch.compiler.is_dynamo_compiling() or dispatching() > 0)
 
 
 # a tensor of a batch of gradients (`is_grads_batched=True`)

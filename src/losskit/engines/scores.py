@@ -7,6 +7,7 @@ from torch import Tensor
 
 from losskit.engines import private
 from losskit.engines.call import Alike, real_dtype
+from losskit.engines.private import compiling
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -69,14 +70,14 @@ def remembered(whole: Tensor, made: "Made | Alike") -> Tensor:
     """Scores that are whole because the compiler looks on, which remember what they are made of: a loss that becomes an operator takes the factors, and of the scores
     that nobody reads then nothing is left in the graph.
     """
-    if torch.compiler.is_compiling() and private.here():
+    if compiling():
         whole.losskit_made = made  # type: ignore[attr-defined]
     return whole
 
 
 def made_of(x: Tensor) -> "Made | Alike | None":
     """What scores are made of, if they are a product."""
-    return x.made if type(x) is Scores else getattr(x, "losskit_made", None) if torch.compiler.is_compiling() and private.here() else None
+    return x.made if type(x) is Scores else getattr(x, "losskit_made", None) if compiling() else None
 
 
 def refusal(x: Scores, who: str) -> RuntimeError:

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from losskit.engines import private
 from losskit.engines.call import Boxes, real_dtype
+from losskit.engines.private import compiling
 from losskit.engines.torch.elementwise import bound, scaled_sum
 
 
@@ -123,6 +123,6 @@ def with_scale(call: Boxes, x: Tensor, scale: float | Tensor) -> Boxes:
     if isinstance(scale, Tensor):
         alive = (scale != 0).to(real_dtype(x.dtype))
         return call._replace(factor=alive.expand(x.shape[:-1]) if call.factor is None else torch.where(alive != 0, call.factor, 0))
-    if (torch.compiler.is_compiling() and private.here()) or scale != 0.0:
+    if compiling() or scale != 0.0:
         return call
     return call._replace(factor=torch.zeros(x.shape[:-1], dtype=real_dtype(x.dtype), device=x.device))

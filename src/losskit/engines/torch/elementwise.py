@@ -13,6 +13,7 @@ from torch import Tensor
 from losskit.engines import private
 from losskit.engines.call import Call, real_dtype, sum_to
 from losskit.engines.language import bind
+from losskit.engines.private import compiling
 from losskit.engines.torch.names import NAMES
 
 SAFE = 0.5  # stands in for the inputs of absent items: inside every loss's domain
@@ -126,6 +127,6 @@ def with_scale(call: Call, x: Tensor, scale: float | Tensor) -> Call:
     """A scale of 0 says that nothing counts: items that are NaN or infinite do not either."""
     if isinstance(scale, Tensor):
         return call._replace(factors=(*call.factors, scale != 0))
-    if torch.compiler.is_compiling() and private.here():
+    if compiling():
         return call  # a number is then one over the count of items, perhaps a symbolic one, and never 0
     return call._replace(factors=(*call.factors, torch.zeros((), dtype=real_dtype(x.dtype), device=x.device))) if scale == 0.0 else call

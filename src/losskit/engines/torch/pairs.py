@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from losskit.engines import private
 from losskit.engines.call import Boxes, real_dtype
 from losskit.engines.fused import of_sums
+from losskit.engines.private import compiling
 from losskit.engines.torch import boxes as plain
 from losskit.engines.torch.elementwise import bound
 
@@ -32,6 +32,6 @@ def best(call: Boxes, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     theirs = b.unsqueeze(-3).unbind(-1)
     formula = bound(call.formula)
     per_row = max(1, b.shape[:-1].numel())
-    blocks = (a,) if torch.compiler.is_compiling() and private.here() else a.split(max(1, PAIRS // per_row), -2)
+    blocks = (a,) if compiling() else a.split(max(1, PAIRS // per_row), -2)
     found = [formula(*block.unsqueeze(-2).unbind(-1), *theirs, *call.params)[0].max(-1) for block in blocks]
     return torch.cat([f.values for f in found], -1), torch.cat([f.indices for f in found], -1)

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from losskit.engines import private
 from losskit.engines.call import Distributions, Results, Rows, real_dtype, sum_to
 from losskit.engines.language import identity
+from losskit.engines.private import compiling
 from losskit.engines.torch.elementwise import SAFE, bound, scaled_sum
 
 AnyRows = TypeVar("AnyRows", Rows, Distributions)
@@ -246,7 +246,7 @@ def with_scale(call: AnyRows, x: Tensor, scale: float | Tensor) -> AnyRows:
     if isinstance(scale, Tensor):
         alive = (scale != 0).to(real_dtype(x.dtype))
         return call._replace(factor=alive.expand(items(call, x)) if call.factor is None else torch.where(alive != 0, call.factor, 0))
-    if (torch.compiler.is_compiling() and private.here()) or scale != 0.0:
+    if compiling() or scale != 0.0:
         return call  # while compiling, a number is one over the count of items, perhaps a symbolic one, and never 0
     return call._replace(factor=torch.zeros(items(call, x), dtype=real_dtype(x.dtype), device=x.device))
 

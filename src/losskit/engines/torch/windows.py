@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from losskit.engines import dispatch, private
+from losskit.engines import dispatch
 from losskit.engines.call import real_dtype
 from losskit.engines.fused import must_be_watched
+from losskit.engines.private import compiling
 from losskit.engines.torch.elementwise import bound
 
 Average = Callable[[Tensor, tuple[float, ...], int], Tensor]
@@ -41,7 +42,7 @@ class Windows(NamedTuple):
 
 def means(x: Tensor, taps: tuple[float, ...], axes: int) -> Tensor:
     """The weighted mean of every whole window along the last `axes` axes."""
-    add = torch.add if torch.compiler.is_compiling() and private.here() else Tensor.add_
+    add = torch.add if compiling() else Tensor.add_
     for axis in range(-axes, 0):
         count = x.shape[axis] - len(taps) + 1
         total = x.narrow(axis, 0, count) * taps[0]
@@ -90,7 +91,7 @@ class Means(torch.autograd.Function):
 
 def followed(x: Tensor, taps: tuple[float, ...], axes: int) -> Tensor:
     """`means` for autograd to follow, and for every transform. The compiler refuses a Function with forward mode, and joins the sums by itself."""
-    return means(x, taps, axes) if torch.compiler.is_compiling() and private.here() else Means.apply(x, Row(taps, axes, False))  # type: ignore[no-untyped-call]
+    return means(x, taps, axes) if compiling() else Means.apply(x, Row(taps, axes, False))  # type: ignore[no-untyped-call]
 
 
 def followed_back(x: Tensor, taps: tuple[float, ...], axes: int) -> Tensor:
