@@ -198,6 +198,40 @@ def refused(loss, given, settings, name):
             raise AssertionError(f"{name} {state} was taken")
 
 
+def given_to(loss, given, settings):
+    """The loss alone."""
+    rest = {name: x for name, x in given.items() if name not in loss.tensors}
+    return loss.function(*(given[name] for name in loss.tensors), **settings, **rest)
+
+
+def test_what_is_no_tensor_is_refused_by_name_with_every_flag():
+    """A flag may take a way of its own, past the checks: a list of labels met an AttributeError there."""
+    seen = set()
+    for loss in LOSSES:
+        given, settings = tensors_of(loss)
+        for flag in inspect.signature(loss.function).parameters.values():
+            if not isinstance(flag.default, bool) or flag.name in settings:
+                continue
+            turned = settings | {flag.name: not flag.default}
+            for leave in ((), ("mask", "sample_weight", "normalizer")):
+                rest = {name: x for name, x in given.items() if name not in leave}
+                if flag.name == "from_logits":
+                    rest[loss.tensors[0]] = torch.full((4, 3), 1 / 3)
+                elif flag.name == "log_target":
+                    rest["target"] = torch.full((4, 3), 1 / 3).log()
+                try:
+                    given_to(loss, rest, turned)
+                except (TypeError, ValueError):
+                    continue  # this flag does not go with these
+                seen.add(flag.name)
+                for name in loss.tensors:
+                    for other in ("text", [[0.5]]):
+                        with pytest.raises((TypeError, ValueError), match=rf"^{name} must be"):
+                            given_to(loss, {**rest, name: other}, turned)
+                break
+    assert {"shift", "return_parts", "log_target", "from_logits"} <= seen
+
+
 def test_arrays_and_lists_are_taken_as_weights():
     x, t = torch.randn(4, 3), torch.tensor([0, 2, 1, 0])
     expected = losskit.cross_entropy(x, t, weight=torch.tensor([1.0, 0.5, 2.0]))

@@ -96,6 +96,7 @@ def checked(input: Tensor, weight: Tensor, bias: Tensor | None) -> None:
 
 def moved(target: Tensor, ignore_index: int, **of_items: Tensor | None) -> tuple[Tensor, dict[str, Tensor | None]]:
     """The labels of next items along the last axis, and what belongs to them; the last item has none."""
+    tensors.check("target", target)
     labels.index(ignore_index)
     if target.is_floating_point() or not target.dim():
         raise ValueError(
