@@ -88,9 +88,11 @@ def test_agrees_with_the_torch_engine(name, monkeypatch):
     """Where a program holds a segment, and where it holds a few of its errors; with items left over."""
     call = CALLS[name]
     x, t = drawn(call, (3, 4, 5, 7))
+    assert engine.few(call, x) == call.joint
     first = agree(call, x, t)
     monkeypatch.setattr(engine, "BLOCK", 16)
     monkeypatch.setattr(engine, "SORTED", 8)
+    assert not engine.few(call, x)
     sums, gradient = agree(call, x, t)
     assert gradient.equal(first[1])
     again = found(call, x, t)
@@ -108,6 +110,14 @@ def test_dtypes_of_targets(dtype):
     for name in ("softmax", "hinge") if not dtype.is_floating_point and dtype is not torch.bool else ("hinge",):
         x, t = drawn(CALLS[name], (2, 4, 6))
         assert all(a.equal(b) for a, b in zip(found(CALLS[name], x, t.to(dtype)), found(CALLS[name], x, t), strict=True))
+
+
+def test_a_target_next_to_one_is_none():
+    """In float32, which the input is in, 1 + 1e-12 would be 1."""
+    call, x, t = CALLS["hinge"], torch.randn(2, 3, 4), torch.ones(2, 3, 4, dtype=torch.float64)
+    t[0, 1, 2] += 1e-12
+    sums, _ = found(call, x, t)
+    assert sums[..., 0].isnan().nonzero().tolist() == [[0, 1]]
 
 
 @by_link

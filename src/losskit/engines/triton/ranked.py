@@ -49,6 +49,30 @@ def lying(call: Ranked, x: Tensor, t: Tensor) -> Lying:
     return Lying(x, t if number else None, None if number else t, readable(factor), samples, classes, inner, triton.cdiv(inner, BLOCK), steps)
 
 
+def few(call: Ranked, x: Tensor) -> bool:
+    """Whether samples that are sorted together have few items each (none but one where all items lie along one axis): most threads of a program would have none."""
+    return call.joint and x.shape[0] > 1 and 4 * x.numel() <= BLOCK * x.shape[0] * x.shape[call.dim]
+
+
+def as_one(y: Tensor, dim: int) -> Tensor:
+    """Numbers of samples, classes along `dim`, and items, as those of one sample."""
+    return y.movedim(dim, 0).reshape(1, y.shape[dim], -1)
+
+
+def in_one(call: Ranked, x: Tensor, t: Tensor) -> tuple[Ranked, Tensor, Tensor]:
+    """A call, an input and a target, likewise."""
+    factor = call.factor
+    if factor is not None:
+        factor = as_one(factor, call.dim) if factor.dim() == x.dim() else factor.reshape(1, -1)
+    t = as_one(t, call.dim) if call.kind == "number" else t.reshape(1, -1)
+    return call._replace(dim=1, joint=False, factor=factor), as_one(x, call.dim), t
+
+
+def apart(y: Tensor, like: Tensor) -> Tensor:
+    """Numbers of one sample as those of the samples of `like`, classes second in both."""
+    return y.reshape(like.shape[1], like.shape[0], *like.shape[2:]).movedim(0, 1)
+
+
 def takes(call: Ranked, x: Tensor) -> bool:
     """Whether there is something to sort, and PyTorch can."""
     return x.numel() > 0 and (x.numel() if call.joint else x.numel() // (x.shape[0] * x.shape[call.dim])) < LONGEST
@@ -56,6 +80,9 @@ def takes(call: Ranked, x: Tensor) -> bool:
 
 def run(call: Ranked, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
     """(N or 1, C, 3), float64: the numbers of `RANKED`; and the derivatives of each loss by the probabilities, or by the input of a hinge, classes second."""
+    if few(call, x):
+        found, slope = run(*in_one(call, x, t))
+        return found, apart(slope, x.movedim(call.dim, 1))
     at = lying(call, x, t)
     real, device = real_dtype(x.dtype), x.device
     together = at.samples if call.joint else 1
@@ -90,6 +117,8 @@ def gradient(call: Ranked, x: Tensor, t: Tensor, slopes: Tensor, by: Tensor) -> 
     if call.link != "softmax":
         by = by.reshape(*by.shape, *(1,) * (x.dim() - 2))
         return torch.where(by != 0, slopes * by, 0.0).to(x.dtype).movedim(1, call.dim)  # a class that counts for nothing may hold anything
+    if few(call, x):
+        return apart(gradient(*in_one(call, x, t), as_one(slopes, 1), by[:1]), x.movedim(call.dim, 1)).movedim(1, call.dim)
     at = lying(call, x, t)
     by = by if by[0].is_contiguous() else by.contiguous()
     grad = torch.empty_like(at.x, requires_grad=False)

@@ -31,7 +31,9 @@ def present(label, T, FACTOR, n, c, i, live, place, factor_sample, factor_class,
         hit = label == c
         wrong = (label < 0) | (label >= classes)
     else:
-        t = tl.load(T + place, live, other=0).to(tl.float32)
+        t = tl.load(T + place, live, other=0)
+        if T.dtype.element_ty != tl.float64:  # in float32 a number next to 1 would be 1
+            t = t.to(tl.float32)
         counts = counts & (t != ignore)
         hit = t == 1.0
         wrong = (t != 1.0) & (t != 0.0)

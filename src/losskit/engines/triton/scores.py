@@ -86,7 +86,7 @@ def scored(  # type: ignore[no-untyped-def]
     return loss, kept, by_i, by_q, by_t, weight
 
 
-@triton.jit(do_not_specialize=SETTINGS)
+@triton.jit(do_not_specialize=SETTINGS, do_not_specialize_on_alignment=["WEIGHT", "NORMALIZER", "EXTRA_WEIGHT"])
 def scoring(  # type: ignore[no-untyped-def]  # typed by Triton
     SUMS, WEIGHT, NORMALIZER, EXTRA_WEIGHT, VALUE, EACH, FIRST, SECOND, BY, samples: tl.int64, classes: tl.int64,
     first: tl.int64, prediction: tl.int64, target: tl.int64, empty: tl.int64, average: tl.int64, volume: tl.int64, bottom: tl.int64,
