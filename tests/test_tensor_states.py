@@ -1,6 +1,7 @@
 """Whatever a tensor may be, given as each tensor argument of each loss: the result of the plain tensor, or an error that names an argument."""
 
 import inspect
+import math
 import re
 
 import numpy
@@ -230,6 +231,33 @@ def test_what_is_no_tensor_is_refused_by_name_with_every_flag():
                             given_to(loss, {**rest, name: other}, turned)
                 break
     assert {"shift", "return_parts", "log_target", "from_logits"} <= seen
+
+
+def with_a_nan():
+    """Each loss, of tasks with a number for each class too, with a NaN in place 4 of its input, of an item that counts."""
+    for loss in LOSSES:
+        if loss.name == "nll_loss":  # minus the label's score: linear, and its gradient reads none
+            continue
+        given, settings = tensors_of(loss)
+        x = given[loss.tensors[0]]
+        given[loss.tensors[0]] = x.reshape(-1).index_fill(0, torch.tensor(4), math.nan).reshape(x.shape)
+        given |= {name: torch.tensor(1.5) for name in ("logit_scale", "logit_bias") if name in given}
+        given = {name: x for name, x in given.items() if name != "mask"}
+        yield loss, given, settings
+        if settings.get("task") == "multiclass" and loss.pattern in ("overlap", "ranked"):
+            others = {name: x for name, x in given.items() if name != "sample_weight"}
+            yield loss, others | {"target": torch.eye(4)[:, :3]}, settings | {"task": "multilabel"}
+
+
+@pytest.mark.parametrize("engine", [None, "torch"])
+def test_a_score_that_is_no_number_shows_in_value_and_gradient(engine):
+    """Not in the value alone: the gradient of a NaN ends at a clamp or an absolute value on its way."""
+    for loss, given, settings in with_a_nan():
+        x = given[loss.tensors[0]].requires_grad_()
+        with losskit.use_engine(engine) if engine else inside_nothing():
+            value = given_to(loss, given, settings)
+            (gradient,) = torch.autograd.grad(value, x)
+        assert value.isnan() and gradient.view(-1)[4].isnan(), f"{loss.name} {settings}: {value}, {gradient}"
 
 
 def test_arrays_and_lists_are_taken_as_weights():

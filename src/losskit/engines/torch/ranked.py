@@ -10,16 +10,24 @@ from losskit.engines.torch.names import unit
 from losskit.engines.torch.overlap import exact_dtype
 
 
+def itself(e: Tensor) -> Tensor:
+    """1, or NaN for a NaN, whose gradient would end at an absolute value."""
+    return torch.where(e == e, 1.0, math.nan)
+
+
 def errors(call: Ranked, x: Tensor, hit: Tensor) -> Tensor:
     """How far each number is from what it should be, none below 0. A function of the input also in second derivatives, where that of |e| is 0, not missing."""
     if call.link == "softmax":
-        p = torch.softmax(x.clamp(max=torch.finfo(x.dtype).max), 1)
+        largest = torch.finfo(x.dtype).max
+        p = torch.softmax(torch.where(x > largest, largest, x), 1)  # (the gradient of a NaN ends at a clamp)
         missed = torch.where(hit, 0.0, p).sum(1, keepdim=True)  # not 1 - p, which rounds where p is near 1
         return torch.where(hit, missed, p)
     if call.link == "identity":
-        return (hit.to(x.dtype) - unit(x)).abs()
-    margin = (1.0 - torch.where(hit, x, -x)).clamp(min=-1.0)
-    return 0.5 * margin + 0.5 * margin.abs()
+        e = hit.to(x.dtype) - unit(x)
+        return e.abs() * itself(e)
+    margin = 1.0 - torch.where(hit, x, -x)
+    margin = torch.where(margin < -1.0, -1.0, margin)
+    return (0.5 * margin + 0.5 * margin.abs()) * itself(margin)
 
 
 def to_onnx() -> bool:
@@ -57,7 +65,8 @@ def sums(call: Ranked, x: Tensor, t: Tensor) -> Tensor:
         counts = labels != call.ignore
         wrong, hit = (labels < 0) | (labels >= classes), labels == torch.arange(classes, dtype=torch.int64, device=x.device)[:, None]
     else:
-        target = t.movedim(call.dim, 1).reshape(x.shape).to(real)
+        target = t.movedim(call.dim, 1).reshape(x.shape)
+        target = target if target.dtype is torch.float64 else target.to(real)  # in float32 a number next to 1 would be 1
         counts = target != float(call.ignore)
         hit = target == 1
         wrong = ~hit & (target != 0)

@@ -45,7 +45,8 @@ def softmax(gradient: bool, *dtypes: torch.dtype) -> Code:
 def points(link: str, number: bool, factored: bool, *dtypes: torch.dtype) -> Code:
     """`ranked_loops.point_errors`."""
     walk, names = ranked_loops, shared(*dtypes)
-    names |= dict(NUMBERS=number, FACTORED=factored, read_t=reader(dtypes[1], np.float32), unit=NAMES["float32"]["unit"])
+    target = np.float64 if dtypes[1] is torch.float64 else np.float32
+    names |= dict(NUMBERS=number, FACTORED=factored, TARGET=target, read_t=reader(dtypes[1], target), unit=NAMES["float32"]["unit"])
     names["error"] = instance(walk.hinge if link == "hinge" else walk.distance, names)
     names["target_at"] = instance(walk.number_at if number else walk.label_at, names)
     return compiled(walk.point_errors, names, LOOP)

@@ -96,9 +96,9 @@ def label_at(ts, i, j, ignore):
 
 
 def number_at(ts, i, j, ignore):
-    """(absent, of the class, wrong) where it is a number of its own, 0 or 1."""
+    """(absent, of the class, wrong) where it is a number of its own, 0 or 1; read in float64 if it is one, for in float32 a number next to 1 would be 1."""
     t = read_t(ts[i])
-    return t == REAL(ignore), t == ONE, t != ONE and t != ZERO
+    return t == TARGET(ignore), t == TARGET(1.0), t != TARGET(1.0) and t != TARGET(0.0)
 
 
 def hinge(x, own):
@@ -209,6 +209,8 @@ def spread_slopes(items, slopes, own, high):
             added = left / (union * wider) if union > 0.0 else 1.0
             union = wider
             slope = added
+        if key == NAN_KEY:  # and its gradient is none, either
+            slope, added = float64(NAN), 1.0
         if added != 0.0:
             total += added * float64(from_bits(key))
             slopes[(v & uint64(0xFFFFFFFF)) >> uint64(1)] = REAL(slope)
