@@ -116,7 +116,7 @@ def test_alpha_of_each_class(engine: EngineName, gamma, from_logits):
                 value = losskit.focal_loss(x, t, task="multilabel", alpha=torch.tensor(ALPHA), dim=axis, **settings | {"reduction": reduction})
                 torch.testing.assert_close(value, getattr(torch, reduction)(together(x)))
             each = losskit.FocalLoss(task="multilabel", alpha=ALPHA, dim=axis, **settings)
-            assert torch.equal(each(x, t), together(x)) and set(each.state_dict()) == {"alpha"}
+            assert torch.equal(each(x, t), together(x)) and set(dict(each.named_buffers())) == {"alpha"}
 
 
 def test_alpha_of_each_class_beside_dice(operations):

@@ -76,8 +76,10 @@ def test_the_module_owns_a_head_as_torchs_does(bias: bool) -> None:
     ours = losskit.LinearCrossEntropyLoss(4, 3, bias=bias, **settings)
     torch.manual_seed(3)
     theirs = nn.LinearCrossEntropyLoss(4, 3, bias=bias, **settings)
-    assert ours.state_dict().keys() == theirs.state_dict().keys()
-    assert all(torch.equal(y, ours.state_dict()[name]) for name, y in theirs.state_dict().items())
+    held = ours.state_dict() | dict(ours.named_buffers())  # class weights are a setting here, and no state
+    assert held.keys() == theirs.state_dict().keys() and set(ours.state_dict()) == {"linear.weight"} | ({"linear.bias"} if bias else set())
+    assert all(torch.equal(y, held[name]) for name, y in theirs.state_dict().items())
+    ours.load_state_dict(theirs.state_dict())
     for a, b in zip(values(ours, HIDDEN, LABELS), values(theirs, HIDDEN, LABELS), strict=True):
         torch.testing.assert_close(a, b)
     double = losskit.LinearCrossEntropyLoss(4, 3, dtype=torch.float64, device="cpu")

@@ -11,6 +11,7 @@ from losskit.binary import EITHER
 from losskit.compat import like
 from losskit.contract.boxes import degenerate_boxes
 from losskit.contract.checks import validate
+from losskit.contract.config import create, from_config
 from losskit.contract.distance import distance_map
 from losskit.contract.engine import engine_for
 from losskit.contract.groups import Ranks
@@ -36,9 +37,11 @@ __all__ = [
     "SampledClasses",
     "WIoUv3Loss",
     "best_match",
+    "create",
     "degenerate_boxes",
     "distance_map",
     "engine_for",
+    "from_config",
     "like",
     "linear_log_prob",
     "linear_probabilities",

@@ -1,6 +1,7 @@
 """nn.Module classes made from loss functions: the keyword arguments go to the constructor, the tensors to `forward`; the docstring is kept."""
 
 import inspect
+import warnings
 from collections.abc import Callable, Mapping, Sequence, Sized
 from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
@@ -21,7 +22,8 @@ class LossModule(nn.Module):
     Losses of embeddings take other tensors in place of input and target, by place or by name, as their functions do.
 
     The settings are attributes, as in torch.nn: `module.reduction = "none"` holds from the next call on, and a bad value raises as in the constructor.
-    Weights are buffers, and saved with the model; an `nn.Parameter` is a parameter, where the loss has a gradient for it.
+    Weights are buffers, which move with the model, and settings all the same: no checkpoint holds them, and one that does changes nothing (it warns where they
+    differ). An `nn.Parameter` is a parameter, where the loss has a gradient for it, and is saved and loaded as all others.
     """
 
     loss: Loss  # set on each subclass
@@ -86,7 +88,7 @@ class LossModule(nn.Module):
             if isinstance(value, nn.Parameter):
                 self.register_parameter(name, value)
             elif isinstance(value, Tensor):
-                self.register_buffer(name, value)
+                self.register_buffer(name, value, persistent=False)
             else:
                 object.__setattr__(self, name, value)
 
@@ -223,6 +225,30 @@ class LossModule(nn.Module):
             """What nn.Module's call does with `forward`, typed."""
             ...
 
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        """Settings are the code's: what a checkpoint says of them, as those of torch's losses do, is no state of this module."""
+        for name in self.names:
+            if name not in self._parameters and prefix + name in state_dict:
+                other, own = state_dict.pop(prefix + name), getattr(self, name)
+                if not (isinstance(own, Tensor) and isinstance(other, Tensor) and same(own, other)):
+                    warnings.warn(
+                        f"the checkpoint has {prefix + name}={in_short(other)}, a setting of {self.loss.module}, where the code has {in_short(own)}, which stays: "
+                        f"to take the checkpoint's, set {name} when the module is made",
+                        stacklevel=2,
+                    )
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+    def to_config(self) -> dict[str, Any]:
+        """The module as plain data, which JSON and YAML hold: the loss, the version of this form, and every setting, so that a default that changes changes nothing.
+        `losskit.from_config` makes the module again. Learned parameters are written with their values.
+
+        Raises:
+            TypeError: a setting is of this process, as a process group is. ValueError: a tensor has no values.
+        """
+        from losskit.contract.config import to_config
+
+        return to_config(self)
+
     def extra_repr(self) -> str:
         """Every argument, as the constructor takes it; many weights, and weights without values, in short."""
         return ", ".join(f"{name}={in_short(value)}" for name, value in self.settings.items())
@@ -280,6 +306,13 @@ class OwnsHead(LossModule):
         if twice:
             raise TypeError(f"{name}'s call has {twice[0]} twice: by its place and by its name")
         return self.loss.function(**given, **named, **{weight: self.linear.weight, bias: self.linear.bias}, **self.settings)
+
+
+def same(own: Tensor, other: Tensor) -> bool:
+    """Whether two settings are equal; those without values are not looked at."""
+    if own.is_meta or other.is_meta:
+        return True
+    return own.shape == other.shape and torch.equal(own.detach().double().cpu(), other.detach().double().cpu())
 
 
 def in_short(value: object) -> str:

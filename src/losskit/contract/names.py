@@ -10,6 +10,7 @@ ABBREVIATIONS = {
     "sigmoid": "binary_cross_entropy_with_logits",
     "kl": "kl_divergence",
     "kld": "kl_divergence",
+    "kl_div": "kl_divergence",
     "js": "js_divergence",
     "jsd": "js_divergence",
     "gce": "generalized_cross_entropy",

@@ -43,6 +43,8 @@ from losskit.products import linear_log_prob as linear_log_prob
 from losskit.products import linear_probabilities as linear_probabilities
 from losskit.products import linear_scores as linear_scores
 from losskit.compat import like as like
+from losskit.contract.config import create as create
+from losskit.contract.config import from_config as from_config
 from losskit.sampling import SampledClasses as SampledClasses
 from losskit.sampling import sampled_classes as sampled_classes
 from losskit.sums_of_overlap import OverlapSums as OverlapSums

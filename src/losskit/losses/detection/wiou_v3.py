@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -105,6 +106,12 @@ class WIoUv3Loss(nn.Module):
             checks.weights("sample_weight", sample_weight, lost, mask, "target", summed)
             weight = sample_weight.to(lost.dtype).expand_as(lost)
         return lost, weight if mask is None else torch.where(mask, weight, 0.0)
+
+    def to_config(self) -> dict[str, Any]:
+        """The module's settings as plain data, as of `losskit.LossModule`. The mean is no setting: checkpoints hold it."""
+        from losskit.contract.config import to_config
+
+        return to_config(self)
 
     def extra_repr(self) -> str:
         """The settings."""

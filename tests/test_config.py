@@ -1,0 +1,159 @@
+"""Modules as plain data and by name; and what checkpoints may change of them."""
+
+import json
+import math
+import warnings
+
+import pytest
+import torch
+from test_configured import made, needed
+from torch.nn import Parameter
+
+import losskit
+from losskit.binary import EITHER
+from losskit.contract.config import class_of, from_config, modules
+
+KINDS = [*losskit.LOSSES.values(), EITHER]
+LOSSES = pytest.mark.parametrize("loss", KINDS, ids=lambda loss: loss.module)
+TENSORS = {"weight": [0.5, 2.0, 1.0], "pos_weight": [1.0, 3.0, 0.1]}
+
+
+def every(loss):
+    """Modules of a loss with settings of each kind."""
+    for settings in (*loss.arguments, *loss.rows):
+        yield made(loss, settings)
+    for name in TENSORS.keys() & loss.settings.keys():
+        if loss.settings[name] is None and needed(loss).get("task") != "binary":
+            for dtype in (torch.float32, torch.float64, torch.bfloat16):
+                yield made(loss, {name: torch.tensor(TENSORS[name], dtype=dtype)})
+
+
+@LOSSES
+def test_a_configuration_gives_the_module_back(loss):
+    """Through JSON, and with every setting in it."""
+    for module in every(loss):
+        config = json.loads(json.dumps(module.to_config(), allow_nan=False))
+        assert list(config) == ["loss", "version", "settings"] and config["settings"].keys() == module.settings.keys()
+        twin = from_config(config)
+        assert type(twin) is type(module) and twin.to_config() == module.to_config()
+        for name, value in module.settings.items():
+            other = getattr(twin, name)
+            if isinstance(value, torch.Tensor):
+                assert other.dtype is value.dtype and torch.equal(other, value)
+            else:
+                assert list(other) == list(value) if isinstance(value, (list, tuple)) else other == value
+
+
+def test_learned_parameters_are_parameters_again():
+    module = losskit.BarronLoss(alpha=Parameter(torch.tensor(1.5)), scale=Parameter(torch.tensor([0.5, 2.0])), nll=True)
+    twin = from_config(json.loads(json.dumps(module.to_config())))
+    assert {name: p.tolist() for name, p in twin.named_parameters()} == {"alpha": 1.5, "scale": [0.5, 2.0]}
+    fixed = from_config(losskit.BarronLoss(alpha=torch.tensor(1.5)).to_config())
+    assert not list(fixed.parameters()) and fixed.alpha.shape == ()
+
+
+def test_a_module_that_owns_its_head():
+    config = losskit.LinearCrossEntropyLoss(4, 3, bias=True, z_loss=0.1).to_config()
+    assert {name: config["settings"][name] for name in ("in_features", "num_classes", "bias", "z_loss")} == {
+        "in_features": 4,
+        "num_classes": 3,
+        "bias": True,
+        "z_loss": 0.1,
+    }
+    assert repr(from_config(config)) == repr(losskit.LinearCrossEntropyLoss(4, 3, bias=True, z_loss=0.1))
+    assert from_config(losskit.LinearCrossEntropyLoss().to_config()).linear is None
+
+
+def test_the_loss_with_state():
+    module = losskit.WIoUv3Loss(alpha=2, momentum=0.5)
+    module(torch.rand(3, 4), torch.rand(3, 4) + 2.0)
+    twin = from_config(module.to_config())
+    assert repr(twin) == repr(module) and twin.mean == 1 and set(twin.state_dict()) == {"mean"}
+    twin.load_state_dict(module.state_dict())
+    assert twin.mean == module.mean != 1
+
+
+def test_every_name_makes_its_module():
+    for loss in KINDS:
+        for name in (loss.module, *([loss.name, f"losskit.{loss.name}", loss.module.lower()] if loss is not EITHER else [])):
+            assert type(losskit.create(name, **needed(loss))).__name__ == loss.module
+    short = {
+        "focal": "FocalLoss",
+        "ce": "CrossEntropyLoss",
+        "dice": "DiceLoss",
+        "GIoU": "GIoULoss",
+        "kl": "KLDivergence",
+        "kl_div": "KLDivergence",
+        "l1": "L1Loss",
+        "wiou_v3": "WIoUv3Loss",
+    }
+    for name, module in short.items():
+        assert class_of(name, "loss").__name__ == module, name
+
+
+def test_a_short_name_is_of_one_loss():
+    assert [name for name, meant in modules()[1].items() if len(meant) > 1] == ["binarycrossentropy"]
+    with pytest.raises(ValueError, match="loss='BinaryCrossEntropy' is short for BCELoss and BinaryCrossEntropyLoss: say which"):
+        losskit.create("BinaryCrossEntropy")
+
+
+@pytest.mark.parametrize(
+    ("config", "error", "message"),
+    [
+        ("focal", TypeError, "config must be a mapping, got str: 'focal'"),
+        ({}, ValueError, "config has no loss"),
+        ({"loss": "focall"}, ValueError, r"config\[\"loss\"\] must be the name of a loss, got 'focall': did you mean"),
+        ({"loss": 3}, TypeError, r"config\[\"loss\"\] must be the name of a loss, got int: 3"),
+        ({"loss": "focal", "gamma": 1.0}, ValueError, "unknown key 'gamma': 'gamma' is a setting, which stands in"),
+        ({"loss": "focal", "setings": {}}, ValueError, "unknown key 'setings': did you mean 'settings'"),
+        ({"loss": "focal", "settings": {"gama": 1.0}}, ValueError, "has 'gama', which FocalLoss has not: did you mean 'gamma'"),
+        ({"loss": "focal", "settings": [1.0]}, TypeError, "must be a mapping, got list"),
+        ({"loss": "focal", "settings": {"gamma": "2"}}, TypeError, "gamma must be a number, a tensor or a list of numbers, got str"),
+        ({"loss": "focal", "settings": {"gamma": True}}, TypeError, "gamma must be a number"),
+        ({"loss": "focal", "settings": {"reduction": "avg"}}, ValueError, "reduction must be one of"),
+        ({"loss": "ce", "settings": {"weight": {"value": [1.0]}}}, ValueError, "weight is a mapping, and so a tensor"),
+        ({"loss": "ce", "settings": {"weight": {"values": [1.0, 2.0], "dtype": "double64"}}}, ValueError, "weight has the dtype 'double64'"),
+        ({"loss": "ce", "settings": {"weight": {"values": [[1.0], [1.0, 2.0]]}}}, ValueError, "weight must hold numbers, in lists of one length"),
+        ({"loss": "ce", "settings": {"weight": {"values": [1.0, 2.0], "learned": "yes"}}}, TypeError, "weight: learned must be true or false"),
+        ({"loss": "ce", "settings": {"weight": [1.0, "many"]}}, ValueError, "weight must be a tensor or a list of numbers"),
+        ({"loss": "ce", "version": 2}, ValueError, "is 2, and this losskit reads versions up to 1: upgrade losskit"),
+        ({"loss": "ce", "version": 0}, ValueError, "write 1, or leave it out"),
+        ({"loss": "ce", "version": "1"}, TypeError, "must be a whole number, got str"),
+    ],
+)
+def test_bad_configurations(config, error, message):
+    with pytest.raises(error, match=message):
+        from_config(config)
+
+
+def test_what_cannot_be_written():
+    module = losskit.CrossEntropyLoss(weight=[1.0, 2.0]).to("meta")
+    with pytest.raises(ValueError, match="weight is a tensor on meta"):
+        module.to_config()
+    assert from_config({"loss": "barron", "settings": {"alpha": "-inf"}}).alpha == -math.inf
+
+
+@LOSSES
+def test_settings_of_a_checkpoint_change_nothing(loss):
+    """They are no state; a checkpoint that has them, as torch's losses write them, is loaded, and says so where it differs."""
+    for module in every(loss):
+        held = dict(module.named_buffers())
+        assert not module.state_dict() and torch.nn.Sequential(module).load_state_dict({}) is not None
+        for name, value in held.items():
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                torch.nn.Sequential(module).load_state_dict({f"0.{name}": value.clone()})
+            given = {f"0.{name}": value + 1}
+            with pytest.warns(UserWarning, match=f"the checkpoint has 0.{name}=.* a setting of {loss.module}, where the code has"):
+                torch.nn.Sequential(module).load_state_dict(given)
+            assert torch.equal(getattr(module, name), value) and set(given) == {f"0.{name}"}
+
+
+def test_a_parameter_is_state():
+    learned, fixed = losskit.BarronLoss(alpha=Parameter(torch.tensor(1.5)), nll=True), losskit.BarronLoss(alpha=0.5, nll=True)
+    other = losskit.BarronLoss(alpha=Parameter(torch.tensor(0.1)), nll=True)
+    other.load_state_dict(learned.state_dict())
+    assert other.alpha == 1.5
+    with pytest.warns(UserWarning, match="the checkpoint has alpha=1.5, a setting of BarronLoss, where the code has 0.5, which stays"):
+        fixed.load_state_dict(learned.state_dict())
+    assert fixed.alpha == 0.5
