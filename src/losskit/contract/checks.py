@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from losskit.contract import tensors
+from losskit.contract import habits, tensors
 from losskit.engines import private
 from losskit.engines.private import compiling
 
@@ -150,7 +150,7 @@ def flags(**values: object) -> None:
 def one_of(name: str, value: object, options: Sequence[str]) -> None:
     """A string argument with a fixed set of values."""
     if value not in options:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}; got {value!r}")
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}; got {value!r}{habits.meant(value, options)}")
 
 
 def exactly_one(**given: Any) -> tuple[str, Any]:

@@ -4,13 +4,13 @@ import inspect
 import warnings
 from collections.abc import Callable, Mapping, Sequence, Sized
 from numbers import Real
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 from numpy import broadcast_shapes  # torch's imports hundreds of modules the first time
 from torch import Tensor, nn
 
-from losskit.contract import checks, groups, tensors
+from losskit.contract import checks, groups, habits, tensors
 from losskit.contract.registry import TENSOR_ARGUMENTS, USUAL, Loss, refuse_script
 from losskit.engines.dispatch import use_engine
 
@@ -34,18 +34,12 @@ class LossModule(nn.Module):
         super().__init__()
         if placed:
             raise TypeError(self._by_name(placed, settings))
-        unknown = set(settings) - set(self.names)
-        if unknown:
-            fits = ", ".join(self.names)
-            hint = " (give it when calling the module)" if unknown & set(TENSOR_ARGUMENTS) else ""
-            raise TypeError(f"{self.loss.module} has no argument {', '.join(map(repr, sorted(unknown)))}{hint}; it takes: {fits}")
+        if set(settings) - set(self.names):
+            raise TypeError(habits.unknown(self.loss.module, settings, self.names, TENSOR_ARGUMENTS))
         missing = [name for name in self.loss.required if name not in settings]
         if missing:
-            kind = self._kind(missing[0])
-            known = (True, False) if kind is bool else get_args(kind) if get_origin(kind) is Literal else ()
             example = next((each[missing[0]] for each in self.loss.arguments if missing[0] in each), None)
-            which = f"one of {', '.join(map(repr, known))}" if known else f"a scale of your data, for example {missing[0]}={example!r}"
-            raise TypeError(f"{self.loss.module} needs {missing[0]}=: {which}")
+            raise TypeError(habits.missing(self.loss.module, missing[0], self._kind(missing[0]), example))
         self._take(self.loss.settings | settings)
 
     def _by_name(self, placed: Sequence[Any], settings: Mapping[str, Any]) -> str:
@@ -53,13 +47,7 @@ class LossModule(nn.Module):
         name = self.loss.module
         if sum(isinstance(value, Tensor) for value in placed) > 1:
             return f"{name} takes its settings when it is made, and tensors when it is called: write {name}()({', '.join(self.loss.tensors)})"
-        torchs = getattr(nn, name, None)
-        order = list(inspect.signature(torchs).parameters) if torchs else self.names
-        given = {key: value for key, value in zip(order, placed, strict=False) if value is not None}
-        if len(placed) > len(order) or not set(given) <= set(self.names):
-            return f"{name} takes its settings by name, and has {', '.join(self.names)}"
-        shown = (f"{key}={'...' if isinstance(value, Tensor) else repr(value)}" for key, value in (given | dict(settings)).items())
-        return f"{name} takes its settings by name: write {name}({', '.join(shown)})"
+        return habits.by_name(name, placed, settings, getattr(nn, name, None), self.names)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """A setting is checked, together with the others; all else is up to torch."""

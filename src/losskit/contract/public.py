@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from losskit.contract import groups
+from losskit.contract import groups, habits
 from losskit.contract.groups import Ranks
 from losskit.engines.private import compiling
 
@@ -18,7 +18,7 @@ LossFunction = TypeVar("LossFunction", bound=Callable[..., Any])
 
 def public(function: LossFunction, joins: bool) -> LossFunction:
     """A loss as it is called. `joins`: with process_group= it joins sums over the ranks."""
-    ranks, modules, compiled, over, placed, spread = Ranks, sys.modules, compiling, over_ranks, any_placed, of_placed
+    ranks, modules, compiled, over, placed, spread, refuse = Ranks, sys.modules, compiling, over_ranks, any_placed, of_placed, refuse_misfit
 
     def call(*args: Any, **kwargs: Any) -> Any:
         if (kwargs or "torch.distributed.tensor" in modules) and not compiled():
@@ -26,11 +26,23 @@ def public(function: LossFunction, joins: bool) -> LossFunction:
                 return spread(function, args, kwargs)
             if type(kwargs.get("normalizer")) is ranks or (joins and kwargs.get("process_group") is not None):
                 return over(function, args, kwargs)
-        return function(*args, **kwargs)
+        try:
+            return function(*args, **kwargs)
+        except TypeError as error:
+            if not compiled() and error.__traceback__ is not None and error.__traceback__.tb_next is None:  # it was not even called
+                refuse(function, args, kwargs)
+            raise
 
     # a code of its own, for the compiler counts graphs per code; and at home where whoever looks for the functions of a module looks
     code = call.__code__.replace(co_name=function.__name__)
     return update_wrapper(FunctionType(code, function.__globals__, function.__name__, None, call.__closure__), function)  # type: ignore[return-value]
+
+
+def refuse_misfit(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    """Says what to write, where arguments do not fit the signature."""
+    told = habits.misfit(function, args, kwargs)
+    if told is not None:
+        raise TypeError(told) from None
 
 
 def any_placed(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:

@@ -299,6 +299,11 @@ def focal_loss(
     labels.beside(input, dim, task)
     if task == "multilabel" and isinstance(input, Tensor) and input.dim() < 2:
         raise ValueError(f'task="multilabel" needs an input of shape (N, C, ...), got {checks.shown(input.shape)}: try task="binary"')
+    if isinstance(target, Tensor) and not target.is_floating_point() and target.dim() + 1 == (input.dim() if isinstance(input, Tensor) else 0):
+        raise ValueError(
+            f"target has shape {checks.shown(target.shape)} and {target.dtype}, as class labels have beside scores of shape {checks.shown(input.shape)}, but task={task!r} "
+            'needs a number for each score: try task="multiclass"'
+        )
     alphas = class_alphas(input, alpha, task, dim)
     form, params = binary(alpha, fading, from_logits) if alphas is None else binary_by_class(fading, from_logits)  # type: ignore[arg-type]
     own = (fading,) if isinstance(fading, Operand) else ()
