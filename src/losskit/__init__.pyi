@@ -1,9 +1,10 @@
 """Written by `python -m losskit.contract.stubs` from the registry; not to be edited."""
 
 import collections.abc
-from typing import Literal
+from typing import Generic, Literal, overload
 
 import torch
+from typing_extensions import TypeVar
 
 import losskit.contract.groups
 from losskit.contract.boxes import degenerate_boxes as degenerate_boxes
@@ -13,6 +14,7 @@ from losskit.contract.engine import engine_for as engine_for
 from losskit.contract.groups import Ranks as Ranks
 from losskit.contract.module import LossModule as LossModule
 from losskit.contract.module import OwnsHead as OwnsHead
+from losskit.contract.passes import ByProducts
 from losskit.contract.registry import LOSSES as LOSSES
 from losskit.contract.registry import Loss as Loss
 from losskit.engines.dispatch import EngineError as EngineError
@@ -31,28 +33,21 @@ from losskit.sampling import sampled_classes as sampled_classes
 from losskit.sums_of_overlap import OverlapSums as OverlapSums
 from losskit.sums_of_overlap import overlap_sums as overlap_sums
 from losskit.losses.detection.wiou_v3 import WIoUv3Loss as WIoUv3Loss
-from losskit.losses.classification.arcface import arcface_loss as arcface_loss
 from losskit.losses.classification.binary_cross_entropy import binary_cross_entropy as binary_cross_entropy
 from losskit.losses.classification.binary_cross_entropy_with_logits import binary_cross_entropy_with_logits as binary_cross_entropy_with_logits
-from losskit.losses.classification.cosface import cosface_loss as cosface_loss
-from losskit.losses.classification.cross_entropy import cross_entropy as cross_entropy
 from losskit.losses.classification.entropy import entropy as entropy
 from losskit.losses.classification.focal import focal_loss as focal_loss
-from losskit.losses.classification.generalized_cross_entropy import generalized_cross_entropy as generalized_cross_entropy
 from losskit.losses.classification.hinge import hinge_loss as hinge_loss
 from losskit.losses.classification.hinge_embedding import hinge_embedding_loss as hinge_embedding_loss
 from losskit.losses.classification.js_divergence import js_divergence as js_divergence
 from losskit.losses.classification.kl_divergence import kl_divergence as kl_divergence
-from losskit.losses.classification.linear_cross_entropy import linear_cross_entropy as linear_cross_entropy
 from losskit.losses.classification.margin_ranking import margin_ranking_loss as margin_ranking_loss
 from losskit.losses.classification.multi_margin import multi_margin_loss as multi_margin_loss
 from losskit.losses.classification.multilabel_margin import multilabel_margin_loss as multilabel_margin_loss
 from losskit.losses.classification.multilabel_soft_margin import multilabel_soft_margin_loss as multilabel_soft_margin_loss
 from losskit.losses.classification.nll import nll_loss as nll_loss
-from losskit.losses.classification.poly import poly_loss as poly_loss
 from losskit.losses.classification.soft_margin import soft_margin_loss as soft_margin_loss
 from losskit.losses.classification.squared_hinge import squared_hinge_loss as squared_hinge_loss
-from losskit.losses.classification.symmetric_cross_entropy import symmetric_cross_entropy as symmetric_cross_entropy
 from losskit.losses.detection.alpha_iou import alpha_iou_loss as alpha_iou_loss
 from losskit.losses.detection.ciou import ciou as ciou
 from losskit.losses.detection.ciou import ciou_loss as ciou_loss
@@ -111,8 +106,8 @@ from losskit.losses.regression.wing import wing_loss as wing_loss
 from losskit.losses.segmentation.boundary import boundary_loss as boundary_loss
 from losskit.losses.segmentation.dice import dice_loss as dice_loss
 from losskit.losses.segmentation.dice import dice_score as dice_score
-from losskit.losses.segmentation.dice_ce import dice_ce_loss as dice_ce_loss
-from losskit.losses.segmentation.dice_focal import dice_focal_loss as dice_focal_loss
+from losskit.losses.segmentation.dice_ce import DiceCEParts
+from losskit.losses.segmentation.dice_focal import DiceFocalParts
 from losskit.losses.segmentation.focal_tversky import focal_tversky_loss as focal_tversky_loss
 from losskit.losses.segmentation.generalized_dice import generalized_dice_loss as generalized_dice_loss
 from losskit.losses.segmentation.jaccard import jaccard_loss as jaccard_loss
@@ -124,6 +119,45 @@ from losskit.losses.segmentation.tversky import tversky_loss as tversky_loss
 
 __version__: str
 
+_Result = TypeVar("_Result", default=torch.Tensor)
+
+@overload
+def arcface_loss(input: torch.Tensor, target: torch.Tensor, *, margin: float = 0.5, scale: float = 64.0, sub_centers: int = 1, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: Literal[False] = False, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> torch.Tensor: ...
+@overload
+def arcface_loss(input: torch.Tensor, target: torch.Tensor, *, margin: float = 0.5, scale: float = 64.0, sub_centers: int = 1, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: Literal[True], mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> tuple[torch.Tensor, ByProducts]: ...
+@overload
+def cosface_loss(input: torch.Tensor, target: torch.Tensor, *, margin: float = 0.35, scale: float = 64.0, sub_centers: int = 1, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: Literal[False] = False, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> torch.Tensor: ...
+@overload
+def cosface_loss(input: torch.Tensor, target: torch.Tensor, *, margin: float = 0.35, scale: float = 64.0, sub_centers: int = 1, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: Literal[True], mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> tuple[torch.Tensor, ByProducts]: ...
+@overload
+def cross_entropy(input: torch.Tensor, target: torch.Tensor, *, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, label_smoothing: float | torch.Tensor = 0.0, z_loss: float = 0.0, softcap: float | None = None, temperature: float | torch.Tensor = 1.0, dim: int = 1, from_logits: bool = True, log_input: bool = False, inplace: bool = False, return_parts: Literal[False] = False, class_group: torch.distributed.distributed_c10d.ProcessGroup | None = None, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> torch.Tensor: ...
+@overload
+def cross_entropy(input: torch.Tensor, target: torch.Tensor, *, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, label_smoothing: float | torch.Tensor = 0.0, z_loss: float = 0.0, softcap: float | None = None, temperature: float | torch.Tensor = 1.0, dim: int = 1, from_logits: bool = True, log_input: bool = False, inplace: bool = False, return_parts: Literal[True], class_group: torch.distributed.distributed_c10d.ProcessGroup | None = None, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> tuple[torch.Tensor, ByProducts]: ...
+@overload
+def generalized_cross_entropy(input: torch.Tensor, target: torch.Tensor, *, q: float = 0.7, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: Literal[False] = False, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> torch.Tensor: ...
+@overload
+def generalized_cross_entropy(input: torch.Tensor, target: torch.Tensor, *, q: float = 0.7, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: Literal[True], mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> tuple[torch.Tensor, ByProducts]: ...
+@overload
+def linear_cross_entropy(input: torch.Tensor, linear_weight: torch.Tensor, target: torch.Tensor, *, linear_bias: torch.Tensor | None = None, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, label_smoothing: float | torch.Tensor = 0.0, z_loss: float = 0.0, softcap: float | None = None, temperature: float | torch.Tensor = 1.0, shift: bool = False, chunk: int | None = None, accumulate: Literal["float32", "input"] = "float32", return_parts: Literal[False] = False, class_group: torch.distributed.distributed_c10d.ProcessGroup | None = None, sequence_dim: int | None = None, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> torch.Tensor: ...
+@overload
+def linear_cross_entropy(input: torch.Tensor, linear_weight: torch.Tensor, target: torch.Tensor, *, linear_bias: torch.Tensor | None = None, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, label_smoothing: float | torch.Tensor = 0.0, z_loss: float = 0.0, softcap: float | None = None, temperature: float | torch.Tensor = 1.0, shift: bool = False, chunk: int | None = None, accumulate: Literal["float32", "input"] = "float32", return_parts: Literal[True], class_group: torch.distributed.distributed_c10d.ProcessGroup | None = None, sequence_dim: int | None = None, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> tuple[torch.Tensor, ByProducts]: ...
+@overload
+def poly_loss(input: torch.Tensor, target: torch.Tensor, *, epsilon: float = 1.0, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: Literal[False] = False, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> torch.Tensor: ...
+@overload
+def poly_loss(input: torch.Tensor, target: torch.Tensor, *, epsilon: float = 1.0, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: Literal[True], mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> tuple[torch.Tensor, ByProducts]: ...
+@overload
+def symmetric_cross_entropy(input: torch.Tensor, target: torch.Tensor, *, alpha: float = 0.1, beta: float = 1.0, log_zero: float = -4.0, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: Literal[False] = False, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> torch.Tensor: ...
+@overload
+def symmetric_cross_entropy(input: torch.Tensor, target: torch.Tensor, *, alpha: float = 0.1, beta: float = 1.0, log_zero: float = -4.0, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: Literal[True], mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> tuple[torch.Tensor, ByProducts]: ...
+@overload
+def dice_ce_loss(input: torch.Tensor, target: torch.Tensor, *, task: Literal["binary", "multiclass", "multilabel"], dice_weight: float = 1.0, ce_weight: float = 1.0, smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None = None, return_parts: Literal[False] = False, mask: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...
+@overload
+def dice_ce_loss(input: torch.Tensor, target: torch.Tensor, *, task: Literal["binary", "multiclass", "multilabel"], dice_weight: float = 1.0, ce_weight: float = 1.0, smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None = None, return_parts: Literal[True], mask: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> tuple[torch.Tensor, DiceCEParts]: ...
+@overload
+def dice_focal_loss(input: torch.Tensor, target: torch.Tensor, *, task: Literal["binary", "multiclass", "multilabel"], dice_weight: float = 1.0, focal_weight: float = 1.0, gamma: float = 2.0, alpha: float | torch.Tensor | collections.abc.Sequence[float] | None = None, smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None = None, return_parts: Literal[False] = False, mask: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...
+@overload
+def dice_focal_loss(input: torch.Tensor, target: torch.Tensor, *, task: Literal["binary", "multiclass", "multilabel"], dice_weight: float = 1.0, focal_weight: float = 1.0, gamma: float = 2.0, alpha: float | torch.Tensor | collections.abc.Sequence[float] | None = None, smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None = None, return_parts: Literal[True], mask: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> tuple[torch.Tensor, DiceFocalParts]: ...
+
 class AlphaIoULoss(LossModule):
     """Alpha-IoU loss between predicted and target boxes: 1 - IoU^power, which weighs good boxes more for a power above 1."""
 
@@ -132,8 +166,9 @@ class AlphaIoULoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, power: float = 3.0, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
-class ArcFaceLoss(LossModule):
+class ArcFaceLoss(LossModule, Generic[_Result]):
     """ArcFace loss of cosines against class labels: cross-entropy after the angle to the label's centre has been made larger by `margin`."""
 
     margin: float
@@ -145,7 +180,11 @@ class ArcFaceLoss(LossModule):
     return_parts: bool
     reduction: Literal["none", "mean", "sum"]
 
-    def __init__(self, *, margin: float = 0.5, scale: float = 64.0, sub_centers: int = 1, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    @overload
+    def __init__(self: ArcFaceLoss[torch.Tensor], *, margin: float = 0.5, scale: float = 64.0, sub_centers: int = 1, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: Literal[False] = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    @overload
+    def __init__(self: ArcFaceLoss[tuple[torch.Tensor, ByProducts]], *, margin: float = 0.5, scale: float = 64.0, sub_centers: int = 1, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: Literal[True], reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> _Result: ...  # type: ignore[override]
 
 class BCELoss(LossModule):
     """Binary cross-entropy of probabilities, as torch's function of this name; binary and multi-label."""
@@ -158,6 +197,7 @@ class BCELoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, pos_weight: torch.Tensor | collections.abc.Sequence[float] | None = None, label_smoothing: float = 0.0, ignore_index: int | None = None, missing: float | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class BCEWithLogitsLoss(LossModule):
     """Binary cross-entropy of logits; binary and multi-label."""
@@ -170,6 +210,7 @@ class BCEWithLogitsLoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, pos_weight: torch.Tensor | collections.abc.Sequence[float] | None = None, label_smoothing: float = 0.0, ignore_index: int | None = None, missing: float | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class BalancedL1Loss(LossModule):
     """Balanced L1 loss between real values `input` and `target`: a smooth L1 with a larger gradient for small errors."""
@@ -180,6 +221,7 @@ class BalancedL1Loss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, alpha: float = 0.5, gamma: float = 1.5, beta: float = 1.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class BarronLoss(LossModule):
     """Barron's general robust loss between real values `input` and `target`: `alpha` sets how much outliers count, and both it and `scale` can be learned."""
@@ -190,6 +232,7 @@ class BarronLoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, alpha: float | torch.Tensor | collections.abc.Sequence[float] = 1.0, scale: float | torch.Tensor | collections.abc.Sequence[float] = 1.0, nll: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class BatchHardTripletLoss(LossModule):
     """Batch-hard triplet loss of embeddings (real values) and their labels: the farthest of the same label is to be nearer than the nearest of another."""
@@ -211,6 +254,7 @@ class BetaNLLLoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, var: torch.Tensor | collections.abc.Sequence[float] | float | None = None, log_var: torch.Tensor | collections.abc.Sequence[float] | float | None = None, std: torch.Tensor | collections.abc.Sequence[float] | float | None = None, beta: float = 0.5, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, var: torch.Tensor | collections.abc.Sequence[float] | float | None = None, log_var: torch.Tensor | collections.abc.Sequence[float] | float | None = None, std: torch.Tensor | collections.abc.Sequence[float] | float | None = None, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class BinaryCrossEntropyLoss(LossModule):
     """Binary cross-entropy of logits or of probabilities: which, must be said."""
@@ -224,6 +268,7 @@ class BinaryCrossEntropyLoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, from_logits: bool, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, pos_weight: torch.Tensor | collections.abc.Sequence[float] | None = None, label_smoothing: float = 0.0, ignore_index: int | None = None, missing: float | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class BoundaryLoss(LossModule):
     """Boundary loss of logits (default) or, with from_logits=False, of probabilities: probability times signed distance to the target's boundary."""
@@ -237,6 +282,7 @@ class BoundaryLoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], from_logits: bool = True, background: bool = True, spacing: collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class CIoULoss(LossModule):
     """CIoU loss between predicted and target boxes: 1 - IoU, the distance of the centres, and the difference of the aspect ratios."""
@@ -246,6 +292,7 @@ class CIoULoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, alpha_gradient: bool = False, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class CLIPLoss(LossModule):
     """CLIP's loss of image and text embeddings (real values): each picture is to find its text among those of the batch, and each text its picture."""
@@ -265,6 +312,7 @@ class CauchyLoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, scale: float = 1.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class CharbonnierLoss(LossModule):
     """Charbonnier loss between real values `input` and `target`: an absolute error that is smooth at 0."""
@@ -273,8 +321,9 @@ class CharbonnierLoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, eps: float = 0.001, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
-class CosFaceLoss(LossModule):
+class CosFaceLoss(LossModule, Generic[_Result]):
     """CosFace loss (AM-softmax) of cosines against class labels: cross-entropy after the label's cosine has been lowered by `margin`."""
 
     margin: float
@@ -286,7 +335,11 @@ class CosFaceLoss(LossModule):
     return_parts: bool
     reduction: Literal["none", "mean", "sum"]
 
-    def __init__(self, *, margin: float = 0.35, scale: float = 64.0, sub_centers: int = 1, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    @overload
+    def __init__(self: CosFaceLoss[torch.Tensor], *, margin: float = 0.35, scale: float = 64.0, sub_centers: int = 1, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: Literal[False] = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    @overload
+    def __init__(self: CosFaceLoss[tuple[torch.Tensor, ByProducts]], *, margin: float = 0.35, scale: float = 64.0, sub_centers: int = 1, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: Literal[True], reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> _Result: ...  # type: ignore[override]
 
 class CosineEmbeddingLoss(LossModule):
     """Cosine embedding loss of pairs of vectors (real values) against labels -1 and 1: one direction for pairs that belong together, another for the others."""
@@ -297,7 +350,7 @@ class CosineEmbeddingLoss(LossModule):
     def __init__(self, *, margin: float = 0.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
     def __call__(self, input1: torch.Tensor, input2: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
-class CrossEntropyLoss(LossModule):
+class CrossEntropyLoss(LossModule, Generic[_Result]):
     """Cross-entropy of class logits (default) or, with from_logits=False, of class probabilities, against class labels or probabilities."""
 
     weight: torch.Tensor | None
@@ -314,7 +367,11 @@ class CrossEntropyLoss(LossModule):
     class_group: torch.distributed.distributed_c10d.ProcessGroup | None
     reduction: Literal["none", "mean", "sum"]
 
-    def __init__(self, *, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, label_smoothing: float | torch.Tensor = 0.0, z_loss: float = 0.0, softcap: float | None = None, temperature: float | torch.Tensor = 1.0, dim: int = 1, from_logits: bool = True, log_input: bool = False, inplace: bool = False, return_parts: bool = False, class_group: torch.distributed.distributed_c10d.ProcessGroup | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    @overload
+    def __init__(self: CrossEntropyLoss[torch.Tensor], *, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, label_smoothing: float | torch.Tensor = 0.0, z_loss: float = 0.0, softcap: float | None = None, temperature: float | torch.Tensor = 1.0, dim: int = 1, from_logits: bool = True, log_input: bool = False, inplace: bool = False, return_parts: Literal[False] = False, class_group: torch.distributed.distributed_c10d.ProcessGroup | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    @overload
+    def __init__(self: CrossEntropyLoss[tuple[torch.Tensor, ByProducts]], *, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, label_smoothing: float | torch.Tensor = 0.0, z_loss: float = 0.0, softcap: float | None = None, temperature: float | torch.Tensor = 1.0, dim: int = 1, from_logits: bool = True, log_input: bool = False, inplace: bool = False, return_parts: Literal[True], class_group: torch.distributed.distributed_c10d.ProcessGroup | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> _Result: ...  # type: ignore[override]
 
 class DIoULoss(LossModule):
     """DIoU loss between predicted and target boxes: 1 - IoU + the squared distance of the centres over the squared diagonal of the enclosing box."""
@@ -323,8 +380,9 @@ class DIoULoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
-class DiceCELoss(LossModule):
+class DiceCELoss(LossModule, Generic[_Result]):
     """Dice loss plus cross-entropy of logits (default) or, with from_logits=False, of probabilities, from one pass over the logits."""
 
     task: Literal["binary", "multiclass", "multilabel"]
@@ -343,9 +401,13 @@ class DiceCELoss(LossModule):
     process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None
     return_parts: bool
 
-    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], dice_weight: float = 1.0, ce_weight: float = 1.0, smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None = None, return_parts: bool = False) -> None: ...
+    @overload
+    def __init__(self: DiceCELoss[torch.Tensor], *, task: Literal["binary", "multiclass", "multilabel"], dice_weight: float = 1.0, ce_weight: float = 1.0, smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None = None, return_parts: Literal[False] = False) -> None: ...
+    @overload
+    def __init__(self: DiceCELoss[tuple[torch.Tensor, DiceCEParts]], *, task: Literal["binary", "multiclass", "multilabel"], dice_weight: float = 1.0, ce_weight: float = 1.0, smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None = None, return_parts: Literal[True]) -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> _Result: ...  # type: ignore[override]
 
-class DiceFocalLoss(LossModule):
+class DiceFocalLoss(LossModule, Generic[_Result]):
     """Dice loss plus focal loss of logits (default) or, with from_logits=False, of probabilities, from one pass over the logits."""
 
     task: Literal["binary", "multiclass", "multilabel"]
@@ -366,7 +428,11 @@ class DiceFocalLoss(LossModule):
     process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None
     return_parts: bool
 
-    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], dice_weight: float = 1.0, focal_weight: float = 1.0, gamma: float = 2.0, alpha: float | torch.Tensor | collections.abc.Sequence[float] | None = None, smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None = None, return_parts: bool = False) -> None: ...
+    @overload
+    def __init__(self: DiceFocalLoss[torch.Tensor], *, task: Literal["binary", "multiclass", "multilabel"], dice_weight: float = 1.0, focal_weight: float = 1.0, gamma: float = 2.0, alpha: float | torch.Tensor | collections.abc.Sequence[float] | None = None, smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None = None, return_parts: Literal[False] = False) -> None: ...
+    @overload
+    def __init__(self: DiceFocalLoss[tuple[torch.Tensor, DiceFocalParts]], *, task: Literal["binary", "multiclass", "multilabel"], dice_weight: float = 1.0, focal_weight: float = 1.0, gamma: float = 2.0, alpha: float | torch.Tensor | collections.abc.Sequence[float] | None = None, smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None = None, return_parts: Literal[True]) -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> _Result: ...  # type: ignore[override]
 
 class DiceLoss(LossModule):
     """Dice loss of logits (default) or, with from_logits=False, of probabilities: 1 minus twice the overlap over the two masses."""
@@ -385,6 +451,7 @@ class DiceLoss(LossModule):
     process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None
 
     def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None = None) -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class DistributionFocalLoss(LossModule):
     """Distribution focal loss (DFL) of logits over bins 0, 1, ..., n - 1 against a real number between them: cross-entropy with its two nearest bins."""
@@ -393,6 +460,7 @@ class DistributionFocalLoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, dim: int = 1, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class EIoULoss(LossModule):
     """EIoU loss (efficient IoU) between predicted and target boxes: DIoU loss, and the differences of width and height."""
@@ -401,6 +469,7 @@ class EIoULoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class Entropy(LossModule):
     """Entropy of softmax(input), from class logits; there is no target."""
@@ -409,6 +478,7 @@ class Entropy(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, dim: int = 1, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class EvidentialNLLLoss(LossModule):
     """Deep evidential regression of real values `target`: negative log-likelihood under a predicted normal-inverse-gamma distribution, plus a price on evidence."""
@@ -420,6 +490,7 @@ class EvidentialNLLLoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, nu: torch.Tensor | collections.abc.Sequence[float] | float | None = None, alpha: torch.Tensor | collections.abc.Sequence[float] | float | None = None, beta: torch.Tensor | collections.abc.Sequence[float] | float | None = None, coeff: float = 1.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, nu: torch.Tensor | collections.abc.Sequence[float] | float | None = None, alpha: torch.Tensor | collections.abc.Sequence[float] | float | None = None, beta: torch.Tensor | collections.abc.Sequence[float] | float | None = None, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class FocalEIoULoss(LossModule):
     """Focal-EIoU loss between predicted and target boxes: `eiou_loss` times IoU^gamma, so that good boxes count more."""
@@ -429,6 +500,7 @@ class FocalEIoULoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, gamma: float = 0.5, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class FocalLoss(LossModule):
     """Focal loss of logits (default) or, with from_logits=False, of probabilities: cross-entropy that down-weights items already classified well."""
@@ -444,6 +516,7 @@ class FocalLoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, task: Literal["binary", "multilabel", "multiclass"] = "binary", alpha: float | torch.Tensor | collections.abc.Sequence[float] | None = None, gamma: float | torch.Tensor | collections.abc.Sequence[float] = 2.0, from_logits: bool = True, label_smoothing: float = 0.0, dim: int = 1, ignore_index: int | None = None, missing: float | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | Literal["positives"] | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class FocalTverskyLoss(LossModule):
     """Focal Tversky loss of logits (default) or, with from_logits=False, of probabilities: the Tversky loss of each class to a power."""
@@ -465,6 +538,7 @@ class FocalTverskyLoss(LossModule):
     process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None
 
     def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], gamma: float = 0.75, alpha: float = 0.3, beta: float = 0.7, smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None = None) -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class GIoULoss(LossModule):
     """GIoU loss between predicted and target boxes: 1 - IoU + the empty share of the smallest enclosing box."""
@@ -473,6 +547,7 @@ class GIoULoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class GammaNLLLoss(LossModule):
     """Gamma negative log-likelihood of positive values `target` under log-means `input`, real values, and a concentration that can be learned."""
@@ -482,6 +557,7 @@ class GammaNLLLoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, concentration: torch.Tensor | collections.abc.Sequence[float] | float = 1.0, log_input: bool = True, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, concentration: torch.Tensor | collections.abc.Sequence[float] | float = 1.0, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class GaussianNLLLoss(LossModule):
     """Gaussian negative log-likelihood of real values `target` under means `input` and a variance that is predicted, too, by its logarithm at best."""
@@ -493,6 +569,7 @@ class GaussianNLLLoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, var: torch.Tensor | collections.abc.Sequence[float] | float | None = None, log_var: torch.Tensor | collections.abc.Sequence[float] | float | None = None, std: torch.Tensor | collections.abc.Sequence[float] | float | None = None, full: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, var: torch.Tensor | collections.abc.Sequence[float] | float | None = None, log_var: torch.Tensor | collections.abc.Sequence[float] | float | None = None, std: torch.Tensor | collections.abc.Sequence[float] | float | None = None, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class GemanMcClureLoss(LossModule):
     """Geman-McClure loss between real values `input` and `target`: a square near 0 that saturates at 2."""
@@ -501,8 +578,9 @@ class GemanMcClureLoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, scale: float = 1.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
-class GeneralizedCrossEntropyLoss(LossModule):
+class GeneralizedCrossEntropyLoss(LossModule, Generic[_Result]):
     """Generalized cross-entropy of class logits against class labels: bounded, for labels that may be wrong."""
 
     q: float
@@ -512,7 +590,11 @@ class GeneralizedCrossEntropyLoss(LossModule):
     return_parts: bool
     reduction: Literal["none", "mean", "sum"]
 
-    def __init__(self, *, q: float = 0.7, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    @overload
+    def __init__(self: GeneralizedCrossEntropyLoss[torch.Tensor], *, q: float = 0.7, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: Literal[False] = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    @overload
+    def __init__(self: GeneralizedCrossEntropyLoss[tuple[torch.Tensor, ByProducts]], *, q: float = 0.7, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: Literal[True], reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> _Result: ...  # type: ignore[override]
 
 class GeneralizedDiceLoss(LossModule):
     """Generalized Dice loss of logits (default) or, with from_logits=False, of probabilities: one Dice loss of all classes, weighted by inverse volume."""
@@ -531,6 +613,7 @@ class GeneralizedDiceLoss(LossModule):
     process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None
 
     def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], volume_weight: Literal["square", "simple", "uniform"] = "square", smooth: float | tuple[float, float] = 0.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None = None) -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class HingeEmbeddingLoss(LossModule):
     """Hinge embedding loss of distances (real values) against labels -1 and 1: near for pairs that belong together, at least `margin` for the others."""
@@ -539,6 +622,7 @@ class HingeEmbeddingLoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, margin: float = 1.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class HingeLoss(LossModule):
     """Hinge loss of scores (logits) against labels -1 and 1: what is missing to a margin of 1."""
@@ -546,6 +630,7 @@ class HingeLoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class HuberLoss(LossModule):
     """Huber loss between real values `input` and `target`: half the square within `delta`, linear beyond."""
@@ -554,6 +639,7 @@ class HuberLoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, delta: float | torch.Tensor | collections.abc.Sequence[float] = 1.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class InfoNCELoss(LossModule):
     """InfoNCE (multiple negatives ranking) of query and key embeddings (real values): each query is to find its own key among those of the batch."""
@@ -574,6 +660,7 @@ class InnerIoULoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, ratio: float = 0.75, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class IoULoss(LossModule):
     """IoU loss between predicted and target boxes: 1 - intersection over union."""
@@ -583,6 +670,7 @@ class IoULoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, mode: Literal["linear", "square", "log"] = "linear", box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class JSDivergence(LossModule):
     """Jensen-Shannon divergence between softmax(input), from class logits, and the probabilities `target`: symmetric and bounded."""
@@ -591,6 +679,7 @@ class JSDivergence(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, dim: int = 1, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class JaccardLoss(LossModule):
     """Jaccard (IoU) loss of logits (default) or, with from_logits=False, of probabilities: 1 minus the overlap over the union."""
@@ -609,6 +698,7 @@ class JaccardLoss(LossModule):
     process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None
 
     def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None = None) -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class KLDivergence(LossModule):
     """Kullback-Leibler divergence KL(target || softmax(input / temperature)) of class logits against probabilities."""
@@ -619,6 +709,7 @@ class KLDivergence(LossModule):
     reduction: Literal["none", "mean", "sum", "batchmean"]
 
     def __init__(self, *, log_target: bool = False, temperature: float | torch.Tensor = 1.0, dim: int = 1, reduction: Literal["none", "mean", "sum", "batchmean"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class KLNormalLoss(LossModule):
     """Kullback-Leibler divergence of a normal distribution from another, each a real mean and a log-variance; from N(0, 1) by default, as in a VAE."""
@@ -628,6 +719,7 @@ class KLNormalLoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, log_var: torch.Tensor | collections.abc.Sequence[float] | float | None = None, target_log_var: torch.Tensor | collections.abc.Sequence[float] | float | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor | None = None, log_var: torch.Tensor | collections.abc.Sequence[float] | float | None = None, target_log_var: torch.Tensor | collections.abc.Sequence[float] | float | None = None, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class L1Loss(LossModule):
     """Absolute error (L1, MAE) between real values `input` and `target`."""
@@ -635,6 +727,7 @@ class L1Loss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class L1SSIMLoss(LossModule):
     """SSIM beside L1 of two pictures of real values, `input` and `target`: the photometric loss of monocular depth."""
@@ -650,6 +743,7 @@ class L1SSIMLoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, data_range: float, ssim_weight: float = 0.85, window: Literal["gaussian", "uniform"] = "gaussian", window_size: int = 11, sigma: float = 1.5, k1: float = 0.01, k2: float = 0.03, multi_scale: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class L2Loss(LossModule):
     """Half the squared error (L2) between real values `input` and `target`."""
@@ -657,6 +751,7 @@ class L2Loss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class LaplaceNLLLoss(LossModule):
     """Laplace negative log-likelihood of real values `target` under medians `input` and a scale that is predicted, too: an L1 loss that learns its weights."""
@@ -667,8 +762,9 @@ class LaplaceNLLLoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, scale: torch.Tensor | collections.abc.Sequence[float] | float | None = None, log_scale: torch.Tensor | collections.abc.Sequence[float] | float | None = None, full: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, scale: torch.Tensor | collections.abc.Sequence[float] | float | None = None, log_scale: torch.Tensor | collections.abc.Sequence[float] | float | None = None, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
-class LinearCrossEntropyLoss(OwnsHead):
+class LinearCrossEntropyLoss(OwnsHead, Generic[_Result]):
     """Cross-entropy of the logits input @ linear_weight^T + linear_bias, which are never whole: for large vocabularies."""
 
     weight: torch.Tensor | None
@@ -685,8 +781,11 @@ class LinearCrossEntropyLoss(OwnsHead):
     sequence_dim: int | None
     reduction: Literal["none", "mean", "sum"]
 
-    def __init__(self, in_features: int | None = None, num_classes: int | None = None, *, bias: bool = False, device: torch.device | str | int | None = None, dtype: torch.dtype | None = None, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, label_smoothing: float | torch.Tensor = 0.0, z_loss: float = 0.0, softcap: float | None = None, temperature: float | torch.Tensor = 1.0, shift: bool = False, chunk: int | None = None, accumulate: Literal["float32", "input"] = "float32", return_parts: bool = False, class_group: torch.distributed.distributed_c10d.ProcessGroup | None = None, sequence_dim: int | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
-    def __call__(self, *tensors: torch.Tensor, input: torch.Tensor = ..., linear_weight: torch.Tensor = ..., target: torch.Tensor = ..., linear_bias: torch.Tensor | None = None, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
+    @overload
+    def __init__(self: LinearCrossEntropyLoss[torch.Tensor], in_features: int | None = None, num_classes: int | None = None, *, bias: bool = False, device: torch.device | str | int | None = None, dtype: torch.dtype | None = None, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, label_smoothing: float | torch.Tensor = 0.0, z_loss: float = 0.0, softcap: float | None = None, temperature: float | torch.Tensor = 1.0, shift: bool = False, chunk: int | None = None, accumulate: Literal["float32", "input"] = "float32", return_parts: Literal[False] = False, class_group: torch.distributed.distributed_c10d.ProcessGroup | None = None, sequence_dim: int | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    @overload
+    def __init__(self: LinearCrossEntropyLoss[tuple[torch.Tensor, ByProducts]], in_features: int | None = None, num_classes: int | None = None, *, bias: bool = False, device: torch.device | str | int | None = None, dtype: torch.dtype | None = None, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, label_smoothing: float | torch.Tensor = 0.0, z_loss: float = 0.0, softcap: float | None = None, temperature: float | torch.Tensor = 1.0, shift: bool = False, chunk: int | None = None, accumulate: Literal["float32", "input"] = "float32", return_parts: Literal[True], class_group: torch.distributed.distributed_c10d.ProcessGroup | None = None, sequence_dim: int | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, *tensors: torch.Tensor, input: torch.Tensor = ..., linear_weight: torch.Tensor = ..., target: torch.Tensor = ..., linear_bias: torch.Tensor | None = None, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> _Result: ...  # type: ignore[override]
 
 class LogCoshDiceLoss(LossModule):
     """Log-cosh Dice loss of logits (default) or, with from_logits=False, of probabilities: log cosh of each class's Dice loss."""
@@ -705,6 +804,7 @@ class LogCoshDiceLoss(LossModule):
     process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None
 
     def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None = None) -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class LogCoshLoss(LossModule):
     """Log-cosh loss between real values `input` and `target`: about r^2 / 2 near 0 and |r| - log 2 far out, smooth everywhere."""
@@ -712,6 +812,7 @@ class LogCoshLoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class LovaszLoss(LossModule):
     """Lovasz hinge ("binary", "multilabel") or Lovasz softmax ("multiclass") of logits, or of probabilities: a convex extension of 1 - IoU to errors."""
@@ -726,6 +827,7 @@ class LovaszLoss(LossModule):
     dim: int
 
     def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], classes: Literal["auto", "present", "all"] = "auto", from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["nested", "macro", "none"] = "nested", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1) -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class MAPELoss(LossModule):
     """Mean absolute percentage error between real values `input` and `target`, which must not be 0: the error as a share of the target."""
@@ -733,6 +835,7 @@ class MAPELoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class MCCLoss(LossModule):
     """Matthews correlation loss of logits (default) or, with from_logits=False, of probabilities: 1 minus the correlation with the target."""
@@ -750,6 +853,7 @@ class MCCLoss(LossModule):
     process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None
 
     def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], smooth: float | tuple[float, float] = 0.0, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None = None) -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class MPDIoULoss(LossModule):
     """MPDIoU loss between predicted and target boxes: 1 - IoU + the squared distances of two corners over the squared diagonal of the image."""
@@ -759,6 +863,7 @@ class MPDIoULoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, image_size: tuple[float, float], box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class MSELoss(LossModule):
     """Squared error (MSE) between real values `input` and `target`."""
@@ -766,6 +871,7 @@ class MSELoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class MSLELoss(LossModule):
     """Mean squared logarithmic error between real values `input` and `target`, both > -1: the squared error of log(1 + x)."""
@@ -773,6 +879,7 @@ class MSLELoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class MarginRankingLoss(LossModule):
     """Margin ranking loss of pairs of scores (real values) against labels -1 and 1: the score that is to rank higher is to be above the other by `margin`."""
@@ -791,6 +898,7 @@ class MultiLabelMarginLoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, dim: int = 1, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class MultiLabelSoftMarginLoss(LossModule):
     """Multi-label soft margin loss of class logits against 0/1 labels of every class: binary cross-entropy, averaged over the classes of an item."""
@@ -800,6 +908,7 @@ class MultiLabelSoftMarginLoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, dim: int = 1, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class MultiMarginLoss(LossModule):
     """Multi-class margin (hinge) loss of class scores (logits) against class labels: the label's score is to be above every other by `margin`."""
@@ -812,6 +921,7 @@ class MultiMarginLoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, p: Literal[1, 2] = 1, margin: float = 1.0, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class NLLLoss(LossModule):
     """Negative log-likelihood of class log-probabilities (the output of log_softmax) against class labels."""
@@ -822,6 +932,7 @@ class NLLLoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class NTXentLoss(LossModule):
     """NT-Xent, the loss of SimCLR, of the embeddings (real values) of two views of each sample: each view is to find the other among all other views of the batch."""
@@ -842,6 +953,7 @@ class NWDLoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, constant: float, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class NegativeBinomialNLLLoss(LossModule):
     """Negative binomial negative log-likelihood of counts `target` under log-means `input`, real values: Poisson's, with a variance that can be learned."""
@@ -853,6 +965,7 @@ class NegativeBinomialNLLLoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, total_count: torch.Tensor | collections.abc.Sequence[float] | float | None = None, dispersion: torch.Tensor | collections.abc.Sequence[float] | float | None = None, log_input: bool = True, full: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, total_count: torch.Tensor | collections.abc.Sequence[float] | float | None = None, dispersion: torch.Tensor | collections.abc.Sequence[float] | float | None = None, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class PoissonNLLLoss(LossModule):
     """Poisson negative log-likelihood of counts `target` under means whose logarithms are `input`, real values (log_input=False: under means `input`)."""
@@ -862,8 +975,9 @@ class PoissonNLLLoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, log_input: bool = True, full: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
-class PolyLoss(LossModule):
+class PolyLoss(LossModule, Generic[_Result]):
     """Poly loss (Poly-1) of class logits against class labels: cross-entropy plus epsilon (1 - p_y)."""
 
     epsilon: float
@@ -873,7 +987,11 @@ class PolyLoss(LossModule):
     return_parts: bool
     reduction: Literal["none", "mean", "sum"]
 
-    def __init__(self, *, epsilon: float = 1.0, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    @overload
+    def __init__(self: PolyLoss[torch.Tensor], *, epsilon: float = 1.0, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: Literal[False] = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    @overload
+    def __init__(self: PolyLoss[tuple[torch.Tensor, ByProducts]], *, epsilon: float = 1.0, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: Literal[True], reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> _Result: ...  # type: ignore[override]
 
 class QualityFocalLoss(LossModule):
     """Quality focal loss (QFL) of logits against qualities in [0, 1]: binary cross-entropy, down-weighted as the score comes near the quality."""
@@ -883,6 +1001,7 @@ class QualityFocalLoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, beta: float = 2.0, ignore_index: int | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class QuantileLoss(LossModule):
     """Quantile (pinball) loss between real values `input` and `target`: the best constant input is the quantile of the targets."""
@@ -892,6 +1011,7 @@ class QuantileLoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, quantile: float | collections.abc.Sequence[float] = 0.5, crossing: float = 0.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class SIoULoss(LossModule):
     """SIoU loss between predicted and target boxes: 1 - IoU, an angle-aware distance of the centres, and a cost of shape."""
@@ -901,6 +1021,7 @@ class SIoULoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, theta: float = 4.0, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class SSIMLoss(LossModule):
     """One minus the structural similarity (SSIM) of two pictures of real values, `input` and `target`."""
@@ -915,6 +1036,7 @@ class SSIMLoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, data_range: float, window: Literal["gaussian", "uniform"] = "gaussian", window_size: int = 11, sigma: float = 1.5, k1: float = 0.01, k2: float = 0.03, multi_scale: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class SigLIPLoss(LossModule):
     """SigLIP's loss of image and text embeddings (real values): whether a picture and a text belong together, asked of each with each."""
@@ -935,6 +1057,7 @@ class SmoothL1Loss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, beta: float | torch.Tensor | collections.abc.Sequence[float] = 1.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class SoftMarginLoss(LossModule):
     """Soft margin (logistic) loss of logits against labels -1 and 1: binary cross-entropy for that way to write labels."""
@@ -942,6 +1065,7 @@ class SoftMarginLoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class SquaredHingeLoss(LossModule):
     """Squared hinge loss of scores (logits) against labels -1 and 1: the square of what is missing to a margin of 1."""
@@ -949,6 +1073,7 @@ class SquaredHingeLoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class StudentTNLLLoss(LossModule):
     """Student's t negative log-likelihood of real values `target` under locations `input`, with a scale and degrees of freedom that can be predicted or learned."""
@@ -960,6 +1085,7 @@ class StudentTNLLLoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, scale: torch.Tensor | collections.abc.Sequence[float] | float | None = None, log_scale: torch.Tensor | collections.abc.Sequence[float] | float | None = None, df: torch.Tensor | collections.abc.Sequence[float] | float = 4.0, full: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, scale: torch.Tensor | collections.abc.Sequence[float] | float | None = None, log_scale: torch.Tensor | collections.abc.Sequence[float] | float | None = None, df: torch.Tensor | collections.abc.Sequence[float] | float = 4.0, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class SupConLoss(LossModule):
     """Supervised contrastive loss of embeddings (real values) and their labels: each vector is to find all others of its label among the batch."""
@@ -972,7 +1098,7 @@ class SupConLoss(LossModule):
     def __init__(self, *, temperature: float | torch.Tensor = 0.07, normalize: bool = False, process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
     def __call__(self, embeddings: torch.Tensor, labels: torch.Tensor, *, exclude: torch.Tensor | None = None, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
-class SymmetricCrossEntropyLoss(LossModule):
+class SymmetricCrossEntropyLoss(LossModule, Generic[_Result]):
     """Symmetric cross-entropy of class logits against class labels: alpha H(t, p) + beta H(p, t)."""
 
     alpha: float
@@ -984,7 +1110,11 @@ class SymmetricCrossEntropyLoss(LossModule):
     return_parts: bool
     reduction: Literal["none", "mean", "sum"]
 
-    def __init__(self, *, alpha: float = 0.1, beta: float = 1.0, log_zero: float = -4.0, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    @overload
+    def __init__(self: SymmetricCrossEntropyLoss[torch.Tensor], *, alpha: float = 0.1, beta: float = 1.0, log_zero: float = -4.0, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: Literal[False] = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    @overload
+    def __init__(self: SymmetricCrossEntropyLoss[tuple[torch.Tensor, ByProducts]], *, alpha: float = 0.1, beta: float = 1.0, log_zero: float = -4.0, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: Literal[True], reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> _Result: ...  # type: ignore[override]
 
 class TripletMarginLoss(LossModule):
     """Triplet margin loss of embeddings (real values): the anchor is to be nearer to the positive than to the negative, by `margin`."""
@@ -1017,6 +1147,7 @@ class TverskyLoss(LossModule):
     process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None
 
     def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], alpha: float = 0.5, beta: float = 0.5, smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None = None) -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class TweedieLoss(LossModule):
     """Tweedie loss, a negative quasi-likelihood of amounts `target`, many of them 0, under means whose logarithms are `input`, real values."""
@@ -1026,6 +1157,7 @@ class TweedieLoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, power: float = 1.5, log_input: bool = True, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class VarifocalLoss(LossModule):
     """Varifocal loss (VFL) of logits against qualities in [0, 1]: cross-entropy weighted by the quality for objects, focal loss for the background."""
@@ -1037,6 +1169,7 @@ class VarifocalLoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, alpha: float = 0.75, gamma: float = 2.0, iou_weighted: bool = True, ignore_index: int | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class WIoULoss(LossModule):
     """WIoU loss (Wise-IoU, version 1) between predicted and target boxes: 1 - IoU times exp of the squared distance of the centres in diagonals."""
@@ -1045,6 +1178,7 @@ class WIoULoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class WelschLoss(LossModule):
     """Welsch (Leclerc, correntropy) loss between real values `input` and `target`: a square near 0 that saturates at 1."""
@@ -1053,6 +1187,7 @@ class WelschLoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, scale: float = 1.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class WingLoss(LossModule):
     """Wing loss between real values `input` and `target`: logarithmic for small errors, which thus count more than in L1, and L1 beyond."""
@@ -1062,3 +1197,4 @@ class WingLoss(LossModule):
     reduction: Literal["none", "mean", "sum"]
 
     def __init__(self, *, omega: float = 10.0, epsilon: float = 2.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]

@@ -4,6 +4,7 @@
 """
 
 import inspect
+import sys
 from collections.abc import Sequence
 from functools import reduce
 from operator import or_
@@ -14,15 +15,16 @@ from torch import Tensor
 
 from losskit.binary import EITHER
 from losskit.contract.module import OwnsHead as OwnsHead
-from losskit.contract.registry import LOSSES, USUAL, Loss
+from losskit.contract.registry import LOSSES, Loss
 
 PATH = Path(__file__).parent.parent / "__init__.pyi"
 HEAD = '''"""Written by `python -m losskit.contract.stubs` from the registry; not to be edited."""
 
 import collections.abc
-from typing import Literal
+from typing import Generic, Literal, overload
 
 import torch
+from typing_extensions import TypeVar
 
 import losskit.contract.groups
 from losskit.contract.boxes import degenerate_boxes as degenerate_boxes
@@ -32,6 +34,7 @@ from losskit.contract.engine import engine_for as engine_for
 from losskit.contract.groups import Ranks as Ranks
 from losskit.contract.module import LossModule as LossModule
 from losskit.contract.module import OwnsHead as OwnsHead
+from losskit.contract.passes import ByProducts
 from losskit.contract.registry import LOSSES as LOSSES
 from losskit.contract.registry import Loss as Loss
 from losskit.engines.dispatch import EngineError as EngineError
@@ -53,6 +56,33 @@ from losskit.losses.detection.wiou_v3 import WIoUv3Loss as WIoUv3Loss
 '''
 
 
+RESULT = '\n_Result = TypeVar("_Result", default=torch.Tensor)\n\n'
+
+
+def shown(p: inspect.Parameter) -> str:
+    """A parameter as source text."""
+    default = "" if p.default is p.empty else f" = {p.default!r}"
+    return f"{p.name}: {annotation(p.annotation)}{default}".replace("'", '"')
+
+
+def parts_of(loss: Loss) -> str | None:
+    """The type of what a loss with return_parts=True gives besides; None of one that has no such argument."""
+    if "return_parts" not in loss.settings:
+        return None
+    own = [name for name in vars(sys.modules[loss.function.__module__]) if name.endswith("Parts")]
+    return own[0] if own else "ByProducts"
+
+
+def overloaded(loss: Loss, text: str, result: str, before: str = "") -> str:
+    """A signature with `return_parts: bool = False` and result RESULT, once as it is and, if the loss returns parts, once for each answer."""
+    parts = parts_of(loss)
+    if parts is None:
+        return before + text.replace("RESULT", result.format("torch.Tensor"))
+    plain = text.replace("return_parts: bool = False", "return_parts: Literal[False] = False").replace("RESULT", result.format("torch.Tensor"))
+    more = text.replace("return_parts: bool = False", "return_parts: Literal[True]").replace("RESULT", result.format(f"tuple[torch.Tensor, {parts}]"))
+    return f"{before}@overload\n{before}{plain}{before}@overload\n{before}{more}"
+
+
 def body(loss: Loss) -> str:
     """The module's attributes and constructor: the function's settings; weights given as plain lists are held as tensors."""
     attributes, parameters = [], []
@@ -62,30 +92,32 @@ def body(loss: Loss) -> str:
             kinds = get_args(given)
             held = reduce(or_, (kind for kind in kinds if kind != Sequence[float])) if Tensor in kinds else given
             attributes.append(f"    {p.name}: {annotation(held)}\n")
-            default = "" if p.default is p.empty else f" = {p.default!r}"
-            parameters.append(f"{p.name}: {annotation(p.annotation)}{default}".replace("'", '"'))
+            parameters.append(shown(p))
     head = [str(p).replace("'", '"') for p in inspect.signature(OwnsHead.__init__).parameters.values() if p.name not in ("self", "placed", "settings")]
     before = [p for p in head if "bias:" not in p and "device:" not in p and "dtype:" not in p] if loss.owned else []
     parameters = (head[len(before) :] if loss.owned else []) + parameters
-    made = f"\n    def __init__(self, {', '.join([*before, '*', *parameters])}) -> None: ...\n"
-    return "".join(attributes) + made + ("" if loss.tensors in USUAL else call(loss))
+    own = f"self: {loss.module}[RESULT]" if parts_of(loss) else "self"
+    made = overloaded(loss, f"def __init__({own}, {', '.join([*before, '*', *parameters])}) -> None: ...\n", "{}", "    ")
+    return "".join(attributes) + "\n" + made + call(loss)
 
 
 def call(loss: Loss) -> str:
-    """The module's call, where its tensors are not input and target."""
+    """The module's call."""
     told = inspect.signature(loss.function).parameters.values()
     by_place = [*loss.tensors, *(operand.name for operand in loss.operands if operand.predicted)]
     given = [p for p in told if p.name not in loss.settings or p.name in by_place]
-    shown = [f"{p.name}: {annotation(p.annotation)}" + ("" if p.default is p.empty else f" = {p.default!r}") for p in given]
+    result = "_Result" if parts_of(loss) else "torch.Tensor"
+    texts = [shown(p) for p in given]
     if loss.owned:
-        return f"    def __call__(self, *tensors: torch.Tensor, {', '.join(f'{each}' if '=' in each else f'{each} = ...' for each in shown)}) -> torch.Tensor: ...  # type: ignore[override]\n"
-    shown.insert(sum(p.name in by_place for p in given), "*")
-    return f"    def __call__(self, {', '.join(shown)}) -> torch.Tensor: ...  # type: ignore[override]\n"
+        named = [text if "=" in text else f"{text} = ..." for text in texts]
+        return f"    def __call__(self, *tensors: torch.Tensor, {', '.join(named)}) -> {result}: ...  # type: ignore[override]\n"
+    texts.insert(sum(p.name in by_place for p in given), "*")
+    return f"    def __call__(self, {', '.join(texts)}) -> {result}: ...  # type: ignore[override]\n"
 
 
 def base(loss: Loss) -> str:
-    """The class that a loss's module is made from."""
-    return "OwnsHead" if loss.owned else "LossModule"
+    """The classes that a loss's module is made from; those that return parts are generic, with a default that nobody needs to write."""
+    return ("OwnsHead" if loss.owned else "LossModule") + (", Generic[_Result]" if parts_of(loss) else "")
 
 
 def annotation(kind: Any) -> str:
@@ -98,10 +130,22 @@ def annotation(kind: Any) -> str:
 def text() -> str:
     """The whole file."""
     losses = list(LOSSES.values())
-    functions = sorted((f for loss in losses for f in (loss.function, *loss.scores)), key=lambda f: (f.__module__, f.__name__))
-    imports = [f"from {f.__module__} import {f.__name__} as {f.__name__}\n" for f in functions]
+    several = [loss for loss in losses if parts_of(loss)]
+    alone = [f for loss in losses for f in ((*([] if loss in several else [loss.function]), *loss.scores))]
+    parts = {(loss.function.__module__, name) for loss in several if (name := parts_of(loss)) and name != "ByProducts"}
+    names = sorted({(f.__module__, f.__name__) for f in alone} | parts)
+    imports = [f"from {module} import {name}" + ("\n" if (module, name) in parts else f" as {name}\n") for module, name in names]
+    functions = [overloaded(loss, f"def {loss.name}({of_function(loss)}) -> RESULT: ...\n", "{}") for loss in several]
     classes = [f'\nclass {loss.module}({base(loss)}):\n    """{loss.summary}"""\n\n{body(loss)}' for loss in sorted([*losses, EITHER], key=lambda x: x.module)]
-    return HEAD + "".join(imports) + "\n__version__: str\n" + "".join(classes)
+    return HEAD + "".join(imports) + "\n__version__: str\n" + RESULT + "".join(functions) + "".join(classes)
+
+
+def of_function(loss: Loss) -> str:
+    """The parameters of a loss's function."""
+    parameters = inspect.signature(loss.function).parameters.values()
+    texts = [shown(p) for p in parameters]
+    texts.insert(sum(p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters), "*")
+    return ", ".join(texts)
 
 
 if __name__ == "__main__":
