@@ -5,7 +5,7 @@ VENV := .venv
 RUN := OMP_WAIT_POLICY=PASSIVE PYTHONDONTWRITEBYTECODE= $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-.PHONY: tour test test-all docs lint types bench stubs wheel clean
+.PHONY: tour test test-all docs lint types bench stubs wheel trainers clean
 
 tour: $(STAMP)  ## train small models on real data with every loss; writes report/index.html
 	$(RUN) -m losskit tour
@@ -56,6 +56,9 @@ $(VENV)/.peers: $(STAMP)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
 		torchvision==0.28.0 pillow monai==1.6.1 kornia==0.9.0 kornia_rs==0.2.0 segmentation-models-pytorch==0.6.0
 	touch $@
+
+trainers: $(STAMP)  ## frameworks that tests put losses into; see CONTRIBUTING.md
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt mmengine
 
 clean:
 	rm -rf $(VENV) report build src/*.egg-info
