@@ -19,6 +19,7 @@ from losskit.contract.module import LossModule, make_module
 from losskit.contract.registry import LOSSES, Loss
 from losskit.engines.dispatch import EngineError, use_engine
 from losskit.losses.detection.wiou_v3 import WIoUv3Loss
+from losskit.matching import Matches, assign, matching_cost
 from losskit.pairwise import BoxMatch, best_match, pairwise_iou
 from losskit.products import linear_log_prob, linear_probabilities, linear_scores
 from losskit.sampling import SampledClasses, sampled_classes
@@ -32,10 +33,12 @@ __all__ = [
     "EngineError",
     "Loss",
     "LossModule",
+    "Matches",
     "OverlapSums",
     "Ranks",
     "SampledClasses",
     "WIoUv3Loss",
+    "assign",
     "best_match",
     "create",
     "degenerate_boxes",
@@ -46,6 +49,7 @@ __all__ = [
     "linear_log_prob",
     "linear_probabilities",
     "linear_scores",
+    "matching_cost",
     "overlap_sums",
     "pairwise_iou",
     "sampled_classes",

@@ -19,6 +19,9 @@ from losskit.contract.registry import LOSSES as LOSSES
 from losskit.contract.registry import Loss as Loss
 from losskit.engines.dispatch import EngineError as EngineError
 from losskit.engines.dispatch import use_engine as use_engine
+from losskit.matching import Matches as Matches
+from losskit.matching import assign as assign
+from losskit.matching import matching_cost as matching_cost
 from losskit.pairwise import BoxMatch as BoxMatch
 from losskit.pairwise import best_match as best_match
 from losskit.pairwise import pairwise_iou as pairwise_iou
