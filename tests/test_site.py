@@ -220,7 +220,7 @@ def test_pages_are_for_everyone(site, browser, language):
 def test_each_picture_is_seen_on_its_ground(site, browser):
     """Words in drawings, which are files of their own: one of each program that draws, in both themes."""
     page = browser.new_page()
-    for name in ("focal_loss-value", "believed", "losses"):
+    for name in ("focal_loss-value", "believed", "losses", "house"):
         for theme, ground in (("light", "rgb(255, 255, 255)"), ("dark", "rgb(19, 20, 22)")):
             found = [path for path in SITE.glob(f"en/_images/{name}-{theme}*.svg")]
             assert len(found) == 1, found
