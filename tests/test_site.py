@@ -320,7 +320,17 @@ def test_a_page_says_what_stands_in_the_docstring(site):
         for name in loss.settings:
             assert name in text, f"{loss.name}: {name}"
         assert "def formula" in text or "def " in text
-        for heading in ("When to use it", "Arguments", "What it returns", "Example", "Edge cases", "Reference", "View the formula"):
+        for heading in (
+            "When to use it",
+            "Arguments",
+            "What it returns",
+            "Example",
+            "Edge cases",
+            "How exact it is",
+            "How fast it is",
+            "Reference",
+            "View the formula",
+        ):
             assert heading in text, f"{loss.name}: {heading}"
 
 
