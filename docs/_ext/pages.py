@@ -251,7 +251,7 @@ def picture(loss: Loss, alternatives: Mapping[str, str]) -> str:
 def index(kind: str, losses: Iterable[Loss]) -> str:
     """A family's page: its losses with formula and first sentence."""
     losses = list(losses)
-    made = [f"# {FAMILIES[kind]}", FAMILY_TEXTS[kind], "| loss | formula | what it is |\n|---|---|---|"]
+    made = [f"# {FAMILIES[kind]}", FAMILY_TEXTS[kind], "{.stacked}\n| loss | formula | what it is |\n|---|---|---|"]
     rows = []
     for loss in losses:
         first = formulas.lines(loss.formula)[0]

@@ -53,10 +53,14 @@ class LossModule(nn.Module):
             return f"{name} takes its settings when it is made, and tensors when it is called: write {name}()({', '.join(self.loss.tensors)})"
         torchs = getattr(nn, name, None)
         order = list(inspect.signature(torchs).parameters) if torchs else self.names
-        given = {key: value for key, value in zip(order, placed, strict=False) if value is not None}
-        if len(placed) > len(order) or not set(given) <= set(self.names):
+        given = {key: value for key, value in zip(order, placed, strict=False) if value is not None} | dict(settings)
+        try:
+            if len(placed) > len(order):
+                raise TypeError
+            type(self)(**given)
+        except (TypeError, ValueError):  # what would be written is not taken either
             return f"{name} takes its settings by name, and has {', '.join(self.names)}"
-        shown = (f"{key}={'...' if isinstance(value, Tensor) else repr(value)}" for key, value in (given | dict(settings)).items())
+        shown = (f"{key}={'...' if isinstance(value, Tensor) else repr(value)}" for key, value in given.items())
         return f"{name} takes its settings by name: write {name}({', '.join(shown)})"
 
     def __setattr__(self, name: str, value: Any) -> None:
