@@ -127,8 +127,6 @@ def signature(loss: Loss) -> str:
 def by_hand(loss: Loss) -> str:
     """The computation with numbers."""
     made = worked.worked(loss)
-    if made is None:
-        return ""
     given = ", ".join(f"${g}$" for g in made.given)
     lines = "\n\n".join(f"${line}$" for line in made.lines)
     return (
