@@ -202,7 +202,7 @@ def similarity() -> tuple[list[str], float]:
     vx, vt, cov = dot(x, x) / 4 - mx * mx, dot(t, t) / 4 - mt * mt, dot(x, t) / 4 - mx * mt
     c1, c2 = 0.01**2, 0.03**2
     value = (2 * mx * mt + c1) * (2 * cov + c2) / ((mx**2 + mt**2 + c1) * (vx + vt + c2))
-    means = [rf"m_x = {n(mx)},\; m_t = {n(mt)},\; v_x = {n(vx)},\; v_t = {n(vt)},\; \mathrm{{cov}} = {n(cov)}", rf"c_1 = 0.01^2,\; c_2 = 0.03^2 = {n(c2)}"]
+    means = [rf"m_x = {n(mx)},\; m_t = {n(mt)},\; v_x = {n(vx)},\; v_t = {n(vt)},\; \mathrm{{cov}} = {n(cov)}", r"c_1 = 0.01^2,\; c_2 = 0.03^2"]
     above = rf"(2 \cdot {n(mx)} \cdot {n(mt)} + c_1)(2 \cdot {n(cov)} + c_2)"
     below = rf"({n(mx)}^2 + {n(mt)}^2 + c_1)({n(vx)} + {n(vt)} + c_2)"
     return [*means, rf"\mathrm{{SSIM}} = \frac{{{above}}}{{{below}}} = {n(value)}"], value

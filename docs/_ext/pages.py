@@ -1,7 +1,6 @@
 """A page per loss, from the registry, the docstring and the measured results."""
 
 import inspect
-import re
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -247,16 +246,15 @@ def picture(loss: Loss, alternatives: Mapping[str, str]) -> str:
 
 
 def index(kind: str, losses: Iterable[Loss]) -> str:
-    """A family's page: its losses with formula and first sentence."""
+    """A family's page: its losses with formula and summary."""
     losses = list(losses)
     made = [f"# {FAMILIES[kind]}", FAMILY_TEXTS[kind], "{.stacked}\n| loss | formula | what it is |\n|---|---|---|"]
     rows = []
     for loss in losses:
         first = formulas.lines(loss.formula)[0]
         short = "; ".join(typeset(c) for c in first[:1])
-        rows.append(
-            f"| [`{loss.name}`](#losskit.{loss.name}) | {short} | {WRITER.inline(re.split(r'(?<=[.:]) ', sections(loss.function.__doc__ or '')['Summary'])[0])} |"
-        )
+        what = WRITER.inline(sections(loss.function.__doc__ or "")["Summary"]).replace("|", r"\|")
+        rows.append(f"| [`{loss.name}`](#losskit.{loss.name}) | {short} | {what} |")
     made[-1] += "\n" + "\n".join(rows)
     made.append("```{toctree}\n:hidden:\n" + "\n".join(loss.name for loss in losses) + "\n```")
     return "\n\n".join(made) + "\n"
