@@ -40,7 +40,7 @@ build_in(HERE / "_build")
 def stage(drawn: bool = True) -> None:
     """Everything Sphinx reads: what stands here, and what is made of the registry, made anew only if something it is made of has changed. Pictures that are not
     drawn are empty files."""
-    import banner
+    import committed
     import mentions
     import pages
     import pictures
@@ -54,7 +54,7 @@ def stage(drawn: bool = True) -> None:
         pages.write(GENERATED, drawn)
         pictures.write(GENERATED, drawn)
         if drawn:
-            banner.write(HERE / "_static")
+            committed.write(HERE / "_static")
         stamp.write_text(made_of)
     before = names()
     shutil.rmtree(SOURCE, ignore_errors=True)

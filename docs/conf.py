@@ -32,6 +32,7 @@ html_static_path = ["_static"]
 templates_path = [str(Path(__file__).parent / "_templates"), str(Path(furo.__file__).parent / "theme" / "furo")]  # the theme's words are translated as well
 html_sidebars = {"**": [f"sidebar/{part}.html" for part in ("brand", "search", "language", "scroll-start", "navigation", "scroll-end")]}
 html_css_files, html_js_files = ["site.css"], ["site.js"]
+html_search_scorer = str(Path(__file__).parent / "_ext" / "scorer.js")
 html_copy_source = html_show_sourcelink = False
 html_math_renderer = "mathml"
 html_theme_options = {"navigation_with_keys": True}

@@ -193,12 +193,23 @@ def test_one_version_everywhere():
         assert found and found[1] == losskit.__version__, page
 
 
-@pytest.mark.parametrize("name", ["light", "dark", "light.zh_CN", "dark.zh_CN"])
-def test_the_picture_of_the_readme_is_fresh(name, monkeypatch):
+def test_committed_pictures_are_fresh(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "docs" / "_ext")
-    banner = importlib.import_module("banner")
-    file = f"losses-{name}.svg"
-    assert (ROOT / "docs" / "_static" / file).read_text(encoding="utf-8") == banner.made()[file], "run: make docs"
+    made = importlib.import_module("committed").made()
+    assert {"losses-dark.zh_CN.svg", "house-light.svg"} < made.keys()
+    for file, content in made.items():
+        assert (ROOT / "docs" / "_static" / file).read_text(encoding="utf-8") == content, f"{file}: run make docs"
+
+
+def test_the_drawing_of_the_house_and_its_words_name_what_there_is(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "docs" / "_ext")
+    package = Path(losskit.__file__).parent
+    drawn = {name for name in importlib.import_module("house").WORDS if re.fullmatch(r"\w+(/|\.py)", name)}
+    assert {"losses/", "dispatch.py", "triton/"} < drawn
+    (told,) = re.findall(r'<img alt="([^"]*)" src="_static/house-light', (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8"))
+    for name in drawn:
+        assert (package / name).exists() or (package / "engines" / name).exists(), name
+        assert name in told, name
 
 
 def test_stubs_are_fresh():

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from babel.messages import pofile
 
 from losskit.contract.registry import LOSSES
 
@@ -45,6 +46,19 @@ def test_a_term_is_entered_once_in_order_with_one_translation_and_a_sentence():
     for term, translation, meaning in ROWS:
         assert translation == term or re.search(r"[\u4e00-\u9fff]", translation), term
         assert meaning[0].isupper() and meaning.endswith(".") and ". " not in meaning.removesuffix("."), term
+
+
+def test_the_same_english_is_the_same_chinese_on_every_page():
+    found: dict[str, set[str]] = {}
+    for path in ROOT.glob("docs/locale/**/*.po"):
+        with path.open("rb") as file:
+            messages = list(pofile.read_po(file, locale="zh_CN"))
+        for message in messages:
+            if message.id and message.string:
+                found.setdefault(message.id, set()).add(message.string)
+    assert len(found) > 3000
+    twice = {english: several for english, several in found.items() if len(several) > 1}
+    assert twice.keys() == {"Reference"}, twice  # of a loss: who wrote of it; of the site: what is looked up
 
 
 @pytest.mark.parametrize("term", RIVALS)

@@ -5,6 +5,7 @@ import copy
 import inspect
 import math
 import pickle
+import re
 from typing import get_args
 
 import pytest
@@ -344,3 +345,16 @@ def test_what_a_call_with_predicted_operands_refuses():
         module(x, x, v, v, v, v)
     with pytest.raises(TypeError, match="has var twice"):
         module(x, x, v, var=v)
+
+
+@pytest.mark.parametrize("loss", [loss for loss in losskit.LOSSES.values() if not loss.owned], ids=lambda loss: loss.name)
+def test_settings_without_names_are_told_what_to_write(loss):
+    """Written as it says, the module is made; where nothing can be written, the names of its settings stand there."""
+    make = getattr(losskit, loss.module)
+    for placed in (0.25, 7, "multiclass", True, torch.ones(3)):
+        with pytest.raises(TypeError, match=f"{loss.module} takes its settings by name") as told:
+            make(placed)
+        if written := re.search(r"write \w+\((\w+)=.*\)", str(told.value)):
+            make(**{written[1]: placed})
+        else:
+            assert str(told.value).endswith(", ".join(make.names))

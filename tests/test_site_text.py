@@ -1,9 +1,12 @@
 """How the site sets what texts write in the characters of a keyboard, and how the Chinese pages are searched."""
 
+import re
 import sys
 from pathlib import Path
 
 import pytest
+
+import losskit
 
 pytest_plugins = ("touching",)  # a browser
 
@@ -47,6 +50,15 @@ def test_what_a_keyboard_writes_is_set_as_on_paper(text, parts):
 def test_a_table_of_a_docstring_keeps_its_empty_cells():
     table = pages.WRITER.table("| a | b | c |\n|---|---|---|\n| x | | y |")
     assert [line.split(" | ") for line in table.splitlines()][2] == ["| x", "", "y |"]
+
+
+def test_a_family_s_table_has_three_cells_for_each_loss():
+    """Bars of absolute values and divergences are no borders of cells."""
+    lines = pages.index("regression", losskit.LOSSES.values()).splitlines()
+    rows = [re.split(r"(?<!\\)\|", line) for line in lines if line.startswith("| [`")]
+    assert len(rows) == len(losskit.LOSSES)
+    for row in rows:
+        assert len(row) == 5 and row[3].strip().endswith("."), row
 
 
 SEARCHED = ["交叉熵", "focal 损失", "l1_loss的梯度", "熵", "IoU"]

@@ -1,7 +1,6 @@
 """A page per loss, from the registry, the docstring and the measured results."""
 
 import inspect
-import re
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -110,20 +109,23 @@ def called(name: str, thing: Callable[..., Any]) -> str:
 
 def signature(loss: Loss) -> str:
     """How function and module are called."""
+
+    def block(code: str) -> str:
+        return f"```python\n{code}\n```"
+
     required = ", ".join(f"{name}=..." for name in loss.required)
     tensors = ", ".join(loss.tensors)
-    found = called(loss.name, loss.function) + f"\n\nlosskit.{loss.module}({required + ', ' if required else ''}...)({tensors})  # the same as a module"
+    module = f"losskit.{loss.module}({required + ', ' if required else ''}...)({tensors})"
+    made = [block(called(loss.name, loss.function)), "As a module:", block(module)]
     if loss.owned:
         rest = ", ".join(name for name in loss.tensors if name not in loss.owned)
-        found += f"\nlosskit.{loss.module}(in_features, num_classes, ...)({rest})  # which owns the head"
-    return found
+        made += ["Or as one that owns its head:", block(f"losskit.{loss.module}(in_features, num_classes, ...)({rest})")]
+    return "\n\n".join(made)
 
 
 def by_hand(loss: Loss) -> str:
     """The computation with numbers."""
     made = worked.worked(loss)
-    if made is None:
-        return ""
     given = ", ".join(f"${g}$" for g in made.given)
     lines = "\n\n".join(f"${line}$" for line in made.lines)
     return (
@@ -141,7 +143,7 @@ def errors(loss: Loss) -> str:
     """The error budget's lines about a loss."""
     found = [e for e in results.errors() if e.loss == loss.name and e.dtype == "float32"]
     if not found:
-        return ""
+        return f"The [error budget](#error-budget) does not have this loss: {results.NO_BUDGET[loss.name]}."
     rows = "\n".join(
         f"| {escaped(e.settings) or 'default'} | {(e.who or 'losskit, cpu').replace('losskit, ', 'losskit: ')} | {e.value} | {e.gradient} |" for e in found
     )
@@ -152,24 +154,31 @@ def errors(loss: Loss) -> str:
 
 
 def speeds(loss: Loss) -> str:
-    """The benchmark's cases about a loss."""
-    found = [s for s in results.speeds() if s.loss == loss.name]
+    """The benchmark's cases about a loss; if there are none, whose there are."""
+    timed = results.speeds()
+    found = [s for s in timed if s.loss == loss.name]
     if not found:
-        return ""
+        kin = sorted({s.loss for s in timed if s.loss in LOSSES and LOSSES[s.loss].pattern == loss.pattern})
+        links = " · ".join(f"[`{name}`](#losskit.{name})" for name in kin)
+        alone = "The [benchmark](#benchmark) does not time this loss."
+        return f"{alone} Of the same [pattern](#architecture) it times:\n\n{links}\n" if kin else f"{alone}\n"
     others = [name for name in dict.fromkeys(n for s in found for n in s.seconds) if name not in ("losskit", "floor", "losskit on a leaf")]
-    head = "| case | dtype | time | memory floor |" + "".join(f" {name} |" for name in others)
+    kind = results.kind_of(loss.name)
+    floor = "the matrix products alone" if kind.startswith("products") else "a bare pass over the same memory"
+    head = f"| case | dtype | time | {'floor' if kind.startswith('products') else 'memory floor'} |" + "".join(f" {name} |" for name in others)
     rows = []
     for s in found:
         mine = s.seconds["losskit"]
         cells = [escaped(s.case), s.dtype, duration(mine), f"{mine / s.seconds['floor']:.2f}x"]
         cells += [f"{s.seconds[name] / mine:.2f}x" if name in s.seconds else "" for name in others]
         rows.append("| " + " | ".join(cells) + " |")
-    machine = results.machine(results.kind_of(loss.name))
+    machine = results.machine(kind)
     where = f"{machine['cpu']}, {machine['threads']} threads, torch {machine['torch']}"
-    return (
-        f"Forward and backward of the mean on {where}. The floor is a bare pass over the same memory, ours in multiples of it; the others in multiples of our time: "
-        "above 1 we are faster. Commands and misses: [benchmark](#benchmark).\n\n" + head + "\n|" + "---|" * (4 + len(others)) + "\n" + "\n".join(rows) + "\n"
+    about_it = (
+        f"Forward and backward of the mean on {where}. The floor is {floor}, ours in multiples of it; the others in multiples of our time: "
+        "above 1 we are faster. Commands and misses: [benchmark](#benchmark)."
     )
+    return f"{about_it}\n\n{head}\n|{'---|' * (4 + len(others))}\n" + "\n".join(rows) + "\n"
 
 
 def duration(seconds: float) -> str:
@@ -207,7 +216,7 @@ def page(loss: Loss, folder: str, drawn: bool = True) -> str:
     made += [WRITER.inline(about_it["Summary"]), display(loss), picture(loss, alternatives), touch.invitation(loss.name)]
     for heading, body in (
         ("When to use it", WRITER.blocks(about_it.get("When to use", ""))),
-        ("How to call it", f"```python\n{signature(loss)}\n```"),
+        ("How to call it", signature(loss)),
         ("Arguments", WRITER.arguments(about_it.get("Args", ""), about(loss.function))),
         ("What it returns", WRITER.blocks(about_it.get("Returns", ""))),
         ("By hand", by_hand(loss)),
@@ -237,16 +246,15 @@ def picture(loss: Loss, alternatives: Mapping[str, str]) -> str:
 
 
 def index(kind: str, losses: Iterable[Loss]) -> str:
-    """A family's page: its losses with formula and first sentence."""
+    """A family's page: its losses with formula and summary."""
     losses = list(losses)
-    made = [f"# {FAMILIES[kind]}", FAMILY_TEXTS[kind], "| loss | formula | what it is |\n|---|---|---|"]
+    made = [f"# {FAMILIES[kind]}", FAMILY_TEXTS[kind], "{.stacked}\n| loss | formula | what it is |\n|---|---|---|"]
     rows = []
     for loss in losses:
         first = formulas.lines(loss.formula)[0]
         short = "; ".join(typeset(c) for c in first[:1])
-        rows.append(
-            f"| [`{loss.name}`](#losskit.{loss.name}) | {short} | {WRITER.inline(re.split(r'(?<=[.:]) ', sections(loss.function.__doc__ or '')['Summary'])[0])} |"
-        )
+        what = WRITER.inline(sections(loss.function.__doc__ or "")["Summary"]).replace("|", r"\|")
+        rows.append(f"| [`{loss.name}`](#losskit.{loss.name}) | {short} | {what} |")
     made[-1] += "\n" + "\n".join(rows)
     made.append("```{toctree}\n:hidden:\n" + "\n".join(loss.name for loss in losses) + "\n```")
     return "\n\n".join(made) + "\n"

@@ -353,13 +353,13 @@ def drawn(name: str) -> str:
     return made.getvalue()
 
 
-def chinese(picture: str) -> str:
+def chinese(picture: str, words: Mapping[str, str] = WORDS) -> str:
     """The picture with Chinese words; an English one without is an error."""
 
     def word(match: re.Match[str]) -> str:
         text = unescape(match[1])
-        if text in WORDS:
-            return f">{escape(WORDS[text])}</text>"
+        if text in words:
+            return f">{escape(words[text])}</text>"
         if re.search(
             r"[a-z]{3}", re.sub(r"\w+=|\w*_\w+|\"\w+\"|smooth L1|focal|Huber|Cauchy|Welsch|Dice|Tversky|b?float16|beta-NLL", "", text)
         ) and not re.match(r"-?log \d", text):
@@ -369,13 +369,17 @@ def chinese(picture: str) -> str:
     return re.sub(r">([^<>]+)</text>", word, picture)
 
 
+def files(name: str, light: str, words: Mapping[str, str] = WORDS) -> Mapping[str, str]:
+    """A picture for light pages, in English, and what it is on dark pages and in Chinese: each file's name and content."""
+    made = {f"{name}-light": light, f"{name}-dark": dark(light)}
+    return {f"{theme}.svg": picture for theme, picture in made.items()} | {f"{theme}.zh_CN.svg": chinese(picture, words) for theme, picture in made.items()}
+
+
 def write(root: Path, drawn_too: bool = True) -> None:
     """All of them, below guides/figures; empty files where they are not drawn."""
     folder = root / "guides" / "figures"
     folder.mkdir(parents=True, exist_ok=True)
     with losskit.use_engine("torch"):
         for name in PICTURES:
-            light = drawn(name) if drawn_too else ""
-            for theme, picture in (("light", light), ("dark", dark(light))):
-                (folder / f"{name}-{theme}.svg").write_text(picture, encoding="utf-8")
-                (folder / f"{name}-{theme}.zh_CN.svg").write_text(chinese(picture), encoding="utf-8")
+            for file, picture in files(name, drawn(name) if drawn_too else "").items():
+                (folder / file).write_text(picture, encoding="utf-8")

@@ -31,9 +31,17 @@ LINKS = {  # from the files as they stand in the repository to the pages of the 
 }
 
 
+PICTURE = re.compile(r'<picture>.*?<img alt="([^"]*)" src="(_static/\w+)-light\.svg">\s*</picture>', re.DOTALL)
+
+
+def shown(found: re.Match[str]) -> str:
+    """A picture with a file for each theme, as a page of the site shows it."""
+    return "\n".join(f"```{{image}} ../{found[2]}-{theme}.svg\n:alt: {found[1]}\n:class: only-{theme} curve\n```" for theme in ("light", "dark"))
+
+
 def document(path: str, label: str) -> str:
-    """A Markdown file of the repository, with its links turned to pages of the site."""
-    text = (ROOT / path).read_text(encoding="utf-8")
+    """A Markdown file of the repository, with its links turned to pages of the site and its pictures to those of the reader's theme and language."""
+    text = PICTURE.sub(shown, (ROOT / path).read_text(encoding="utf-8"))
     text = re.sub(r"\]\(([^)#]+\.md)\)", lambda m: f"]({LINKS[m[1].removeprefix('../')]})", text)
     return f"({label})=\n\n{text}"
 

@@ -13,7 +13,13 @@ NAMES = {  # whom a case of the benchmark is about, by how its title begins
     "boxes": {"IoU": "iou_loss", "GIoU": "giou_loss", "DIoU": "diou_loss", "CIoU": "ciou_loss", "pairwise": "pairwise_iou", "best_match": "best_match"},
     "overlap": {"Dice + CE": "dice_ce_loss", "binary Dice + BCE": "dice_ce_loss", "Dice,": "dice_loss", "Lovasz": "lovasz_loss"},
     "rows": {"softmax focal": "focal_loss", "": "cross_entropy"},
+    "products": {"": "linear_cross_entropy"},
+    "products-contrastive": {"InfoNCE": "info_nce_loss", "SigLIP": "siglip_loss", "CLIP": "clip_loss"},
     "operands": {"Gaussian": "gaussian_nll_loss", "Barron": "barron_loss", "Huber": "huber_loss", "BCE": "binary_cross_entropy_with_logits"},
+}
+NO_BUDGET = {  # losses that the error budget lacks, and why
+    "lovasz_loss": "it adds up errors in order, and a test compares it with the authors' code",
+    "boundary_loss": "it multiplies probabilities by distances and adds them up",
 }
 
 

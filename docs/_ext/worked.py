@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
 import formulas
 import losskit
+from by_hand import WRITTEN, Worked, number
 from formulas import Clause, Node, Unreadable
 from losskit.contract.registry import Loss
 
@@ -31,20 +32,6 @@ MASK_P, MASK_T = (0.9, 0.8, 0.3, 0.1), (1.0, 1.0, 0.0, 0.0)  # probabilities of 
 BOX, TARGET = (1.0, 1.0, 4.0, 3.0), (2.0, 1.0, 5.0, 4.0)
 PICTURE = (8.0, 8.0)
 SKIPPED = {"reduction", "ignore_index", "dim", "missing", "from_logits", "full"}
-
-
-class Worked(NamedTuple):
-    """Lines of LaTeX, each a formula with numbers; what is given; and the number at the end."""
-
-    given: list[str]
-    lines: list[str]
-    value: float
-    call: str  # in Python
-
-
-def number(x: float) -> str:
-    """A number as one writes it by hand."""
-    return f"{x:.4g}" if x == 0 or 1e-3 <= abs(x) < 1e5 else f"{x:.3e}"
 
 
 def put(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -269,16 +256,20 @@ def mentioned(node: Node) -> set[str]:
 KINDS: Mapping[str, Callable[[Loss], Worked]] = {"elementwise": elements, "rows": rows, "overlap": overlap, "boxes": boxes}
 
 
-def worked(loss: Loss) -> Worked | None:
-    """The computation, if the formula's text can be followed; what it comes to must be what the loss gives."""
+def followed(loss: Loss) -> Worked | None:
+    """The computation, if the formula's text can be followed."""
     if loss.pattern not in KINDS:
         return None
     try:
         made = KINDS[loss.pattern](loss)
     except (Unreadable, StopIteration, KeyError, TypeError):
         return None
-    if not made.call:
-        return None
+    return made if made.call else None
+
+
+def worked(loss: Loss) -> Worked:
+    """The computation: followed from the formula's text, or written out in `by_hand`. What it comes to must be what the loss gives."""
+    made = followed(loss) or WRITTEN[loss.name]()
     with losskit.use_engine("torch"):
         real = float(eval(made.call, {"losskit": losskit, "torch": torch}))
     if not math.isclose(real, made.value, rel_tol=1e-5, abs_tol=1e-7):

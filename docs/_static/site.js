@@ -11,6 +11,11 @@ document.addEventListener("DOMContentLoaded", () => {
   for (const name of document.querySelectorAll("h1, h2, h3, td, td p, td a, .sidebar-tree .reference, .toc-tree .reference, .related-pages .title")) {
     for (const text of [...name.childNodes]) if (text.nodeType === 3 && text.data.includes("_")) broken(text, /(?<=_)/);
   }
+  // quotation marks hold on to what stands beside them: a Chinese heading may be broken between its own punctuation and code
+  if (chinese) for (const code of document.querySelectorAll("article :is(h1, h2, h3) > code")) {
+    if (/[：、，；]$/.test(code.previousSibling?.data ?? "")) code.before(document.createElement("wbr"));
+    if (/^（/.test(code.nextSibling?.data ?? "")) code.after(document.createElement("wbr"));
+  }
   for (const code of document.querySelectorAll("article code.literal .pre")) {
     if (code.textContent.length <= 20) code.classList.add("held"); // 1e-8 and --json are not broken at a hyphen
     for (const text of [...code.childNodes]) if (text.nodeType === 3 && text.data.length > 12) broken(text, text.data.split("(").some((part) => part.length > 24) ? /(?<=[_(])|(?<=[a-z]\.)(?=\w)/ : /(?<=\()/);

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal, get_args, get_origin
 
 import torch
@@ -99,15 +100,30 @@ def missing(who: str, name: str, kind: Any, example: Any) -> str:
     return f"{who} needs {name}=: {which}"
 
 
-def by_name(who: str, placed: Sequence[Any], named: Mapping[str, Any], theirs: Callable[..., Any] | None, settings: Sequence[str], before: str = "") -> str:
-    """What to write in place of settings without a name. Those of a loss that torch has, too, have torch's order; what is left at None there is nothing."""
+def by_name(
+    who: str,
+    placed: Sequence[Any],
+    named: Mapping[str, Any],
+    theirs: Callable[..., Any] | None,
+    settings: Sequence[str],
+    call: Callable[..., Any],
+    before: str = "",
+) -> str:
+    """What to write in place of settings without a name, if a `call` with them goes through. Those of a loss that torch has, too, have torch's order; what is left at
+    None there is nothing.
+    """
     order = list(inspect.signature(theirs).parameters)[before.count(",") + 1 if before else 0 :] if theirs else settings
     given = {key: value for key, value in zip(order, placed, strict=False) if value is not None}
     if len(placed) == 1 and isinstance(placed[0], str) and placed[0] in REDUCTIONS.values() and "reduction" in settings:
         given = {"reduction": placed[0]}
-    if len(placed) > len(order) or not set(given) <= set(settings):
+    given |= named
+    try:
+        if len(placed) > len(order):
+            raise TypeError
+        call(**given)
+    except (TypeError, ValueError):  # what would be written is not taken, either
         return f"{who} takes its settings by name, and has {', '.join(settings)}"
-    shown = (f"{key}={'...' if isinstance(value, Tensor) else repr(value)}" for key, value in (given | dict(named)).items())
+    shown = (f"{key}={'...' if isinstance(value, Tensor) else repr(value)}" for key, value in given.items())
     return f"{who} takes its settings by name: write {who}({', '.join([before, *shown] if before else shown)})"
 
 
@@ -118,7 +134,7 @@ def misfit(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[st
     settings = [name for name in parameters if name not in places]
     if len(args) > len(places):
         theirs = getattr(torch.nn.functional, function.__name__, None)
-        return by_name(function.__name__, args[len(places) :], kwargs, theirs, settings, ", ".join(places))
+        return by_name(function.__name__, args[len(places) :], kwargs, theirs, settings, partial(function, *args[: len(places)]), ", ".join(places))
     if not set(kwargs) <= set(parameters):
         return unknown(f"{function.__name__}()", kwargs, settings, places=places)
     absent = [name for name, p in parameters.items() if p.default is p.empty and name not in kwargs and name not in places[: len(args)]]

@@ -47,7 +47,7 @@ class LossModule(nn.Module):
         name = self.loss.module
         if sum(isinstance(value, Tensor) for value in placed) > 1:
             return f"{name} takes its settings when it is made, and tensors when it is called: write {name}()({', '.join(self.loss.tensors)})"
-        return habits.by_name(name, placed, settings, getattr(nn, name, None), self.names)
+        return habits.by_name(name, placed, settings, getattr(nn, name, None), self.names, type(self))
 
     def __setattr__(self, name: str, value: Any) -> None:
         """A setting is checked, together with the others; all else is up to torch."""
