@@ -147,7 +147,7 @@ def distributions(
         factor = reduce.unless_nothing_counts(factor, normalizer, input, one_class.shape)
         assert factor is not None
         call = call._replace(factor=(factor != 0).expand(one_class.shape))
-    engine, given, call = tensors.on_engine((input, target, *numbers), call)
+    engine, given, call = tensors.on_engine((input, target, *numbers), call, products=True)
     if kind == "label":
         counted = (
             census("torch", call._replace(factor=factor), input, target, False)

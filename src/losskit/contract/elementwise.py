@@ -90,7 +90,7 @@ def elementwise(
             formula, numbers, factors = _learned(formula, numbers, factors)
     if mass and reduction != "mean":
         raise ValueError(f'normalizer replaces the denominator of reduction="mean", but reduction is {reduction!r}: divide the result instead')
-    engine, numbers, call = tensors.on_engine(numbers, Call(formula, params, factors), usual)
+    engine, numbers, call = tensors.on_engine(numbers, Call(formula, params, factors), usual, products=True)
     scale: float | Tensor | None = None if reduction == "none" else 1.0
     if reduction == "mean":
         scale = _scale(engine, input, target, mask, sample_weight, normalizer, mass)

@@ -77,7 +77,7 @@ def rows(
         each = rows(loss, input, target, dim=dim, ignore_index=ignore_index, weight=weight, **how)
         total = census("torch", call, input, target, loss.mean_by_weight).total
         return reduce.reduced(each, factor, total, input, normalizer=normalizer, reduction=reduction)
-    engine, given, call = tensors.on_engine((input, target, *numbers), call)
+    engine, given, call = tensors.on_engine((input, target, *numbers), call, products=True)
     if inplace:
         _check_inplace(engine, input, target, axis, reduction)
     counted = census(engine, call, input, target, loss.mean_by_weight, normalizer, reduction, return_parts and loss.look is None)

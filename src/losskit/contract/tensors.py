@@ -76,11 +76,13 @@ def all_lasting(operands: tuple[Tensor, ...], call: Any) -> tuple[tuple[Tensor, 
     return operands, call
 
 
-def on_engine(operands: tuple[Tensor, ...], call: Any, usual: bool | None = None) -> tuple[EngineName, tuple[Tensor, ...], Any]:
-    """Which engine runs a call, and its operands and other tensors as ones that a backward may keep. `usual`: what `dispatch.usual` says of the first two."""
+def on_engine(operands: tuple[Tensor, ...], call: Any, usual: bool | None = None, products: bool = False) -> tuple[EngineName, tuple[Tensor, ...], Any]:
+    """Which engine runs a call, and its operands and other tensors as ones that a backward may keep. `usual`: what `dispatch.usual` says of the first two. `products`: the
+    pass takes scores that are never whole, and reads their factors; any other must not find that these can be read.
+    """
     if len(operands) == 2 and (dispatch.usual(*operands) if usual is None else usual) and not call.tensors():
         return "cpu", operands, call
-    engine, _ = dispatch.choice(memory_of(operands), call.tensors())
+    engine, _ = dispatch.choice(memory_of(operands) if products else operands, call.tensors())
     return engine, *all_lasting(operands, call)
 
 
