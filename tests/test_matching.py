@@ -8,6 +8,7 @@ import torch
 
 import losskit
 from losskit import assign, matching_cost
+from losskit.bench.sides import torchvision_focal
 
 
 def drawn(layers=(2,), images=3, queries=7, classes=5, counts=(2, 0, 4), dtype=torch.float64):
@@ -142,6 +143,7 @@ def test_nan_names_the_picture():
 def test_the_published_code_finds_the_same_matches(name):
     """As transformers has it: 8 pictures of 300 predictions, one layer at a time."""
     pytest.importorskip("transformers", reason="trainer")
+    torchvision_focal()  # torchvision's operators, which are compiled for another torch, need only be there by name
     counts = [3, 0, 12, 7, 1, 20, 5, 9]
     logits, boxes, labels, targets, _ = drawn((), 8, 300, 80, counts, torch.float32)
     targets = torch.cat((0.2 + 0.6 * targets[:, :2], 0.05 + 0.3 * targets[:, 2:]), 1)

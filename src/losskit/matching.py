@@ -119,7 +119,7 @@ def matching_cost(
     counts = check(logits, boxes, labels, target_boxes, targets_per_image)
     check_masks(masks, target_masks, logits, labels)
     real = real_dtype(logits.dtype)
-    classes = of_labels(logits, real, class_cost, alpha, gamma)
+    scores = -logits.to(real).softmax(-1) if class_cost == "softmax" else logits
     cost = torch.empty((*logits.shape[:-3], logits.shape[-2], len(labels)), dtype=real, device=logits.device)
     start = 0
     for image, count in enumerate(counts):
@@ -130,7 +130,7 @@ def matching_cost(
         box, target = boxes.select(-3, image), target_boxes[own].to(boxes.dtype)
         leading = target.expand(*box.shape[:-2], *target.shape)
         terms = [
-            weights["cost_class"] * classes.select(-3, image)[..., labels[own].long()],
+            weights["cost_class"] * of_class(scores.select(-3, image)[..., labels[own].long()].to(real), class_cost, alpha, gamma),
             weights["cost_bbox"] * torch.cdist(box.to(real), leading.to(real), p=1.0),
             -weights["cost_giou"] * pairwise_iou(sized(box), sized(leading), kind, box_format).to(real),
         ]
@@ -147,13 +147,12 @@ def sized(boxes: Tensor) -> Tensor:
     return boxes if boxes.dtype is torch.float16 else boxes.clamp(-limit, limit)
 
 
-def of_labels(logits: Tensor, real: torch.dtype, how: ClassCost, alpha: float, gamma: float) -> Tensor:
-    """The cost of each class for each prediction."""
-    x = logits.to(real)
+def of_class(x: Tensor, how: ClassCost, alpha: float, gamma: float) -> Tensor:
+    """The cost of the objects' classes: of their logits, or already that of a softmax."""
     if how == "softmax":
-        return -x.softmax(-1)
-    p, hard, easy = x.sigmoid(), F.softplus(-x), F.softplus(x)  # -log p, -log(1 - p)
-    missed = (-x).sigmoid()
+        return x
+    p, missed = x.sigmoid(), (-x).sigmoid()
+    hard, easy = F.softplus(-x), F.softplus(x)  # -log p, -log(1 - p)
     return alpha * missed**gamma * hard - (1.0 - alpha) * p**gamma * easy
 
 
