@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).parent
+LOCALE = HERE / "locale" / "zh_CN" / "LC_MESSAGES"
 ROOT = HERE.parent
 LANGUAGES = {"en": "en", "zh": "zh_CN"}
 KEPT = {"_build", "_ext", "_templates", "locale", "touch", "__pycache__"}
@@ -98,7 +99,10 @@ def messages(renewed: bool) -> int:
     if code:
         return code
     if renewed:
+        import terminal
+
         basic.update(str(HERE / "locale"), str(MESSAGES), ["zh_CN"], line_width=160)
+        terminal.write(LOCALE)
     found = untranslated()
     print("\n".join(found) or "every page is read, every text translated")
     return int(bool(found) and not renewed)
@@ -108,7 +112,7 @@ def untranslated() -> list[str]:
     """What docs/locale lacks."""
     import translation
 
-    return translation.check(MESSAGES, HERE / "locale" / "zh_CN" / "LC_MESSAGES")
+    return translation.check(MESSAGES, LOCALE)
 
 
 def entrance() -> None:

@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import inspect
+import json
 import re
 import shlex
 import sys
@@ -214,3 +215,15 @@ def test_the_drawing_of_the_house_and_its_words_name_what_there_is(monkeypatch):
 
 def test_stubs_are_fresh():
     assert stubs.PATH.read_text(encoding="utf-8") == stubs.text(), "run: make stubs"
+
+
+def test_the_terminal_speaks_the_site_s_chinese(monkeypatch):
+    """`losskit explain --lang zh` has the site's translations, all of them: `python docs/build.py --messages` renews its file."""
+    monkeypatch.syspath_prepend(ROOT / "docs" / "_ext")
+    import terminal
+    from translation import needed
+
+    made = terminal.made(ROOT / "docs" / "locale" / "zh_CN" / "LC_MESSAGES")
+    assert made == json.loads(terminal.PATH.read_text(encoding="utf-8"))
+    missing = {text for loss in LOSSES.values() for text in terminal.texts(loss) if needed(text) and text not in made}
+    assert not missing, missing

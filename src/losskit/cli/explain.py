@@ -1,7 +1,10 @@
 """What `losskit explain` says about a loss: its docstring by sections, or the Chinese text, and its curve."""
 
 import inspect
+import json
 import re
+from functools import cache
+from pathlib import Path
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -82,12 +85,9 @@ def explain(loss: Loss, console: Console, language: str = "en", *, draw: bool = 
         kind = next((s for s in SHOWN if heading.startswith(s)), None)
         if kind and not (zh and kind in ("When to use", "Edge cases")):
             if zh:
-                heading = "出处" if kind == "Reference" else f"与{OTHERS.get(other := heading.removeprefix('Differs from '), f' {other} ')}的不同（英文）"
-            block(console, heading, body(text))
-    if zh:
-        block(console, "参数（默认值）", Text(", ".join(k if v is inspect.Parameter.empty else f"{k}={v!r}" for k, v in loss.settings.items())))
-    else:
-        block(console, "Arguments", described(loss, english.get("Args", "")))
+                heading = "出处" if kind == "Reference" else f"与{OTHERS.get(other := heading.removeprefix('Differs from '), f' {other} ')}的不同"
+            block(console, heading, body(text, zh))
+    block(console, "参数" if zh else "Arguments", described(loss, english.get("Args", ""), zh))
     if "Example" in english:
         block(console, "示例" if zh else "Example", Text(english["Example"], style="green"))
     if draw:
@@ -101,16 +101,29 @@ def block(console: Console, title: str, body: RenderableType) -> None:
     console.print(Padding(body, (0, 0, 0, 2)), highlight=False)
 
 
-def body(text: str) -> RenderableType:
+@cache
+def translations() -> dict[str, str]:
+    """What docstrings say of arguments and differences, in Chinese: written by the site's build from its translations."""
+    found: dict[str, str] = json.loads(Path(__file__).with_name("chinese.json").read_text(encoding="utf-8"))
+    return found
+
+
+def chinese(text: str) -> str:
+    """A paragraph, or a cell, in Chinese; what is the same in both languages stays."""
+    return translations().get(" ".join(text.split()), text)
+
+
+def body(text: str, zh: bool = False) -> RenderableType:
     """Paragraphs, and tables as tables."""
     parts: list[RenderableType] = []
     for number, paragraph in enumerate(re.split(r"\n\s*\n", text)):
         if number:
             parts.append(Text())
         if not paragraph.startswith("|"):
-            parts.append(Text(rejoin(paragraph)))
+            parts.append(Text(chinese(paragraph) if zh else rejoin(paragraph)))
             continue
         head, _, *rows = ([cell.strip() for cell in line.strip().strip("|").split(" | ")] for line in paragraph.splitlines())
+        head, rows = ([chinese(cell) for cell in head], [[chinese(cell) for cell in row] for row in rows]) if zh else (head, rows)
         table = Table(*head, box=box.SIMPLE_HEAD, pad_edge=False)
         for row in rows:
             table.add_row(*map(Text, row))
@@ -118,13 +131,15 @@ def body(text: str) -> RenderableType:
     return Group(*parts)
 
 
-def described(loss: Loss, text: str) -> RenderableType:
+def described(loss: Loss, text: str, zh: bool = False) -> RenderableType:
     """Every argument with its default, and what it means."""
     parameters = inspect.signature(loss.function).parameters
     made: list[RenderableType] = []
     for names, meaning in arguments.ENTRY.findall("\n".join("    " + line for line in text.splitlines())):
         shown = [n if n not in parameters or parameters[n].default is inspect.Parameter.empty else f"{n}={parameters[n].default!r}" for n in names.split(", ")]
-        made += [Text(", ".join(shown), style="cyan"), Padding(Text(rejoin(inspect.cleandoc(meaning))), (0, 0, 0, 2))]
+        said = re.sub(r"\n +", "\n", meaning) if zh else inspect.cleandoc(meaning)
+        told = "\n".join(map(chinese, re.split(r"\n\s*\n", said))) if zh else rejoin(said)
+        made += [Text(", ".join(shown), style="cyan"), Padding(Text(told), (0, 0, 0, 2))]
     return Group(*made)
 
 
