@@ -332,3 +332,12 @@ def test_terminal_plot_holds_steep_and_flat_curves():
     assert len(steep) == 5 and steep[0].startswith(" 1 ┤") and steep[2].startswith("-1 ┤")
     flat = plot([0.0, 1.0], [2.0, 2.0], width=4, height=3)
     assert [line[:5] for line in flat[:3]] == ["2.5 ┤", "  2 ┤", "1.5 ┤"]
+
+
+@pytest.mark.parametrize(("words", "expected"), [("losskit ex", "explain"), ("losskit explain dice_c", "dice_ce_loss")])
+def test_shells_complete(words, expected, monkeypatch):
+    """Commands, and names of losses."""
+    told = {"_LOSSKIT_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    script = "import sys; sys.argv = ['losskit']; from losskit.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=os.environ | told, timeout=120)
+    assert done.stdout.split() == [expected], done

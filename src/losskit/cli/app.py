@@ -158,9 +158,14 @@ def cache_state() -> str:
     return f"{len(held)} in {folder} ({size / 1e6:.1f} MB)" if held else f"none yet in {folder}: each loss compiles once, 1 to 3 s"
 
 
+def beginning(incomplete: str) -> list[tuple[str, str]]:
+    """The losses whose names begin so, for a shell that completes."""
+    return [(name, loss.summary) for name, loss in losskit.LOSSES.items() if name.startswith(incomplete)]
+
+
 @app.command()
 def explain(
-    name: Annotated[str, typer.Argument(help="Function or module name, in any case: focal_loss, FocalLoss, focal.")],
+    name: Annotated[str, typer.Argument(help="Function or module name, in any case: focal_loss, FocalLoss, focal.", autocompletion=beginning)],
     lang: Annotated[Language, typer.Option(help="Language of the text.")] = Language.en,
     plot: Annotated[Path | None, typer.Option(help="Save value and derivative as a .png, .svg or .pdf instead of drawing them here.")] = None,
 ) -> None:
