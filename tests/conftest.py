@@ -94,6 +94,7 @@ ANYWHERE = {
     "test_site_examples",
     "test_ssim",
     "test_switching",
+    "test_topk",
     "test_tour",
     "test_tour_coins",
     "test_tour_products",

@@ -16,6 +16,7 @@ from losskit.contract.engine import engine_for
 from losskit.contract.groups import Ranks
 from losskit.contract.module import LossModule, make_module
 from losskit.contract.registry import LOSSES, Loss
+from losskit.contract.topk import TopK
 from losskit.engines.dispatch import EngineError, use_engine
 from losskit.losses.detection.wiou_v3 import WIoUv3Loss
 from losskit.pairwise import BoxMatch, best_match, pairwise_iou
@@ -34,6 +35,7 @@ __all__ = [
     "OverlapSums",
     "Ranks",
     "SampledClasses",
+    "TopK",
     "WIoUv3Loss",
     "best_match",
     "degenerate_boxes",

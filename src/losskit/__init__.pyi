@@ -15,6 +15,7 @@ from losskit.contract.module import LossModule as LossModule
 from losskit.contract.module import OwnsHead as OwnsHead
 from losskit.contract.registry import LOSSES as LOSSES
 from losskit.contract.registry import Loss as Loss
+from losskit.contract.topk import TopK as TopK
 from losskit.engines.dispatch import EngineError as EngineError
 from losskit.engines.dispatch import use_engine as use_engine
 from losskit.pairwise import BoxMatch as BoxMatch
@@ -127,9 +128,9 @@ class AlphaIoULoss(LossModule):
 
     power: float
     box_format: Literal["xyxy", "xywh", "cxcywh"]
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, power: float = 3.0, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, power: float = 3.0, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
 
 class ArcFaceLoss(LossModule):
     """ArcFace loss of cosines against class labels: cross-entropy after the angle to the label's centre has been made larger by `margin`."""
@@ -141,9 +142,9 @@ class ArcFaceLoss(LossModule):
     ignore_index: int
     dim: int
     return_parts: bool
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, margin: float = 0.5, scale: float = 64.0, sub_centers: int = 1, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, margin: float = 0.5, scale: float = 64.0, sub_centers: int = 1, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: bool = False, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
 
 class BCELoss(LossModule):
     """Binary cross-entropy of probabilities, as torch's function of this name; binary and multi-label."""
@@ -153,9 +154,9 @@ class BCELoss(LossModule):
     label_smoothing: float
     ignore_index: int | None
     missing: float | None
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, pos_weight: torch.Tensor | collections.abc.Sequence[float] | None = None, label_smoothing: float = 0.0, ignore_index: int | None = None, missing: float | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, pos_weight: torch.Tensor | collections.abc.Sequence[float] | None = None, label_smoothing: float = 0.0, ignore_index: int | None = None, missing: float | None = None, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
 
 class BCEWithLogitsLoss(LossModule):
     """Binary cross-entropy of logits; binary and multi-label."""
@@ -165,9 +166,9 @@ class BCEWithLogitsLoss(LossModule):
     label_smoothing: float
     ignore_index: int | None
     missing: float | None
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, pos_weight: torch.Tensor | collections.abc.Sequence[float] | None = None, label_smoothing: float = 0.0, ignore_index: int | None = None, missing: float | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, pos_weight: torch.Tensor | collections.abc.Sequence[float] | None = None, label_smoothing: float = 0.0, ignore_index: int | None = None, missing: float | None = None, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
 
 class BalancedL1Loss(LossModule):
     """Balanced L1 loss between real values `input` and `target`: a smooth L1 with a larger gradient for small errors."""
@@ -175,9 +176,9 @@ class BalancedL1Loss(LossModule):
     alpha: float
     gamma: float
     beta: float
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, alpha: float = 0.5, gamma: float = 1.5, beta: float = 1.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, alpha: float = 0.5, gamma: float = 1.5, beta: float = 1.0, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
 
 class BarronLoss(LossModule):
     """Barron's general robust loss between real values `input` and `target`: `alpha` sets how much outliers count, and both it and `scale` can be learned."""
@@ -185,18 +186,18 @@ class BarronLoss(LossModule):
     alpha: float | torch.Tensor
     scale: float | torch.Tensor
     nll: bool
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, alpha: float | torch.Tensor | collections.abc.Sequence[float] = 1.0, scale: float | torch.Tensor | collections.abc.Sequence[float] = 1.0, nll: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, alpha: float | torch.Tensor | collections.abc.Sequence[float] = 1.0, scale: float | torch.Tensor | collections.abc.Sequence[float] = 1.0, nll: bool = False, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
 
 class BatchHardTripletLoss(LossModule):
     """Batch-hard triplet loss of embeddings (real values) and their labels: the farthest of the same label is to be nearer than the nearest of another."""
 
     margin: float | Literal["soft"]
     p: float
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, margin: float | Literal["soft"] = "soft", p: float = 2.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, margin: float | Literal["soft"] = "soft", p: float = 2.0, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, embeddings: torch.Tensor, labels: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class BetaNLLLoss(LossModule):
@@ -206,9 +207,9 @@ class BetaNLLLoss(LossModule):
     log_var: torch.Tensor | float | None
     std: torch.Tensor | float | None
     beta: float
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, var: torch.Tensor | collections.abc.Sequence[float] | float | None = None, log_var: torch.Tensor | collections.abc.Sequence[float] | float | None = None, std: torch.Tensor | collections.abc.Sequence[float] | float | None = None, beta: float = 0.5, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, var: torch.Tensor | collections.abc.Sequence[float] | float | None = None, log_var: torch.Tensor | collections.abc.Sequence[float] | float | None = None, std: torch.Tensor | collections.abc.Sequence[float] | float | None = None, beta: float = 0.5, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
 
 class BinaryCrossEntropyLoss(LossModule):
     """Binary cross-entropy of logits or of probabilities: which, must be said."""
@@ -219,9 +220,9 @@ class BinaryCrossEntropyLoss(LossModule):
     label_smoothing: float
     ignore_index: int | None
     missing: float | None
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, from_logits: bool, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, pos_weight: torch.Tensor | collections.abc.Sequence[float] | None = None, label_smoothing: float = 0.0, ignore_index: int | None = None, missing: float | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, from_logits: bool, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, pos_weight: torch.Tensor | collections.abc.Sequence[float] | None = None, label_smoothing: float = 0.0, ignore_index: int | None = None, missing: float | None = None, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
 
 class BoundaryLoss(LossModule):
     """Boundary loss of logits (default) or, with from_logits=False, of probabilities: probability times signed distance to the target's boundary."""
@@ -232,18 +233,18 @@ class BoundaryLoss(LossModule):
     spacing: collections.abc.Sequence[float] | None
     ignore_index: int
     dim: int
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], from_logits: bool = True, background: bool = True, spacing: collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], from_logits: bool = True, background: bool = True, spacing: collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
 
 class CIoULoss(LossModule):
     """CIoU loss between predicted and target boxes: 1 - IoU, the distance of the centres, and the difference of the aspect ratios."""
 
     alpha_gradient: bool
     box_format: Literal["xyxy", "xywh", "cxcywh"]
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, alpha_gradient: bool = False, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, alpha_gradient: bool = False, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
 
 class CLIPLoss(LossModule):
     """CLIP's loss of image and text embeddings (real values): each picture is to find its text among those of the batch, and each text its picture."""
@@ -251,26 +252,26 @@ class CLIPLoss(LossModule):
     logit_scale: float | torch.Tensor
     normalize: bool
     process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, logit_scale: float | torch.Tensor = 14.285714285714285, normalize: bool = False, process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, logit_scale: float | torch.Tensor = 14.285714285714285, normalize: bool = False, process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None = None, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, image_features: torch.Tensor, text_features: torch.Tensor, logit_scale: float | torch.Tensor = 14.285714285714285, *, exclude: torch.Tensor | None = None, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class CauchyLoss(LossModule):
     """Cauchy (Lorentzian) loss between real values `input` and `target`: a square near 0 that grows like a logarithm far out."""
 
     scale: float
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, scale: float = 1.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, scale: float = 1.0, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
 
 class CharbonnierLoss(LossModule):
     """Charbonnier loss between real values `input` and `target`: an absolute error that is smooth at 0."""
 
     eps: float
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, eps: float = 0.001, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, eps: float = 0.001, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
 
 class CosFaceLoss(LossModule):
     """CosFace loss (AM-softmax) of cosines against class labels: cross-entropy after the label's cosine has been lowered by `margin`."""
@@ -282,17 +283,17 @@ class CosFaceLoss(LossModule):
     ignore_index: int
     dim: int
     return_parts: bool
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, margin: float = 0.35, scale: float = 64.0, sub_centers: int = 1, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, margin: float = 0.35, scale: float = 64.0, sub_centers: int = 1, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: bool = False, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
 
 class CosineEmbeddingLoss(LossModule):
     """Cosine embedding loss of pairs of vectors (real values) against labels -1 and 1: one direction for pairs that belong together, another for the others."""
 
     margin: float
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, margin: float = 0.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, margin: float = 0.0, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input1: torch.Tensor, input2: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class CrossEntropyLoss(LossModule):
@@ -310,17 +311,17 @@ class CrossEntropyLoss(LossModule):
     inplace: bool
     return_parts: bool
     class_group: torch.distributed.distributed_c10d.ProcessGroup | None
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, label_smoothing: float | torch.Tensor = 0.0, z_loss: float = 0.0, softcap: float | None = None, temperature: float | torch.Tensor = 1.0, dim: int = 1, from_logits: bool = True, log_input: bool = False, inplace: bool = False, return_parts: bool = False, class_group: torch.distributed.distributed_c10d.ProcessGroup | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, label_smoothing: float | torch.Tensor = 0.0, z_loss: float = 0.0, softcap: float | None = None, temperature: float | torch.Tensor = 1.0, dim: int = 1, from_logits: bool = True, log_input: bool = False, inplace: bool = False, return_parts: bool = False, class_group: torch.distributed.distributed_c10d.ProcessGroup | None = None, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
 
 class DIoULoss(LossModule):
     """DIoU loss between predicted and target boxes: 1 - IoU + the squared distance of the centres over the squared diagonal of the enclosing box."""
 
     box_format: Literal["xyxy", "xywh", "cxcywh"]
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
 
 class DiceCELoss(LossModule):
     """Dice loss plus cross-entropy of logits (default) or, with from_logits=False, of probabilities, from one pass over the logits."""
@@ -388,25 +389,25 @@ class DistributionFocalLoss(LossModule):
     """Distribution focal loss (DFL) of logits over bins 0, 1, ..., n - 1 against a real number between them: cross-entropy with its two nearest bins."""
 
     dim: int
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, dim: int = 1, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, dim: int = 1, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
 
 class EIoULoss(LossModule):
     """EIoU loss (efficient IoU) between predicted and target boxes: DIoU loss, and the differences of width and height."""
 
     box_format: Literal["xyxy", "xywh", "cxcywh"]
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
 
 class Entropy(LossModule):
     """Entropy of softmax(input), from class logits; there is no target."""
 
     dim: int
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, dim: int = 1, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, dim: int = 1, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
 
 class EvidentialNLLLoss(LossModule):
     """Deep evidential regression of real values `target`: negative log-likelihood under a predicted normal-inverse-gamma distribution, plus a price on evidence."""
@@ -415,18 +416,18 @@ class EvidentialNLLLoss(LossModule):
     alpha: torch.Tensor | float | None
     beta: torch.Tensor | float | None
     coeff: float
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, nu: torch.Tensor | collections.abc.Sequence[float] | float | None = None, alpha: torch.Tensor | collections.abc.Sequence[float] | float | None = None, beta: torch.Tensor | collections.abc.Sequence[float] | float | None = None, coeff: float = 1.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, nu: torch.Tensor | collections.abc.Sequence[float] | float | None = None, alpha: torch.Tensor | collections.abc.Sequence[float] | float | None = None, beta: torch.Tensor | collections.abc.Sequence[float] | float | None = None, coeff: float = 1.0, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
 
 class FocalEIoULoss(LossModule):
     """Focal-EIoU loss between predicted and target boxes: `eiou_loss` times IoU^gamma, so that good boxes count more."""
 
     gamma: float
     box_format: Literal["xyxy", "xywh", "cxcywh"]
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, gamma: float = 0.5, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, gamma: float = 0.5, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
 
 class FocalLoss(LossModule):
     """Focal loss of logits (default) or, with from_logits=False, of probabilities: cross-entropy that down-weights items already classified well."""
@@ -439,9 +440,9 @@ class FocalLoss(LossModule):
     dim: int
     ignore_index: int | None
     missing: float | None
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, task: Literal["binary", "multilabel", "multiclass"] = "binary", alpha: float | torch.Tensor | collections.abc.Sequence[float] | None = None, gamma: float | torch.Tensor | collections.abc.Sequence[float] = 2.0, from_logits: bool = True, label_smoothing: float = 0.0, dim: int = 1, ignore_index: int | None = None, missing: float | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, task: Literal["binary", "multilabel", "multiclass"] = "binary", alpha: float | torch.Tensor | collections.abc.Sequence[float] | None = None, gamma: float | torch.Tensor | collections.abc.Sequence[float] = 2.0, from_logits: bool = True, label_smoothing: float = 0.0, dim: int = 1, ignore_index: int | None = None, missing: float | None = None, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
 
 class FocalTverskyLoss(LossModule):
     """Focal Tversky loss of logits (default) or, with from_logits=False, of probabilities: the Tversky loss of each class to a power."""
@@ -468,18 +469,18 @@ class GIoULoss(LossModule):
     """GIoU loss between predicted and target boxes: 1 - IoU + the empty share of the smallest enclosing box."""
 
     box_format: Literal["xyxy", "xywh", "cxcywh"]
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
 
 class GammaNLLLoss(LossModule):
     """Gamma negative log-likelihood of positive values `target` under log-means `input`, real values, and a concentration that can be learned."""
 
     concentration: torch.Tensor | float
     log_input: bool
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, concentration: torch.Tensor | collections.abc.Sequence[float] | float = 1.0, log_input: bool = True, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, concentration: torch.Tensor | collections.abc.Sequence[float] | float = 1.0, log_input: bool = True, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
 
 class GaussianNLLLoss(LossModule):
     """Gaussian negative log-likelihood of real values `target` under means `input` and a variance that is predicted, too, by its logarithm at best."""
@@ -488,17 +489,17 @@ class GaussianNLLLoss(LossModule):
     log_var: torch.Tensor | float | None
     std: torch.Tensor | float | None
     full: bool
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, var: torch.Tensor | collections.abc.Sequence[float] | float | None = None, log_var: torch.Tensor | collections.abc.Sequence[float] | float | None = None, std: torch.Tensor | collections.abc.Sequence[float] | float | None = None, full: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, var: torch.Tensor | collections.abc.Sequence[float] | float | None = None, log_var: torch.Tensor | collections.abc.Sequence[float] | float | None = None, std: torch.Tensor | collections.abc.Sequence[float] | float | None = None, full: bool = False, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
 
 class GemanMcClureLoss(LossModule):
     """Geman-McClure loss between real values `input` and `target`: a square near 0 that saturates at 2."""
 
     scale: float
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, scale: float = 1.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, scale: float = 1.0, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
 
 class GeneralizedCrossEntropyLoss(LossModule):
     """Generalized cross-entropy of class logits against class labels: bounded, for labels that may be wrong."""
@@ -508,9 +509,9 @@ class GeneralizedCrossEntropyLoss(LossModule):
     ignore_index: int
     dim: int
     return_parts: bool
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, q: float = 0.7, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, q: float = 0.7, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: bool = False, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
 
 class GeneralizedDiceLoss(LossModule):
     """Generalized Dice loss of logits (default) or, with from_logits=False, of probabilities: one Dice loss of all classes, weighted by inverse volume."""
@@ -534,24 +535,24 @@ class HingeEmbeddingLoss(LossModule):
     """Hinge embedding loss of distances (real values) against labels -1 and 1: near for pairs that belong together, at least `margin` for the others."""
 
     margin: float
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, margin: float = 1.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, margin: float = 1.0, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
 
 class HingeLoss(LossModule):
     """Hinge loss of scores (logits) against labels -1 and 1: what is missing to a margin of 1."""
 
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
 
 class HuberLoss(LossModule):
     """Huber loss between real values `input` and `target`: half the square within `delta`, linear beyond."""
 
     delta: float | torch.Tensor
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, delta: float | torch.Tensor | collections.abc.Sequence[float] = 1.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, delta: float | torch.Tensor | collections.abc.Sequence[float] = 1.0, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
 
 class InfoNCELoss(LossModule):
     """InfoNCE (multiple negatives ranking) of query and key embeddings (real values): each query is to find its own key among those of the batch."""
@@ -559,9 +560,9 @@ class InfoNCELoss(LossModule):
     temperature: float | torch.Tensor
     normalize: bool
     process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, temperature: float | torch.Tensor = 0.07, normalize: bool = False, process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, temperature: float | torch.Tensor = 0.07, normalize: bool = False, process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None = None, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, query: torch.Tensor, key: torch.Tensor, *, negatives: torch.Tensor | None = None, exclude: torch.Tensor | None = None, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class InnerIoULoss(LossModule):
@@ -569,26 +570,26 @@ class InnerIoULoss(LossModule):
 
     ratio: float
     box_format: Literal["xyxy", "xywh", "cxcywh"]
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, ratio: float = 0.75, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, ratio: float = 0.75, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
 
 class IoULoss(LossModule):
     """IoU loss between predicted and target boxes: 1 - intersection over union."""
 
     mode: Literal["linear", "square", "log"]
     box_format: Literal["xyxy", "xywh", "cxcywh"]
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, mode: Literal["linear", "square", "log"] = "linear", box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, mode: Literal["linear", "square", "log"] = "linear", box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
 
 class JSDivergence(LossModule):
     """Jensen-Shannon divergence between softmax(input), from class logits, and the probabilities `target`: symmetric and bounded."""
 
     dim: int
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, dim: int = 1, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, dim: int = 1, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
 
 class JaccardLoss(LossModule):
     """Jaccard (IoU) loss of logits (default) or, with from_logits=False, of probabilities: 1 minus the overlap over the union."""
@@ -614,25 +615,25 @@ class KLDivergence(LossModule):
     log_target: bool
     temperature: float | torch.Tensor
     dim: int
-    reduction: Literal["none", "mean", "sum", "batchmean"]
+    reduction: Literal["none", "mean", "sum", "batchmean"] | TopK
 
-    def __init__(self, *, log_target: bool = False, temperature: float | torch.Tensor = 1.0, dim: int = 1, reduction: Literal["none", "mean", "sum", "batchmean"] = "mean") -> None: ...
+    def __init__(self, *, log_target: bool = False, temperature: float | torch.Tensor = 1.0, dim: int = 1, reduction: Literal["none", "mean", "sum", "batchmean"] | TopK = "mean") -> None: ...
 
 class KLNormalLoss(LossModule):
     """Kullback-Leibler divergence of a normal distribution from another, each a real mean and a log-variance; from N(0, 1) by default, as in a VAE."""
 
     log_var: torch.Tensor | float | None
     target_log_var: torch.Tensor | float | None
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, log_var: torch.Tensor | collections.abc.Sequence[float] | float | None = None, target_log_var: torch.Tensor | collections.abc.Sequence[float] | float | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, log_var: torch.Tensor | collections.abc.Sequence[float] | float | None = None, target_log_var: torch.Tensor | collections.abc.Sequence[float] | float | None = None, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
 
 class L1Loss(LossModule):
     """Absolute error (L1, MAE) between real values `input` and `target`."""
 
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
 
 class L1SSIMLoss(LossModule):
     """SSIM beside L1 of two pictures of real values, `input` and `target`: the photometric loss of monocular depth."""
@@ -645,16 +646,16 @@ class L1SSIMLoss(LossModule):
     k1: float
     k2: float
     multi_scale: bool
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, data_range: float, ssim_weight: float = 0.85, window: Literal["gaussian", "uniform"] = "gaussian", window_size: int = 11, sigma: float = 1.5, k1: float = 0.01, k2: float = 0.03, multi_scale: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, data_range: float, ssim_weight: float = 0.85, window: Literal["gaussian", "uniform"] = "gaussian", window_size: int = 11, sigma: float = 1.5, k1: float = 0.01, k2: float = 0.03, multi_scale: bool = False, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
 
 class L2Loss(LossModule):
     """Half the squared error (L2) between real values `input` and `target`."""
 
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
 
 class LaplaceNLLLoss(LossModule):
     """Laplace negative log-likelihood of real values `target` under medians `input` and a scale that is predicted, too: an L1 loss that learns its weights."""
@@ -662,9 +663,9 @@ class LaplaceNLLLoss(LossModule):
     scale: torch.Tensor | float | None
     log_scale: torch.Tensor | float | None
     full: bool
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, scale: torch.Tensor | collections.abc.Sequence[float] | float | None = None, log_scale: torch.Tensor | collections.abc.Sequence[float] | float | None = None, full: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, scale: torch.Tensor | collections.abc.Sequence[float] | float | None = None, log_scale: torch.Tensor | collections.abc.Sequence[float] | float | None = None, full: bool = False, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
 
 class LinearCrossEntropyLoss(OwnsHead):
     """Cross-entropy of the logits input @ linear_weight^T + linear_bias, which are never whole: for large vocabularies."""
@@ -681,9 +682,9 @@ class LinearCrossEntropyLoss(OwnsHead):
     return_parts: bool
     class_group: torch.distributed.distributed_c10d.ProcessGroup | None
     sequence_dim: int | None
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, in_features: int | None = None, num_classes: int | None = None, *, bias: bool = False, device: torch.device | str | int | None = None, dtype: torch.dtype | None = None, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, label_smoothing: float | torch.Tensor = 0.0, z_loss: float = 0.0, softcap: float | None = None, temperature: float | torch.Tensor = 1.0, shift: bool = False, chunk: int | None = None, accumulate: Literal["float32", "input"] = "float32", return_parts: bool = False, class_group: torch.distributed.distributed_c10d.ProcessGroup | None = None, sequence_dim: int | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, in_features: int | None = None, num_classes: int | None = None, *, bias: bool = False, device: torch.device | str | int | None = None, dtype: torch.dtype | None = None, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, label_smoothing: float | torch.Tensor = 0.0, z_loss: float = 0.0, softcap: float | None = None, temperature: float | torch.Tensor = 1.0, shift: bool = False, chunk: int | None = None, accumulate: Literal["float32", "input"] = "float32", return_parts: bool = False, class_group: torch.distributed.distributed_c10d.ProcessGroup | None = None, sequence_dim: int | None = None, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, *tensors: torch.Tensor, input: torch.Tensor = ..., linear_weight: torch.Tensor = ..., target: torch.Tensor = ..., linear_bias: torch.Tensor | None = None, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class LogCoshDiceLoss(LossModule):
@@ -707,9 +708,9 @@ class LogCoshDiceLoss(LossModule):
 class LogCoshLoss(LossModule):
     """Log-cosh loss between real values `input` and `target`: about r^2 / 2 near 0 and |r| - log 2 far out, smooth everywhere."""
 
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
 
 class LovaszLoss(LossModule):
     """Lovasz hinge ("binary", "multilabel") or Lovasz softmax ("multiclass") of logits, or of probabilities: a convex extension of 1 - IoU to errors."""
@@ -728,9 +729,9 @@ class LovaszLoss(LossModule):
 class MAPELoss(LossModule):
     """Mean absolute percentage error between real values `input` and `target`, which must not be 0: the error as a share of the target."""
 
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
 
 class MCCLoss(LossModule):
     """Matthews correlation loss of logits (default) or, with from_logits=False, of probabilities: 1 minus the correlation with the target."""
@@ -754,50 +755,50 @@ class MPDIoULoss(LossModule):
 
     image_size: tuple[float, float]
     box_format: Literal["xyxy", "xywh", "cxcywh"]
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, image_size: tuple[float, float], box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, image_size: tuple[float, float], box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
 
 class MSELoss(LossModule):
     """Squared error (MSE) between real values `input` and `target`."""
 
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
 
 class MSLELoss(LossModule):
     """Mean squared logarithmic error between real values `input` and `target`, both > -1: the squared error of log(1 + x)."""
 
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
 
 class MarginRankingLoss(LossModule):
     """Margin ranking loss of pairs of scores (real values) against labels -1 and 1: the score that is to rank higher is to be above the other by `margin`."""
 
     target: torch.Tensor | float
     margin: float
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, target: torch.Tensor | collections.abc.Sequence[float] | float = 1.0, margin: float = 0.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, target: torch.Tensor | collections.abc.Sequence[float] | float = 1.0, margin: float = 0.0, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input1: torch.Tensor, input2: torch.Tensor, target: torch.Tensor | collections.abc.Sequence[float] | float = 1.0, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class MultiLabelMarginLoss(LossModule):
     """Multi-label margin (hinge) loss of class scores (logits) against a set of labels per item: every label's score is to be above every other class's by 1."""
 
     dim: int
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, dim: int = 1, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, dim: int = 1, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
 
 class MultiLabelSoftMarginLoss(LossModule):
     """Multi-label soft margin loss of class logits against 0/1 labels of every class: binary cross-entropy, averaged over the classes of an item."""
 
     weight: torch.Tensor | None
     dim: int
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, dim: int = 1, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, dim: int = 1, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
 
 class MultiMarginLoss(LossModule):
     """Multi-class margin (hinge) loss of class scores (logits) against class labels: the label's score is to be above every other by `margin`."""
@@ -807,9 +808,9 @@ class MultiMarginLoss(LossModule):
     weight: torch.Tensor | None
     ignore_index: int
     dim: int
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, p: Literal[1, 2] = 1, margin: float = 1.0, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, p: Literal[1, 2] = 1, margin: float = 1.0, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
 
 class NLLLoss(LossModule):
     """Negative log-likelihood of class log-probabilities (the output of log_softmax) against class labels."""
@@ -817,9 +818,9 @@ class NLLLoss(LossModule):
     weight: torch.Tensor | None
     ignore_index: int
     dim: int
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
 
 class NTXentLoss(LossModule):
     """NT-Xent, the loss of SimCLR, of the embeddings (real values) of two views of each sample: each view is to find the other among all other views of the batch."""
@@ -827,9 +828,9 @@ class NTXentLoss(LossModule):
     temperature: float | torch.Tensor
     normalize: bool
     process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, temperature: float | torch.Tensor = 0.5, normalize: bool = True, process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, temperature: float | torch.Tensor = 0.5, normalize: bool = True, process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None = None, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input1: torch.Tensor, input2: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class NWDLoss(LossModule):
@@ -837,9 +838,9 @@ class NWDLoss(LossModule):
 
     constant: float
     box_format: Literal["xyxy", "xywh", "cxcywh"]
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, constant: float, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, constant: float, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
 
 class NegativeBinomialNLLLoss(LossModule):
     """Negative binomial negative log-likelihood of counts `target` under log-means `input`, real values: Poisson's, with a variance that can be learned."""
@@ -848,18 +849,18 @@ class NegativeBinomialNLLLoss(LossModule):
     dispersion: torch.Tensor | float | None
     log_input: bool
     full: bool
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, total_count: torch.Tensor | collections.abc.Sequence[float] | float | None = None, dispersion: torch.Tensor | collections.abc.Sequence[float] | float | None = None, log_input: bool = True, full: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, total_count: torch.Tensor | collections.abc.Sequence[float] | float | None = None, dispersion: torch.Tensor | collections.abc.Sequence[float] | float | None = None, log_input: bool = True, full: bool = False, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
 
 class PoissonNLLLoss(LossModule):
     """Poisson negative log-likelihood of counts `target` under means whose logarithms are `input`, real values (log_input=False: under means `input`)."""
 
     log_input: bool
     full: bool
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, log_input: bool = True, full: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, log_input: bool = True, full: bool = False, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
 
 class PolyLoss(LossModule):
     """Poly loss (Poly-1) of class logits against class labels: cross-entropy plus epsilon (1 - p_y)."""
@@ -869,36 +870,36 @@ class PolyLoss(LossModule):
     ignore_index: int
     dim: int
     return_parts: bool
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, epsilon: float = 1.0, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, epsilon: float = 1.0, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: bool = False, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
 
 class QualityFocalLoss(LossModule):
     """Quality focal loss (QFL) of logits against qualities in [0, 1]: binary cross-entropy, down-weighted as the score comes near the quality."""
 
     beta: float
     ignore_index: int | None
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, beta: float = 2.0, ignore_index: int | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, beta: float = 2.0, ignore_index: int | None = None, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
 
 class QuantileLoss(LossModule):
     """Quantile (pinball) loss between real values `input` and `target`: the best constant input is the quantile of the targets."""
 
     quantile: float | collections.abc.Sequence[float]
     crossing: float
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, quantile: float | collections.abc.Sequence[float] = 0.5, crossing: float = 0.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, quantile: float | collections.abc.Sequence[float] = 0.5, crossing: float = 0.0, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
 
 class SIoULoss(LossModule):
     """SIoU loss between predicted and target boxes: 1 - IoU, an angle-aware distance of the centres, and a cost of shape."""
 
     theta: float
     box_format: Literal["xyxy", "xywh", "cxcywh"]
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, theta: float = 4.0, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, theta: float = 4.0, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
 
 class SSIMLoss(LossModule):
     """One minus the structural similarity (SSIM) of two pictures of real values, `input` and `target`."""
@@ -910,9 +911,9 @@ class SSIMLoss(LossModule):
     k1: float
     k2: float
     multi_scale: bool
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, data_range: float, window: Literal["gaussian", "uniform"] = "gaussian", window_size: int = 11, sigma: float = 1.5, k1: float = 0.01, k2: float = 0.03, multi_scale: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, data_range: float, window: Literal["gaussian", "uniform"] = "gaussian", window_size: int = 11, sigma: float = 1.5, k1: float = 0.01, k2: float = 0.03, multi_scale: bool = False, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
 
 class SigLIPLoss(LossModule):
     """SigLIP's loss of image and text embeddings (real values): whether a picture and a text belong together, asked of each with each."""
@@ -921,32 +922,32 @@ class SigLIPLoss(LossModule):
     logit_bias: float | torch.Tensor
     normalize: bool
     process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, logit_scale: float | torch.Tensor = 10.0, logit_bias: float | torch.Tensor = -10.0, normalize: bool = False, process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, logit_scale: float | torch.Tensor = 10.0, logit_bias: float | torch.Tensor = -10.0, normalize: bool = False, process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None = None, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, image_features: torch.Tensor, text_features: torch.Tensor, logit_scale: float | torch.Tensor = 10.0, logit_bias: float | torch.Tensor = -10.0, *, exclude: torch.Tensor | None = None, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class SmoothL1Loss(LossModule):
     """Smooth L1 between real values `input` and `target`: squared within `beta`, absolute beyond."""
 
     beta: float | torch.Tensor
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, beta: float | torch.Tensor | collections.abc.Sequence[float] = 1.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, beta: float | torch.Tensor | collections.abc.Sequence[float] = 1.0, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
 
 class SoftMarginLoss(LossModule):
     """Soft margin (logistic) loss of logits against labels -1 and 1: binary cross-entropy for that way to write labels."""
 
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
 
 class SquaredHingeLoss(LossModule):
     """Squared hinge loss of scores (logits) against labels -1 and 1: the square of what is missing to a margin of 1."""
 
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
 
 class StudentTNLLLoss(LossModule):
     """Student's t negative log-likelihood of real values `target` under locations `input`, with a scale and degrees of freedom that can be predicted or learned."""
@@ -955,9 +956,9 @@ class StudentTNLLLoss(LossModule):
     log_scale: torch.Tensor | float | None
     df: torch.Tensor | float
     full: bool
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, scale: torch.Tensor | collections.abc.Sequence[float] | float | None = None, log_scale: torch.Tensor | collections.abc.Sequence[float] | float | None = None, df: torch.Tensor | collections.abc.Sequence[float] | float = 4.0, full: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, scale: torch.Tensor | collections.abc.Sequence[float] | float | None = None, log_scale: torch.Tensor | collections.abc.Sequence[float] | float | None = None, df: torch.Tensor | collections.abc.Sequence[float] | float = 4.0, full: bool = False, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
 
 class SupConLoss(LossModule):
     """Supervised contrastive loss of embeddings (real values) and their labels: each vector is to find all others of its label among the batch."""
@@ -965,9 +966,9 @@ class SupConLoss(LossModule):
     temperature: float | torch.Tensor
     normalize: bool
     process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, temperature: float | torch.Tensor = 0.07, normalize: bool = False, process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, temperature: float | torch.Tensor = 0.07, normalize: bool = False, process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None = None, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, embeddings: torch.Tensor, labels: torch.Tensor, *, exclude: torch.Tensor | None = None, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class SymmetricCrossEntropyLoss(LossModule):
@@ -980,9 +981,9 @@ class SymmetricCrossEntropyLoss(LossModule):
     ignore_index: int
     dim: int
     return_parts: bool
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, alpha: float = 0.1, beta: float = 1.0, log_zero: float = -4.0, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, alpha: float = 0.1, beta: float = 1.0, log_zero: float = -4.0, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: bool = False, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
 
 class TripletMarginLoss(LossModule):
     """Triplet margin loss of embeddings (real values): the anchor is to be nearer to the positive than to the negative, by `margin`."""
@@ -991,9 +992,9 @@ class TripletMarginLoss(LossModule):
     p: float
     eps: float
     swap: bool
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, margin: float = 1.0, p: float = 2.0, eps: float = 1e-06, swap: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, margin: float = 1.0, p: float = 2.0, eps: float = 1e-06, swap: bool = False, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, anchor: torch.Tensor, positive: torch.Tensor, negative: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class TverskyLoss(LossModule):
@@ -1021,9 +1022,9 @@ class TweedieLoss(LossModule):
 
     power: float
     log_input: bool
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, power: float = 1.5, log_input: bool = True, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, power: float = 1.5, log_input: bool = True, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
 
 class VarifocalLoss(LossModule):
     """Varifocal loss (VFL) of logits against qualities in [0, 1]: cross-entropy weighted by the quality for objects, focal loss for the background."""
@@ -1032,31 +1033,31 @@ class VarifocalLoss(LossModule):
     gamma: float
     iou_weighted: bool
     ignore_index: int | None
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, alpha: float = 0.75, gamma: float = 2.0, iou_weighted: bool = True, ignore_index: int | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, alpha: float = 0.75, gamma: float = 2.0, iou_weighted: bool = True, ignore_index: int | None = None, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
 
 class WIoULoss(LossModule):
     """WIoU loss (Wise-IoU, version 1) between predicted and target boxes: 1 - IoU times exp of the squared distance of the centres in diagonals."""
 
     box_format: Literal["xyxy", "xywh", "cxcywh"]
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
 
 class WelschLoss(LossModule):
     """Welsch (Leclerc, correntropy) loss between real values `input` and `target`: a square near 0 that saturates at 1."""
 
     scale: float
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, scale: float = 1.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, scale: float = 1.0, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
 
 class WingLoss(LossModule):
     """Wing loss between real values `input` and `target`: logarithmic for small errors, which thus count more than in L1, and L1 beyond."""
 
     omega: float
     epsilon: float
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, omega: float = 10.0, epsilon: float = 2.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, omega: float = 10.0, epsilon: float = 2.0, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...

@@ -12,6 +12,7 @@ from losskit.contract.checks import Numbers, Reduction
 from losskit.contract.groups import Ranks
 from losskit.contract.reduce import Normalizer, needs_gradient
 from losskit.contract.registry import LABELS, Range
+from losskit.contract.topk import Shares
 from losskit.engines import dispatch, operators, private
 from losskit.engines.call import Call, real_dtype
 from losskit.engines.dispatch import EngineName
@@ -86,6 +87,9 @@ def elementwise(
         factors = _factors(input, mask, sample_weight, weight, reduce.by_weights(reduction, normalizer))
         if not reduce.followed():
             formula, numbers, factors = _learned(formula, numbers, factors)
+    if isinstance(normalizer, Shares):
+        own = tuple(x for x in (mask, sample_weight) if x is not None)
+        normalizer.tell(combined(own, real_dtype(input.dtype)).expand(input.shape) if own else None)
     if mass and reduction != "mean":
         raise ValueError(f'normalizer replaces the denominator of reduction="mean", but reduction is {reduction!r}: divide the result instead')
     engine, _ = dispatch.choice(memory_of(numbers), factors)

@@ -11,6 +11,7 @@ from losskit.contract.checks import Numbers, Reduction
 from losskit.contract.elementwise import elementwise
 from losskit.contract.reduce import Normalizer
 from losskit.contract.sets import Sets
+from losskit.contract.topk import tell
 from losskit.engines import dispatch, margins
 from losskit.engines.call import Beside, Call, real_dtype
 from losskit.engines.language import where
@@ -73,8 +74,9 @@ def label_for_each(
     classes = input.shape[axis] or labels.several(input, axis, "")
     summed = reduce.by_weights(reduction, normalizer)
     factor = reduce.item_factor(input.select(axis, 0), mask, sample_weight, real_dtype(input.dtype), summed, "unreduced loss")
+    tell(normalizer, factor)
     factor = None if factor is None else factor.unsqueeze(axis)
-    divisor = normalizer if summed else None
+    divisor = normalizer if summed and reduction == "mean" else None
     if not summed and reduction != "none":
         divisor = reduce.times(normalizer, classes, input)
     result = elementwise(

@@ -9,8 +9,9 @@ import torch
 from numpy import broadcast_shapes  # torch's imports hundreds of modules the first time
 from torch import Tensor, nn
 
-from losskit.contract import checks, groups, tensors
+from losskit.contract import checks, groups, tensors, topk
 from losskit.contract.registry import TENSOR_ARGUMENTS, USUAL, Loss, refuse_script
+from losskit.contract.topk import TopK
 from losskit.engines.dispatch import use_engine
 
 SHOWN = 8  # weights of which `repr` shows every one; of more, the first three
@@ -33,6 +34,8 @@ class LossModule(nn.Module):
         if placed:
             raise TypeError(self._by_name(placed, settings))
         unknown = set(settings) - set(self.names)
+        if "reduction" in unknown and isinstance(settings["reduction"], TopK):
+            raise TypeError(topk.refusal(self.loss.module))
         if unknown:
             fits = ", ".join(self.names)
             hint = " (give it when calling the module)" if unknown & set(TENSOR_ARGUMENTS) else ""

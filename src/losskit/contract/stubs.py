@@ -34,6 +34,7 @@ from losskit.contract.module import LossModule as LossModule
 from losskit.contract.module import OwnsHead as OwnsHead
 from losskit.contract.registry import LOSSES as LOSSES
 from losskit.contract.registry import Loss as Loss
+from losskit.contract.topk import TopK as TopK
 from losskit.engines.dispatch import EngineError as EngineError
 from losskit.engines.dispatch import use_engine as use_engine
 from losskit.pairwise import BoxMatch as BoxMatch
@@ -90,7 +91,7 @@ def annotation(kind: Any) -> str:
     """A type as source text."""
     if get_origin(kind) is Union:
         return " | ".join(annotation(each) for each in get_args(kind)).replace("NoneType", "None")
-    return inspect.formatannotation(kind).replace("'", '"').replace("losskit.contract.groups.", "")  # imported above
+    return inspect.formatannotation(kind).replace("'", '"').replace("losskit.contract.groups.", "").replace("losskit.contract.topk.", "")  # imported above
 
 
 def text() -> str:
