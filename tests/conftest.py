@@ -94,6 +94,7 @@ ANYWHERE = {
     "test_site_examples",
     "test_ssim",
     "test_switching",
+    "test_together",
     "test_topk",
     "test_tour",
     "test_tour_coins",

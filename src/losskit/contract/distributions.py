@@ -12,6 +12,7 @@ from losskit.contract.checks import Numbers, Reduction
 from losskit.contract.elementwise import Operand
 from losskit.contract.passes import Counted, asked, census, reduced, weighed
 from losskit.contract.reduce import Normalizer
+from losskit.contract.together import unasked
 from losskit.contract.topk import Shares, tell
 from losskit.engines import dispatch
 from losskit.engines.call import Call, Distributions, real_dtype
@@ -115,6 +116,7 @@ def distributions(
     the scores, or none. `masses`: what a weight that requires a gradient needs.
     """
     reduce.check(reduction, normalizer)
+    normalizer = unasked(normalizer)
     if target_is == "nothing":
         kind: Literal["distribution", "label", "position", "none"] = "none"
         axis = check_pair(input, input, dim, ONE_ENTROPY)
@@ -248,6 +250,7 @@ def from_distributions(
 ) -> Tensor:
     """A loss of probabilities, or of their logarithms, against labels or distributions: the sum over the classes of `formula` on (input, mass of the target)."""
     reduce.check(reduction, normalizer)
+    normalizer = unasked(normalizer)
     soft = labels.soft(input, target)
     if soft:
         labels.only_labels(ignore_index, input)

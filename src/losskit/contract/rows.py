@@ -13,6 +13,7 @@ from losskit.contract.distributions import distributions, of_masses
 from losskit.contract.elementwise import Operand
 from losskit.contract.passes import asked, census, reduced, weighed
 from losskit.contract.reduce import Normalizer
+from losskit.contract.together import Offer
 from losskit.contract.topk import Shares, tell
 from losskit.engines import dispatch
 from losskit.engines.call import Look, Rows, real_dtype
@@ -52,6 +53,7 @@ def rows(
     return_parts: bool = False,
 ) -> Any:
     """A loss of labelled rows under the contract: the loss, or with `return_parts` (loss, `ByProducts`)."""
+    offer, normalizer = (normalizer, None) if isinstance(normalizer, Offer) else (None, normalizer)
     if reduction != "mean":
         reduce.check(reduction, normalizer)
     axis = labels.pair(input, target, dim)
@@ -72,6 +74,8 @@ def rows(
     operands = (*loss.temperature, *loss.operands)
     numbers = items.checked(operands, input, axis) if operands else ()
     call = Rows(loss.formula, loss.params, own, shares, function, parameter, ignore_index, axis, factor, bool(loss.temperature), loss.margin)
+    if offer is not None and sample_weight is None and not (operands or inplace or return_parts) and call[3:5] == (None, None) and call.margin is None:
+        return offer.of_rows(call, loss.mean_by_weight)
     apart = sample_weight is not None and not (inplace or return_parts) and reduce.learned(sample_weight)
     engine, _ = dispatch.choice(memory_of((input, target, *numbers)), call._replace(factor=None).tensors() if apart else call.tensors())
     told = asked(call, input, target, loss.mean_by_weight) if isinstance(normalizer, Shares) else None
