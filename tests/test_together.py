@@ -77,6 +77,7 @@ def test_in_loops(task: str, guest: str, settings: dict[str, Any], monkeypatch: 
     require_same([losskit.DiceLoss(task=task), getattr(losskit, guest)(**settings)], task, True, monkeypatch)  # type: ignore[arg-type]
 
 
+@pytest.mark.chosen
 def test_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     """On the CPU: the sums of both come from one loop, the gradient from another; as of `dice_ce_loss`."""
     x, target, _ = batch("multiclass", False)
