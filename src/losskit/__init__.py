@@ -9,6 +9,10 @@ tensor(0.0087)
 
 from losskit.binary import EITHER
 from losskit.compat import like
+from losskit.compose.heads import PerHead
+from losskit.compose.sum import Sum
+from losskit.compose.supervision import DeepSupervision
+from losskit.compose.weights import UncertaintyWeight
 from losskit.contract.boxes import degenerate_boxes
 from losskit.contract.checks import validate
 from losskit.contract.distance import distance_map
@@ -29,13 +33,17 @@ __version__ = "0.2.0"
 __all__ = [
     "LOSSES",
     "BoxMatch",
+    "DeepSupervision",
     "EngineError",
     "Loss",
     "LossModule",
     "OverlapSums",
+    "PerHead",
     "Ranks",
     "SampledClasses",
+    "Sum",
     "TopK",
+    "UncertaintyWeight",
     "WIoUv3Loss",
     "best_match",
     "degenerate_boxes",

@@ -6,6 +6,10 @@ from typing import Literal
 import torch
 
 import losskit.contract.groups
+from losskit.compose.heads import PerHead as PerHead
+from losskit.compose.sum import Sum as Sum
+from losskit.compose.supervision import DeepSupervision as DeepSupervision
+from losskit.compose.weights import UncertaintyWeight as UncertaintyWeight
 from losskit.contract.boxes import degenerate_boxes as degenerate_boxes
 from losskit.contract.checks import validate as validate
 from losskit.contract.distance import distance_map as distance_map

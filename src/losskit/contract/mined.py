@@ -5,7 +5,6 @@ No loss knows of it. It is called with reduction="none" and, in place of a norma
 
 import math
 from collections.abc import Callable, Mapping
-from fractions import Fraction
 from typing import Any
 
 import numpy
@@ -72,6 +71,8 @@ def whole(amount: float, items: Tensor) -> Tensor:
     """How many items that is: a share of them, rounded down. 0.29 of 100 are 29, though 0.29 * 100 is less."""
     if isinstance(amount, int):
         return torch.full_like(items, amount)
+    from fractions import Fraction  # which brings more modules than whoever imports losskit needs
+
     share = Fraction(repr(float(amount))).limit_denominator(FINEST)
     return torch.div(items * share.numerator, share.denominator, rounding_mode="floor")
 

@@ -10,6 +10,7 @@ from numpy import broadcast_shapes  # torch's imports hundreds of modules the fi
 from torch import Tensor, nn
 
 from losskit.contract import checks, groups, tensors, topk
+from losskit.contract.arithmetic import Arithmetic
 from losskit.contract.registry import TENSOR_ARGUMENTS, USUAL, Loss, refuse_script
 from losskit.contract.topk import TopK
 from losskit.engines.dispatch import use_engine
@@ -17,7 +18,7 @@ from losskit.engines.dispatch import use_engine
 SHOWN = 8  # weights of which `repr` shows every one; of more, the first three
 
 
-class LossModule(nn.Module):
+class LossModule(Arithmetic, nn.Module):
     """A loss as a module. Calls are `module(input, target, *, mask=None, sample_weight=None, normalizer=None)`; losses of overlap take no `sample_weight`.
     Losses of embeddings take other tensors in place of input and target, by place or by name, as their functions do.
 

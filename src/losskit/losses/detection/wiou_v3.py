@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from losskit.contract import checks, reduce
+from losskit.contract.arithmetic import Arithmetic
 from losskit.contract.boxes import BoxFormat
 from losskit.contract.checks import Reduction
 from losskit.contract.groups import Ranks
@@ -17,7 +18,7 @@ from losskit.losses.detection.iou import iou_loss
 from losskit.losses.detection.wiou import wiou_loss
 
 
-class WIoUv3Loss(nn.Module):
+class WIoUv3Loss(Arithmetic, nn.Module):
     """WIoU loss (Wise-IoU, version 3) between predicted and target boxes: version 1, with less weight for boxes much better or much worse than most.
 
     Formula:
