@@ -76,6 +76,10 @@ def of(x, t, **more):
     return dict(input=x, target=t, **more)
 
 
+def mining(**how):
+    return l1(X, T, reduction=losskit.TopK(**how))
+
+
 def of_head(weight, **more):
     return dict(input=HIDDEN, linear_weight=weight, target=L) | more
 
@@ -475,6 +479,28 @@ ROWS = [
     Row(lambda weight, **k: losskit.CrossEntropyLoss(weight)(**k), of(X, L, weight=W), "write CrossEntropyLoss(weight=...)", {"call": losskit.CrossEntropyLoss(weight=W), "weight": OUT}, of(X, L), losskit.CrossEntropyLoss(weight=W)),
     Row(lambda **k: losskit.HuberLoss("sum", 2.0)(**k), of(X, T), "write HuberLoss(reduction='sum', delta=2.0)", {"call": losskit.HuberLoss(reduction="sum", delta=2.0)}, of(X, T), losskit.HuberLoss(reduction="sum", delta=2.0)),
     Row(lambda input, target: losskit.MSELoss(input, target), of(X, T), "write MSELoss()(input, target)", {"call": losskit.MSELoss()}, of(X, T), losskit.MSELoss()),
+    # hard mining
+    Row(mining, {}, "try TopK(0.2)", {"keep": "0.2"}, dict(keep=0.2)),
+    Row(mining, dict(keep=0), "for a share give a float in (0, 1]", {"keep": 0.5}, dict(keep=0.5)),
+    Row(mining, dict(keep=70.0), "for 70 percent try 0.7", {"keep": "0.7"}, dict(keep=0.7)),
+    Row(mining, dict(keep=0.5, threshold=INF), "leave it out to keep a share alone", {"threshold": OUT}, dict(threshold=None)),
+    Row(
+        lambda **k: l1(X[0, 0], T[0, 0], reduction=losskit.TopK(0.5, **k)), dict(per="sample"), "leave per out", {"per": OUT}, dict(per="batch"),
+    ),
+    Row(
+        lambda reduction="mean", count=1, **k: losskit.varifocal_loss(X, T, reduction=losskit.TopK(4, reduction=reduction), **k) / count,
+        dict(normalizer="positives"), 'try TopK(..., reduction="sum"), and divide by the count', {"normalizer": OUT, "reduction": "sum", "count": 3},
+        dict(normalizer=3.0), lambda normalizer: losskit.varifocal_loss(X, T, reduction=losskit.TopK(4), normalizer=normalizer),
+    ),
+    Row(
+        lambda **k: dice(V, K, task="binary", **k), dict(reduction=losskit.TopK(0.5)), "mine a loss of items, such as cross_entropy, and add the two",
+        {"reduction": OUT, "result": lambda y: y + logits(V, K, reduction=losskit.TopK(0.5))}, {},
+        lambda: (losskit.DiceLoss(task="binary") + losskit.BCEWithLogitsLoss(reduction=losskit.TopK(0.5)))(V, K),
+    ),
+    Row(
+        lambda kind=losskit.WIoUv3Loss: kind(reduction=losskit.TopK(1))(BOXES, OTHERS), {}, "try WIoULoss(reduction=TopK(...))", {"kind": losskit.WIoULoss},
+        dict(kind=losskit.WIoULoss),
+    ),
 ]  # fmt: skip
 
 
@@ -554,6 +580,7 @@ ELSEWHERE = {  # what no message on a CPU alone can say, and texts that are no a
     "{} has no denominator of its own, for the sums of the ranks are joined: leave normalizer out of losskit.Ranks": "test_ranks.py",
     'normalizer must be a number, a 0-d tensor or "positives", got a process group: try losskit.Ranks(group=...)': "test_ranks.py",
     "{}={} does not go with class_group: leave it out": "test_class_group.py",
+    "{} with these settings has losses of some of the items alone, of which TopK cannot keep the largest: leave process_group out": "test_topk.py",
     "mask or ignore_index leave out more items on some than on others": "no advice",
     "the ranks of class_group must call alike, but {}": "no advice; test_class_group.py",
     "the ranks of the process group must call the same loss with the same arguments, and some have called another one or given others": "no advice; test_class_group.py",

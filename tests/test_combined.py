@@ -27,7 +27,7 @@ def features(context: Context) -> list[tuple[str, Any]]:
     """Each option with another value than its default, and what every call takes."""
     names = [name for name in context.loss.settings if name not in context.settings and name not in SAID]
     found = [(name, value) for name in names for value in alternatives(context, name)[-1:]]
-    found += [("reduction", "none"), ("reduction", "sum"), ("reduction", losskit.TopK(0.6))] if "reduction" in context.loss.settings else []
+    found += [("reduction", "none"), ("reduction", "sum")] if "reduction" in context.loss.settings else []
     found += [("sample_weight", None)] if "sample_weight" in inspect.signature(context.loss.function).parameters else []
     return [*found, ("normalizer", 3.0)]
 

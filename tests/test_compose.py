@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from claims import claim
 from contexts import CONTEXTS, Context
 from torch import Tensor, nn
 
@@ -44,6 +45,7 @@ def test_every_module_is_here() -> None:
     assert set(FIRST) | alone == {loss.module for loss in LOSSES.values()}
 
 
+@claim("Sum", "A part of weight 0 is computed, and adds 0")
 @pytest.mark.parametrize("context", MODULES, ids=lambda context: context.loss.name)
 def test_scaling_is_linear(context: Context) -> None:
     loss, tensors = module(context), batch(context)
@@ -114,6 +116,7 @@ def ramp(step: float) -> float:
     return 0.25 * step
 
 
+@claim("Sum", "Weights are settings, not state")
 def test_a_schedule_is_of_the_step_that_is_set() -> None:
     loss = losskit.MSELoss() + ramp * losskit.L1Loss()
     x, t = torch.tensor([3.0]), torch.tensor([1.0])

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from claims import claim
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
@@ -36,10 +37,14 @@ def test_large_labels_stay_what_they_are() -> None:
 
 
 @pytest.mark.parametrize(("count", "wanted"), [(1, [1.0]), (2, [1.0, 0.0]), (3, [2 / 3, 1 / 3, 0.0]), (5, [8 / 15, 4 / 15, 2 / 15, 1 / 15, 0.0])])
+@claim("DeepSupervision", "The weights, and where labels are read")
+@claim("DeepSupervision", "One output has the weight 1")
 def test_weights_halve(count: int, wanted: list[float]) -> None:
     assert list(halving(count)) == pytest.approx(wanted)
 
 
+@claim("DeepSupervision", "An output of weight 0 is not computed")
+@claim("DeepSupervision", "Under DistributedDataParallel")
 @pytest.mark.parametrize("weights", [None, [1.0, 0.0, 0.5, 0.25]])
 def test_as_written_out(weights: list[float] | None) -> None:
     """Value, gradient with an incoming one, and parts; with mask and weights of items, resized likewise."""
@@ -72,6 +77,7 @@ def test_of_a_sum_each_output_is_one_pass() -> None:
     torch.testing.assert_close(sum(loss.parts.values(), torch.zeros(())), found.detach())
 
 
+@claim("DeepSupervision", "There a data loader resizes")
 def test_targets_of_the_shape_of_outputs_and_lists() -> None:
     loss = DeepSupervision(losskit.BCEWithLogitsLoss())
     target = torch.rand(2, 4, 12, 10, generator=DRAW)

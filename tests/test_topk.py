@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
@@ -331,3 +332,33 @@ def test_bad_calls() -> None:
         losskit.mse_loss(X[0], ZERO[0], reduction=TopK(2, per="sample"))
     with pytest.raises(TypeError, match="WIoULoss"):
         losskit.WIoUv3Loss(reduction=TopK(2))
+
+
+@pytest.fixture
+def alone() -> Iterator[Any]:
+    """A group of one rank."""
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    yield torch.distributed.group.WORLD
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.skipif(not torch.distributed.is_available() or not torch.distributed.is_gloo_available(), reason="gloo")
+def test_over_ranks(alone: Any) -> None:
+    """The mean divides by what is kept on all ranks; of scores whose classes are spread; not where each rank has some of the items' losses alone."""
+    assert losskit.mse_loss(X, ZERO, reduction=TopK(2), normalizer=losskit.Ranks()).item() == 6.5
+    x, labels = torch.randn(4, 3), torch.tensor([0, 2, 1, -100])
+    spread = losskit.cross_entropy(x, labels, reduction=TopK(0.5), class_group=alone, weight=[1.0, 2.0, 0.5])
+    torch.testing.assert_close(spread, losskit.cross_entropy(x, labels, reduction=TopK(0.5), weight=[1.0, 2.0, 0.5]))
+    with pytest.raises(ValueError, match="leave process_group out"):
+        losskit.clip_loss(x, x, 1.0, reduction=TopK(2), process_group=alone)
+
+
+@pytest.mark.skipif(not torch.distributed.is_available() or not torch.distributed.is_gloo_available(), reason="gloo")
+def test_of_dtensors(alone: Any) -> None:
+    """All items are gathered: the largest of all of them are kept."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import Shard, distribute_tensor
+
+    x = distribute_tensor(X.clone().requires_grad_(), init_device_mesh("cpu", (1,)), [Shard(0)])
+    loss = losskit.mse_loss(x, distribute_tensor(ZERO, x.device_mesh, [Shard(0)]), reduction=TopK(2))
+    assert loss.full_tensor().item() == 6.5

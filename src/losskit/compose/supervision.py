@@ -36,8 +36,8 @@ class DeepSupervision(Composed):
     Edge cases:
         An output of weight 0 is not computed, and its head has no gradient (None). Under DistributedDataParallel, which waits for each, give it a small weight.
 
-    Differs from nnU-Net:
-        The weights, and where labels are read, are its own. There a data loader resizes the labels. One output has the weight 1 (nnU-Net divides 0 by 0).
+    Differs from others:
+        The weights, and where labels are read, are nnU-Net's. There a data loader resizes the labels. One output has the weight 1 (nnU-Net divides 0 by 0).
 
     Reference:
         Lee et al., Deeply-Supervised Nets, 2015; Isensee et al., nnU-Net: a Self-Configuring Method for Deep Learning-Based Biomedical Image Segmentation, 2021.

@@ -1,6 +1,6 @@
 """A loss of its hardest items alone (`TopK`): the loss of each item from the loss itself, then which are kept, then the reduction of those.
 
-No loss knows of it. It is called with reduction="none" and, in place of a normalizer, with something to tell how much each item counts (`Shares`).
+It is called with reduction="none" and, in place of a normalizer, with something to tell how much each item counts (`Shares`).
 """
 
 import math

@@ -1,7 +1,7 @@
 """Two losses of one call in one pass, however they are written: a loss of overlap takes along what a loss of items adds up over the same input and target.
 
 A loss of items is called with an `Offer` in place of a normalizer. Where its pass has room beside sums of overlap, it leaves its formula there and returns the offer;
-else it ignores it. A loss of overlap that is called with `Company` in place of a normalizer takes that along, if both mean the same items. Neither knows of the other.
+else it ignores it. A loss of overlap that is called with `Company` in place of a normalizer takes that along, if both mean the same items.
 """
 
 from collections.abc import Callable, Mapping, Sequence
