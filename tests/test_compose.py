@@ -314,6 +314,7 @@ L1, MSE = losskit.L1Loss(), losskit.MSELoss()
         (lambda: Sum({"a.b": L1}), ValueError, "names are strings without"),
         (lambda: Sum({1: L1}), ValueError, "names are strings without"),
         (lambda: Sum({"keys": L1}), ValueError, "means something else here: try 'keys_loss'"),
+        (lambda: Sum({"_modules": L1}), ValueError, "means something else here: try 'modules_loss'"),
         (lambda: Sum({"log_variance": L1}), ValueError, "means something else here"),
         (lambda: Sum({"a": L1}) + Sum({"a": MSE}), ValueError, "both sums have a part 'a': give one of them another name"),
         (lambda: Sum({"a": L1}, where={"b": positive}), ValueError, "where names 'b', which is no part: the parts are 'a'"),

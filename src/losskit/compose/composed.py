@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from textwrap import indent
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -128,6 +128,12 @@ class Composed(Arithmetic, nn.Module):
             self.parts = {name: value.detach() for name, value in terms.items()}
         return total
 
+    if TYPE_CHECKING:
+
+        def __call__(self, *tensors: Any, mask: Any = None, sample_weight: Any = None, normalizer: Any = None, **named: Any) -> Tensor:
+            """What nn.Module's call does with `forward`, typed."""
+            ...
+
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "parts": {}}
 
@@ -152,8 +158,8 @@ def check_name(name: Any, kind: str) -> None:
     """The name of a part: of modules and of parts, and of no attribute of what holds it."""
     if not isinstance(name, str) or not name or "." in name or "/" in name:
         raise ValueError(f"a part of {kind} has the name {name!r}: names are strings without . and /, such as 'dice'")
-    if name == OWN or hasattr(nn.ModuleDict, name) or name == "training":
-        raise ValueError(f"a part of {kind} has the name {name!r}, which means something else here: try {name + '_loss'!r}")
+    if name in (OWN, "training") or name.startswith("_") or hasattr(nn.ModuleDict, name):
+        raise ValueError(f"a part of {kind} has the name {name!r}, which means something else here: try {name.lstrip('_') + '_loss'!r}")
 
 
 def a_loss(loss: Any, name: str) -> nn.Module:

@@ -1,7 +1,9 @@
 """Arithmetic of losses: `0.5 * DiceLoss(...) + CrossEntropyLoss(...)` is a loss, `losskit.Sum`."""
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, overload
+
+from torch import nn
 
 if TYPE_CHECKING:
     from losskit.compose.sum import Sum
@@ -24,9 +26,17 @@ class Arithmetic:
     def __truediv__(self, number: float) -> "Sum":
         return sums().divided(self, number)  # type: ignore[no-any-return]
 
+    @overload
+    def __add__(self, other: Literal[0]) -> Self: ...
+    @overload
+    def __add__(self, other: nn.Module) -> "Sum": ...
     def __add__(self, other: Any) -> Any:
         return sums().added(self, other)
 
+    @overload
+    def __radd__(self, other: Literal[0]) -> Self: ...
+    @overload
+    def __radd__(self, other: nn.Module) -> "Sum": ...
     def __radd__(self, other: Any) -> Any:
         return sums().added(other, self)
 
