@@ -286,6 +286,20 @@ def test_losses_without_a_loss_per_item_say_so(name: str) -> None:
         getattr(losskit, LOSSES[name].module)(task="binary", reduction=TopK(0.5))
 
 
+@pytest.mark.chosen
+def test_of_scores_that_are_never_whole() -> None:
+    """Cross-entropy of a product keeps the items that it would keep of whole logits."""
+    draw = torch.Generator().manual_seed(0)
+    x, head = torch.randn(40, 6, generator=draw).requires_grad_(), torch.randn(11, 6, generator=draw).requires_grad_()
+    labels, weight = torch.randint(-1, 11, (40,), generator=draw), torch.rand(11, generator=draw)
+    for how in (TopK(0.3), TopK(threshold=2.0), TopK(0.3, reduction="sum")):
+        found = losskit.linear_cross_entropy(x, head, labels, ignore_index=-1, weight=weight, reduction=how)
+        whole = losskit.cross_entropy(x @ head.t(), labels, ignore_index=-1, weight=weight, reduction=how)
+        torch.testing.assert_close(found, whole, rtol=1e-5, atol=0.0)
+        for a, b in zip(torch.autograd.grad(found, (x, head)), torch.autograd.grad(whole, (x, head)), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+
+
 def test_parts_stay_those_of_all_items() -> None:
     x, labels = torch.randn(4, 3), torch.tensor([0, 1, 2, -100])
     _, plain = losskit.cross_entropy(x, labels, return_parts=True, reduction="none")

@@ -201,7 +201,7 @@ def spread(how: Scoring, by: Any, incoming: Tensor) -> tuple[Any, Tensor | None]
         return by, incoming
     given: Any = incoming if isinstance(by, Tensor) else incoming.numpy()
     if how.extra is not None:  # of two losses, the second of which has the last of the sums
-        return by * given[[0] * EXTRA + [1]], None
+        return by * (torch.cat((given[:1].expand(EXTRA), given[1:])) if isinstance(by, Tensor) else numpy.repeat(given, (EXTRA, 1))), None
     if how.average == "none" and how.volume is None:
         if not how.background:
             given = torch.nn.functional.pad(incoming, (1, 0)) if isinstance(by, Tensor) else numpy.pad(given, ((0, 0),) * (given.ndim - 1) + ((1, 0),))
