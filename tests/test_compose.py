@@ -107,6 +107,7 @@ def test_a_sum_holds_the_losses_it_is_made_of() -> None:
     assert list((losskit.L1Loss() + nn.L1Loss()).losses) == ["l1", "l1_2"]
     assert list((Sum({"l1": losskit.L1Loss()}) + losskit.L1Loss() + losskit.WIoUv3Loss()).losses) == ["l1", "l1_2", "wiouv3"]
     assert list((losskit.L1Loss() + Sum({"l1": losskit.MSELoss()})).losses) == ["l1_2", "l1"]
+    assert list((losskit.DiceLoss(task="binary") + type("Loss", (Squares,), {})() + type("Items", (Squares,), {})()).losses) == ["dice", "loss", "items_loss"]
 
 
 # schedules

@@ -90,7 +90,7 @@ def test_inside_other_losses_and_copied() -> None:
     deep = DeepSupervision(losskit.CrossEntropyLoss(), [0.75, 0.25])
     loss = 2 * deep + losskit.DeepSupervision(losskit.DiceLoss(task="multiclass"))
     found = loss(OUTPUTS[:2], LABELS)
-    assert list(loss.parts) == ["deepsupervision/0", "deepsupervision/1", "deepsupervision_2/0"]
+    assert list(loss.parts) == ["deep_supervision/0", "deep_supervision/1", "deep_supervision_2/0"]
     assert repr(deep).endswith("weights=[0.75, 0.25])") and repr(deep) in repr(loss)
     for twin in (copy.deepcopy(loss), pickle.loads(pickle.dumps(loss))):
         assert twin(OUTPUTS[:2], LABELS) == found and repr(twin) == repr(loss)

@@ -92,6 +92,7 @@ def test_the_mean_of_the_largest(context: Context, dtype: torch.dtype) -> None:
 FUSED = {context.loss.pattern: context for context in reversed(MINED)}
 
 
+@pytest.mark.chosen
 @pytest.mark.parametrize("context", FUSED.values(), ids=str)
 def test_in_loops(context: Context) -> None:
     """The same on the engine that losskit chooses, one loss of each pattern."""

@@ -1,5 +1,6 @@
 """Sums of losses of one input and target, written as arithmetic or as a dictionary."""
 
+import re
 from collections.abc import Iterator, Mapping
 from numbers import Real
 from typing import Any, NamedTuple
@@ -126,10 +127,15 @@ def entries(loss: Any) -> list[Entry]:
 
 
 def name_of(loss: Any) -> str:
-    """A name from a loss's class: "dice" of DiceLoss."""
+    """A name from a loss's class: "dice" of DiceLoss, "deep_supervision" of DeepSupervision."""
     known = getattr(loss, "loss", None)
-    name: str = known.name if isinstance(known, Loss) else type(loss).__name__.lower()
-    return name.removesuffix("_loss").removesuffix("loss") or "loss"
+    name = (
+        known.name.removesuffix("_loss")
+        if isinstance(known, Loss)
+        else re.sub(r"(?<=[a-z]{2})(?=[A-Z])", "_", type(loss).__name__.removesuffix("Loss")).lower()
+    )
+    taken = not name or name.startswith("_") or hasattr(nn.ModuleDict, name)
+    return f"{name}_loss".lstrip("_") if taken else name
 
 
 def made(parts: list[Entry]) -> Sum:
