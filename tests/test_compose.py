@@ -7,6 +7,7 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
+import numpy
 import pytest
 import torch
 from claims import claim
@@ -108,6 +109,12 @@ def test_a_sum_holds_the_losses_it_is_made_of() -> None:
     assert list((Sum({"l1": losskit.L1Loss()}) + losskit.L1Loss() + losskit.WIoUv3Loss()).losses) == ["l1", "l1_2", "wiouv3"]
     assert list((losskit.L1Loss() + Sum({"l1": losskit.MSELoss()})).losses) == ["l1_2", "l1"]
     assert list((losskit.DiceLoss(task="binary") + type("Loss", (Squares,), {})() + type("Items", (Squares,), {})()).losses) == ["dice", "loss", "items_loss"]
+
+
+def test_numbers_of_numpy() -> None:
+    for weight in (numpy.float32(0.5), numpy.float64(0.5), numpy.int64(2)):
+        for loss in (weight * losskit.L1Loss(), losskit.L1Loss() * weight, Sum({"l1": (weight, losskit.L1Loss())})):
+            assert isinstance(loss, Sum) and loss(torch.ones(2), torch.zeros(2)).item() == weight
 
 
 # schedules

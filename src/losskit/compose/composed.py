@@ -106,10 +106,6 @@ class Composed(Arithmetic, nn.Module):
             terms = {key: value * self._now[name].to(value.dtype) for key, value in terms.items()}
         return terms if share.factor == 1.0 else {key: value * share.factor for key, value in terms.items()}
 
-    def masked(self, name: str, tensors: tuple[Any, ...], given: Mapping[str, Any]) -> Mapping[str, Any]:
-        """What goes into the call of a part: the mask that `where` gives it, too."""
-        return given if name not in self._where else with_mask(given, self._where[name], name, tensors)
-
     def forward(self, *tensors: Any, mask: Any = None, sample_weight: Any = None, normalizer: Any = None, **named: Any) -> Tensor:
         """The total. Each part is called with what it is called with."""
         options = {"mask": mask, "sample_weight": sample_weight, "normalizer": normalizer}
@@ -174,7 +170,7 @@ def a_loss(loss: Any, name: str) -> nn.Module:
     raise TypeError(f"part {name!r} must be a loss, a torch.nn.Module, got {getattr(loss, '__name__', type(loss).__name__)}: {fix}")
 
 
-def with_mask(given: Mapping[str, Any], where: Where, name: str, tensors: tuple[Any, ...]) -> Mapping[str, Any]:
+def with_mask(given: Mapping[str, Any], where: Where, name: str, tensors: tuple[Any, ...]) -> dict[str, Any]:
     """The arguments of a call with the mask that a function of its tensors gives."""
     mask = where(*tensors)
     if not isinstance(mask, Tensor) or mask.dtype is not torch.bool:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from losskit.compose.composed import Composed, Part, Terms, Where, terms_of
+from losskit.compose.composed import Composed, Part, Terms, Where, terms_of, with_mask
 from losskit.contract.registry import Loss
 
 
@@ -60,7 +60,9 @@ class PerHead(Composed):
         found: Terms = {}
         for name, loss in self.losses.items():
             own = {key: x.get(name) if isinstance(x, Mapping) else x for key, x in given.items()}
-            own = dict(self.masked(name, tensors, {key: x for key, x in own.items() if x is not None}))
+            own = {key: x for key, x in own.items() if x is not None}
+            if name in self._where:
+                own = with_mask(own, self._where[name], name, tensors)
             pair = (outputs[name],) if name in alone else (outputs[name], targets[name])
             found |= self.weighed(name, name, terms_of(loss, name, pair, own))
         return found

@@ -18,6 +18,8 @@ def sums() -> Any:
 class Arithmetic:
     """What can be written with losses: number * loss, loss * number, loss / number, loss + loss, sum([loss, loss])."""
 
+    __array_ufunc__ = None  # a number of NumPy's leaves the product to the loss
+
     def __mul__(self, weight: "float | Schedule | UncertaintyWeight") -> "Sum":
         return sums().scaled(self, weight)  # type: ignore[no-any-return]
 

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any, Literal, get_args
 
 from torch import Tensor
@@ -64,8 +64,8 @@ class TopK:
         if self.keep is None and self.threshold is None:
             raise ValueError("TopK needs keep=, a share such as 0.2 or a number of items, or threshold=: try TopK(0.2)")
         if self.keep is not None:
-            amount("keep", self.keep, 1)
-        amount("min_kept", self.min_kept, 0)
+            object.__setattr__(self, "keep", amount("keep", self.keep, 1))
+        object.__setattr__(self, "min_kept", amount("min_kept", self.min_kept, 0))
         if self.threshold is not None:
             if isinstance(self.threshold, bool) or not isinstance(self.threshold, Real):
                 raise TypeError(f"threshold must be a number, got {type(self.threshold).__name__}: {self.threshold!r}")
@@ -81,16 +81,17 @@ class TopK:
         return f"TopK({', '.join(told)})"
 
 
-def amount(name: str, value: float, least: int) -> None:
+def amount(name: str, value: float, least: int) -> float:
     """A share or a number of items."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} of TopK must be a share (a float) or a number of items (an int), got {type(value).__name__}: {value!r}")
-    if isinstance(value, int):
+    if isinstance(value, Integral):
         if value < least:
             raise ValueError(f"{name} of TopK must be at least {least} item{'s' if least != 1 else ''}, got {value}: for a share give a float in (0, 1]")
     elif not 0.0 < value <= 1.0:
         hint = f": for {value:g} percent try {value / 100:g}, for a number of items an int" if 1.0 < value <= 100.0 else ""
         raise ValueError(f"{name} of TopK must be a share in (0, 1], got {value!r}{hint}")
+    return int(value) if isinstance(value, Integral) else float(value)
 
 
 class Shares:
