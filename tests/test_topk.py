@@ -312,6 +312,7 @@ def test_repr_is_what_makes_it() -> None:
     for how in WAYS:
         assert eval(repr(TopK(**how))) == TopK(**how)
     assert repr(TopK(numpy.int64(3), min_kept=numpy.float64(0.5))) == "TopK(keep=3, min_kept=0.5)"
+    assert TopK(1) != TopK(1.0) and repr(TopK(1.0, min_kept=1.0)) == "TopK(keep=1.0, min_kept=1.0)"
     assert len({TopK(0.5), TopK(0.5), TopK(0.25)}) == 2
 
 

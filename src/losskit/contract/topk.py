@@ -1,7 +1,7 @@
 """Hard mining as a reduction: its settings, and what tells how much each item counts. `public.py` sees that a loss is asked for it, `mined.py` does it."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from numbers import Integral, Real
 from typing import Any, Literal, get_args
 
@@ -11,7 +11,7 @@ Per = Literal["batch", "sample"]
 Kept = Literal["none", "mean", "sum"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False, slots=True)
 class TopK:
     """A reduction that keeps the items with the largest losses, as in online hard example mining (OHEM): `reduction=TopK(0.2)`, of any loss with a loss per item.
 
@@ -75,9 +75,19 @@ class TopK:
             if value not in known:
                 raise ValueError(f"{name} of TopK must be one of {', '.join(map(repr, known))}, got {value!r}")
 
+    def _settings(self) -> dict[str, tuple[type, Any]]:
+        """What it is made of: one item and all of them, 1 and 1.0, are not the same."""
+        return {each.name: (type(value := getattr(self, each.name)), value) for each in fields(self)}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, TopK) and self._settings() == other._settings()
+
+    def __hash__(self) -> int:
+        return hash(tuple(self._settings().items()))
+
     def __repr__(self) -> str:
-        given = {"keep": None, "threshold": None, "min_kept": 1, "per": "batch", "reduction": "mean"}
-        told = [f"{name}={value!r}" for name in given if (value := getattr(self, name)) != given[name] or isinstance(value, bool)]
+        defaults = {each.name: (type(each.default), each.default) for each in fields(self)}
+        told = [f"{name}={value!r}" for name, (kind, value) in self._settings().items() if (kind, value) != defaults[name]]
         return f"TopK({', '.join(told)})"
 
 
