@@ -381,7 +381,7 @@ MUTATIONS = [
     M("cross_entropy", "class axis forgotten", "x.movedim(call.dim, -1)", "x.movedim(1, -1)", "class_axis", place="engines/torch/rows:prepared"),
     M("cross_entropy", "weight squared in the pattern", "else call.weight.to(real)", "else call.weight.to(real) ** 2", settings={"weight": [0.5, 2.0, 1.0, 1.5]}, place="engines/torch/rows:prepared"),
     M("cross_entropy", "garbage times 0", "torch.where(row.counts, value if row.factor is None else value * row.factor, 0.0)", "value * row.counts", "weighted_mean", place="engines/torch/rows:weighed"),
-    M("cross_entropy", "ignored labels in the denominator", "counts = labels.kept(target, call.ignore)", "counts = target == target", "ignore_deletes", place="contract/passes:census"),
+    M("cross_entropy", "ignored labels in the denominator", "counts = labels.kept(target, call.ignore)", "counts = target == target", "ignore_deletes", place="contract/passes:shares"),
     M("cross_entropy", "the first class is the right one", "scores.argmax(-1)", "(scores.shape[-1] - 1 - scores.flip(-1).argmax(-1))", "by_products", place="engines/torch/rows:by_products"),
     M("cross_entropy", "learned weights not in the denominator", "weights = own if loss.mean_by_weight else torch.ones_like(own)", "weights = torch.ones_like(own)", kind="class weights", place="contract/rows:_weighed"),
     M("focal_loss", "learned alpha in the denominator", "if loss.mean_by_weight else torch.ones_like(own)", "", settings={"task": "multiclass"}, kind="class weights", place="contract/rows:_weighed"),

@@ -76,6 +76,32 @@ def of(x, t, **more):
     return dict(input=x, target=t, **more)
 
 
+def mining(**how):
+    return l1(X, T, reduction=losskit.TopK(**how))
+
+
+ABS, SQUARED = losskit.L1Loss(), losskit.MSELoss()
+
+
+def summed(parts):
+    return losskit.Sum(parts)(X, T)
+
+
+def stepped(step=None):
+    loss = (lambda step: 0.5 * step) * ABS
+    if step is not None:
+        loss.set_step(step)
+    return loss(X, T)
+
+
+def heads(input, target):
+    return losskit.PerHead({"a": ABS})(input, target)
+
+
+def deep(outputs, target, weights=None):
+    return losskit.DeepSupervision(ABS, weights)(outputs, target)
+
+
 def of_head(weight, **more):
     return dict(input=HIDDEN, linear_weight=weight, target=L) | more
 
@@ -475,6 +501,59 @@ ROWS = [
     Row(lambda weight, **k: losskit.CrossEntropyLoss(weight)(**k), of(X, L, weight=W), "write CrossEntropyLoss(weight=...)", {"call": losskit.CrossEntropyLoss(weight=W), "weight": OUT}, of(X, L), losskit.CrossEntropyLoss(weight=W)),
     Row(lambda **k: losskit.HuberLoss("sum", 2.0)(**k), of(X, T), "write HuberLoss(reduction='sum', delta=2.0)", {"call": losskit.HuberLoss(reduction="sum", delta=2.0)}, of(X, T), losskit.HuberLoss(reduction="sum", delta=2.0)),
     Row(lambda input, target: losskit.MSELoss(input, target), of(X, T), "write MSELoss()(input, target)", {"call": losskit.MSELoss()}, of(X, T), losskit.MSELoss()),
+    # hard mining
+    Row(mining, {}, "try TopK(0.2)", {"keep": "0.2"}, dict(keep=0.2)),
+    Row(mining, dict(keep=0), "for a share give a float in (0, 1]", {"keep": 0.5}, dict(keep=0.5)),
+    Row(mining, dict(keep=70.0), "for 70 percent try 0.7", {"keep": "0.7"}, dict(keep=0.7)),
+    Row(mining, dict(keep=0.5, threshold=INF), "leave it out to keep a share alone", {"threshold": OUT}, dict(threshold=None)),
+    Row(
+        lambda **k: l1(X[0, 0], T[0, 0], reduction=losskit.TopK(0.5, **k)), dict(per="sample"), "leave per out", {"per": OUT}, dict(per="batch"),
+    ),
+    Row(
+        lambda reduction="mean", count=1, **k: losskit.varifocal_loss(X, T, reduction=losskit.TopK(4, reduction=reduction), **k) / count,
+        dict(normalizer="positives"), 'try TopK(..., reduction="sum"), and divide by the count', {"normalizer": OUT, "reduction": "sum", "count": 3},
+        dict(normalizer=3.0), lambda normalizer: losskit.varifocal_loss(X, T, reduction=losskit.TopK(4), normalizer=normalizer),
+    ),
+    Row(
+        lambda **k: dice(V, K, task="binary", **k), dict(reduction=losskit.TopK(0.5)), "mine a loss of items, such as cross_entropy, and add the two",
+        {"reduction": OUT, "result": lambda y: y + logits(V, K, reduction=losskit.TopK(0.5))}, {},
+        lambda: (losskit.DiceLoss(task="binary") + losskit.BCEWithLogitsLoss(reduction=losskit.TopK(0.5)))(V, K),
+    ),
+    Row(
+        lambda kind=losskit.WIoUv3Loss: kind(reduction=losskit.TopK(1))(BOXES, OTHERS), {}, "try WIoULoss(reduction=TopK(...))", {"kind": losskit.WIoULoss},
+        dict(kind=losskit.WIoULoss),
+    ),
+    # losses made of losses
+    Row(summed, dict(parts=[ABS]), 'write Sum({"dice": (0.5, DiceLoss(...)), ...})', {"parts": {"a": (0.5, ABS)}}, dict(parts={"a": (0.5, ABS)})),
+    Row(summed, dict(parts={}), 'write Sum({"dice": (0.5, DiceLoss(...)), ...})', {"parts": {"a": (0.5, ABS)}}, dict(parts={"a": (0.5, ABS)})),
+    Row(summed, dict(parts={"a": l1}), "use its module, such as DiceLoss(...) for dice_loss", {"parts": {"a": ABS}}, dict(parts={"a": ABS})),
+    Row(summed, dict(parts={"a": (1.0, 0.5, ABS)}), "write (weight, loss), such as (0.5, DiceLoss(...))", {"parts": {"a": (0.5, ABS)}}, dict(parts={"a": (0.5, ABS)})),
+    Row(lambda name: summed({name: ABS}), dict(name="keys"), "try 'keys_loss'", {"name": "'keys_loss'"}, dict(name="a")),
+    Row(
+        lambda names=("a", "a"): (losskit.Sum({names[0]: ABS}) + losskit.Sum({names[1]: SQUARED}))(X, T), {}, "give one of them another name",
+        {"names": ("a", "b")}, dict(names=("c", "d")),
+    ),
+    Row(lambda weight: (weight * ABS)(X, T), dict(weight=torch.tensor(0.5)), "try weight=0.5", {"weight": "0.5"}, dict(weight=0.5)),
+    Row(lambda other: (ABS + other)(X, T), dict(other=0.5), "give a loss a weight, 0.5 * loss", {"other": 0.5 * SQUARED}, dict(other=0.5 * SQUARED)),
+    Row(
+        lambda where: losskit.Sum({"a": ABS}, where={"a": where})(X, T), dict(where=lambda x, t: t), "compare, as in target > 0", {"where": lambda x, t: t > 0.5},
+        dict(where=lambda x, t: t > 0.5),
+    ),
+    Row(stepped, {}, "call loss.set_step(step) before the loss, in each step", {"step": 3}, dict(step=3)),
+    Row(
+        lambda reduction="none": (ABS + losskit.MSELoss(reduction=reduction))(X, T), {}, 'give both the same reduction, such as reduction="mean"',
+        {"reduction": "mean"}, dict(reduction="mean"),
+    ),
+    Row(
+        lambda **k: losskit.Sum({"a": losskit.CrossEntropyLoss(**k)})(X, L), dict(return_parts=True), "leave return_parts out", {"return_parts": OUT},
+        dict(return_parts=False),
+    ),
+    Row(heads, of(X, T), "write loss({'a': output, ...}, {...})", {"input": {"a": X}, "target": {"a": T}}, of({"a": X}, {"a": T})),
+    Row(heads, of({"a": X, "b": X}, {"a": T}), "Leave out what is not to be trained", {"input": {"a": X}}, of({"a": X}, {"a": T})),
+    Row(deep, dict(outputs=[V], target=K, weights=[0.0]), "leave weights out to have them halve", {"weights": OUT}, dict(weights=None)),
+    Row(deep, dict(outputs=[V], target=K, weights=[0.5, 0.5]), "give one for each, or leave weights out", {"weights": OUT}, dict(weights=None)),
+    Row(deep, dict(outputs=[V[..., :2], V], target=K), "try outputs[::-1]", {"outputs": "outputs[::-1]"}, dict(outputs=[V, V[..., :2]])),
+    Row(deep, dict(outputs=[V, V], target=[K]), "give one for each, or the largest alone, which is resized", {"target": K}, dict(target=K)),
 ]  # fmt: skip
 
 
@@ -540,7 +619,7 @@ def test_followed_literally_it_works_and_means_what_was_wanted(row):
         torch.testing.assert_close(found.detach().as_subclass(Tensor), wanted.detach().as_subclass(Tensor), rtol=1e-5, atol=1e-7)
 
 
-FOLDERS = ("contract", "losses")
+FOLDERS = ("contract", "losses", "compose")
 FILES = ("pairwise.py", "sums_of_overlap.py", "binary.py", "products.py", "engines/scores.py")
 ADVICE = re.compile(r"\b(try|leave|pass|give|exchange|divide|multiply|call|add|use|write|check that)\b", re.IGNORECASE)
 RANKS = "test_contrastive_ranks.py"
@@ -554,6 +633,7 @@ ELSEWHERE = {  # what no message on a CPU alone can say, and texts that are no a
     "{} has no denominator of its own, for the sums of the ranks are joined: leave normalizer out of losskit.Ranks": "test_ranks.py",
     'normalizer must be a number, a 0-d tensor or "positives", got a process group: try losskit.Ranks(group=...)': "test_ranks.py",
     "{}={} does not go with class_group: leave it out": "test_class_group.py",
+    "{} with these settings has losses of some of the items alone, of which TopK cannot keep the largest: leave process_group out": "test_topk.py",
     "mask or ignore_index leave out more items on some than on others": "no advice",
     "the ranks of class_group must call alike, but {}": "no advice; test_class_group.py",
     "the ranks of the process group must call the same loss with the same arguments, and some have called another one or given others": "no advice; test_class_group.py",

@@ -6,7 +6,7 @@ import inspect
 import math
 import pickle
 import re
-from typing import get_args
+from typing import Literal, get_args, get_origin
 
 import pytest
 import torch
@@ -101,7 +101,8 @@ def test_settings_are_attributes(loss):
     module = getattr(losskit, loss.module)(**needed)
     assert {name: getattr(module, name) for name in loss.settings} == loss.settings | needed == module.settings
     name, value = ("reduction", "none") if "reduction" in loss.settings else ("over", "batch")
-    options = get_args(inspect.signature(loss.function).parameters[name].annotation)
+    kind = inspect.signature(loss.function).parameters[name].annotation
+    options = get_args(kind) if get_origin(kind) is Literal else get_args(get_args(kind)[0])  # or a TopK
     bad, known = "average" if "batchmean" in options else "batchmean", ", ".join(map(repr, options))
     setattr(module, name, value)
     assert getattr(module, name) == value and f"{name}={value!r}" in repr(module)

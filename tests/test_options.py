@@ -40,6 +40,8 @@ def alternatives(context: Context, name: str) -> list[Any]:
         return [value for value in VALUES[name] if value != default]
     if get_origin(kind) is Literal:
         return [value for value in inside if value != default]
+    if losskit.TopK in inside:
+        return [*(value for value in get_args(inside[0]) if value != default), losskit.TopK(0.6)]
     if kind is bool:
         return [not default]
     found: list[Any] = []

@@ -35,11 +35,12 @@ HOW = {
     "none": Scoring(focal_tversky.formula, (0.75, 0.3, 0.7, 1.0, 1.0), average="none", background=False, empty="mass", weight=WEIGHT, score=True),
     "none of a batch": Scoring(*TVERSKY, over="batch", average="none"),
     "by weight": Scoring(*TVERSKY, over="batch", extra=Extra(None, (), 0.5, 2.0, OTHER)),
+    "both apart": Scoring(*TVERSKY, extra=Extra(None, (), weight=OTHER, apart=True)),
     "normalizer": Scoring(*TVERSKY, normalizer=3.5),
     "normalizer on the device": Scoring(*TVERSKY, over="batch", average="nested", normalizer=torch.tensor(4)),
     "normalizer of nothing": Scoring(*TVERSKY, normalizer=0.0),
 }
-SHOWN = ("batch", "micro", "volume", "weighted", "none")
+SHOWN = ("batch", "micro", "volume", "weighted", "none", "both apart")
 by_how = pytest.mark.parametrize("name", [*SHOWN, *thorough(name for name in HOW if name not in SHOWN)])
 
 

@@ -54,7 +54,7 @@ def target(name: str) -> str | None:
 
 
 HELPERS = (
-    "linear_log_prob", "linear_probabilities", "linear_scores", "sampled_classes", "overlap_sums", "pairwise_iou", "best_match", "distance_map", "like", "engine_for", "use_engine",
+    "linear_log_prob", "linear_probabilities", "linear_scores", "Sum", "UncertaintyWeight", "DeepSupervision", "PerHead", "TopK", "sampled_classes", "overlap_sums", "pairwise_iou", "best_match", "distance_map", "like", "engine_for", "use_engine",
     "validate", "degenerate_boxes", "WIoUv3Loss", "Ranks",
 )  # fmt: skip
 WRITER = Writer(target)

@@ -9,6 +9,10 @@ tensor(0.0087)
 
 from losskit.binary import EITHER
 from losskit.compat import like
+from losskit.compose.heads import PerHead
+from losskit.compose.sum import Sum
+from losskit.compose.supervision import DeepSupervision
+from losskit.compose.weights import UncertaintyWeight
 from losskit.contract.boxes import degenerate_boxes
 from losskit.contract.checks import validate
 from losskit.contract.config import create, from_config
@@ -17,6 +21,7 @@ from losskit.contract.engine import engine_for
 from losskit.contract.groups import Ranks
 from losskit.contract.module import LossModule, make_module
 from losskit.contract.registry import LOSSES, Loss
+from losskit.contract.topk import TopK
 from losskit.engines.dispatch import EngineError, use_engine
 from losskit.losses.detection.wiou_v3 import WIoUv3Loss
 from losskit.matching import Matches, assign, matching_cost
@@ -30,13 +35,18 @@ __version__ = "0.2.0"
 __all__ = [
     "LOSSES",
     "BoxMatch",
+    "DeepSupervision",
     "EngineError",
     "Loss",
     "LossModule",
     "Matches",
     "OverlapSums",
+    "PerHead",
     "Ranks",
     "SampledClasses",
+    "Sum",
+    "TopK",
+    "UncertaintyWeight",
     "WIoUv3Loss",
     "assign",
     "best_match",

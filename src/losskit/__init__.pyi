@@ -7,6 +7,10 @@ import torch
 from typing_extensions import TypeVar
 
 import losskit.contract.groups
+from losskit.compose.heads import PerHead as PerHead
+from losskit.compose.sum import Sum as Sum
+from losskit.compose.supervision import DeepSupervision as DeepSupervision
+from losskit.compose.weights import UncertaintyWeight as UncertaintyWeight
 from losskit.contract.boxes import degenerate_boxes as degenerate_boxes
 from losskit.contract.checks import validate as validate
 from losskit.contract.distance import distance_map as distance_map
@@ -17,6 +21,7 @@ from losskit.contract.module import OwnsHead as OwnsHead
 from losskit.contract.passes import ByProducts
 from losskit.contract.registry import LOSSES as LOSSES
 from losskit.contract.registry import Loss as Loss
+from losskit.contract.topk import TopK as TopK
 from losskit.engines.dispatch import EngineError as EngineError
 from losskit.engines.dispatch import use_engine as use_engine
 from losskit.matching import Matches as Matches
@@ -125,33 +130,33 @@ __version__: str
 _Result = TypeVar("_Result", default=torch.Tensor)
 
 @overload
-def arcface_loss(input: torch.Tensor, target: torch.Tensor, *, margin: float = 0.5, scale: float = 64.0, sub_centers: int = 1, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: Literal[False] = False, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> torch.Tensor: ...
+def arcface_loss(input: torch.Tensor, target: torch.Tensor, *, margin: float = 0.5, scale: float = 64.0, sub_centers: int = 1, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: Literal[False] = False, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> torch.Tensor: ...
 @overload
-def arcface_loss(input: torch.Tensor, target: torch.Tensor, *, margin: float = 0.5, scale: float = 64.0, sub_centers: int = 1, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: Literal[True], mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> tuple[torch.Tensor, ByProducts]: ...
+def arcface_loss(input: torch.Tensor, target: torch.Tensor, *, margin: float = 0.5, scale: float = 64.0, sub_centers: int = 1, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: Literal[True], mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> tuple[torch.Tensor, ByProducts]: ...
 @overload
-def cosface_loss(input: torch.Tensor, target: torch.Tensor, *, margin: float = 0.35, scale: float = 64.0, sub_centers: int = 1, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: Literal[False] = False, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> torch.Tensor: ...
+def cosface_loss(input: torch.Tensor, target: torch.Tensor, *, margin: float = 0.35, scale: float = 64.0, sub_centers: int = 1, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: Literal[False] = False, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> torch.Tensor: ...
 @overload
-def cosface_loss(input: torch.Tensor, target: torch.Tensor, *, margin: float = 0.35, scale: float = 64.0, sub_centers: int = 1, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: Literal[True], mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> tuple[torch.Tensor, ByProducts]: ...
+def cosface_loss(input: torch.Tensor, target: torch.Tensor, *, margin: float = 0.35, scale: float = 64.0, sub_centers: int = 1, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: Literal[True], mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> tuple[torch.Tensor, ByProducts]: ...
 @overload
-def cross_entropy(input: torch.Tensor, target: torch.Tensor, *, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, label_smoothing: float | torch.Tensor = 0.0, z_loss: float = 0.0, softcap: float | None = None, temperature: float | torch.Tensor = 1.0, dim: int = 1, from_logits: bool = True, log_input: bool = False, inplace: bool = False, return_parts: Literal[False] = False, class_group: torch.distributed.distributed_c10d.ProcessGroup | None = None, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> torch.Tensor: ...
+def cross_entropy(input: torch.Tensor, target: torch.Tensor, *, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, label_smoothing: float | torch.Tensor = 0.0, z_loss: float = 0.0, softcap: float | None = None, temperature: float | torch.Tensor = 1.0, dim: int = 1, from_logits: bool = True, log_input: bool = False, inplace: bool = False, return_parts: Literal[False] = False, class_group: torch.distributed.distributed_c10d.ProcessGroup | None = None, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> torch.Tensor: ...
 @overload
-def cross_entropy(input: torch.Tensor, target: torch.Tensor, *, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, label_smoothing: float | torch.Tensor = 0.0, z_loss: float = 0.0, softcap: float | None = None, temperature: float | torch.Tensor = 1.0, dim: int = 1, from_logits: bool = True, log_input: bool = False, inplace: bool = False, return_parts: Literal[True], class_group: torch.distributed.distributed_c10d.ProcessGroup | None = None, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> tuple[torch.Tensor, ByProducts]: ...
+def cross_entropy(input: torch.Tensor, target: torch.Tensor, *, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, label_smoothing: float | torch.Tensor = 0.0, z_loss: float = 0.0, softcap: float | None = None, temperature: float | torch.Tensor = 1.0, dim: int = 1, from_logits: bool = True, log_input: bool = False, inplace: bool = False, return_parts: Literal[True], class_group: torch.distributed.distributed_c10d.ProcessGroup | None = None, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> tuple[torch.Tensor, ByProducts]: ...
 @overload
-def generalized_cross_entropy(input: torch.Tensor, target: torch.Tensor, *, q: float = 0.7, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: Literal[False] = False, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> torch.Tensor: ...
+def generalized_cross_entropy(input: torch.Tensor, target: torch.Tensor, *, q: float = 0.7, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: Literal[False] = False, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> torch.Tensor: ...
 @overload
-def generalized_cross_entropy(input: torch.Tensor, target: torch.Tensor, *, q: float = 0.7, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: Literal[True], mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> tuple[torch.Tensor, ByProducts]: ...
+def generalized_cross_entropy(input: torch.Tensor, target: torch.Tensor, *, q: float = 0.7, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: Literal[True], mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> tuple[torch.Tensor, ByProducts]: ...
 @overload
-def linear_cross_entropy(input: torch.Tensor, linear_weight: torch.Tensor, target: torch.Tensor, *, linear_bias: torch.Tensor | None = None, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, label_smoothing: float | torch.Tensor = 0.0, z_loss: float = 0.0, softcap: float | None = None, temperature: float | torch.Tensor = 1.0, shift: bool = False, chunk: int | None = None, accumulate: Literal["float32", "input"] = "float32", return_parts: Literal[False] = False, class_group: torch.distributed.distributed_c10d.ProcessGroup | None = None, sequence_dim: int | None = None, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> torch.Tensor: ...
+def linear_cross_entropy(input: torch.Tensor, linear_weight: torch.Tensor, target: torch.Tensor, *, linear_bias: torch.Tensor | None = None, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, label_smoothing: float | torch.Tensor = 0.0, z_loss: float = 0.0, softcap: float | None = None, temperature: float | torch.Tensor = 1.0, shift: bool = False, chunk: int | None = None, accumulate: Literal["float32", "input"] = "float32", return_parts: Literal[False] = False, class_group: torch.distributed.distributed_c10d.ProcessGroup | None = None, sequence_dim: int | None = None, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> torch.Tensor: ...
 @overload
-def linear_cross_entropy(input: torch.Tensor, linear_weight: torch.Tensor, target: torch.Tensor, *, linear_bias: torch.Tensor | None = None, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, label_smoothing: float | torch.Tensor = 0.0, z_loss: float = 0.0, softcap: float | None = None, temperature: float | torch.Tensor = 1.0, shift: bool = False, chunk: int | None = None, accumulate: Literal["float32", "input"] = "float32", return_parts: Literal[True], class_group: torch.distributed.distributed_c10d.ProcessGroup | None = None, sequence_dim: int | None = None, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> tuple[torch.Tensor, ByProducts]: ...
+def linear_cross_entropy(input: torch.Tensor, linear_weight: torch.Tensor, target: torch.Tensor, *, linear_bias: torch.Tensor | None = None, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, label_smoothing: float | torch.Tensor = 0.0, z_loss: float = 0.0, softcap: float | None = None, temperature: float | torch.Tensor = 1.0, shift: bool = False, chunk: int | None = None, accumulate: Literal["float32", "input"] = "float32", return_parts: Literal[True], class_group: torch.distributed.distributed_c10d.ProcessGroup | None = None, sequence_dim: int | None = None, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> tuple[torch.Tensor, ByProducts]: ...
 @overload
-def poly_loss(input: torch.Tensor, target: torch.Tensor, *, epsilon: float = 1.0, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: Literal[False] = False, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> torch.Tensor: ...
+def poly_loss(input: torch.Tensor, target: torch.Tensor, *, epsilon: float = 1.0, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: Literal[False] = False, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> torch.Tensor: ...
 @overload
-def poly_loss(input: torch.Tensor, target: torch.Tensor, *, epsilon: float = 1.0, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: Literal[True], mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> tuple[torch.Tensor, ByProducts]: ...
+def poly_loss(input: torch.Tensor, target: torch.Tensor, *, epsilon: float = 1.0, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: Literal[True], mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> tuple[torch.Tensor, ByProducts]: ...
 @overload
-def symmetric_cross_entropy(input: torch.Tensor, target: torch.Tensor, *, alpha: float = 0.1, beta: float = 1.0, log_zero: float = -4.0, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: Literal[False] = False, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> torch.Tensor: ...
+def symmetric_cross_entropy(input: torch.Tensor, target: torch.Tensor, *, alpha: float = 0.1, beta: float = 1.0, log_zero: float = -4.0, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: Literal[False] = False, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> torch.Tensor: ...
 @overload
-def symmetric_cross_entropy(input: torch.Tensor, target: torch.Tensor, *, alpha: float = 0.1, beta: float = 1.0, log_zero: float = -4.0, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: Literal[True], mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> tuple[torch.Tensor, ByProducts]: ...
+def symmetric_cross_entropy(input: torch.Tensor, target: torch.Tensor, *, alpha: float = 0.1, beta: float = 1.0, log_zero: float = -4.0, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: Literal[True], mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> tuple[torch.Tensor, ByProducts]: ...
 @overload
 def dice_ce_loss(input: torch.Tensor, target: torch.Tensor, *, task: Literal["binary", "multiclass", "multilabel"], dice_weight: float = 1.0, ce_weight: float = 1.0, smooth: float | tuple[float, float] = 1.0, power: int = 1, from_logits: bool = True, over: Literal["sample", "batch"] = "sample", average: Literal["macro", "micro", "weighted", "nested", "none"] = "macro", background: bool = True, empty: Literal["smooth", "skip", "zero", "mass"] = "smooth", weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None = None, return_parts: Literal[False] = False, mask: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...
 @overload
@@ -166,9 +171,9 @@ class AlphaIoULoss(LossModule):
 
     power: float
     box_format: Literal["xyxy", "xywh", "cxcywh"]
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, power: float = 3.0, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, power: float = 3.0, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class ArcFaceLoss(LossModule, Generic[_Result]):
@@ -181,12 +186,12 @@ class ArcFaceLoss(LossModule, Generic[_Result]):
     ignore_index: int
     dim: int
     return_parts: bool
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
     @overload
-    def __init__(self: ArcFaceLoss[torch.Tensor], *, margin: float = 0.5, scale: float = 64.0, sub_centers: int = 1, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: Literal[False] = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self: ArcFaceLoss[torch.Tensor], *, margin: float = 0.5, scale: float = 64.0, sub_centers: int = 1, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: Literal[False] = False, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     @overload
-    def __init__(self: ArcFaceLoss[tuple[torch.Tensor, ByProducts]], *, margin: float = 0.5, scale: float = 64.0, sub_centers: int = 1, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: Literal[True], reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self: ArcFaceLoss[tuple[torch.Tensor, ByProducts]], *, margin: float = 0.5, scale: float = 64.0, sub_centers: int = 1, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: Literal[True], reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> _Result: ...  # type: ignore[override]
 
 class BCELoss(LossModule):
@@ -197,9 +202,9 @@ class BCELoss(LossModule):
     label_smoothing: float
     ignore_index: int | None
     missing: float | None
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, pos_weight: torch.Tensor | collections.abc.Sequence[float] | None = None, label_smoothing: float = 0.0, ignore_index: int | None = None, missing: float | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, pos_weight: torch.Tensor | collections.abc.Sequence[float] | None = None, label_smoothing: float = 0.0, ignore_index: int | None = None, missing: float | None = None, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class BCEWithLogitsLoss(LossModule):
@@ -210,9 +215,9 @@ class BCEWithLogitsLoss(LossModule):
     label_smoothing: float
     ignore_index: int | None
     missing: float | None
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, pos_weight: torch.Tensor | collections.abc.Sequence[float] | None = None, label_smoothing: float = 0.0, ignore_index: int | None = None, missing: float | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, pos_weight: torch.Tensor | collections.abc.Sequence[float] | None = None, label_smoothing: float = 0.0, ignore_index: int | None = None, missing: float | None = None, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class BalancedL1Loss(LossModule):
@@ -221,9 +226,9 @@ class BalancedL1Loss(LossModule):
     alpha: float
     gamma: float
     beta: float
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, alpha: float = 0.5, gamma: float = 1.5, beta: float = 1.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, alpha: float = 0.5, gamma: float = 1.5, beta: float = 1.0, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class BarronLoss(LossModule):
@@ -232,9 +237,9 @@ class BarronLoss(LossModule):
     alpha: float | torch.Tensor
     scale: float | torch.Tensor
     nll: bool
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, alpha: float | torch.Tensor | collections.abc.Sequence[float] = 1.0, scale: float | torch.Tensor | collections.abc.Sequence[float] = 1.0, nll: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, alpha: float | torch.Tensor | collections.abc.Sequence[float] = 1.0, scale: float | torch.Tensor | collections.abc.Sequence[float] = 1.0, nll: bool = False, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class BatchHardTripletLoss(LossModule):
@@ -242,9 +247,9 @@ class BatchHardTripletLoss(LossModule):
 
     margin: float | Literal["soft"]
     p: float
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, margin: float | Literal["soft"] = "soft", p: float = 2.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, margin: float | Literal["soft"] = "soft", p: float = 2.0, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, embeddings: torch.Tensor, labels: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class BetaNLLLoss(LossModule):
@@ -254,9 +259,9 @@ class BetaNLLLoss(LossModule):
     log_var: torch.Tensor | float | None
     std: torch.Tensor | float | None
     beta: float
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, var: torch.Tensor | collections.abc.Sequence[float] | float | None = None, log_var: torch.Tensor | collections.abc.Sequence[float] | float | None = None, std: torch.Tensor | collections.abc.Sequence[float] | float | None = None, beta: float = 0.5, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, var: torch.Tensor | collections.abc.Sequence[float] | float | None = None, log_var: torch.Tensor | collections.abc.Sequence[float] | float | None = None, std: torch.Tensor | collections.abc.Sequence[float] | float | None = None, beta: float = 0.5, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, var: torch.Tensor | collections.abc.Sequence[float] | float | None = None, log_var: torch.Tensor | collections.abc.Sequence[float] | float | None = None, std: torch.Tensor | collections.abc.Sequence[float] | float | None = None, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class BinaryCrossEntropyLoss(LossModule):
@@ -268,9 +273,9 @@ class BinaryCrossEntropyLoss(LossModule):
     label_smoothing: float
     ignore_index: int | None
     missing: float | None
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, from_logits: bool, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, pos_weight: torch.Tensor | collections.abc.Sequence[float] | None = None, label_smoothing: float = 0.0, ignore_index: int | None = None, missing: float | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, from_logits: bool, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, pos_weight: torch.Tensor | collections.abc.Sequence[float] | None = None, label_smoothing: float = 0.0, ignore_index: int | None = None, missing: float | None = None, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class BoundaryLoss(LossModule):
@@ -282,9 +287,9 @@ class BoundaryLoss(LossModule):
     spacing: collections.abc.Sequence[float] | None
     ignore_index: int
     dim: int
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], from_logits: bool = True, background: bool = True, spacing: collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, task: Literal["binary", "multiclass", "multilabel"], from_logits: bool = True, background: bool = True, spacing: collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class CIoULoss(LossModule):
@@ -292,9 +297,9 @@ class CIoULoss(LossModule):
 
     alpha_gradient: bool
     box_format: Literal["xyxy", "xywh", "cxcywh"]
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, alpha_gradient: bool = False, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, alpha_gradient: bool = False, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class CLIPLoss(LossModule):
@@ -303,27 +308,27 @@ class CLIPLoss(LossModule):
     logit_scale: float | torch.Tensor
     normalize: bool
     process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, logit_scale: float | torch.Tensor = 14.285714285714285, normalize: bool = False, process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, logit_scale: float | torch.Tensor = 14.285714285714285, normalize: bool = False, process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None = None, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, image_features: torch.Tensor, text_features: torch.Tensor, logit_scale: float | torch.Tensor = 14.285714285714285, *, exclude: torch.Tensor | None = None, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class CauchyLoss(LossModule):
     """Cauchy (Lorentzian) loss between real values `input` and `target`: a square near 0 that grows like a logarithm far out."""
 
     scale: float
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, scale: float = 1.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, scale: float = 1.0, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class CharbonnierLoss(LossModule):
     """Charbonnier loss between real values `input` and `target`: an absolute error that is smooth at 0."""
 
     eps: float
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, eps: float = 0.001, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, eps: float = 0.001, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class CosFaceLoss(LossModule, Generic[_Result]):
@@ -336,21 +341,21 @@ class CosFaceLoss(LossModule, Generic[_Result]):
     ignore_index: int
     dim: int
     return_parts: bool
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
     @overload
-    def __init__(self: CosFaceLoss[torch.Tensor], *, margin: float = 0.35, scale: float = 64.0, sub_centers: int = 1, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: Literal[False] = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self: CosFaceLoss[torch.Tensor], *, margin: float = 0.35, scale: float = 64.0, sub_centers: int = 1, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: Literal[False] = False, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     @overload
-    def __init__(self: CosFaceLoss[tuple[torch.Tensor, ByProducts]], *, margin: float = 0.35, scale: float = 64.0, sub_centers: int = 1, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: Literal[True], reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self: CosFaceLoss[tuple[torch.Tensor, ByProducts]], *, margin: float = 0.35, scale: float = 64.0, sub_centers: int = 1, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: Literal[True], reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> _Result: ...  # type: ignore[override]
 
 class CosineEmbeddingLoss(LossModule):
     """Cosine embedding loss of pairs of vectors (real values) against labels -1 and 1: one direction for pairs that belong together, another for the others."""
 
     margin: float
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, margin: float = 0.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, margin: float = 0.0, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input1: torch.Tensor, input2: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class CrossEntropyLoss(LossModule, Generic[_Result]):
@@ -368,21 +373,21 @@ class CrossEntropyLoss(LossModule, Generic[_Result]):
     inplace: bool
     return_parts: bool
     class_group: torch.distributed.distributed_c10d.ProcessGroup | None
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
     @overload
-    def __init__(self: CrossEntropyLoss[torch.Tensor], *, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, label_smoothing: float | torch.Tensor = 0.0, z_loss: float = 0.0, softcap: float | None = None, temperature: float | torch.Tensor = 1.0, dim: int = 1, from_logits: bool = True, log_input: bool = False, inplace: bool = False, return_parts: Literal[False] = False, class_group: torch.distributed.distributed_c10d.ProcessGroup | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self: CrossEntropyLoss[torch.Tensor], *, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, label_smoothing: float | torch.Tensor = 0.0, z_loss: float = 0.0, softcap: float | None = None, temperature: float | torch.Tensor = 1.0, dim: int = 1, from_logits: bool = True, log_input: bool = False, inplace: bool = False, return_parts: Literal[False] = False, class_group: torch.distributed.distributed_c10d.ProcessGroup | None = None, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     @overload
-    def __init__(self: CrossEntropyLoss[tuple[torch.Tensor, ByProducts]], *, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, label_smoothing: float | torch.Tensor = 0.0, z_loss: float = 0.0, softcap: float | None = None, temperature: float | torch.Tensor = 1.0, dim: int = 1, from_logits: bool = True, log_input: bool = False, inplace: bool = False, return_parts: Literal[True], class_group: torch.distributed.distributed_c10d.ProcessGroup | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self: CrossEntropyLoss[tuple[torch.Tensor, ByProducts]], *, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, label_smoothing: float | torch.Tensor = 0.0, z_loss: float = 0.0, softcap: float | None = None, temperature: float | torch.Tensor = 1.0, dim: int = 1, from_logits: bool = True, log_input: bool = False, inplace: bool = False, return_parts: Literal[True], class_group: torch.distributed.distributed_c10d.ProcessGroup | None = None, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> _Result: ...  # type: ignore[override]
 
 class DIoULoss(LossModule):
     """DIoU loss between predicted and target boxes: 1 - IoU + the squared distance of the centres over the squared diagonal of the enclosing box."""
 
     box_format: Literal["xyxy", "xywh", "cxcywh"]
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class DiceCELoss(LossModule, Generic[_Result]):
@@ -460,27 +465,27 @@ class DistributionFocalLoss(LossModule):
     """Distribution focal loss (DFL) of logits over bins 0, 1, ..., n - 1 against a real number between them: cross-entropy with its two nearest bins."""
 
     dim: int
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, dim: int = 1, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, dim: int = 1, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class EIoULoss(LossModule):
     """EIoU loss (efficient IoU) between predicted and target boxes: DIoU loss, and the differences of width and height."""
 
     box_format: Literal["xyxy", "xywh", "cxcywh"]
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class Entropy(LossModule):
     """Entropy of softmax(input), from class logits; there is no target."""
 
     dim: int
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, dim: int = 1, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, dim: int = 1, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class EvidentialNLLLoss(LossModule):
@@ -490,9 +495,9 @@ class EvidentialNLLLoss(LossModule):
     alpha: torch.Tensor | float | None
     beta: torch.Tensor | float | None
     coeff: float
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, nu: torch.Tensor | collections.abc.Sequence[float] | float | None = None, alpha: torch.Tensor | collections.abc.Sequence[float] | float | None = None, beta: torch.Tensor | collections.abc.Sequence[float] | float | None = None, coeff: float = 1.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, nu: torch.Tensor | collections.abc.Sequence[float] | float | None = None, alpha: torch.Tensor | collections.abc.Sequence[float] | float | None = None, beta: torch.Tensor | collections.abc.Sequence[float] | float | None = None, coeff: float = 1.0, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, nu: torch.Tensor | collections.abc.Sequence[float] | float | None = None, alpha: torch.Tensor | collections.abc.Sequence[float] | float | None = None, beta: torch.Tensor | collections.abc.Sequence[float] | float | None = None, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class FocalEIoULoss(LossModule):
@@ -500,9 +505,9 @@ class FocalEIoULoss(LossModule):
 
     gamma: float
     box_format: Literal["xyxy", "xywh", "cxcywh"]
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, gamma: float = 0.5, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, gamma: float = 0.5, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class FocalLoss(LossModule):
@@ -516,9 +521,9 @@ class FocalLoss(LossModule):
     dim: int
     ignore_index: int | None
     missing: float | None
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, task: Literal["binary", "multilabel", "multiclass"] = "binary", alpha: float | torch.Tensor | collections.abc.Sequence[float] | None = None, gamma: float | torch.Tensor | collections.abc.Sequence[float] = 2.0, from_logits: bool = True, label_smoothing: float = 0.0, dim: int = 1, ignore_index: int | None = None, missing: float | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, task: Literal["binary", "multilabel", "multiclass"] = "binary", alpha: float | torch.Tensor | collections.abc.Sequence[float] | None = None, gamma: float | torch.Tensor | collections.abc.Sequence[float] = 2.0, from_logits: bool = True, label_smoothing: float = 0.0, dim: int = 1, ignore_index: int | None = None, missing: float | None = None, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | Literal["positives"] | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class FocalTverskyLoss(LossModule):
@@ -547,9 +552,9 @@ class GIoULoss(LossModule):
     """GIoU loss between predicted and target boxes: 1 - IoU + the empty share of the smallest enclosing box."""
 
     box_format: Literal["xyxy", "xywh", "cxcywh"]
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class GammaNLLLoss(LossModule):
@@ -557,9 +562,9 @@ class GammaNLLLoss(LossModule):
 
     concentration: torch.Tensor | float
     log_input: bool
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, concentration: torch.Tensor | collections.abc.Sequence[float] | float = 1.0, log_input: bool = True, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, concentration: torch.Tensor | collections.abc.Sequence[float] | float = 1.0, log_input: bool = True, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, concentration: torch.Tensor | collections.abc.Sequence[float] | float = 1.0, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class GaussianNLLLoss(LossModule):
@@ -569,18 +574,18 @@ class GaussianNLLLoss(LossModule):
     log_var: torch.Tensor | float | None
     std: torch.Tensor | float | None
     full: bool
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, var: torch.Tensor | collections.abc.Sequence[float] | float | None = None, log_var: torch.Tensor | collections.abc.Sequence[float] | float | None = None, std: torch.Tensor | collections.abc.Sequence[float] | float | None = None, full: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, var: torch.Tensor | collections.abc.Sequence[float] | float | None = None, log_var: torch.Tensor | collections.abc.Sequence[float] | float | None = None, std: torch.Tensor | collections.abc.Sequence[float] | float | None = None, full: bool = False, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, var: torch.Tensor | collections.abc.Sequence[float] | float | None = None, log_var: torch.Tensor | collections.abc.Sequence[float] | float | None = None, std: torch.Tensor | collections.abc.Sequence[float] | float | None = None, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class GemanMcClureLoss(LossModule):
     """Geman-McClure loss between real values `input` and `target`: a square near 0 that saturates at 2."""
 
     scale: float
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, scale: float = 1.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, scale: float = 1.0, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class GeneralizedCrossEntropyLoss(LossModule, Generic[_Result]):
@@ -591,12 +596,12 @@ class GeneralizedCrossEntropyLoss(LossModule, Generic[_Result]):
     ignore_index: int
     dim: int
     return_parts: bool
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
     @overload
-    def __init__(self: GeneralizedCrossEntropyLoss[torch.Tensor], *, q: float = 0.7, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: Literal[False] = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self: GeneralizedCrossEntropyLoss[torch.Tensor], *, q: float = 0.7, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: Literal[False] = False, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     @overload
-    def __init__(self: GeneralizedCrossEntropyLoss[tuple[torch.Tensor, ByProducts]], *, q: float = 0.7, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: Literal[True], reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self: GeneralizedCrossEntropyLoss[tuple[torch.Tensor, ByProducts]], *, q: float = 0.7, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: Literal[True], reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> _Result: ...  # type: ignore[override]
 
 class GeneralizedDiceLoss(LossModule):
@@ -622,26 +627,26 @@ class HingeEmbeddingLoss(LossModule):
     """Hinge embedding loss of distances (real values) against labels -1 and 1: near for pairs that belong together, at least `margin` for the others."""
 
     margin: float
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, margin: float = 1.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, margin: float = 1.0, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class HingeLoss(LossModule):
     """Hinge loss of scores (logits) against labels -1 and 1: what is missing to a margin of 1."""
 
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class HuberLoss(LossModule):
     """Huber loss between real values `input` and `target`: half the square within `delta`, linear beyond."""
 
     delta: float | torch.Tensor
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, delta: float | torch.Tensor | collections.abc.Sequence[float] = 1.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, delta: float | torch.Tensor | collections.abc.Sequence[float] = 1.0, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class InfoNCELoss(LossModule):
@@ -650,9 +655,9 @@ class InfoNCELoss(LossModule):
     temperature: float | torch.Tensor
     normalize: bool
     process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, temperature: float | torch.Tensor = 0.07, normalize: bool = False, process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, temperature: float | torch.Tensor = 0.07, normalize: bool = False, process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None = None, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, query: torch.Tensor, key: torch.Tensor, *, negatives: torch.Tensor | None = None, exclude: torch.Tensor | None = None, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class InnerIoULoss(LossModule):
@@ -660,9 +665,9 @@ class InnerIoULoss(LossModule):
 
     ratio: float
     box_format: Literal["xyxy", "xywh", "cxcywh"]
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, ratio: float = 0.75, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, ratio: float = 0.75, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class IoULoss(LossModule):
@@ -670,18 +675,18 @@ class IoULoss(LossModule):
 
     mode: Literal["linear", "square", "log"]
     box_format: Literal["xyxy", "xywh", "cxcywh"]
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, mode: Literal["linear", "square", "log"] = "linear", box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, mode: Literal["linear", "square", "log"] = "linear", box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class JSDivergence(LossModule):
     """Jensen-Shannon divergence between softmax(input), from class logits, and the probabilities `target`: symmetric and bounded."""
 
     dim: int
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, dim: int = 1, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, dim: int = 1, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class JaccardLoss(LossModule):
@@ -709,9 +714,9 @@ class KLDivergence(LossModule):
     log_target: bool
     temperature: float | torch.Tensor
     dim: int
-    reduction: Literal["none", "mean", "sum", "batchmean"]
+    reduction: Literal["none", "mean", "sum", "batchmean"] | TopK
 
-    def __init__(self, *, log_target: bool = False, temperature: float | torch.Tensor = 1.0, dim: int = 1, reduction: Literal["none", "mean", "sum", "batchmean"] = "mean") -> None: ...
+    def __init__(self, *, log_target: bool = False, temperature: float | torch.Tensor = 1.0, dim: int = 1, reduction: Literal["none", "mean", "sum", "batchmean"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class KLNormalLoss(LossModule):
@@ -719,17 +724,17 @@ class KLNormalLoss(LossModule):
 
     log_var: torch.Tensor | float | None
     target_log_var: torch.Tensor | float | None
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, log_var: torch.Tensor | collections.abc.Sequence[float] | float | None = None, target_log_var: torch.Tensor | collections.abc.Sequence[float] | float | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, log_var: torch.Tensor | collections.abc.Sequence[float] | float | None = None, target_log_var: torch.Tensor | collections.abc.Sequence[float] | float | None = None, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor | None = None, log_var: torch.Tensor | collections.abc.Sequence[float] | float | None = None, target_log_var: torch.Tensor | collections.abc.Sequence[float] | float | None = None, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class L1Loss(LossModule):
     """Absolute error (L1, MAE) between real values `input` and `target`."""
 
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class L1SSIMLoss(LossModule):
@@ -743,17 +748,17 @@ class L1SSIMLoss(LossModule):
     k1: float
     k2: float
     multi_scale: bool
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, data_range: float, ssim_weight: float = 0.85, window: Literal["gaussian", "uniform"] = "gaussian", window_size: int = 11, sigma: float = 1.5, k1: float = 0.01, k2: float = 0.03, multi_scale: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, data_range: float, ssim_weight: float = 0.85, window: Literal["gaussian", "uniform"] = "gaussian", window_size: int = 11, sigma: float = 1.5, k1: float = 0.01, k2: float = 0.03, multi_scale: bool = False, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class L2Loss(LossModule):
     """Half the squared error (L2) between real values `input` and `target`."""
 
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class LaplaceNLLLoss(LossModule):
@@ -762,9 +767,9 @@ class LaplaceNLLLoss(LossModule):
     scale: torch.Tensor | float | None
     log_scale: torch.Tensor | float | None
     full: bool
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, scale: torch.Tensor | collections.abc.Sequence[float] | float | None = None, log_scale: torch.Tensor | collections.abc.Sequence[float] | float | None = None, full: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, scale: torch.Tensor | collections.abc.Sequence[float] | float | None = None, log_scale: torch.Tensor | collections.abc.Sequence[float] | float | None = None, full: bool = False, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, scale: torch.Tensor | collections.abc.Sequence[float] | float | None = None, log_scale: torch.Tensor | collections.abc.Sequence[float] | float | None = None, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class LinearCrossEntropyLoss(OwnsHead, Generic[_Result]):
@@ -782,12 +787,12 @@ class LinearCrossEntropyLoss(OwnsHead, Generic[_Result]):
     return_parts: bool
     class_group: torch.distributed.distributed_c10d.ProcessGroup | None
     sequence_dim: int | None
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
     @overload
-    def __init__(self: LinearCrossEntropyLoss[torch.Tensor], in_features: int | None = None, num_classes: int | None = None, *, bias: bool = False, device: torch.device | str | int | None = None, dtype: torch.dtype | None = None, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, label_smoothing: float | torch.Tensor = 0.0, z_loss: float = 0.0, softcap: float | None = None, temperature: float | torch.Tensor = 1.0, shift: bool = False, chunk: int | None = None, accumulate: Literal["float32", "input"] = "float32", return_parts: Literal[False] = False, class_group: torch.distributed.distributed_c10d.ProcessGroup | None = None, sequence_dim: int | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self: LinearCrossEntropyLoss[torch.Tensor], in_features: int | None = None, num_classes: int | None = None, *, bias: bool = False, device: torch.device | str | int | None = None, dtype: torch.dtype | None = None, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, label_smoothing: float | torch.Tensor = 0.0, z_loss: float = 0.0, softcap: float | None = None, temperature: float | torch.Tensor = 1.0, shift: bool = False, chunk: int | None = None, accumulate: Literal["float32", "input"] = "float32", return_parts: Literal[False] = False, class_group: torch.distributed.distributed_c10d.ProcessGroup | None = None, sequence_dim: int | None = None, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     @overload
-    def __init__(self: LinearCrossEntropyLoss[tuple[torch.Tensor, ByProducts]], in_features: int | None = None, num_classes: int | None = None, *, bias: bool = False, device: torch.device | str | int | None = None, dtype: torch.dtype | None = None, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, label_smoothing: float | torch.Tensor = 0.0, z_loss: float = 0.0, softcap: float | None = None, temperature: float | torch.Tensor = 1.0, shift: bool = False, chunk: int | None = None, accumulate: Literal["float32", "input"] = "float32", return_parts: Literal[True], class_group: torch.distributed.distributed_c10d.ProcessGroup | None = None, sequence_dim: int | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self: LinearCrossEntropyLoss[tuple[torch.Tensor, ByProducts]], in_features: int | None = None, num_classes: int | None = None, *, bias: bool = False, device: torch.device | str | int | None = None, dtype: torch.dtype | None = None, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, label_smoothing: float | torch.Tensor = 0.0, z_loss: float = 0.0, softcap: float | None = None, temperature: float | torch.Tensor = 1.0, shift: bool = False, chunk: int | None = None, accumulate: Literal["float32", "input"] = "float32", return_parts: Literal[True], class_group: torch.distributed.distributed_c10d.ProcessGroup | None = None, sequence_dim: int | None = None, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, *tensors: torch.Tensor, input: torch.Tensor = ..., linear_weight: torch.Tensor = ..., target: torch.Tensor = ..., linear_bias: torch.Tensor | None = None, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> _Result: ...  # type: ignore[override]
 
 class LogCoshDiceLoss(LossModule):
@@ -812,9 +817,9 @@ class LogCoshDiceLoss(LossModule):
 class LogCoshLoss(LossModule):
     """Log-cosh loss between real values `input` and `target`: about r^2 / 2 near 0 and |r| - log 2 far out, smooth everywhere."""
 
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class LovaszLoss(LossModule):
@@ -835,9 +840,9 @@ class LovaszLoss(LossModule):
 class MAPELoss(LossModule):
     """Mean absolute percentage error between real values `input` and `target`, which must not be 0: the error as a share of the target."""
 
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class MCCLoss(LossModule):
@@ -863,25 +868,25 @@ class MPDIoULoss(LossModule):
 
     image_size: tuple[float, float]
     box_format: Literal["xyxy", "xywh", "cxcywh"]
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, image_size: tuple[float, float], box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, image_size: tuple[float, float], box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class MSELoss(LossModule):
     """Squared error (MSE) between real values `input` and `target`."""
 
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class MSLELoss(LossModule):
     """Mean squared logarithmic error between real values `input` and `target`, both > -1: the squared error of log(1 + x)."""
 
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class MarginRankingLoss(LossModule):
@@ -889,18 +894,18 @@ class MarginRankingLoss(LossModule):
 
     target: torch.Tensor | float
     margin: float
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, target: torch.Tensor | collections.abc.Sequence[float] | float = 1.0, margin: float = 0.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, target: torch.Tensor | collections.abc.Sequence[float] | float = 1.0, margin: float = 0.0, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input1: torch.Tensor, input2: torch.Tensor, target: torch.Tensor | collections.abc.Sequence[float] | float = 1.0, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class MultiLabelMarginLoss(LossModule):
     """Multi-label margin (hinge) loss of class scores (logits) against a set of labels per item: every label's score is to be above every other class's by 1."""
 
     dim: int
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, dim: int = 1, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, dim: int = 1, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class MultiLabelSoftMarginLoss(LossModule):
@@ -908,9 +913,9 @@ class MultiLabelSoftMarginLoss(LossModule):
 
     weight: torch.Tensor | None
     dim: int
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, dim: int = 1, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, dim: int = 1, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class MultiMarginLoss(LossModule):
@@ -921,9 +926,9 @@ class MultiMarginLoss(LossModule):
     weight: torch.Tensor | None
     ignore_index: int
     dim: int
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, p: Literal[1, 2] = 1, margin: float = 1.0, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, p: Literal[1, 2] = 1, margin: float = 1.0, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class NLLLoss(LossModule):
@@ -932,9 +937,9 @@ class NLLLoss(LossModule):
     weight: torch.Tensor | None
     ignore_index: int
     dim: int
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class NTXentLoss(LossModule):
@@ -943,9 +948,9 @@ class NTXentLoss(LossModule):
     temperature: float | torch.Tensor
     normalize: bool
     process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, temperature: float | torch.Tensor = 0.5, normalize: bool = True, process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, temperature: float | torch.Tensor = 0.5, normalize: bool = True, process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None = None, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input1: torch.Tensor, input2: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class NWDLoss(LossModule):
@@ -953,9 +958,9 @@ class NWDLoss(LossModule):
 
     constant: float
     box_format: Literal["xyxy", "xywh", "cxcywh"]
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, constant: float, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, constant: float, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class NegativeBinomialNLLLoss(LossModule):
@@ -965,9 +970,9 @@ class NegativeBinomialNLLLoss(LossModule):
     dispersion: torch.Tensor | float | None
     log_input: bool
     full: bool
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, total_count: torch.Tensor | collections.abc.Sequence[float] | float | None = None, dispersion: torch.Tensor | collections.abc.Sequence[float] | float | None = None, log_input: bool = True, full: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, total_count: torch.Tensor | collections.abc.Sequence[float] | float | None = None, dispersion: torch.Tensor | collections.abc.Sequence[float] | float | None = None, log_input: bool = True, full: bool = False, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, total_count: torch.Tensor | collections.abc.Sequence[float] | float | None = None, dispersion: torch.Tensor | collections.abc.Sequence[float] | float | None = None, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class PoissonNLLLoss(LossModule):
@@ -975,9 +980,9 @@ class PoissonNLLLoss(LossModule):
 
     log_input: bool
     full: bool
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, log_input: bool = True, full: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, log_input: bool = True, full: bool = False, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class PolyLoss(LossModule, Generic[_Result]):
@@ -988,12 +993,12 @@ class PolyLoss(LossModule, Generic[_Result]):
     ignore_index: int
     dim: int
     return_parts: bool
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
     @overload
-    def __init__(self: PolyLoss[torch.Tensor], *, epsilon: float = 1.0, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: Literal[False] = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self: PolyLoss[torch.Tensor], *, epsilon: float = 1.0, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: Literal[False] = False, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     @overload
-    def __init__(self: PolyLoss[tuple[torch.Tensor, ByProducts]], *, epsilon: float = 1.0, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: Literal[True], reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self: PolyLoss[tuple[torch.Tensor, ByProducts]], *, epsilon: float = 1.0, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: Literal[True], reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> _Result: ...  # type: ignore[override]
 
 class QualityFocalLoss(LossModule):
@@ -1001,9 +1006,9 @@ class QualityFocalLoss(LossModule):
 
     beta: float
     ignore_index: int | None
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, beta: float = 2.0, ignore_index: int | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, beta: float = 2.0, ignore_index: int | None = None, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class QuantileLoss(LossModule):
@@ -1011,9 +1016,9 @@ class QuantileLoss(LossModule):
 
     quantile: float | collections.abc.Sequence[float]
     crossing: float
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, quantile: float | collections.abc.Sequence[float] = 0.5, crossing: float = 0.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, quantile: float | collections.abc.Sequence[float] = 0.5, crossing: float = 0.0, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class SIoULoss(LossModule):
@@ -1021,9 +1026,9 @@ class SIoULoss(LossModule):
 
     theta: float
     box_format: Literal["xyxy", "xywh", "cxcywh"]
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, theta: float = 4.0, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, theta: float = 4.0, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class SSIMLoss(LossModule):
@@ -1036,9 +1041,9 @@ class SSIMLoss(LossModule):
     k1: float
     k2: float
     multi_scale: bool
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, data_range: float, window: Literal["gaussian", "uniform"] = "gaussian", window_size: int = 11, sigma: float = 1.5, k1: float = 0.01, k2: float = 0.03, multi_scale: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, data_range: float, window: Literal["gaussian", "uniform"] = "gaussian", window_size: int = 11, sigma: float = 1.5, k1: float = 0.01, k2: float = 0.03, multi_scale: bool = False, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class SigLIPLoss(LossModule):
@@ -1048,34 +1053,34 @@ class SigLIPLoss(LossModule):
     logit_bias: float | torch.Tensor
     normalize: bool
     process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, logit_scale: float | torch.Tensor = 10.0, logit_bias: float | torch.Tensor = -10.0, normalize: bool = False, process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, logit_scale: float | torch.Tensor = 10.0, logit_bias: float | torch.Tensor = -10.0, normalize: bool = False, process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None = None, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, image_features: torch.Tensor, text_features: torch.Tensor, logit_scale: float | torch.Tensor = 10.0, logit_bias: float | torch.Tensor = -10.0, *, exclude: torch.Tensor | None = None, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class SmoothL1Loss(LossModule):
     """Smooth L1 between real values `input` and `target`: squared within `beta`, absolute beyond."""
 
     beta: float | torch.Tensor
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, beta: float | torch.Tensor | collections.abc.Sequence[float] = 1.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, beta: float | torch.Tensor | collections.abc.Sequence[float] = 1.0, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class SoftMarginLoss(LossModule):
     """Soft margin (logistic) loss of logits against labels -1 and 1: binary cross-entropy for that way to write labels."""
 
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class SquaredHingeLoss(LossModule):
     """Squared hinge loss of scores (logits) against labels -1 and 1: the square of what is missing to a margin of 1."""
 
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class StudentTNLLLoss(LossModule):
@@ -1085,9 +1090,9 @@ class StudentTNLLLoss(LossModule):
     log_scale: torch.Tensor | float | None
     df: torch.Tensor | float
     full: bool
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, scale: torch.Tensor | collections.abc.Sequence[float] | float | None = None, log_scale: torch.Tensor | collections.abc.Sequence[float] | float | None = None, df: torch.Tensor | collections.abc.Sequence[float] | float = 4.0, full: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, scale: torch.Tensor | collections.abc.Sequence[float] | float | None = None, log_scale: torch.Tensor | collections.abc.Sequence[float] | float | None = None, df: torch.Tensor | collections.abc.Sequence[float] | float = 4.0, full: bool = False, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, scale: torch.Tensor | collections.abc.Sequence[float] | float | None = None, log_scale: torch.Tensor | collections.abc.Sequence[float] | float | None = None, df: torch.Tensor | collections.abc.Sequence[float] | float = 4.0, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class SupConLoss(LossModule):
@@ -1096,9 +1101,9 @@ class SupConLoss(LossModule):
     temperature: float | torch.Tensor
     normalize: bool
     process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, temperature: float | torch.Tensor = 0.07, normalize: bool = False, process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, temperature: float | torch.Tensor = 0.07, normalize: bool = False, process_group: torch.distributed.distributed_c10d.ProcessGroup | Ranks | None = None, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, embeddings: torch.Tensor, labels: torch.Tensor, *, exclude: torch.Tensor | None = None, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class SymmetricCrossEntropyLoss(LossModule, Generic[_Result]):
@@ -1111,12 +1116,12 @@ class SymmetricCrossEntropyLoss(LossModule, Generic[_Result]):
     ignore_index: int
     dim: int
     return_parts: bool
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
     @overload
-    def __init__(self: SymmetricCrossEntropyLoss[torch.Tensor], *, alpha: float = 0.1, beta: float = 1.0, log_zero: float = -4.0, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: Literal[False] = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self: SymmetricCrossEntropyLoss[torch.Tensor], *, alpha: float = 0.1, beta: float = 1.0, log_zero: float = -4.0, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: Literal[False] = False, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     @overload
-    def __init__(self: SymmetricCrossEntropyLoss[tuple[torch.Tensor, ByProducts]], *, alpha: float = 0.1, beta: float = 1.0, log_zero: float = -4.0, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: Literal[True], reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self: SymmetricCrossEntropyLoss[tuple[torch.Tensor, ByProducts]], *, alpha: float = 0.1, beta: float = 1.0, log_zero: float = -4.0, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: Literal[True], reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> _Result: ...  # type: ignore[override]
 
 class TripletMarginLoss(LossModule):
@@ -1126,9 +1131,9 @@ class TripletMarginLoss(LossModule):
     p: float
     eps: float
     swap: bool
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, margin: float = 1.0, p: float = 2.0, eps: float = 1e-06, swap: bool = False, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, margin: float = 1.0, p: float = 2.0, eps: float = 1e-06, swap: bool = False, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, anchor: torch.Tensor, positive: torch.Tensor, negative: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class TverskyLoss(LossModule):
@@ -1157,9 +1162,9 @@ class TweedieLoss(LossModule):
 
     power: float
     log_input: bool
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, power: float = 1.5, log_input: bool = True, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, power: float = 1.5, log_input: bool = True, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class VarifocalLoss(LossModule):
@@ -1169,27 +1174,27 @@ class VarifocalLoss(LossModule):
     gamma: float
     iou_weighted: bool
     ignore_index: int | None
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, alpha: float = 0.75, gamma: float = 2.0, iou_weighted: bool = True, ignore_index: int | None = None, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, alpha: float = 0.75, gamma: float = 2.0, iou_weighted: bool = True, ignore_index: int | None = None, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class WIoULoss(LossModule):
     """WIoU loss (Wise-IoU, version 1) between predicted and target boxes: 1 - IoU times exp of the squared distance of the centres in diagonals."""
 
     box_format: Literal["xyxy", "xywh", "cxcywh"]
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class WelschLoss(LossModule):
     """Welsch (Leclerc, correntropy) loss between real values `input` and `target`: a square near 0 that saturates at 1."""
 
     scale: float
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, scale: float = 1.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, scale: float = 1.0, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class WingLoss(LossModule):
@@ -1197,7 +1202,7 @@ class WingLoss(LossModule):
 
     omega: float
     epsilon: float
-    reduction: Literal["none", "mean", "sum"]
+    reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, omega: float = 10.0, epsilon: float = 2.0, reduction: Literal["none", "mean", "sum"] = "mean") -> None: ...
+    def __init__(self, *, omega: float = 10.0, epsilon: float = 2.0, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]

@@ -17,6 +17,11 @@ reduction: "mean" (the default), "sum" or "none"
 >>> losskit.mse_loss(x, t, reduction="sum"), losskit.mse_loss(x, t)
 (tensor(21.), tensor(7.))
 
+`reduction=losskit.TopK(0.2)` keeps the fifth of the items with the largest losses, and reduces those (see there).
+
+>>> losskit.mse_loss(x, t, reduction=losskit.TopK(2))
+tensor(10.)
+
 mask: which items count
 -----------------------
 A bool tensor; True means that the item counts. It broadcasts to the shape of the items. The result is the same as if you had deleted the masked items: they are

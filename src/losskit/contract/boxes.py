@@ -9,6 +9,7 @@ from losskit.contract import checks, reduce, tensors
 from losskit.contract.checks import Reduction
 from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import no_script
+from losskit.contract.topk import tell
 from losskit.engines.axes import written_out
 from losskit.engines.call import Boxes, real_dtype
 
@@ -39,6 +40,7 @@ def boxes(
         for name, x in (("mask", mask), ("sample_weight", sample_weight)):
             check_whole(name, x, one, input.shape[-1])
         factor = reduce.item_factor(one, mask, sample_weight, real_dtype(input.dtype), reduce.by_weights(reduction, normalizer))
+    tell(normalizer, factor)
     if reduce.learned(sample_weight):
         factor = reduce.unless_nothing_counts(factor, normalizer, input, one.shape)
         assert factor is not None

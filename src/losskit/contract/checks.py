@@ -7,17 +7,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from numbers import Real
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
 from losskit.contract import habits, tensors
+from losskit.contract.topk import Kept, TopK
 from losskit.engines import private
 from losskit.engines.private import compiling
 
-Reduction = Literal["none", "mean", "sum"]
-REDUCTIONS: tuple[Reduction, ...] = get_args(Reduction)
+Reduction = Kept | TopK
+REDUCTIONS: tuple[Kept, ...] = get_args(Kept)
 Numbers = Tensor | Sequence[float]  # weights: a tensor, or a list that becomes one
 
 # arguments that must lie in [0, 1], and what to do where they do not

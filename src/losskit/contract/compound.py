@@ -11,6 +11,7 @@ from losskit.contract import checks, groups, labels, tensors
 from losskit.contract.groups import joined
 from losskit.contract.overlap import Prepared, Task, overlap, prepare, scoring
 from losskit.contract.scores import Extra
+from losskit.contract.together import unasked
 from losskit.engines.call import Overlap, real_dtype
 
 # the second loss on its own, of input, target, mask and class axis: its sum over the items that count (softmax), or over the numbers
@@ -44,6 +45,7 @@ def compound(
     if how["average"] == "none":
         raise ValueError('average="none" gives one overlap loss per class, and the second loss has no classes to give one for: use the two losses apart')
     group = how["process_group"]
+    how["normalizer"] = unasked(how["normalizer"])
     arguments: dict[str, Any] = dict(task=task, from_logits=from_logits, dim=dim, ignore_index=ignore_index, mask=mask)
     checks.both(input, target)
     soft = task == "multiclass" and target.shape == input.shape

@@ -10,8 +10,10 @@ from losskit.contract import checks, labels, reduce, tensors
 from losskit.contract import items as row_items
 from losskit.contract.checks import Numbers, Reduction
 from losskit.contract.elementwise import Operand
-from losskit.contract.passes import Counted, census, reduced, weighed
+from losskit.contract.passes import Counted, asked, census, reduced, weighed
 from losskit.contract.reduce import Normalizer
+from losskit.contract.together import unasked
+from losskit.contract.topk import Shares, tell
 from losskit.engines import dispatch
 from losskit.engines.call import Call, Distributions, real_dtype
 from losskit.engines.language import where
@@ -114,6 +116,7 @@ def distributions(
     the scores, or none. `masses`: what a weight that requires a gradient needs.
     """
     reduce.check(reduction, normalizer)
+    normalizer = unasked(normalizer)
     if target_is == "nothing":
         kind: Literal["distribution", "label", "position", "none"] = "none"
         axis = check_pair(input, input, dim, ONE_ENTROPY)
@@ -148,6 +151,9 @@ def distributions(
         assert factor is not None
         call = call._replace(factor=(factor != 0).expand(one_class.shape))
     engine, given, call = tensors.on_engine((input, target, *numbers), call, products=True)
+    told = factor
+    if kind == "label" and isinstance(normalizer, Shares):
+        told = asked(call._replace(factor=factor), input, target, False)
     if kind == "label":
         counted = (
             census("torch", call._replace(factor=factor), input, target, False)
@@ -165,8 +171,9 @@ def distributions(
         counted = Counted(mass, items)
     if apart:
         each = reduced("distributions", engine, call, given, counted, None, "none", False, False)
-        result = reduce.reduced(each, factor, counted.total, input, normalizer=normalizer, reduction=reduction)
+        result = reduce.reduced(each, factor, counted.total, input, normalizer=normalizer, reduction=reduction, shares=told)
     else:
+        tell(normalizer, told)
         result = reduced("distributions", engine, call, given, counted, normalizer, reduction, False, return_parts)
     if kind == "position" and reduce.nan_seen(engine, input, result[0] if return_parts else result):
         labels.refuse_positions(target, input.shape[axis], factor)  # looked for when a NaN has been seen, as what is outside an elementwise loss's domain
@@ -206,8 +213,9 @@ def _weighed(
     each, parts = found if how["return_parts"] else (found, None)
     if apart:
         each = each + distributions(nothing, input, own * t, square=square, **alone, **how | {"return_parts": False})
-    total = one_class.numel() if counts is None else (counts if factor is None else torch.where(counts, factor, 0)).sum()
-    result = weighed(each, parts, factor, counts, total, input, normalizer=normalizer, reduction=reduction)
+    shares = None if counts is None else counts if factor is None else torch.where(counts, factor, 0)
+    total = one_class.numel() if shares is None else shares.sum()
+    result = weighed(each, parts, factor, counts, total, input, normalizer=normalizer, reduction=reduction, shares=shares)
     row_items.refuse(operands, numbers, "torch", one_class, counts, result if parts is None else result[0])
     return result
 
@@ -241,6 +249,7 @@ def from_distributions(
 ) -> Tensor:
     """A loss of probabilities, or of their logarithms, against labels or distributions: the sum over the classes of `formula` on (input, mass of the target)."""
     reduce.check(reduction, normalizer)
+    normalizer = unasked(normalizer)
     soft = labels.soft(input, target)
     if soft:
         labels.only_labels(ignore_index, input)
@@ -286,4 +295,4 @@ def from_distributions(
     each = elementwise.losses(Call(formula, params), x, torch.where(alive, mass, 0.0)).sum(-1)
     weighed = counts if soft or not mean_by_weight else counts * labels.of_labels(own, place[..., 0])
     denominator = reduce.weight_of(weighed, each.numel(), real)
-    return reduce.reduced(each, counts, denominator, input, normalizer=normalizer, reduction=reduction, engine=engine)
+    return reduce.reduced(each, counts, denominator, input, normalizer=normalizer, reduction=reduction, engine=engine, shares=weighed)

@@ -12,6 +12,8 @@ from losskit.contract.checks import Numbers, Reduction
 from losskit.contract.groups import Ranks
 from losskit.contract.reduce import Normalizer, needs_gradient
 from losskit.contract.registry import LABELS, Range
+from losskit.contract.together import Offer
+from losskit.contract.topk import Shares
 from losskit.engines import dispatch, operators, private
 from losskit.engines.call import Call, real_dtype
 from losskit.engines.dispatch import EngineName
@@ -64,6 +66,13 @@ def elementwise(
     denominator in place of the count. Elements whose target is `ignore_index`, or `missing`, are absent. `shared`: one number of the target may serve several elements,
     as of any operand: its shape broadcasts to the input's.
     """
+    if isinstance(normalizer, Offer):
+        narrow = ranges or "input" in unit  # who looks for what is outside, if the pass is another's?
+        more = mass or shared or operands or sample_weight is not None or weight is not None or missing is not None
+        if not narrow and not more and input.dim():
+            checks.pair(input, target)
+            return normalizer.of_numbers(Call(formula, params), ignore_index)
+        normalizer = None
     if reduction != "mean":
         reduce.check(reduction, normalizer)
     usual = dispatch.usual(input, target)
@@ -88,6 +97,9 @@ def elementwise(
         factors = _factors(input, mask, sample_weight, weight, reduce.by_weights(reduction, normalizer))
         if not reduce.followed():
             formula, numbers, factors = _learned(formula, numbers, factors)
+    if isinstance(normalizer, Shares):
+        own = tuple(x for x in (mask, sample_weight) if x is not None)
+        normalizer.tell(combined(own, real_dtype(input.dtype)).expand(input.shape) if own else None)
     if mass and reduction != "mean":
         raise ValueError(f'normalizer replaces the denominator of reduction="mean", but reduction is {reduction!r}: divide the result instead')
     engine, numbers, call = tensors.on_engine(numbers, Call(formula, params, factors), usual, products=True)

@@ -11,6 +11,8 @@ from losskit.contract.checks import Numbers, Reduction
 from losskit.contract.elementwise import elementwise
 from losskit.contract.reduce import Normalizer
 from losskit.contract.sets import Sets
+from losskit.contract.together import unasked
+from losskit.contract.topk import tell
 from losskit.engines import dispatch, margins
 from losskit.engines.call import Beside, Call, real_dtype
 from losskit.engines.language import where
@@ -34,6 +36,7 @@ def beside_label(
     reduction: Reduction,
 ) -> Tensor:
     """The mean over classes of the formula of (x_j, whether j is another class than the label y, x_y, *params, 1 / C), times the weight of y."""
+    normalizer = unasked(normalizer)
     reduce.check(reduction, normalizer)
     axis = labels.pair(input, target, dim)
     labels.index(ignore_index)
@@ -67,14 +70,16 @@ def label_for_each(
     reduction: Reduction,
 ) -> Tensor:
     """The mean over classes of an elementwise formula, times a weight per class: an elementwise pass whose denominator counts items."""
+    normalizer = unasked(normalizer)
     reduce.check(reduction, normalizer)
     checks.pair(input, target)
     axis = labels.axis_of(input, dim)
     classes = input.shape[axis] or labels.several(input, axis, "")
     summed = reduce.by_weights(reduction, normalizer)
     factor = reduce.item_factor(input.select(axis, 0), mask, sample_weight, real_dtype(input.dtype), summed, "unreduced loss")
+    tell(normalizer, factor)
     factor = None if factor is None else factor.unsqueeze(axis)
-    divisor = normalizer if summed else None
+    divisor = normalizer if summed and reduction == "mean" else None
     if not summed and reduction != "none":
         divisor = reduce.times(normalizer, classes, input)
     result = elementwise(
@@ -104,6 +109,7 @@ def beside_set(
     reduction: Reduction,
 ) -> Tensor:
     """A loss of scores beside the set of an item's labels; `passed` gives the loss of each item and, finished, its derivative by each score, the class axis last."""
+    normalizer = unasked(normalizer)
     reduce.check(reduction, normalizer)
     axis = sets.pair(input, target, dim)
     real, items = real_dtype(input.dtype), input.select(axis, 0)

@@ -10,14 +10,16 @@ import torch
 from numpy import broadcast_shapes  # torch's imports hundreds of modules the first time
 from torch import Tensor, nn
 
-from losskit.contract import checks, groups, habits, tensors
+from losskit.contract import checks, groups, habits, tensors, topk
+from losskit.contract.arithmetic import Arithmetic
 from losskit.contract.registry import TENSOR_ARGUMENTS, USUAL, Loss, refuse_script
+from losskit.contract.topk import TopK
 from losskit.engines.dispatch import use_engine
 
 SHOWN = 8  # weights of which `repr` shows every one; of more, the first three
 
 
-class LossModule(nn.Module):
+class LossModule(Arithmetic, nn.Module):
     """A loss as a module. Calls are `module(input, target, *, mask=None, sample_weight=None, normalizer=None)`; losses of overlap take no `sample_weight`.
     Losses of embeddings take other tensors in place of input and target, by place or by name, as their functions do.
 
@@ -34,7 +36,10 @@ class LossModule(nn.Module):
         super().__init__()
         if placed:
             raise TypeError(self._by_name(placed, settings))
-        if set(settings) - set(self.names):
+        unknown = set(settings) - set(self.names)
+        if "reduction" in unknown and isinstance(settings["reduction"], TopK):
+            raise TypeError(topk.refusal(self.loss.module))
+        if unknown:
             raise TypeError(habits.unknown(self.loss.module, settings, self.names, TENSOR_ARGUMENTS))
         missing = [name for name in self.loss.required if name not in settings]
         if missing:

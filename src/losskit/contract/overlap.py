@@ -12,6 +12,7 @@ from losskit.contract.groups import Group
 from losskit.contract.passes import census
 from losskit.contract.reduce import Normalizer
 from losskit.contract.scores import Average, Empty, Extra, Finished, Over, Scoring, Volume, loss_of_sums, loss_without_graph, spread
+from losskit.contract.together import Company
 from losskit.engines import dispatch, fused, operators
 from losskit.engines.call import Overlap, Rows, real_dtype
 from losskit.engines.dispatch import EngineName
@@ -251,6 +252,13 @@ def overlap_loss(
     **how: Any,
 ) -> Tensor:
     """A loss of overlap alone; `how` as in `scoring`."""
-    checked = scoring(formula, params, input, task=task, dim=dim, **how)
+    company, extra = how["normalizer"], None
+    if isinstance(company, Company):
+        alone = not from_logits or how["average"] == "none" or how["process_group"] is not None
+        extra = company.extra(input, target, mask, task, dim, ignore_index, alone)
+        how["normalizer"] = None
+    checked = scoring(formula, params, input, task=task, dim=dim, extra=extra, **how)
     result: Tensor = overlap(checked, input, target, task=task, from_logits=from_logits, dim=dim, ignore_index=ignore_index, mask=mask).value
+    if extra is not None:
+        result, company.mean = result.unbind()
     return groups.finished(result, how["process_group"])

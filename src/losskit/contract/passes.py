@@ -78,9 +78,10 @@ def weighed(
     *,
     normalizer: Normalizer | None,
     reduction: Reduction,
+    shares: Tensor | None = None,
 ) -> Any:
     """The same of items whose losses are known already, in PyTorch operations: those that count, times their factor; the by-products, if there are, with them."""
-    result = reduce.reduced(each, counts if factor is None else factor, total, input, normalizer=normalizer, reduction=reduction)
+    result = reduce.reduced(each, counts if factor is None else factor, total, input, normalizer=normalizer, reduction=reduction, shares=shares)
     if parts is None:
         return result
     losses = each if factor is None else torch.where(factor != 0, each * factor, 0.0)
@@ -114,13 +115,27 @@ def census(
     if not ENGINES[engine].plain and not isinstance(normalizer, Ranks):
         found = dispatch.pattern(engine, "rows").census(call, input, target, items)
         return Counted(0.0, found.items, found.scale if own else None)
-    counts = labels.kept(target, call.ignore)
-    if call.factor is None and call.weight is None:
+    counts, each = shares(call, input, target)
+    if each is None:
         count = counts.sum()
         return Counted(count, count)
+    return Counted(each.sum(dtype=torch.float64 if input.is_cpu else each.dtype), counts.sum())
+
+
+def shares(call: Rows | Distributions, input: Tensor, target: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Which items with a label count, and how much in the denominator of "mean"; None for once each."""
+    counts = labels.kept(target, call.ignore)
+    if call.factor is None and call.weight is None:
+        return counts, None
     real = real_dtype(input.dtype)
     each = torch.ones((), dtype=real, device=input.device) if call.factor is None else call.factor.to(real)
     counts = counts & (each != 0)
     if call.weight is not None:
-        each = each * labels.of_labels(call.weight.to(real), torch.where(counts, target, 0).long().clamp(0, classes - 1))
-    return Counted(torch.where(counts, each, 0.0).sum(dtype=torch.float64 if input.is_cpu else real), counts.sum())
+        each = each * labels.of_labels(call.weight.to(real), torch.where(counts, target, 0).long().clamp(0, input.shape[call.dim] - 1))
+    return counts, torch.where(counts, each, 0.0)
+
+
+def asked(call: Rows | Distributions, input: Tensor, target: Tensor, by_weight: bool) -> Tensor:
+    """How much each item with a label counts in the denominator of "mean", as a bool or a number."""
+    counts, each = shares(call if by_weight else call._replace(weight=None), input, target)
+    return counts if each is None else each

@@ -175,7 +175,7 @@ def of_batch(loss: Loss, given: Given) -> tuple[int, dict[str, Any]] | None:
 def of_items(function: Callable[..., Any], loss: Loss, given: Given, mesh: DeviceMesh) -> Any:
     """Of items that are spread along their first axis: `losskit.Ranks`. Afterwards the ranks meet, so that what one refuses leaves nobody waiting."""
     asked = given.get("reduction")
-    known = loss.pattern in ("elementwise", "rows", "linear", "boxes") and "normalizer" in given and asked is not None
+    known = loss.pattern in ("elementwise", "rows", "linear", "boxes") and "normalizer" in given and isinstance(asked, str)
     if not known or given.get("return_parts") or given.get("inplace") or (found := of_batch(loss, given)) is None:
         return None
     mesh_axis, local = found

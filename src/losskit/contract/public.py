@@ -11,6 +11,8 @@ import torch
 
 from losskit.contract import groups, habits
 from losskit.contract.groups import Ranks
+from losskit.contract.mined import mined
+from losskit.contract.topk import TopK
 from losskit.engines.private import compiling
 
 LossFunction = TypeVar("LossFunction", bound=Callable[..., Any])
@@ -19,8 +21,11 @@ LossFunction = TypeVar("LossFunction", bound=Callable[..., Any])
 def public(function: LossFunction, joins: bool) -> LossFunction:
     """A loss as it is called. `joins`: with process_group= it joins sums over the ranks."""
     ranks, modules, compiled, over, placed, spread, refuse = Ranks, sys.modules, compiling, over_ranks, any_placed, of_placed, refuse_misfit
+    top, hardest = TopK, of_hardest
 
     def call(*args: Any, **kwargs: Any) -> Any:
+        if type(kwargs.get("reduction")) is top:
+            return hardest(function, args, kwargs)
         if (kwargs or "torch.distributed.tensor" in modules) and not compiled():
             if "torch.distributed.tensor" in modules and placed(args, kwargs):
                 return spread(function, args, kwargs)
@@ -57,6 +62,22 @@ def over_ranks(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapp
     tensors = [x for x in (*args, *kwargs.values()) if isinstance(x, torch.Tensor)]
     with groups.meets(kwargs["normalizer"] if group is None else group, tensors, agrees=group is not None):
         return function(*args, **kwargs)
+
+
+def of_hardest(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """The loss of its hardest items, likewise."""
+
+    def chosen(*args: Any, **kwargs: Any) -> Any:
+        return mined(function, args, kwargs)
+
+    if compiling():
+        return chosen(*args, **kwargs)
+    chosen = update_wrapper(chosen, function)
+    if "torch.distributed.tensor" in sys.modules and any_placed(args, kwargs):
+        return of_placed(chosen, args, kwargs)
+    if type(kwargs.get("normalizer")) is Ranks:
+        return over_ranks(chosen, args, kwargs)
+    return chosen(*args, **kwargs)
 
 
 def of_placed(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:

@@ -15,6 +15,7 @@ from torch.distributed import ProcessGroup
 from losskit.contract import blocks, checks, contrasts, groups, reduce
 from losskit.contract.checks import Reduction
 from losskit.contract.reduce import Normalizer
+from losskit.contract.topk import Shares
 from losskit.contract.vectors import Vectors
 from losskit.engines import dispatch
 from losskit.engines.chunks import exact_dtype
@@ -95,7 +96,7 @@ class Spread(NamedTuple):
             wants[:2] = [wants[0] or wants[1]] * 2
         counting = len(x) if given.counts is None else int(given.counts.sum())
         columns = [NONE if y is None else y.shape[1] for y in (self.exclude, self.labels if self.named else None)]
-        normalizer = NONE if self.normalizer is None else float(reduce.divisor(self.normalizer, x))
+        normalizer = NONE if self.normalizer is None or isinstance(self.normalizer, Shares) else float(reduce.divisor(self.normalizer, x))
         kind = 0 if self.labels is None else 2 * self.named + self.labels.is_floating_point()
         settings = (x.shape[1], x.dtype is torch.float64, checks.REDUCTIONS.index(self.reduction), normalizer, reduce.needs_gradient(given.factor), kind)
         numbers = (*(float(y.detach()) for y in self.numbers.values()), 0.0)[:2]

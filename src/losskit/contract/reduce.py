@@ -15,6 +15,7 @@ from torch import Tensor
 from losskit.contract import checks, tensors
 from losskit.contract.checks import REDUCTIONS, Reduction
 from losskit.contract.groups import POSITIVES, Ranks
+from losskit.contract.topk import Shares, tell
 from losskit.engines import dispatch, fused, laid, operators
 from losskit.engines.call import Look, Results, real_dtype
 from losskit.engines.dispatch import EngineName
@@ -39,7 +40,7 @@ def check(reduction: Reduction, normalizer: Normalizer | None) -> None:
     """The two arguments that say what becomes of the items' losses, and whether they go together."""
     if reduction not in REDUCTIONS:
         checks.one_of("reduction", reduction, REDUCTIONS)
-    if normalizer is not None and reduction != "mean":
+    if normalizer is not None and reduction != "mean" and not isinstance(normalizer, Shares):
         raise ValueError(f'normalizer replaces the denominator of reduction="mean", but reduction is {reduction!r}: divide the result instead')
 
 
@@ -60,7 +61,9 @@ def item_factor(target: Tensor, mask: Tensor | None, sample_weight: Tensor | Non
 
 
 def by_weights(reduction: Reduction, normalizer: Normalizer | None) -> bool:
-    """Whether "mean" divides by the weights of items, which then must not be negative."""
+    """Whether "mean" divides by the weights of items, which then must not be negative; now, or once it is known which are kept."""
+    if isinstance(normalizer, Shares):
+        return normalizer.divides
     return reduction == "mean" and (normalizer.normalizer is None if isinstance(normalizer, Ranks) else normalizer is None)
 
 
@@ -239,7 +242,7 @@ def items(
 
 def unless_nothing_counts(factor: Tensor | None, normalizer: Normalizer | None, input: Tensor, shape: torch.Size) -> Tensor | None:
     """The factor of items, 0 where a normalizer of 0 says that nothing counts: then every item is absent, and made harmless before a loss is computed."""
-    if normalizer is None or isinstance(normalizer, Ranks):
+    if normalizer is None or isinstance(normalizer, (Ranks, Shares)):
         return factor
     given = divisor(normalizer, input)
     if not isinstance(given, Tensor):
@@ -260,10 +263,12 @@ def reduced(
     normalizer: Normalizer | None,
     reduction: Reduction,
     engine: EngineName = "torch",
+    shares: Tensor | None = None,
 ) -> Tensor:
     """none / sum / mean of items times their factor, which knows of a normalizer of 0 (`unless_nothing_counts`); "mean" divides by `denominator`, or by the normalizer.
-    What an absent item holds reaches no gradient.
+    What an absent item holds reaches no gradient. `shares`: what each item adds to the denominator, where that is not its factor.
     """
+    tell(normalizer, factor if shares is None else shares)
     if factor is not None:
         each = (torch.where(factor != 0, each, 0.0) * factor).to(each.dtype)
     if reduction == "none":

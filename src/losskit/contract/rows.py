@@ -11,8 +11,10 @@ from losskit.contract import items, labels, reduce, tensors
 from losskit.contract.checks import Numbers, Reduction
 from losskit.contract.distributions import distributions, of_masses
 from losskit.contract.elementwise import Operand
-from losskit.contract.passes import census, reduced, weighed
+from losskit.contract.passes import asked, census, reduced, weighed
 from losskit.contract.reduce import Normalizer
+from losskit.contract.together import Offer
+from losskit.contract.topk import Shares, tell
 from losskit.engines.call import Look, Rows, real_dtype
 from losskit.engines.dispatch import EngineName
 from losskit.engines.protocol import ENGINES
@@ -50,6 +52,7 @@ def rows(
     return_parts: bool = False,
 ) -> Any:
     """A loss of labelled rows under the contract: the loss, or with `return_parts` (loss, `ByProducts`)."""
+    offer, normalizer = (normalizer, None) if isinstance(normalizer, Offer) else (None, normalizer)
     if reduction != "mean":
         reduce.check(reduction, normalizer)
     axis = labels.pair(input, target, dim)
@@ -70,18 +73,23 @@ def rows(
     operands = (*loss.temperature, *loss.operands)
     numbers = items.checked(operands, input, axis) if operands else ()
     call = Rows(loss.formula, loss.params, own, shares, function, parameter, ignore_index, axis, factor, bool(loss.temperature), loss.margin)
+    if offer is not None and sample_weight is None and not (operands or inplace or return_parts) and call[3:5] == (None, None) and call.margin is None:
+        return offer.of_rows(call, loss.mean_by_weight)
+    told = asked(call, input, target, loss.mean_by_weight) if isinstance(normalizer, Shares) else None
     if sample_weight is not None and not (inplace or return_parts) and reduce.learned(sample_weight):
         factor = reduce.unless_nothing_counts(factor, normalizer, input, target.shape)
         assert factor is not None
         how: dict[str, Any] = dict(mask=factor != 0, sample_weight=None, normalizer=None, reduction="none")
         each = rows(loss, input, target, dim=dim, ignore_index=ignore_index, weight=weight, **how)
         total = census("torch", call, input, target, loss.mean_by_weight).total
-        return reduce.reduced(each, factor, total, input, normalizer=normalizer, reduction=reduction)
+        return reduce.reduced(each, factor, total, input, normalizer=normalizer, reduction=reduction, shares=told)
     engine, given, call = tensors.on_engine((input, target, *numbers), call, products=True)
     if inplace:
         _check_inplace(engine, input, target, axis, reduction)
     counted = census(engine, call, input, target, loss.mean_by_weight, normalizer, reduction, return_parts and loss.look is None)
     result = reduced("rows", engine, call, given, counted, normalizer, reduction, inplace, return_parts, loss.look)
+    if told is not None:
+        tell(normalizer, told)
     if operands:
         items.refuse(operands, numbers, engine, target, items.counting(target, ignore_index, factor), result[0] if return_parts else result)
     return result
@@ -123,8 +131,8 @@ def _weighed(
         each = each + (spread if by is None else by * spread)
     weights = own if loss.mean_by_weight else torch.ones_like(own)
     weights = weights if factor is None else weights * factor
-    total = (weights if counts is None else torch.where(counts, weights, 0.0)).sum()
-    return weighed(each, parts, factor, counts, total, input, normalizer=normalizer, reduction=reduction)
+    shares = weights if counts is None else torch.where(counts, weights, 0.0)
+    return weighed(each, parts, factor, counts, shares.sum(), input, normalizer=normalizer, reduction=reduction, shares=shares)
 
 
 def _check_inplace(engine: EngineName, input: Tensor, target: Tensor, axis: int, reduction: Reduction) -> None:

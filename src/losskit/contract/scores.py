@@ -33,6 +33,7 @@ class Extra(NamedTuple):
     overlap_share: float = 1.0
     weight: Tensor | None = None
     by_weight: bool = True  # the mean divides by the weights of the labels, else by the count
+    apart: bool = False  # both losses are given, (2,), not their weighted sum
 
 
 class Scoring(NamedTuple):
@@ -101,7 +102,10 @@ def loss_of_sums(how: Scoring, sums: Any, derive: bool) -> Finished:
     if extra is not None:
         second, by_extra = extra_mean(extra, how.labelled, xp, sums, how.group)
         parts = value, second
-        value, share = extra.overlap_share * value + extra.share * second, share * extra.overlap_share
+        if extra.apart:
+            value = xp.stack(parts)
+        else:
+            value, share = extra.overlap_share * value + extra.share * second, share * extra.overlap_share
     if not derive:
         return Finished(value, None, parts)
     if how.score:
@@ -196,6 +200,8 @@ def spread(how: Scoring, by: Any, incoming: Tensor) -> tuple[Any, Tensor | None]
     if not incoming.dim():
         return by, incoming
     given: Any = incoming if isinstance(by, Tensor) else incoming.numpy()
+    if how.extra is not None:  # of two losses, the second of which has the last of the sums
+        return by * (torch.cat((given[:1].expand(EXTRA), given[1:])) if isinstance(by, Tensor) else numpy.repeat(given, (EXTRA, 1))), None
     if how.average == "none" and how.volume is None:
         if not how.background:
             given = torch.nn.functional.pad(incoming, (1, 0)) if isinstance(by, Tensor) else numpy.pad(given, ((0, 0),) * (given.ndim - 1) + ((1, 0),))

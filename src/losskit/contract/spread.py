@@ -200,7 +200,8 @@ def spread_rows(
     of_labels = None if given.soft else _of_labels(given, target, shard)
     factor, counts = given.factor, given.counts
     each = torch.ones((), dtype=given.real, device=input.device) if of_labels is None else of_labels.weight
-    total = torch.where(counts, each if factor is None else each * factor, 0.0).sum()
+    shares = torch.where(counts, each if factor is None else each * factor, 0.0)
+    total = shares.sum()
     factor = counts if factor is None else torch.where(counts, factor, torch.zeros((), dtype=factor.dtype, device=factor.device))
     apart = reduction == "none" or shard.learned or reduce.needs_gradient(factor)
     scale: Any = None
@@ -208,7 +209,7 @@ def spread_rows(
         scale = 1.0 if reduction == "sum" else reduce.scale_of(given.engine, input, reduce.denominator_of(total, normalizer, input))
     work = Work(loss, given, shard, counts if apart else factor.detach(), scale, return_parts)
     value, found, (lse, first) = _of_distributions(work, target) if of_labels is None else _labelled(work, of_labels)
-    result = once(reduce.reduced(value, factor, total, input, normalizer=normalizer, reduction=reduction) if apart else value)
+    result = once(reduce.reduced(value, factor, total, input, normalizer=normalizer, reduction=reduction, shares=shares) if apart else value)
     numbers, operands = given.numbers, (*loss.temperature, *loss.operands)
     items.refuse(operands, numbers, "torch", counts, counts, result)
     if not return_parts:

@@ -27,6 +27,10 @@ import torch
 from typing_extensions import TypeVar
 
 import losskit.contract.groups
+from losskit.compose.heads import PerHead as PerHead
+from losskit.compose.sum import Sum as Sum
+from losskit.compose.supervision import DeepSupervision as DeepSupervision
+from losskit.compose.weights import UncertaintyWeight as UncertaintyWeight
 from losskit.contract.boxes import degenerate_boxes as degenerate_boxes
 from losskit.contract.checks import validate as validate
 from losskit.contract.distance import distance_map as distance_map
@@ -37,6 +41,7 @@ from losskit.contract.module import OwnsHead as OwnsHead
 from losskit.contract.passes import ByProducts
 from losskit.contract.registry import LOSSES as LOSSES
 from losskit.contract.registry import Loss as Loss
+from losskit.contract.topk import TopK as TopK
 from losskit.engines.dispatch import EngineError as EngineError
 from losskit.engines.dispatch import use_engine as use_engine
 from losskit.matching import Matches as Matches
@@ -127,7 +132,7 @@ def annotation(kind: Any) -> str:
     """A type as source text."""
     if get_origin(kind) is Union:
         return " | ".join(annotation(each) for each in get_args(kind)).replace("NoneType", "None")
-    return inspect.formatannotation(kind).replace("'", '"').replace("losskit.contract.groups.", "")  # imported above
+    return inspect.formatannotation(kind).replace("'", '"').replace("losskit.contract.groups.", "").replace("losskit.contract.topk.", "")  # imported above
 
 
 def text() -> str:

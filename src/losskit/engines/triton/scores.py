@@ -194,4 +194,5 @@ def score(how: Any, sums: Tensor, derive: bool, real: torch.dtype) -> tuple[Any,
             ROWS=rows, COLUMNS=columns, **OPTIONS | {"num_warps": min(rows * columns // 64, 16)},
         )  # fmt: skip
     found = value if losses is None else losses[0] if how.over == "batch" else losses
+    found = torch.stack([each for each in parts if each is not None]) if extra is not None and extra.apart else found
     return found, by, None if extra is None else parts

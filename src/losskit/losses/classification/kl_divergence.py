@@ -11,6 +11,7 @@ from losskit.contract.distributions import distributions
 from losskit.contract.elementwise import Operand
 from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
+from losskit.contract.topk import TopK
 from losskit.engines.language import exp, log_floored, where
 
 RowReduction = Literal["none", "mean", "sum", "batchmean"]
@@ -75,7 +76,7 @@ def kl_divergence(
     mask: Tensor | None = None,
     sample_weight: Tensor | None = None,
     normalizer: Normalizer | None = None,
-    reduction: RowReduction = "mean",
+    reduction: RowReduction | TopK = "mean",
 ) -> Tensor:
     """Kullback-Leibler divergence KL(target || softmax(input / temperature)) of class logits against probabilities.
 

@@ -8,16 +8,18 @@ import torch
 from torch import Tensor, nn
 
 from losskit.contract import checks, reduce
+from losskit.contract.arithmetic import Arithmetic
 from losskit.contract.boxes import BoxFormat
 from losskit.contract.checks import Reduction
 from losskit.contract.groups import Ranks
 from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import refuse_script
+from losskit.contract.topk import TopK
 from losskit.losses.detection.iou import iou_loss
 from losskit.losses.detection.wiou import wiou_loss
 
 
-class WIoUv3Loss(nn.Module):
+class WIoUv3Loss(Arithmetic, nn.Module):
     """WIoU loss (Wise-IoU, version 3) between predicted and target boxes: version 1, with less weight for boxes much better or much worse than most.
 
     Formula:
@@ -76,6 +78,8 @@ class WIoUv3Loss(nn.Module):
         self.alpha = checks.number("alpha", alpha, above=1.0)
         self.delta = checks.number("delta", delta, above=0.0)
         self.momentum = checks.number("momentum", momentum, low=0.0, high=1.0)
+        if isinstance(reduction, TopK):
+            raise TypeError("reduction of WIoUv3Loss cannot be TopK, for it weighs the boxes by their losses already: try WIoULoss(reduction=TopK(...))")
         self.box_format, self.reduction = box_format, reduction
         nothing = torch.empty(0, 4, dtype=torch.float32, device="cpu")
         wiou_loss(nothing, nothing, box_format=box_format, reduction=reduction)  # raises what is wrong with them

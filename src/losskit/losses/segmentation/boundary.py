@@ -208,12 +208,20 @@ def from_probabilities(
     if sample_weight is not None:
         checks.weights("sample_weight", sample_weight, position, mask, summed=reduce.by_weights(reduction, normalizer))
         sample_weight = tensors.widened(sample_weight)
-    mask, sample_weight = (None if x is None else x.expand(position.shape).unsqueeze(axis) for x in (mask, sample_weight))
     classes = input.shape[axis] - first
     x, t = input.narrow(axis, first, classes), target.narrow(axis, first, classes)
+    if reduction == "none":
+        present = mask
+        if sample_weight is not None:
+            present = sample_weight.detach() != 0 if mask is None else mask & (sample_weight.detach() != 0)
+        present = None if present is None else present.expand(position.shape)
+        each = elementwise(
+            from_probabilities_formula, x, t, (), unit=checks.UNIT_INPUT, mask=None if present is None else present.unsqueeze(axis), sample_weight=None,
+            normalizer=None, reduction="none",
+        )  # fmt: skip
+        return reduce.items(each.sum(axis), input, mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction)
+    mask, sample_weight = (None if x is None else x.expand(position.shape).unsqueeze(axis) for x in (mask, sample_weight))
     value = elementwise(
         from_probabilities_formula, x, t, (), unit=checks.UNIT_INPUT, mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction
     )
-    if reduction == "none":
-        return value.sum(axis)
     return value * classes if reduce.by_weights(reduction, normalizer) else value
