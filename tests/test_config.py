@@ -97,6 +97,53 @@ def test_a_short_name_is_of_one_loss():
         losskit.create("BinaryCrossEntropy")
 
 
+def halved(step):
+    return 0.5**step
+
+
+COMPOSED = {
+    "arithmetic": lambda: 0.5 * losskit.DiceLoss(task="multiclass", weight=[0.5, 1.0, 2.0]) + losskit.CrossEntropyLoss(reduction=losskit.TopK(0.5, min_kept=2)),
+    "nested": lambda: losskit.Sum(
+        {"both": (2.0, losskit.Sum({"dice": losskit.DiceLoss(task="multiclass"), "ce": (0.1, losskit.CrossEntropyLoss())})), "ce": losskit.CrossEntropyLoss()}
+    ),
+    "learned": lambda: losskit.Sum(
+        {"dice": (losskit.UncertaintyWeight(0.5, "softmax"), losskit.DiceLoss(task="multiclass")), "ce": losskit.CrossEntropyLoss()}
+    ),
+    "deep": lambda: losskit.DeepSupervision(0.3 * losskit.DiceLoss(task="multiclass") + losskit.CrossEntropyLoss(), weights=[1.0, 0.5]),
+    "heads": lambda: losskit.PerHead({"kind": losskit.CrossEntropyLoss(), "size": (0.1, losskit.L1Loss())}),
+    "hardest": lambda: losskit.FocalLoss(reduction=losskit.TopK(threshold=0.7, keep=100, per="sample", reduction="sum")),
+}
+
+
+@pytest.mark.parametrize("name", COMPOSED)
+def test_losses_made_of_losses(name):
+    module = COMPOSED[name]()
+    config = json.loads(json.dumps(module.to_config(), allow_nan=False))
+    twin = from_config(config)
+    assert repr(twin) == repr(module) and twin.to_config() == config and twin.state_dict().keys() == module.state_dict().keys()
+    if name not in ("deep", "heads", "hardest"):
+        x, t = torch.randn(2, 3, 4), torch.randint(0, 3, (2, 4))
+        assert torch.equal(twin(x, t), module(x, t)) and twin.parts.keys() == module.parts.keys()
+
+
+def test_functions_cannot_be_written():
+    scheduled, restricted = halved * losskit.L1Loss(), losskit.Sum({"l1": losskit.L1Loss()}, where={"l1": lambda x, t: t > 0})
+    for loss, told in (
+        (scheduled, "the weight in losses of 'l1'"),
+        (restricted, "where of 'l1'"),
+        (losskit.Sum({"own": torch.nn.MSELoss()}), "MSELoss is no loss of losskit"),
+    ):
+        with pytest.raises(TypeError, match=told):
+            loss.to_config()
+    written_by_hand = {
+        "loss": "Sum",
+        "settings": {"losses": {"dice": {"weight": 0.5, "loss": "dice", "settings": {"task": "binary"}}, "bce": {"loss": "BCEWithLogitsLoss"}}},
+    }
+    assert repr(from_config(written_by_hand)) == repr(losskit.Sum({"dice": (0.5, losskit.DiceLoss(task="binary")), "bce": losskit.BCEWithLogitsLoss()}))
+    with pytest.raises(ValueError, match="has 'gama', which FocalLoss has not"):
+        from_config({"loss": "Sum", "settings": {"losses": {"f": {"loss": "focal", "settings": {"gama": 1}}}}})
+
+
 @pytest.mark.parametrize(
     ("config", "error", "message"),
     [

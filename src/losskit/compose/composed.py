@@ -1,6 +1,7 @@
 """What losses made of losses have in common: named parts with weights, the step of schedules, what each part was in the last call."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from textwrap import indent
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from losskit.compose.weights import Schedule, UncertaintyWeight, number, scheduled, shown
 from losskit.contract import checks
 from losskit.contract.arithmetic import Arithmetic
+from losskit.contract.config import to_config
 from losskit.contract.registry import refuse_script
 from losskit.engines import dispatch
 from losskit.engines.private import compiling
@@ -131,6 +133,24 @@ class Composed(Arithmetic, nn.Module):
             """What nn.Module's call does with `forward`, typed."""
             ...
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the constructor takes to make it again."""
+        weights: dict[str, Any] = {}
+        learned: Mapping[str, Any] = dict(self.learned.items())
+        for name, share in self._shares.items():
+            weight = learned.get(name, share.schedule)
+            weights[name] = share.factor if weight is None else weight if share.factor == 1.0 else partial(times, share.factor, weight)
+        return {"losses": {name: (weights[name], loss) for name, loss in self.losses.items()}} | ({"where": dict(self._where)} if self._where else {})
+
+    def to_config(self) -> dict[str, Any]:
+        """The loss as plain data, as of `losskit.LossModule`, the losses it is made of within. What is a function, a schedule or `where`, no file can hold.
+
+        Raises:
+            TypeError: a weight or `where` is a function, a part is no loss of losskit.
+        """
+        return to_config(self)
+
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "parts": {}}
 
@@ -149,6 +169,11 @@ class Composed(Arithmetic, nn.Module):
 
     def _restricted(self, name: str) -> str:
         return f" where {getattr(self._where[name], '__name__', '...')}" if name in self._where else ""
+
+
+def times(factor: float, schedule: Schedule, step: float) -> float:
+    """A schedule times a number."""
+    return factor * schedule(step)
 
 
 def check_name(name: Any, kind: str) -> None:

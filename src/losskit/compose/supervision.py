@@ -58,6 +58,11 @@ class DeepSupervision(Composed):
                 raise ValueError(f"dim of {type(module).__name__} must be 1 in DeepSupervision, which resizes the axes after (N, C), got {module.dim!r}")
         self.weights = None if weights is None else check_weights(weights)
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """As of every loss made of losses."""
+        return {"loss": self.losses["each"], "weights": self.weights}
+
     def terms(self, tensors: tuple[Any, ...], given: Mapping[str, Any]) -> Terms:
         """As of every loss made of losses."""
         outputs, *beside = tensors

@@ -3,6 +3,7 @@
 import inspect
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from importlib import import_module
 from numbers import Real
 from typing import Any
@@ -11,13 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from losskit.contract import checks
-from losskit.contract.module import LossModule, OwnsHead
+from losskit.contract.module import OwnsHead
 from losskit.contract.names import ABBREVIATIONS, near, short
 from losskit.contract.registry import no_script
+from losskit.contract.topk import TopK
 
 VERSION = 1  # of the form of a configuration
 KEYS = ("loss", "version", "settings")
 OF_TENSOR = ("values", "dtype", "learned")
+MADE = ("WIoUv3Loss", "Sum", "DeepSupervision", "PerHead")  # modules without a function
 WORDS = {"inf": math.inf, "-inf": -math.inf}  # JSON has no number for them
 
 
@@ -29,7 +32,7 @@ def compact(name: str) -> str:
 def modules() -> tuple[dict[str, str], dict[str, list[str]]]:
     """The module's name of each loss by the names of its function and of its module; and those of the losses that a compact name may be short for."""
     package = import_module("losskit")
-    whole = {loss.name: loss.module for loss in package.LOSSES.values()} | {name: name for name in (*package._modules, "WIoUv3Loss")}
+    whole = {loss.name: loss.module for loss in package.LOSSES.values()} | {name: name for name in (*package._modules, *MADE)}
     compacts: dict[str, list[str]] = {}
     for name, module in whole.items():
         if module not in (meant := compacts.setdefault(compact(name), [])):
@@ -73,14 +76,12 @@ def create(loss: str, /, **settings: Any) -> nn.Module:
 
 def to_config(module: nn.Module) -> dict[str, Any]:
     """What `module.to_config()` gives: see `LossModule.to_config`."""
-    kind = type(module)
-    if isinstance(module, LossModule):
-        settings = dict(module.settings)
-        if isinstance(module, OwnsHead) and (head := module.linear) is not None:
-            settings = {"in_features": head.in_features, "num_classes": head.out_features, "bias": head.bias is not None} | settings
-    else:
-        settings = {name: getattr(module, name) for name in settings_of(kind)}
-    return {"loss": kind.__name__, "version": VERSION, "settings": {name: written(name, value) for name, value in settings.items()}}
+    if not hasattr(module, "settings"):
+        raise TypeError(f"{type(module).__name__} is no loss of losskit, and what it is made of is not known: make it again where the configuration is read")
+    settings: dict[str, Any] = dict(module.settings)  # type: ignore[arg-type]
+    if isinstance(module, OwnsHead) and (head := module.linear) is not None:
+        settings = {"in_features": head.in_features, "num_classes": head.out_features, "bias": head.bias is not None} | settings
+    return {"loss": type(module).__name__, "version": VERSION, "settings": {name: written(name, value) for name, value in settings.items()}}
 
 
 def settings_of(kind: type[nn.Module]) -> list[str]:
@@ -103,8 +104,20 @@ def written(name: str, value: Any) -> Any:
     if isinstance(value, Real):
         number = float(value)
         return number if math.isfinite(number) else "inf" if number > 0 else "-inf"
+    if isinstance(value, TopK):
+        return {"TopK": {field.name: written(field.name, getattr(value, field.name)) for field in fields(value)}}
+    if isinstance(value, import_module("losskit").UncertaintyWeight):
+        return {"UncertaintyWeight": {"log_variance": value.log_variance.item(), "likelihood": value.likelihood}}
+    if isinstance(value, nn.Module):
+        return to_config(value)
+    if isinstance(value, Mapping):
+        return {key: written(f"{name} of {key!r}", each) for key, each in value.items()}
+    if isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], nn.Module):  # a part of a sum
+        return ({} if value[0] == 1.0 else {"weight": written(f"the weight in {name}", value[0])}) | to_config(value[1])
     if isinstance(value, Sequence):
         return [written(name, each) for each in value]
+    if callable(value):
+        raise TypeError(f"{name} is a function, which no file can hold: give it where the module is made again")
     raise TypeError(
         f"{name} is a {type(value).__name__}, which is of this process and cannot be written: set it to None before, and give it to from_config(config, {name}=...)"
     )
@@ -174,10 +187,23 @@ def read(name: str, value: Any) -> Any:
     if isinstance(value, str):
         return WORDS.get(value, value)
     if isinstance(value, Mapping):
-        return read_tensor(name, value)
+        return read_mapping(name, value)
     if isinstance(value, Sequence):
         return [read(name, each) for each in value]
     return value
+
+
+def read_mapping(name: str, value: Mapping[str, Any]) -> Any:
+    """A loss and its weight, a reduction, a learned weight, parts by name, or a tensor."""
+    if "loss" in value:
+        loss = from_config({key: each for key, each in value.items() if key != "weight"})
+        return (read("weight", value["weight"]), loss) if "weight" in value else loss
+    for kind in (TopK, import_module("losskit").UncertaintyWeight):
+        if kind.__name__ in value:
+            return kind(**{key: read(key, each) for key, each in value[kind.__name__].items()})
+    if value and all(isinstance(each, Mapping) and "loss" in each for each in value.values()):
+        return {key: read(key, each) for key, each in value.items()}
+    return read_tensor(name, value)
 
 
 def read_tensor(name: str, value: Mapping[str, Any]) -> Tensor:

@@ -111,6 +111,11 @@ class WIoUv3Loss(Arithmetic, nn.Module):
             weight = sample_weight.to(lost.dtype).expand_as(lost)
         return lost, weight if mask is None else torch.where(mask, weight, 0.0)
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Every setting, as the constructor takes it."""
+        return {name: getattr(self, name) for name in ("alpha", "delta", "momentum", "box_format", "reduction")}
+
     def to_config(self) -> dict[str, Any]:
         """The module's settings as plain data, as of `losskit.LossModule`. The mean is no setting: checkpoints hold it."""
         from losskit.contract.config import to_config
