@@ -1,16 +1,10 @@
 """Triton's interpreter as `interpreter.py` leaves it: what it still does, though less often."""
 
-import os
-
 import pytest
 import torch
+from on_triton import DEVICE, tl, triton
 
-triton = pytest.importorskip("triton", reason="Triton")
-import triton.language as tl  # noqa: E402
-
-from losskit.engines import dispatch  # noqa: E402
-
-pytestmark = pytest.mark.skipif(not dispatch.interpreted() or os.environ.get("TRITON_INTERPRET") != "1", reason="Triton")
+pytestmark = pytest.mark.skipif(DEVICE != "cpu", reason="GPU")
 
 
 @triton.jit
