@@ -5,6 +5,7 @@ import multiprocessing
 import tempfile
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +30,21 @@ def rank(number: int, folder: str, work: Work, all_of_it: bool) -> None:
     distributed.destroy_process_group()
 
 
+@cache
+def starting() -> Any:
+    """How processes start: from one that has imported PyTorch, which takes longer than all else that they do first, and nothing of losskit; or fresh on Windows."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "torch.distributed.tensor"])
+    return context
+
+
 def results_of(work: Work, request: pytest.FixtureRequest) -> list[dict[Any, Any]]:
     """What each of three ranks found: all of it, or in `make test` what it shows, in PyTorch operations where it asks for no loops."""
     all_of_it = "not thorough" not in request.config.option.markexpr
-    context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:
-        processes = [context.Process(target=rank, args=(number, folder, work, all_of_it)) for number in range(3)]
+        processes = [starting().Process(target=rank, args=(number, folder, work, all_of_it)) for number in range(3)]
         for process in processes:
             process.start()
         for process in processes:

@@ -17,7 +17,7 @@ from losskit.engines.cpu import products
 
 TOKENS, WIDTH, CLASSES = 40, 16, 37
 OPTIONS = torch.nn.LinearCrossEntropyOptions() if hasattr(nn, "LinearCrossEntropyOptions") else None
-has_torchs = pytest.mark.skipif(OPTIONS is None, reason="a torch without linear_cross_entropy")
+has_torchs = pytest.mark.skipif(OPTIONS is None, reason="torch")
 
 
 def factors(dtype=torch.float32, tokens=TOKENS):

@@ -1,4 +1,4 @@
-"""Contrastive losses: options, several sets, chunks, engines, memory, messages, what their docstrings claim. Textbooks and laws: `test_vector_laws.py`."""
+"""Contrastive losses: options, several sets, chunks, engines, memory, what their docstrings claim. Textbooks and laws: `test_vector_laws.py`."""
 
 import math
 
@@ -7,88 +7,12 @@ import torch
 import torch.nn.functional as F
 from cases import thorough, thorough_rows
 from claims import claim
+from contrastive_cases import IN_LOOPS, NAMES, NUMBERS, PAIRS, agree, batch, beside, call, each_loss, outcome, reference
 from test_memory import measured
 
 import losskit
 from losskit.contract.registry import LOSSES
 from losskit.engines import both, chunks
-
-PAIRS = ("info_nce_loss", "nt_xent_loss", "clip_loss", "siglip_loss")
-NAMES = (*PAIRS, "supcon_loss")
-NUMBERS = {"clip_loss": ("logit_scale",), "siglip_loss": ("logit_scale", "logit_bias")}
-IN_LOOPS = [(name, engine) for name in ("info_nce_loss", "siglip_loss") for engine in (None, "triton")]  # in `make test`
-each_loss = pytest.mark.parametrize("name", NAMES)
-
-
-def batch(name, *lead, items=11, width=5, dtype=torch.float64, seed=0):
-    """Vectors, numbers and labels of a call."""
-    draw = torch.Generator().manual_seed(seed)
-    vectors = [torch.randn(*lead, items, width, generator=draw, dtype=torch.float64).to(dtype).requires_grad_() for _ in range(2 if name in PAIRS else 1)]
-    values = {"temperature": 0.7, "logit_scale": 1.7, "logit_bias": -0.8}
-    numbers = {key: torch.tensor(values[key], dtype=dtype).requires_grad_() for key in NUMBERS.get(name, ("temperature",))}
-    labels = () if name in PAIRS else (torch.randint(0, 4, (*lead, items), generator=draw),)
-    return vectors, numbers, labels
-
-
-def nll(scores, own, out=None):
-    """Of each row, with some scores ruled out."""
-    scores = scores if out is None else scores.masked_fill(out, -math.inf)
-    return scores.logsumexp(-1) - scores.gather(-1, own[:, None])[:, 0]
-
-
-def reference(name, vectors, numbers, labels=(), exclude=None, negatives=None, positives=None):
-    """A loss per item, of one set, as it is commonly written: of whole scores, in the order of PyTorch's operations."""
-    x, y = (*vectors, vectors[0])[:2]
-    count = len(x)
-    own, eye = torch.arange(count), torch.eye(count, dtype=torch.bool)
-    if name == "info_nce_loss":
-        return nll(x @ (y if negatives is None else torch.cat((y, negatives))).T / numbers["temperature"], own, exclude)
-    if name == "nt_xent_loss":
-        views = torch.cat((x, y))
-        found = nll(views @ views.T / numbers["temperature"], torch.arange(2 * count).roll(count), torch.eye(2 * count, dtype=torch.bool))
-        return 0.5 * (found[:count] + found[count:])
-    if name == "clip_loss":
-        scores = numbers["logit_scale"] * x @ y.T
-        return 0.5 * (nll(scores, own, exclude) + nll(scores.T, own, None if exclude is None else exclude.T))
-    if name == "siglip_loss":
-        scores = numbers["logit_scale"] * x @ y.T + numbers["logit_bias"]
-        each = -F.logsigmoid(torch.where(eye, scores, -scores))
-        return (each if exclude is None else each.masked_fill(exclude, 0.0)).sum(-1)
-    out = eye if exclude is None else eye | exclude
-    positives = (labels[0][:, None] == labels[0] if positives is None else positives) & ~out
-    scores = (x @ x.T / numbers["temperature"]).masked_fill(out, -math.inf)
-    logs = (scores - scores.logsumexp(-1, keepdim=True)).masked_fill(out, 0.0)
-    return torch.where(positives.any(1), -(logs * positives).sum(1) / positives.sum(1).clamp(min=1), 0.0)
-
-
-def outcome(value, leaves):
-    """Value and gradients, of an incoming gradient that differs from item to item."""
-    incoming = torch.linspace(-0.5, 1.5, value.numel(), dtype=torch.float64).reshape(value.shape).to(value.dtype)
-    return value.detach(), *torch.autograd.grad(value, leaves, incoming, retain_graph=True)
-
-
-def agree(got, wanted, **tolerance):
-    for a, b in zip(got, wanted, strict=True):
-        torch.testing.assert_close(a, b, **tolerance)
-
-
-def call(name, vectors, numbers, labels, **more):
-    return getattr(losskit, name)(*vectors, *labels, **numbers, **({"normalize": False} | more))
-
-
-def beside(name, items=11, seed=5):
-    """What else each loss may be given."""
-    draw = torch.Generator().manual_seed(seed)
-    out = torch.rand(items, items, generator=draw) < 0.2
-    if name == "nt_xent_loss":
-        return [{}]
-    if name == "supcon_loss":
-        return [{}, {"exclude": out}]
-    out = out & ~torch.eye(items, dtype=torch.bool)
-    if name != "info_nce_loss":
-        return [{}, {"exclude": out}]
-    extra = torch.randn(3, 5, generator=draw, dtype=torch.float64)
-    return [{}, {"exclude": out}, {"negatives": extra}, {"negatives": extra, "exclude": torch.cat((out, out[:, :3]), 1)}]
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's, in Triton's interpreter
@@ -100,6 +24,7 @@ def beside(name, items=11, seed=5):
         *thorough_rows((name, engine) for name in NAMES for engine in (None, "triton") if (name, engine) not in IN_LOOPS),
     ],
 )
+@pytest.mark.chosen
 def test_every_option_on_every_engine(name, engine, monkeypatch):
     """In one chunk, and in several: the same as whole scores, to all vectors and numbers, for "none", "sum" and "mean"."""
     with losskit.use_engine(engine) if engine else torch.enable_grad():
@@ -179,6 +104,7 @@ def test_second_derivatives(name):
 
 @each_loss
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.chosen
 def test_inside_a_compiled_graph(name):
     vectors, numbers, labels = batch(name)
     leaves = [*vectors, *numbers.values()]
@@ -212,6 +138,7 @@ def test_shapes_and_sizes(name):
 @claim("supcon_loss siglip_loss", "The N x N scores are never whole")
 @claim("clip_loss", "Both directions share one product")
 @pytest.mark.parametrize("name", ["clip_loss", *thorough(name for name in NAMES if name != "clip_loss")])
+@pytest.mark.chosen
 def test_memory(name):
     """Beside vectors of two numbers; of nt_xent the scores are four times as many."""
     count = 3072 if name == "nt_xent_loss" else 6144
@@ -223,6 +150,7 @@ def test_memory(name):
 @claim("info_nce_loss", "A sure query keeps the digits of its small loss")
 @claim("clip_loss siglip_loss", "A sure pair keeps the digits of its small loss")
 @pytest.mark.parametrize("name", ["info_nce_loss", "clip_loss", "siglip_loss", "nt_xent_loss"])
+@pytest.mark.chosen
 def test_sure_pairs(name):
     """Losses of 1e-13, in float32."""
     size = {"info_nce_loss": 30.0, "clip_loss": 30.0, "nt_xent_loss": 30.0, "siglip_loss": 60.0}[name]
@@ -276,6 +204,7 @@ def test_nan(name):
         *thorough_rows((n, d) for n in NAMES for d in (torch.bfloat16, torch.float16) if (n, d) != ("siglip_loss", torch.bfloat16)),
     ],
 )
+@pytest.mark.chosen
 def test_half_precision(name, dtype):
     vectors, numbers, labels = batch(name, dtype=dtype)
     wide = [x.detach().float().requires_grad_() for x in vectors]
@@ -286,144 +215,12 @@ def test_half_precision(name, dtype):
     assert all(torch.equal(g, s.to(dtype)) for g, s in zip(grads, slopes, strict=True))
 
 
-@claim("nt_xent_loss", "A view is no candidate of itself")
-@claim("nt_xent_loss", "The two views come as two tensors")
-@claim("nt_xent_loss", "There a view is ruled out as its own candidate by taking 1e9 from its score")
-def test_nt_xent_is_simclr():
-    """The official code (tf2/objective.py), in PyTorch's operations."""
-    (a, b), _, _ = batch("nt_xent_loss")
-    one, other = F.normalize(a, dim=-1), F.normalize(b, dim=-1)
-    own, masks = torch.arange(11), torch.eye(11, dtype=torch.float64)
-    aa, bb, ab, ba = one @ one.T / 0.5 - masks * 1e9, other @ other.T / 0.5 - masks * 1e9, one @ other.T / 0.5, other @ one.T / 0.5
-    wanted = F.cross_entropy(torch.cat((ab, aa), 1), own) + F.cross_entropy(torch.cat((ba, bb), 1), own)
-    agree(outcome(losskit.nt_xent_loss(a, b), (a, b)), outcome(wanted / 2, (a, b)))
-
-
-@claim("supcon_loss", "A vector is neither candidate nor positive of itself")
-@claim("supcon_loss", "One without a positive is absent")
-@claim("supcon_loss", "There embeddings come as (samples, views, D)")
-@claim("supcon_loss", "A vector without a positive counts there, with a loss of 0")
-def test_supcon_is_the_authors():
-    """Their SupConLoss (losses.py), written again."""
-    features = F.normalize(torch.randn(6, 2, 5, dtype=torch.float64), dim=-1)
-    labels = torch.tensor([0, 0, 1, 1, 2, 3])
-
-    def theirs(features, labels, temperature=0.07, base_temperature=0.07):
-        alike = (labels[:, None] == labels).double()
-        views = features.shape[1]
-        contrast = torch.cat(features.unbind(1))
-        scores = contrast @ contrast.T / temperature
-        scores = scores - scores.amax(1, keepdim=True)
-        alike = alike.repeat(views, views)
-        others = 1 - torch.eye(len(contrast), dtype=torch.float64)
-        alike = alike * others
-        logs = scores - (scores.exp() * others).sum(1, keepdim=True).log()
-        count = alike.sum(1)
-        count = torch.where(count < 1e-6, 1.0, count)
-        return (-(temperature / base_temperature) * (alike * logs).sum(1) / count).mean()
-
-    ours = losskit.supcon_loss(features.flatten(0, 1), labels.repeat_interleave(2))
-    torch.testing.assert_close(ours, theirs(features, labels))
-    alone = losskit.supcon_loss(features[:, 0], labels, reduction="none")
-    assert not alone[4:].any() and alone[:4].all()
-    torch.testing.assert_close(losskit.supcon_loss(features[:, 0], labels), alone.sum() / 4)
-    torch.testing.assert_close(theirs(features[:, :1], labels), alone.sum() / 6)
-
-
-@claim("clip_loss", "The same value as open_clip's ClipLoss on one rank")
-@claim("siglip_loss", "The same value as open_clip's SigLipLoss on one rank")
-@claim("siglip_loss", "There `logit_bias` is None by default, which is 0")
-@claim("siglip_loss", "The mean divides by the number of pictures, not of pairs, as the paper does")
-def test_open_clip():
-    """ClipLoss and SigLipLoss of open_clip/loss.py on one rank, written again."""
-    a, b = (F.normalize(torch.randn(7, 5, dtype=torch.float64), dim=-1) for _ in range(2))
-    labels = torch.arange(7)
-    there, back = 14.0 * a @ b.T, 14.0 * b @ a.T
-    torch.testing.assert_close(losskit.clip_loss(a, b, 14.0), (F.cross_entropy(there, labels) + F.cross_entropy(back, labels)) / 2)
-    signs = 2 * torch.eye(7, dtype=torch.float64) - torch.ones(7, 7, dtype=torch.float64)
-    for bias in (-10.0, 0.0):
-        torch.testing.assert_close(losskit.siglip_loss(a, b, 10.0, bias), -F.logsigmoid(signs * (10.0 * a @ b.T + bias)).sum() / 7)
-
-
-@claim("clip_loss", "`logit_scale` of a module may also be held by it")
-def test_modules_hold_or_are_given_their_numbers():
-    (a, b), numbers, _ = batch("clip_loss")
-    held = losskit.CLIPLoss(logit_scale=torch.nn.Parameter(torch.tensor(2.0)))
-    assert dict(held.named_parameters()).keys() == {"logit_scale"}
-    value = held(a, b)
-    value.backward()
-    torch.testing.assert_close(value, losskit.clip_loss(a, b, 2.0))
-    assert held.logit_scale.grad.shape == () and held.logit_scale.grad != 0
-    torch.testing.assert_close(losskit.CLIPLoss()(a, b, numbers["logit_scale"]), losskit.clip_loss(a, b, numbers["logit_scale"]))
-    out = ~torch.eye(11, dtype=torch.bool)
-    assert losskit.CLIPLoss()(a, b, exclude=out) == 0 and losskit.InfoNCELoss()(a, b, exclude=out) == 0
-    assert losskit.InfoNCELoss()(a, b, negatives=b) > losskit.InfoNCELoss()(a, b)
-
-
-@claim("info_nce_loss", "Embeddings are taken as they come")
-@claim("info_nce_loss", "Temperature divides")
-def test_info_nce_of_other_libraries():
-    """sentence-transformers' MultipleNegativesRankingLoss (scale 20, cosines) and lightly's directions, written again."""
-    (a, b), _, _ = batch("info_nce_loss")
-    cosines = F.cosine_similarity(a[:, None], b[None], dim=-1)
-    wanted = F.cross_entropy(20.0 * cosines, torch.arange(11))
-    torch.testing.assert_close(losskit.info_nce_loss(a, b, temperature=1 / 20.0, normalize=True), wanted)
-    torch.testing.assert_close(losskit.info_nce_loss(a, b, temperature=1.0), F.cross_entropy(a @ b.T, torch.arange(11)))
-
-
-X, Y = torch.randn(3, 4), torch.randn(3, 4)
-BAD = [
-    (lambda: losskit.info_nce_loss(X[0], Y[0]), ValueError, r"query must hold a batch of vectors, shape \(N, D\).*got shape \(4,\): try query.unsqueeze\(0\)"),
-    (lambda: losskit.info_nce_loss(X, Y[:2]), ValueError, r"key has shape \(2, 4\) but query has shape \(3, 4\)"),
-    (
-        lambda: losskit.info_nce_loss(X, Y, negatives=torch.randn(2, 5)),
-        ValueError,
-        r"negatives must hold vectors as those of key.*\(3, 4\).*got shape \(2, 5\)",
-    ),
-    (lambda: losskit.info_nce_loss(X, Y, negatives=[[1.0] * 4]), TypeError, "negatives must be a torch.Tensor, got list"),
-    (
-        lambda: losskit.info_nce_loss(X, Y, exclude=torch.ones(3, 3, dtype=torch.bool)),
-        ValueError,
-        r"exclude rules out an item's own partner, at \(0, 0\): try exclude & ~torch.eye\(3, 3, dtype=torch.bool\)",
-    ),
-    (lambda: losskit.clip_loss(X, Y, exclude=torch.ones(3, 3)), ValueError, r"exclude must be bool.*shape \(3, 3\), got torch.float32 \(3, 3\)"),
-    (
-        lambda: losskit.info_nce_loss(X, Y, negatives=Y, exclude=torch.zeros(3, 3, dtype=torch.bool)),
-        ValueError,
-        r"exclude must be bool.*shape \(3, 6\), got torch.bool \(3, 3\)",
-    ),
-    (lambda: losskit.info_nce_loss(X, Y, temperature=0.0), ValueError, "temperature must be > 0, got 0.0"),
-    (lambda: losskit.nt_xent_loss(X, Y, temperature=torch.tensor(-1.0)), ValueError, "temperature must be > 0, got -1.0"),
-    (lambda: losskit.clip_loss(X, Y, 0.0), ValueError, "logit_scale must be > 0, got 0.0"),
-    (lambda: losskit.clip_loss(X, Y, torch.ones(3)), ValueError, r"logit_scale must be one floating-point number, got torch.float32 of shape \(3,\)"),
-    (lambda: losskit.siglip_loss(X, Y, 1.0, torch.tensor(math.nan)), ValueError, "logit_bias must not be NaN"),
-    (lambda: losskit.siglip_loss(X, Y, "ten"), TypeError, "logit_scale must be a number, got str"),
-    (
-        lambda: losskit.supcon_loss(X, torch.zeros(3, 1)),
-        ValueError,
-        r"labels must hold one label per vector, shape \(3,\), got shape \(3, 1\): try labels.reshape\(3,\)",
-    ),
-    (
-        lambda: losskit.supcon_loss(X, torch.zeros(3, 3)),
-        ValueError,
-        r"labels must hold one label per vector, shape \(3,\), got shape \(3, 3\): try labels.bool\(\), if they say who",
-    ),
-    (lambda: losskit.supcon_loss(X, torch.zeros(3), normalize=1), TypeError, "normalize must be True or False"),
-    (lambda: losskit.supcon_loss(X, torch.zeros(3), mask=torch.ones(4, dtype=torch.bool)), ValueError, "mask"),
-]
-
-
-@pytest.mark.parametrize(("call", "kind", "text"), BAD)
-def test_bad_input(call, kind, text):
-    with pytest.raises(kind, match=text):
-        call()
-
-
 def test_every_loss_that_compares_is_here():
     assert {loss.name for loss in LOSSES.values() if loss.compares in ("own", "alike")} == set(NAMES)
 
 
 @pytest.mark.parametrize("same", [False, True])
+@pytest.mark.chosen
 def test_one_tensor_as_both_factors(same):
     """Each has a gradient of its own, of which autograd makes the sum: in the second derivative, too, and of a batch of incoming gradients."""
     x = torch.randn(6, 3, dtype=torch.float64, requires_grad=True)
@@ -441,6 +238,7 @@ def test_one_tensor_as_both_factors(same):
 
 @pytest.mark.sparse(2)
 @each_loss
+@pytest.mark.chosen
 def test_what_scores_have_in_common_costs_no_digits(name):
     """Scores near 1,600 that differ by a few: the gradient of a temperature or a scale is of differences."""
     draw = torch.Generator().manual_seed(1)

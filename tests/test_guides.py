@@ -18,7 +18,7 @@ from losskit.tour.train import one_thread
 
 DOCS = Path(__file__).parent.parent / "docs"
 sys.path.insert(0, str(DOCS / "_ext"))
-pictures = pytest.importorskip("pictures", reason="the site's drawings need matplotlib")
+pictures = pytest.importorskip("pictures", reason="matplotlib")
 import mentions  # noqa: E402
 
 GUIDES = sorted((DOCS / "guides").glob("*.md"))

@@ -52,7 +52,7 @@ def test_transforms() -> None:
     check(["transforms"], FIRST[0], "torch")
 
 
-@pytest.mark.skipif(not hasattr(nn, "LinearCrossEntropyLoss"), reason="a torch without it")
+@pytest.mark.skipif(not hasattr(nn, "LinearCrossEntropyLoss"), reason="torch")
 def test_torch_is_examined_by_the_same_laws() -> None:
     found = audit(nn.functional.linear_cross_entropy, like="linear_cross_entropy", show=False, laws=["textbook", "nothing_left"])
     assert [f.verdict for f in found.findings] == ["holds", "fails"]  # all ignored: NaN
@@ -67,7 +67,7 @@ def values(module: nn.Module, *tensors: torch.Tensor) -> list[torch.Tensor]:
     return [value.detach(), *torch.autograd.grad(value, list(module.parameters()))]
 
 
-@pytest.mark.skipif(not hasattr(nn, "LinearCrossEntropyLoss"), reason="a torch without it")
+@pytest.mark.skipif(not hasattr(nn, "LinearCrossEntropyLoss"), reason="torch")
 @pytest.mark.parametrize("bias", [False, True])
 def test_the_module_owns_a_head_as_torchs_does(bias: bool) -> None:
     """Made alike, with one state, the same value and gradients."""

@@ -136,7 +136,7 @@ def test_gaussian_nll(full):
         losskit.gaussian_nll_loss(x, t, var, eps=1e-6)
 
 
-@pytest.mark.skipif(not hasattr(F, "linear_cross_entropy"), reason="a torch without it")
+@pytest.mark.skipif(not hasattr(F, "linear_cross_entropy"), reason="torch")
 def test_linear_cross_entropy():
     """All arguments of torch's but `options`, each varied; its ignore_index of None means ours of -100."""
     draw = torch.Generator().manual_seed(0)

@@ -1,37 +1,29 @@
-"""The boxes pattern of the Triton engine against the torch engine in float64; where it runs, as in test_triton.py."""
+"""The boxes pattern of the Triton engine against the torch engine in float64; where it runs, as `on_triton.py` says."""
 
 import math
-import os
-from contextlib import nullcontext
 from functools import partial
 
 import mpmath
 import numpy as np
 import pytest
 import torch
+from cases import Case, thorough_rows
 from held import held
+from on_triton import DEVICE, surroundings, tl, triton  # noqa: F401
 
-os.environ.setdefault("TRITON_INTERPRET", "0" if torch.cuda.is_available() else "1")  # read when Triton is imported
-
-triton = pytest.importorskip("triton", reason="Triton")
-import triton.language as tl  # noqa: E402
-from cases import Case, thorough_rows  # noqa: E402
-
-import losskit  # noqa: E402
-from losskit.contract.boxes import boxes as boxes_loss  # noqa: E402
-from losskit.contract.registry import LOSSES  # noqa: E402
-from losskit.engines import dispatch  # noqa: E402
-from losskit.engines.axes import written_out  # noqa: E402
-from losskit.engines.call import Boxes  # noqa: E402
-from losskit.engines.torch import boxes as plain  # noqa: E402
-from losskit.engines.triton import boxes as engine  # noqa: E402
-from losskit.engines.triton.math import NAMES  # noqa: E402
-from losskit.losses.detection import ciou  # noqa: E402
-from losskit.testing.boxes import combinations, in_order, ordinary  # noqa: E402
+import losskit
+from losskit.contract.boxes import boxes as boxes_loss
+from losskit.contract.registry import LOSSES
+from losskit.engines.axes import written_out
+from losskit.engines.call import Boxes
+from losskit.engines.torch import boxes as plain
+from losskit.engines.triton import boxes as engine
+from losskit.engines.triton.math import NAMES
+from losskit.losses.detection import ciou
+from losskit.testing.boxes import combinations, in_order, ordinary
 
 CASES = [Case(loss, settings) for loss in LOSSES.of("boxes").values() for settings in loss.arguments]
 INF, NAN = math.inf, math.nan
-DEVICE = "cpu" if dispatch.interpreted() else "cuda"
 TOLERANCE = {torch.float32: 4e-6, torch.float64: 1e-14}
 CIOU = Boxes(written_out(ciou.formula, 2), (1.0,))
 SINGLE = [case for case in CASES if case.settings in ({"mode": "log"}, {"alpha_gradient": True}) or case.loss.name == "giou_loss"]
@@ -62,13 +54,6 @@ def plain_loss(input, target, *, box_format="xyxy", mask=None, sample_weight=Non
 
 def loss_of(case):
     return partial(case.loss.function, **case.settings)
-
-
-@pytest.fixture(autouse=True)
-def surroundings():
-    """As in test_triton.py."""
-    with np.errstate(all="ignore"), torch.device(DEVICE) if DEVICE == "cuda" else nullcontext():
-        yield
 
 
 def drawn(function, *args, **options):

@@ -1,39 +1,24 @@
-"""What "mean" divides by on a GPU, against PyTorch operations; where it runs, as in test_triton.py."""
+"""What "mean" divides by on a GPU, against PyTorch operations; where it runs, as `on_triton.py` says."""
 
 import math
-import os
-from contextlib import nullcontext
 
-import numpy as np
 import pytest
 import torch
 from cases import thorough
-
-os.environ.setdefault("TRITON_INTERPRET", "0" if torch.cuda.is_available() else "1")  # read when Triton is imported
-
-pytest.importorskip("triton", reason="Triton")
+from on_triton import DEVICE, surroundings  # noqa: F401
 
 import losskit
-from losskit.engines import dispatch
 from losskit.engines.call import Rows
 from losskit.engines.language import identity
 from losskit.engines.triton import denominators as engine
 from losskit.engines.triton import elementwise
 
-DEVICE = "cpu" if dispatch.interpreted() else "cuda"
 CLASSES = 5
 FACTORS = {
     "all": lambda t: None,
     "masked": lambda t: (t.long() % 3 != 1).flip(0),
     "weighted": lambda t: (t.long() % 4).float().flip(0) / 4.0,
 }
-
-
-@pytest.fixture(autouse=True)
-def surroundings():
-    """As in test_triton.py."""
-    with np.errstate(all="ignore"), torch.device(DEVICE) if DEVICE == "cuda" else nullcontext():
-        yield
 
 
 def drawn(shape, dtype=torch.int64):

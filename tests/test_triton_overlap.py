@@ -1,21 +1,14 @@
-"""Overlap on the Triton engine against the torch engine in float64; where it runs, as in test_triton.py."""
+"""Overlap on the Triton engine against the torch engine in float64; where it runs, as `on_triton.py` says."""
 
 import math
-import os
-from contextlib import nullcontext
 from itertools import product
 
-import numpy as np
 import pytest
 import torch
 from cases import thorough
-
-os.environ.setdefault("TRITON_INTERPRET", "0" if torch.cuda.is_available() else "1")  # read when Triton is imported
-
-pytest.importorskip("triton", reason="Triton")
+from on_triton import DEVICE, surroundings  # noqa: F401
 
 import losskit
-from losskit.engines import dispatch
 from losskit.engines.call import COUNT, EXTRA, INTERSECTION, PREDICTION, PREDICTION_SQUARED, TARGET, TARGET_SQUARED, Overlap
 from losskit.engines.torch import overlap as plain
 from losskit.engines.triton import overlap as engine
@@ -23,7 +16,6 @@ from losskit.losses.classification import binary_cross_entropy_with_logits, cros
 
 pytestmark = pytest.mark.filterwarnings("ignore:All-NaN slice")  # how NumPy takes the maximum under the interpreter
 INF, NAN = math.inf, math.nan
-DEVICE = "cpu" if dispatch.interpreted() else "cuda"
 TOLERANCE = {torch.float32: 2e-6, torch.float64: 1e-12, torch.float16: 2e-6, torch.bfloat16: 2e-6}
 # planes and rows, whole and block by block; with classes and items left over
 SHAPES = {"planes": (2, 5, 3, 7), "tall planes": (1, 300, 9), "rows": (2, 10), "long rows": (1, 5001), "one class": (2, 1, 40)}
@@ -43,13 +35,6 @@ CALLS = {
     "probabilities, labels": Overlap("identity", "label", squared=True),
 }
 by_call = pytest.mark.parametrize("name", CALLS)
-
-
-@pytest.fixture(autouse=True)
-def surroundings():
-    """As in test_triton.py."""
-    with np.errstate(all="ignore"), torch.device(DEVICE) if DEVICE == "cuda" else nullcontext():
-        yield
 
 
 def drawn(call, shape, dtype=torch.float32, seed=0):

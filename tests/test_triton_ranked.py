@@ -1,25 +1,17 @@
-"""Sorted errors on the Triton engine against the torch engine in float64; where it runs, as in test_triton.py."""
+"""Sorted errors on the Triton engine against the torch engine in float64; where it runs, as `on_triton.py` says."""
 
 import math
-import os
-from contextlib import nullcontext
 
-import numpy as np
 import pytest
 import torch
 from cases import thorough
-
-os.environ.setdefault("TRITON_INTERPRET", "0" if torch.cuda.is_available() else "1")  # read when Triton is imported
-
-pytest.importorskip("triton", reason="Triton")
+from on_triton import DEVICE, surroundings  # noqa: F401
 
 import losskit
-from losskit.engines import dispatch
 from losskit.engines.call import Ranked
 from losskit.engines.torch import ranked as plain
 from losskit.engines.triton import ranked as engine
 
-DEVICE = "cpu" if dispatch.interpreted() else "cuda"
 INF, NAN = math.inf, math.nan
 CALLS = {
     "softmax": Ranked("softmax", "label"),
@@ -31,13 +23,6 @@ CALLS = {
 }
 by_call = pytest.mark.parametrize("name", CALLS)
 by_link = pytest.mark.parametrize("name", ["softmax", "hinge", "probabilities, labels"])
-
-
-@pytest.fixture(autouse=True)
-def surroundings():
-    """As in test_triton.py."""
-    with np.errstate(all="ignore"), torch.device(DEVICE) if DEVICE == "cuda" else nullcontext():
-        yield
 
 
 def drawn(call, shape, dtype=torch.float32):

@@ -1,22 +1,15 @@
-"""The rows pattern of the Triton engine against the torch engine in float64; where it runs, as in test_triton.py."""
+"""The rows pattern of the Triton engine against the torch engine in float64; where it runs, as `on_triton.py` says."""
 
 import math
-import os
-from contextlib import nullcontext
 from typing import NamedTuple
 
-import numpy as np
 import pytest
 import torch
 from cases import thorough, thorough_rows
 from held import held
-
-os.environ.setdefault("TRITON_INTERPRET", "0" if torch.cuda.is_available() else "1")  # read when Triton is imported
-
-pytest.importorskip("triton", reason="Triton")
+from on_triton import DEVICE, surroundings  # noqa: F401
 
 import losskit
-from losskit.engines import dispatch
 from losskit.engines.call import Rows
 from losskit.engines.torch import rows as plain
 from losskit.engines.triton import rows as engine
@@ -26,7 +19,6 @@ from losskit.losses.classification.focal_of_classes import multiclass
 
 pytestmark = pytest.mark.filterwarnings("ignore:All-NaN slice")  # how NumPy takes the maximum under the interpreter
 INF, NAN = math.inf, math.nan
-DEVICE = "cpu" if dispatch.interpreted() else "cuda"
 TOLERANCE = {torch.float32: 2e-6, torch.float64: 1e-13}
 # rows and planes: an item to a thread, to several threads, and block by block; with classes left over, and rows that begin anywhere
 SHAPES = {
@@ -37,13 +29,6 @@ SHAPES = {
 }  # fmt: skip
 FIRST = [SHAPES["rows"], SHAPES["planes"]]  # the interpreter takes its time
 by_shape = pytest.mark.parametrize("shape", [*FIRST, *thorough(shape for shape in SHAPES.values() if shape not in FIRST)], ids=str)
-
-
-@pytest.fixture(autouse=True)
-def surroundings():
-    """As in test_triton.py."""
-    with np.errstate(all="ignore"), torch.device(DEVICE) if DEVICE == "cuda" else nullcontext():
-        yield
 
 
 def data(shape, dtype=torch.float32, labels=torch.int64, dim=1, seed=0, spread=4.0):

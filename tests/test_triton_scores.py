@@ -1,25 +1,17 @@
-"""The loss of sums of overlap in one launch, against the arithmetic in PyTorch operations; where it runs, as in test_triton.py."""
+"""The loss of sums of overlap in one launch, against the arithmetic in PyTorch operations; where it runs, as `on_triton.py` says."""
 
 import math
-import os
-from contextlib import nullcontext
 
-import numpy as np
 import pytest
 import torch
 from cases import thorough
-
-os.environ.setdefault("TRITON_INTERPRET", "0" if torch.cuda.is_available() else "1")  # read when Triton is imported
-
-pytest.importorskip("triton", reason="Triton")
+from on_triton import DEVICE, surroundings  # noqa: F401
 
 from losskit.contract.scores import Extra, Scoring, loss_of_sums
-from losskit.engines import dispatch
 from losskit.engines.call import COUNT, EXTRA, INTERSECTION, PREDICTION, TARGET, TARGET_SQUARED
 from losskit.engines.triton import scores as engine
 from losskit.losses.segmentation import focal_tversky, log_cosh_dice, mcc, tversky
 
-DEVICE = "cpu" if dispatch.interpreted() else "cuda"
 TVERSKY = tversky.formula, (0.3, 0.7, 1.0, 1.0)
 WEIGHT, OTHER = torch.tensor([0.5, 1.25, 2.0, 0.0, 0.75]), torch.tensor([1.0, 0.0, 0.25, 3.0, 0.5])
 
@@ -42,13 +34,6 @@ HOW = {
 }
 SHOWN = ("batch", "micro", "volume", "weighted", "none", "both apart")
 by_how = pytest.mark.parametrize("name", [*SHOWN, *thorough(name for name in HOW if name not in SHOWN)])
-
-
-@pytest.fixture(autouse=True)
-def surroundings():
-    """As in test_triton.py."""
-    with np.errstate(all="ignore"), torch.device(DEVICE) if DEVICE == "cuda" else nullcontext():
-        yield
 
 
 def drawn(samples, classes=5):
