@@ -227,3 +227,12 @@ def test_the_terminal_speaks_the_site_s_chinese(monkeypatch):
     assert made == json.loads(terminal.PATH.read_text(encoding="utf-8"))
     missing = {text for loss in LOSSES.values() for text in terminal.texts(loss) if needed(text) and text not in made}
     assert not missing, missing
+
+
+RESULTS = {"BoxMatch", "EngineError", "LOSSES", "Loss", "LossModule", "Matches", "OverlapSums", "SampledClasses"}  # said where what gives them is
+
+
+def test_every_public_name_has_a_page(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "docs" / "_ext")
+    pages = importlib.import_module("pages")
+    assert {name for name in losskit.__all__ if pages.target(name) is None} == RESULTS
