@@ -55,7 +55,7 @@ def target(name: str) -> str | None:
 
 HELPERS = (
     "linear_log_prob", "linear_probabilities", "linear_scores", "Sum", "UncertaintyWeight", "DeepSupervision", "PerHead", "TopK", "sampled_classes", "overlap_sums", "pairwise_iou", "best_match", "distance_map", "like", "engine_for", "use_engine",
-    "create", "from_config", "matching_cost", "assign", "validate", "degenerate_boxes", "WIoUv3Loss", "Ranks",
+    "BinaryCrossEntropyLoss", "create", "from_config", "matching_cost", "assign", "validate", "degenerate_boxes", "WIoUv3Loss", "Ranks",
 )  # fmt: skip
 WRITER = Writer(target)
 
