@@ -66,6 +66,8 @@ ANYWHERE = {
     "test_guide_products",
     "test_guides",
     "test_identities",
+    "test_integrations_frameworks",
+    "test_integrations_transformers",
     "test_laws",
     "test_learned",
     "test_learned_class_weights",
