@@ -1,11 +1,14 @@
 """The guide to trainers: each example, of twelve lines at most, runs with the real package."""
 
 import ast
+from pathlib import Path
 
 import pytest
 import torch
 from test_site_examples import DOCS, blocks
 from trainers import trainer
+
+import losskit
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 EXAMPLES = blocks(DOCS / "guides" / "trainers.md", "python")
@@ -34,3 +37,14 @@ def test_examples_run(block, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
     exec(compile(block, "trainers.md", "exec"), {"__name__": "__example__"})
+
+
+def test_integrations_import_no_framework_and_nobody_imports_them():
+    """They are in every wheel: whoever has not installed a framework can import them all, and `import losskit` does not."""
+    source = Path(losskit.__file__).parent
+    for path in sorted(source.rglob("*.py")):
+        code = path.read_text(encoding="utf-8")
+        if path.parent.name == "integrations":
+            assert {name.split(".")[0] for name in packages(code)} <= {"typing", "dataclasses", "collections"}, path
+        else:
+            assert "losskit.integrations" not in code, path

@@ -130,13 +130,10 @@ def test_mmdet_of_0_1_targets():
 
 def test_mmdet_of_labels():
     (theirs,) = function_of_mmdet("cross_entropy_loss.py", "cross_entropy")
-    x, labels, w = torch.randn(7, 4), torch.tensor([0, -100, 2, 3, 3, 1, 0]), torch.rand(7)
-    loss = LosskitLoss("ce", weight=[1.0, 0.5, 2.0, 1.0])
+    x, labels, w, own = torch.randn(7, 4), torch.tensor([0, -100, 2, 3, 3, 1, 0]), torch.rand(7), torch.tensor([1.0, 0.5, 2.0, 1.0])
+    ours, theirs = LosskitLoss("ce", weight=own), partial(theirs, class_weight=own)
     for weight, count in itertools.product((None, w), (None, 3.0)):
-        own = torch.tensor([1.0, 0.5, 2.0, 1.0])
-        same(
-            lambda x, w=weight, n=count: loss(x, labels, w, avg_factor=n), lambda x, w=weight, n=count: theirs(x, labels, w, avg_factor=n, class_weight=own), x
-        )
+        same(lambda x, w=weight, n=count: ours(x, labels, w, avg_factor=n), lambda x, w=weight, n=count: theirs(x, labels, w, avg_factor=n), x)
 
 
 def test_mmdet_of_boxes():
@@ -266,4 +263,6 @@ def test_detectron2_calls_as_recorded():
     x, t = torch.randn(5, 4), torch.randn(5, 4)
     torch.testing.assert_close(losskit.smooth_l1_loss(x, t, beta=0.1, reduction="sum"), F.smooth_l1_loss(x, t, beta=0.1, reduction="sum"))
     boxes, others = torch.rand(5, 4).cumsum(-1), torch.rand(5, 4).cumsum(-1)
-    torch.testing.assert_close(losskit.giou_loss(boxes, others, reduction="sum"), trainer("torchvision.ops").generalized_box_iou_loss(boxes, others, reduction="sum"))
+    torch.testing.assert_close(
+        losskit.giou_loss(boxes, others, reduction="sum"), trainer("torchvision.ops").generalized_box_iou_loss(boxes, others, reduction="sum")
+    )

@@ -35,4 +35,4 @@ class KerasLoss:
             y_true = y_true.squeeze(-1)
         if y_true.dim() == y_pred.dim() - 1:
             y_true = whole(y_true)
-        return self.loss.loss.function(y_pred, y_true, **settings)  # type: ignore[no-any-return]
+        return self.loss.loss.function(y_pred, y_true, **settings)

@@ -35,10 +35,10 @@ class LosskitLoss(nn.Module):
 
     def __init__(self, loss: str | LossModule, loss_weight: float = 1.0, **settings: Any) -> None:
         super().__init__()
-        self.loss: Any = create(loss, **settings) if isinstance(loss, str) else loss
-        if "reduction" not in self.loss.settings:
-            raise ValueError(f"{type(self.loss).__name__} has no loss for each item, which weight and avg_factor are about: call the module itself")
-        self.loss_weight = loss_weight
+        made = create(loss, **settings) if isinstance(loss, str) else loss
+        if not isinstance(made, LossModule) or "reduction" not in made.settings:
+            raise ValueError(f"{type(made).__name__} takes no weights of items, which weight and avg_factor are about: call the module itself")
+        self.loss, self.loss_weight = made, loss_weight
 
     def forward(
         self, pred: Tensor, target: Tensor, weight: Tensor | None = None, avg_factor: float | Tensor | None = None, reduction_override: str | None = None
@@ -52,7 +52,7 @@ class LosskitLoss(nn.Module):
             raise ValueError('avg_factor is the denominator of "mean", but the reduction is "sum": leave avg_factor out')
         each = self.loss.loss.pattern == "elementwise" and settings.get("task") != "multiclass"
         if each and pred.dim() == target.dim() + 1 and not target.is_floating_point():
-            target = (target.unsqueeze(-1) == torch.arange(pred.shape[-1], device=pred.device)).to(pred.dtype)
+            target = (target.unsqueeze(-1) == torch.arange(pred.shape[-1], dtype=torch.long, device=pred.device)).to(pred.dtype)
         items = pred.shape if each else pred.shape[:-1] if self.loss.loss.pattern == "boxes" else target.shape
         given: dict[str, Any] = {"normalizer": items.numel() if avg_factor is None else avg_factor} if reduction == "mean" else {}
         if weight is not None:

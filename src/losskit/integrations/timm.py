@@ -32,7 +32,7 @@ class BinaryTargets(nn.Module):
         s = self.smoothing
         if target.shape != input.shape:
             classes = input.shape[-1]
-            target = (target.long().unsqueeze(-1) == torch.arange(classes, device=input.device)).to(input.dtype) * (1.0 - s) + s / classes
+            target = (target.long().unsqueeze(-1) == torch.arange(classes, dtype=torch.long, device=input.device)).to(input.dtype) * (1.0 - s) + s / classes
         elif self.smooth_dense:
             target = target * (1.0 - s) + 0.5 * s
         if self.target_threshold is not None:
