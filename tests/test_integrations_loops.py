@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
-from trainers import trainer
+from trainers import gloo, on_two, trainer
 
 import losskit
 from losskit.integrations.keras import KerasLoss
@@ -44,14 +44,13 @@ def taken(model):
     return (layer().weight - model.weight).detach()
 
 
-def test_accelerate():
-    """A count over the micro-batches, and what `accelerator.backward` divides by taken back."""
+def accelerated(step):
+    """What three micro-batches took from the weight: a count over them, and what `accelerator.backward` divides by taken back."""
     accelerate, state = trainer("accelerate"), trainer("accelerate.state")
     state.AcceleratorState._reset_state(reset_partial_state=True)
     accelerator = accelerate.Accelerator(cpu=True, gradient_accumulation_steps=3)
     model = layer()
     prepared, optimizer = accelerator.prepare(model, torch.optim.SGD(model.parameters(), lr=1.0))
-    step = pieces()
     count = sum((t != -100).sum() for _, t in step)
     for x, t in step:
         with accelerator.accumulate(prepared):
@@ -60,7 +59,32 @@ def test_accelerate():
             optimizer.step()
             optimizer.zero_grad()
     state.AcceleratorState._reset_state(reset_partial_state=True)
-    torch.testing.assert_close(taken(model), gradient_of_all(step), rtol=1e-12, atol=1e-14)
+    return taken(model)
+
+
+def of_two():
+    """Micro-batches for two ranks, of which the second has half as much to count."""
+    torch.manual_seed(2)
+    first, second = pieces(), pieces()
+    second[0][1][1:] = -100
+    return first, second
+
+
+def test_accelerate():
+    step = pieces()
+    torch.testing.assert_close(accelerated(step), gradient_of_all(step), rtol=1e-12, atol=1e-14)
+
+
+def of_rank(number, folder):
+    return accelerated(of_two()[number])
+
+
+@gloo
+@pytest.mark.thorough
+def test_accelerate_on_two(tmp_path):
+    wanted = gradient_of_all([*of_two()[0], *of_two()[1]])
+    for found in on_two(of_rank, tmp_path):
+        torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-14)
 
 
 def fitted(lightning, model, data, **more):

@@ -1,13 +1,9 @@
 """Losses in Hugging Face's Trainer: a step of uneven micro-batches changes the parameters as one large batch does, on one device and on two."""
 
-import multiprocessing
-import os
-import socket
-
 import pytest
 import torch
-from torch import distributed, nn
-from trainers import trainer
+from torch import nn
+from trainers import gloo, on_two, trainer
 
 import losskit
 from losskit.integrations.transformers import TrainerLoss
@@ -137,36 +133,22 @@ def test_calls_as_recorded():
         loss({"logits": scores}, None)
 
 
-def rank(number, port, folder):
-    torch.set_num_threads(1)
-    os.environ |= {"RANK": str(number), "LOCAL_RANK": str(number), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    with losskit.use_engine("torch"):
-        for average in (True, False):
-            loss = TrainerLoss(losskit.CrossEntropyLoss(), shift=True)
-            gradient, _ = step(causal(), sentences(), folder, loss, of=1, pieces=3, average_tokens_across_devices=average, ddp_backend="gloo")
-            torch.save(gradient, f"{folder}/{number}-{average}.pt")
-    distributed.destroy_process_group()
+def both(number, folder):
+    """The gradient of a rank's three micro-batches, with one count over the ranks, and with its own."""
+    loss = TrainerLoss(losskit.CrossEntropyLoss(), shift=True)
+    how = dict(of=1, pieces=3, ddp_backend="gloo")
+    return {average: step(causal(), sentences(), folder, loss, average_tokens_across_devices=average, **how)[0] for average in (True, False)}
 
 
+@gloo
 @pytest.mark.thorough
-@pytest.mark.skipif(not distributed.is_available() or not distributed.is_gloo_available(), reason="gloo")
 def test_two_devices(tmp_path):
     """One count over both is exact. With a count on each, the gradient is the mean of two, as the docstring says."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    processes = [multiprocessing.get_context("spawn").Process(target=rank, args=(number, port, tmp_path)) for number in range(2)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(240)
-        process.kill()
-    assert [process.exitcode for process in processes] == [0, 0]
+    found = on_two(both, tmp_path)
     loss = TrainerLoss(losskit.CrossEntropyLoss(), shift=True)
     whole, _ = step(causal(), sentences(), tmp_path, loss, of=6)
     each = [step(causal(), sentences()[number::2], tmp_path, loss, of=3)[0] for number in range(2)]
     of_means = (each[0] + each[1]) / 2
     assert (whole - of_means).norm() > 1e-2 * whole.norm()
     for average, wanted in ((True, whole), (False, of_means)):
-        for found in (torch.load(tmp_path / f"{number}-{average}.pt") for number in range(2)):
-            assert (found - wanted).norm() < 1e-12 * wanted.norm()
+        assert all((gradient[average] - wanted).norm() < 1e-12 * wanted.norm() for gradient in found)

@@ -15,7 +15,7 @@ class KerasLoss:
     It hands over labels as floating-point numbers, with an axis more or without; they become labels again.
 
     Args:
-        loss: a module of losskit. Losses of overlap need average="none" if Keras is to weigh samples.
+        loss: a module of losskit, which is moved to the model's device. Losses of overlap need average="none" if Keras is to weigh samples.
 
     Edge cases:
         Ignored labels cost 0 and are counted by Keras in its mean; `sample_weight` or a mask leave them out.
@@ -28,7 +28,7 @@ class KerasLoss:
 
     def __call__(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """One loss for each item."""
-        settings: dict[str, Any] = self.loss.settings
+        settings: dict[str, Any] = self.loss.to(y_pred.device).settings
         if "reduction" in settings:
             settings["reduction"] = "none"
         if y_true.shape == (*y_pred.shape[:-1], 1) != y_pred.shape:

@@ -1,6 +1,6 @@
 """Hugging Face's Trainer, and TRL's `SFTTrainer`: a loss as `compute_loss_func`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +21,8 @@ class TrainerLoss:
     means of their own; each micro-batch counts by its share of the labels, which is the mean over all samples if each has as many labels.
 
     Args:
-        loss: a module that is called with logits and labels, with reduction="mean". Label smoothing, class weights and all else are its settings: with
-            `compute_loss_func` the Trainer does not read `label_smoothing_factor`.
+        loss: a module, or a function, that is called with logits and labels, and has reduction="mean". A module is moved to the model's device. Label smoothing,
+            class weights and all else are its settings: with `compute_loss_func` the Trainer does not read `label_smoothing_factor`.
         shift: True for causal models: the label of a token is the next one. As the Trainer does, scores stay whole and labels move.
 
     Edge cases:
@@ -34,7 +34,7 @@ class TrainerLoss:
         With `average_tokens_across_devices=False` each device divides by its own count, and the gradient is the mean of these means.
     """
 
-    loss: nn.Module
+    loss: Callable[..., Tensor]
     shift: bool = False
 
     def __call__(self, outputs: Any, labels: Tensor | None, num_items_in_batch: Tensor | int | None = None) -> Tensor:
@@ -48,10 +48,16 @@ class TrainerLoss:
             logits = F.interpolate(logits, size=labels.shape[1:], mode="bilinear", align_corners=False)
         elif logits.shape == (*labels.shape, 1):
             logits = logits.squeeze(-1)
-        total = num_items_in_batch.sum() if isinstance(num_items_in_batch, Tensor) else num_items_in_batch  # one count for each device of DataParallel
+        labels, total = labels.to(logits.device), num_items_in_batch
+        if isinstance(total, Tensor):
+            total = total.sum().to(logits.device)  # with DataParallel it is one count for each device
+        if isinstance(self.loss, nn.Module):
+            self.loss.to(logits.device)  # its class weights
         if not isinstance(self.loss, LossModule) or self.loss.loss.facts.summed:
             value: Tensor = self.loss(logits, labels)
-            return value if total is None else value * (labels != ABSENT).sum() / max(total, 1)
+            if total is None:
+                return value
+            return value * (labels != ABSENT).sum() / (total.clamp(min=1) if isinstance(total, Tensor) else max(total, 1))
         if logits.dim() == 3 and logits.shape[:-1] == labels.shape:
             logits, labels = logits.flatten(0, 1), labels.flatten()
         return self.loss(logits, labels, normalizer=total)  # type: ignore[no-any-return]
