@@ -83,6 +83,19 @@ def test_what_the_trainer_counts_of_other_models(kind, tmp_path):
     assert value == pytest.approx(wanted if kind else wanted * (count - len(LENGTHS)) / count, rel=1e-6)
 
 
+def test_evaluation(tmp_path):
+    """The loss of an evaluation's one batch is the loss."""
+    model = causal()
+    quiet = dict(report_to=[], disable_tqdm=True, use_cpu=True, per_device_eval_batch_size=8, remove_unused_columns=False)
+    trainer = transformers.Trainer(
+        model, transformers.TrainingArguments(str(tmp_path), **quiet), eval_dataset=sentences(), compute_loss_func=TrainerLoss(LOSSES["focal"], shift=True)
+    )
+    batch = {key: torch.stack([row[key] for row in sentences()]) for key in ("input_ids", "labels")}
+    with torch.no_grad():
+        wanted = LOSSES["focal"](model(input_ids=batch["input_ids"]).logits[:, :-1].flatten(0, 1), batch["labels"][:, 1:].flatten())
+    assert trainer.evaluate()["eval_loss"] == pytest.approx(wanted.item(), rel=1e-6)
+
+
 class Pictures(nn.Module):
     """Scores of half the labels' size, as SegFormer's are."""
 
@@ -126,6 +139,9 @@ def test_calls_as_recorded():
     assert torch.equal(loss({"logits": scores}, labels), losskit.cross_entropy(scores.flatten(0, 1), labels.flatten()))
     on_two = loss({"logits": scores}, labels, num_items_in_batch=torch.tensor([[28], [28]]))  # the Trainer multiplies by the number of devices afterwards
     assert torch.allclose(2 * on_two, losskit.cross_entropy(scores, labels, dim=-1))
+    own = torch.tensor([1.0, 0.5, 2.0])
+    weighed = TrainerLoss(losskit.CrossEntropyLoss(weight=own))({"logits": scores}, labels, num_items_in_batch=28)
+    torch.testing.assert_close(weighed, losskit.cross_entropy(scores, labels, dim=-1, weight=own, reduction="sum") / 28)
     dice = TrainerLoss(losskit.DiceLoss(task="multiclass"))
     nothing = dice((torch.randn(1, 3, 4, 4),), torch.full((1, 4, 4), -100), num_items_in_batch=torch.tensor(0))
     assert nothing == 0

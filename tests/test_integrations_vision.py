@@ -10,6 +10,7 @@ from typing import Any, Optional
 import pytest
 import torch
 import torch.nn.functional as F
+from cases import thorough
 from torch import nn
 from trainers import trainer
 
@@ -161,13 +162,15 @@ def test_mmdet_refusals():
         LosskitLoss("l1")(x, t, reduction_override="max")
     with pytest.raises(ValueError, match="call the module itself"):
         LosskitLoss("dice", task="binary")
+    assert losskit.create("dice", task="binary")(x, t).isfinite()
 
 
 def test_mmengine_registry():
     """As a head's configuration is built, in a step of an optimizer."""
     registry = trainer("mmengine.registry").Registry("model")
     registry.register_module(module=LosskitLoss)
-    loss = registry.build({"type": "LosskitLoss", "loss": "focal", "task": "binary", "alpha": 0.25, "loss_weight": 2.0})
+    loss = registry.build({"type": "LosskitLoss", "loss": "focal", "task": "binary", "alpha": 0.25, "loss_weight": 2.0, "use_sigmoid": True})
+    assert loss.use_sigmoid and not LosskitLoss("l1").use_sigmoid
     head, x, labels = nn.Linear(6, 4), torch.randn(20, 6), torch.randint(0, 5, (20,))
     optimizer = torch.optim.SGD(head.parameters(), lr=0.1)
     values = []
@@ -229,27 +232,34 @@ def test_torchvision_head(monkeypatch):
     torch.testing.assert_close(*(torch.autograd.grad(loss, x)[0] for loss in (ours, theirs)))
 
 
-def test_ultralytics_criterion():
+MODELS = {"yolov8n": "DetectionModel", "yolo26n": "DetectionModel", "yolov8n-seg": "SegmentationModel", "yolov8n-obb": "OBBModel"}
+
+
+@pytest.mark.parametrize("name", [*list(MODELS)[:2], *thorough(list(MODELS)[2:])])
+def test_ultralytics_criterion(name):
     """A step of a YOLO, from its configuration: with our cross-entropy as with theirs, and with a focal loss in its place."""
     tasks, cfg = trainer("ultralytics.nn.tasks"), trainer("ultralytics.cfg")
+    boxes = torch.tensor([[0.5, 0.5, 0.4, 0.3], [0.3, 0.4, 0.2, 0.2], [0.6, 0.5, 0.5, 0.7]])
     batch = {
         "img": torch.rand(2, 3, 64, 64), "batch_idx": torch.tensor([0.0, 0.0, 1.0]), "cls": torch.tensor([[0.0], [2.0], [1.0]]),
-        "bboxes": torch.tensor([[0.5, 0.5, 0.4, 0.3], [0.3, 0.4, 0.2, 0.2], [0.6, 0.5, 0.5, 0.7]]),
+        "bboxes": torch.cat((boxes, torch.tensor([[0.1], [0.5], [0.0]])), 1) if "obb" in name else boxes, "masks": torch.randint(0, 2, (2, 16, 16)).float(),
     }  # fmt: skip
     found = []
     for bce in (None, losskit.BCEWithLogitsLoss(reduction="none"), losskit.FocalLoss(gamma=1.5, reduction="none")):
         torch.manual_seed(0)
-        model = tasks.DetectionModel("yolov8n.yaml", nc=3, verbose=False)
+        model = getattr(tasks, MODELS[name])(f"{name}.yaml", nc=3, verbose=False)
         model.args = cfg.get_cfg(cfg.DEFAULT_CFG)
         model.criterion = model.init_criterion()
-        if bce is not None:
-            model.criterion.bce = bce
+        for each in [getattr(model.criterion, part, model.criterion) for part in ("one2many", "one2one")] if bce is not None else []:
+            assert isinstance(each.bce, nn.BCEWithLogitsLoss | type(bce))
+            each.bce = bce
         loss, _ = model.loss(batch)
         loss.sum().backward()
         found.append((loss.detach(), torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])))
     torch.testing.assert_close(found[1][0], found[0][0])
     assert (found[1][1] - found[0][1]).norm() < 1e-4 * found[0][1].norm()
-    assert found[2][0][1] < found[0][0][1] and found[2][1].isfinite().all()
+    changed = found[2][0] != found[0][0]
+    assert changed.sum() == 1 and found[2][0][changed] < found[0][0][changed] and found[2][1].isfinite().all()  # the part of the classes
 
 
 def test_detectron2_calls_as_recorded():

@@ -17,7 +17,7 @@ REDUCTIONS = get_args(Reduction)
 
 class LosskitLoss(nn.Module):
     """A loss by its name, with its settings, as MMDetection calls it. In a configuration, after `MODELS.register_module(module=LosskitLoss)`:
-    `loss_cls=dict(type="LosskitLoss", loss="focal", task="binary", alpha=0.25, loss_weight=1.0)`.
+    `loss_cls=dict(type="LosskitLoss", loss="focal", task="binary", alpha=0.25, loss_weight=1.0, use_sigmoid=True)`.
 
     Weights multiply the losses of items. "mean" divides by `avg_factor` if it is given, and otherwise by the number of all items, ignored ones included, not by
     their weights. An `avg_factor` of 0 gives 0. Weights with fewer axes than the items, such as one for each anchor, hold for all that is behind.
@@ -27,18 +27,19 @@ class LosskitLoss(nn.Module):
     Args:
         loss: a name as `losskit.create` takes it, or a module of losskit with a loss for each item, so none of Dice.
         loss_weight: multiplies the loss.
+        use_sigmoid: read by MMDetection's heads, which have one score more, for the background, where it is not True. The loss does not depend on it.
         settings: those of the loss.
 
     Raises:
         TypeError, ValueError: as the loss does; it has no loss per item; `reduction_override` is unknown; an `avg_factor` with "sum".
     """
 
-    def __init__(self, loss: str | LossModule, loss_weight: float = 1.0, **settings: Any) -> None:
+    def __init__(self, loss: str | LossModule, loss_weight: float = 1.0, use_sigmoid: bool = False, **settings: Any) -> None:
         super().__init__()
         made = create(loss, **settings) if isinstance(loss, str) else loss
         if not isinstance(made, LossModule) or "reduction" not in made.settings:
             raise ValueError(f"{type(made).__name__} takes no weights of items, which weight and avg_factor are about: call the module itself")
-        self.loss, self.loss_weight = made, loss_weight
+        self.loss, self.loss_weight, self.use_sigmoid = made, loss_weight, use_sigmoid
 
     def forward(
         self, pred: Tensor, target: Tensor, weight: Tensor | None = None, avg_factor: float | Tensor | None = None, reduction_override: str | None = None
