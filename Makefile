@@ -57,8 +57,11 @@ $(VENV)/.peers: $(STAMP)
 		torchvision==0.28.0 pillow monai==1.6.1 kornia==0.9.0 kornia_rs==0.2.0 segmentation-models-pytorch==0.6.0
 	touch $@
 
-trainers: $(STAMP)  ## frameworks that tests put losses into; see CONTRIBUTING.md
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt mmengine
+trainers: $(STAMP) $(VENV)/.peers  ## frameworks that tests put losses into; see CONTRIBUTING.md
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		mmengine transformers accelerate lightning skorch trl keras fastcore fastdownload fastprogress fasttransform plum-dispatch polars
+	# without what they ask for beside that: spaCy, mmcv's operators, another torchvision
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt timm fastai ultralytics mmdet
 
 clean:
 	rm -rf $(VENV) report build src/*.egg-info

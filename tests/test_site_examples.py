@@ -50,7 +50,9 @@ def test_sessions_print_what_stands_there(page):
     assert not said, "".join(said)
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python")], ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "page", [p for p in PAGES if blocks(p, "python") and p.stem != "trainers"], ids=lambda p: p.stem
+)  # test_integrations_guide.py runs that
 def test_blocks_of_python_run_alone(page):
     """A block that a reader copies needs nothing of the page around it. (Formulas in the architecture are excerpts, and say `...`.)"""
     for block in blocks(page, "python"):
