@@ -64,7 +64,7 @@ ALIKE: tuple[tuple[str, Any, Any, str], ...] = (  # an argument, as the first ra
     ("return_parts", "all", True, "return_parts must be"),
     ("normalizer", losskit.Ranks(normalizer=-1.0), losskit.Ranks(normalizer=3.0), "normalizer must be >= 0"),
     ("shift", "yes", True, "shift must be"),
-    ("target", [0, 1, 2, 3], None, "'list' object has no attribute"),
+    ("target", [0, 1, 2, 3], None, "target must be a torch.Tensor, got list"),
     ("sample_weight", torch.ones(4, requires_grad=True), torch.ones(4), "sample_weight requires a gradient on some"),
     ("label_smoothing", torch.tensor(0.1), 0.1, "label_smoothing is not the same number on all, or is a tensor on some"),
     ("temperature", torch.tensor(0.5), 0.5, "temperature is not the same number on all, or is a tensor on some"),

@@ -43,6 +43,7 @@ INSTEAD: Mapping[str, str] = {
     "jaccard": "that is a loss of its own, jaccard_loss",
     "loss_weight": "multiply the loss by it",
     "num_classes": "the input's shape says it: leave it out",
+    "sample_weight": "there is no loss per item: mask= leaves items out",
     "sigmoid": 'inputs are logits unless from_logits=False: leave it out, with task="binary" or "multilabel"',
     "softmax": 'inputs are logits unless from_logits=False: leave it out, with task="multiclass"',
     "to_onehot_y": "labels are taken as they are: leave it out",

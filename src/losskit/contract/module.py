@@ -40,7 +40,8 @@ class LossModule(Arithmetic, nn.Module):
         if "reduction" in unknown and isinstance(settings["reduction"], TopK):
             raise TypeError(topk.refusal(self.loss.module))
         if unknown:
-            raise TypeError(habits.unknown(self.loss.module, settings, self.names, TENSOR_ARGUMENTS))
+            taken = [name for name in TENSOR_ARGUMENTS if name in inspect.signature(self.loss.function).parameters]
+            raise TypeError(habits.unknown(self.loss.module, settings, self.names, taken))
         missing = [name for name in self.loss.required if name not in settings]
         if missing:
             example = next((each[missing[0]] for each in self.loss.arguments if missing[0] in each), None)
