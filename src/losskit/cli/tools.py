@@ -1,7 +1,10 @@
 """The commands that people use beside a training: doctor, cache, eval, audit, compare. What they do stands in files of their own, imported when asked for."""
 
 import json
-from typing import Annotated
+import math
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -15,6 +18,7 @@ cache = typer.Typer(help="Compiled kernels on disk: what there is, removed, made
 def add(app: typer.Typer) -> None:
     """Add the commands to those of the application."""
     app.command()(doctor)
+    app.command("eval")(evaluate)
     app.add_typer(cache, name="cache")
 
 
@@ -74,3 +78,76 @@ def warm(
     if unknown := [name for name in dtypes if name not in ahead.DTYPES]:
         stop(f"--dtype takes {', '.join(ahead.DTYPES)}, separated by commas, got {unknown[0]!r}")
     ahead.warm(ahead.chosen(loss), dtypes, Console())
+
+
+class Language(StrEnum):
+    """The languages that headings are written in."""
+
+    en = "en"
+    zh = "zh"
+
+
+Pred = Annotated[
+    str,
+    typer.Option(help="The prediction: .npy, .npz (file.npz:key), .safetensors (file.safetensors:key), .png, .tif, .nii, .nii.gz, or COCO's .json of boxes."),
+]
+Target = Annotated[str | None, typer.Option(help="The target, likewise.")]
+Mask = Annotated[str | None, typer.Option(help="Which items count, likewise: 0 leaves an item out.")]
+Settings = Annotated[list[str] | None, typer.Option("--set", help="A setting, name=value, or loss.name=value; may be given several times.")]
+TaskOption = Annotated[str | None, typer.Option(help="binary, multilabel or multiclass, for losses that have tasks.")]
+Ignore = Annotated[int | None, typer.Option(help="The target of items that do not count.")]
+
+
+def shared(task: str | None, ignore_index: int | None) -> dict[str, Any]:
+    """Settings that have options of their own."""
+    return {name: value for name, value in (("task", task), ("ignore_index", ignore_index)) if value is not None}
+
+
+def evaluate(
+    pred: Pred,
+    loss: Annotated[str, typer.Option(help="Losses, separated by commas, by any of their names.")],
+    target: Target = None,
+    mask: Mask = None,
+    task: TaskOption = None,
+    ignore_index: Ignore = None,
+    settings: Settings = None,
+    as_json: Json = False,
+    html: Annotated[Path | None, typer.Option(help="Write a page: where the loss sits in pictures, and what is worst.")] = None,
+    lang: Annotated[Language, typer.Option(help="Language of headings.")] = Language.en,
+) -> None:
+    """Losses of saved predictions: values, gradients, what was left out, classes, the worst. Nothing is unpickled, nothing leaves this machine.
+
+    Example: losskit eval --pred p.npy --target t.png --loss dice,focal --task binary --html out.html
+    """
+    from losskit.cli import evaluate as evaluation
+    from losskit.cli import outputs, report
+    from losskit.cli.batch import load
+
+    losses = evaluation.losses_of(loss)
+    given = evaluation.settings_of(losses, settings or [], shared(task, ignore_index))
+    if html is not None:
+        outputs.check(html, "--html")
+    batch = load(pred, target, mask)
+    outcomes = [evaluation.evaluate(batch, each, own) for (_, each), own in zip(losses, given, strict=True)]
+    if html is not None:
+        outputs.write(html, report.html(outcomes, pred, target, lang.value))
+    if as_json:
+        typer.echo(strict_json({"pred": pred, "target": target, "losses": [outcome.plain() for outcome in outcomes]}))
+        return
+    console = Console()
+    report.show(outcomes, console, lang.value)
+    if html is not None:
+        console.print(str(html), soft_wrap=True, highlight=False, markup=False)
+
+
+def strict_json(found: Any) -> str:
+    """JSON as every program reads it: what is no finite number is text."""
+
+    def plain(x: Any) -> Any:
+        if isinstance(x, float) and not math.isfinite(x):
+            return str(x)
+        if isinstance(x, dict):
+            return {key: plain(value) for key, value in x.items()}
+        return [plain(value) for value in x] if isinstance(x, (list, tuple)) else x
+
+    return json.dumps(plain(found), ensure_ascii=False, indent=1, allow_nan=False)
