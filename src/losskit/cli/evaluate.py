@@ -81,17 +81,17 @@ def value_of(text: str) -> Any:
     return word
 
 
-def losses_of(text: str) -> list[tuple[str, Loss]]:
+def losses_of(text: str, option: str = "--loss") -> list[tuple[str, Loss]]:
     """Names as they were given, and the losses they mean."""
     found = []
     for name in (part.strip() for part in text.split(",")):
         try:
-            kind = class_of(name, "--loss")
+            kind = class_of(name, option)
         except ValueError as error:
             stop(str(error))
         loss = getattr(kind, "loss", None)
         if loss is None:
-            stop(f"--loss {name} is {kind.__name__}, which no file can ask: for scores there is binary_cross_entropy_with_logits, for boxes wiou_loss")
+            stop(f"{option} {name} is {kind.__name__}, which no file can ask: for scores there is binary_cross_entropy_with_logits, for boxes wiou_loss")
         found.append((name, loss))
     return found
 
@@ -135,7 +135,7 @@ def evaluate(batch: Batch, loss: Loss, settings: Mapping[str, Any]) -> Outcome:
         x = batch.input.detach().requires_grad_()
         call = {} if batch.mask is None else {"mask": batch.mask}
         tensors = (x,) if batch.target is None else (x, batch.target)
-        refuse_nan(batch, loss, module.settings)
+        refuse_nan(batch, module.settings)
         value = module(*tensors, **call)
         (slope,) = torch.autograd.grad(value, x, allow_unused=True)
     except ERRORS as error:
@@ -182,22 +182,19 @@ def ignored(batch: Batch, settings: Mapping[str, Any]) -> Tensor | None:
     return None if index is None or t is None else t == index
 
 
-def refuse_nan(batch: Batch, loss: Loss, settings: Mapping[str, Any]) -> None:
+def refuse_nan(batch: Batch, settings: Mapping[str, Any]) -> None:
     """NaN in what counts gives NaN for a loss, and says nothing of the rest."""
+    missing = settings.get("missing")
     for name, x in (("--pred", batch.input), ("--target", batch.target)):
-        if x is None or not x.is_floating_point():
+        if x is None or not x.is_floating_point() or (name == "--target" and isinstance(missing, float) and math.isnan(missing)):
             continue
         bad = x.isnan()
-        for left_out in (ignored(batch, settings), None if batch.mask is None else ~batch.mask):
-            if left_out is None:
-                continue
-            while left_out.dim() < bad.dim() and left_out.shape != bad.shape:
-                left_out = left_out.unsqueeze(settings.get("dim", 1) if loss.pattern != "boxes" else -1)
-            with suppress(RuntimeError):
-                bad = bad & ~left_out
-        missing = settings.get("missing")
-        if name == "--target" and isinstance(missing, float) and math.isnan(missing):
-            continue
+        absent = [x for x in (ignored(batch, settings), None if batch.mask is None else ~batch.mask) if x is not None]
+        for left_out in absent:
+            for axis in (None, settings.get("dim", 1), -1):  # of items, or of their numbers
+                with suppress(RuntimeError, IndexError):
+                    bad = bad & ~(left_out if axis is None else left_out.unsqueeze(axis)).expand(bad.shape)
+                    break
         if bool(bad.any()):
             place = [int(i) for i in bad.nonzero()[0]]
             stop(f"{name} holds {int(bad.sum()):,} NaN of {bad.numel():,} numbers, the first at {place}: leave them out with --mask, or mend what made them")

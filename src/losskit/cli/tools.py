@@ -19,6 +19,8 @@ def add(app: typer.Typer) -> None:
     """Add the commands to those of the application."""
     app.command()(doctor)
     app.command("eval")(evaluate)
+    app.command()(audit)
+    app.command()(compare)
     app.add_typer(cache, name="cache")
 
 
@@ -151,3 +153,70 @@ def strict_json(found: Any) -> str:
         return [plain(value) for value in x] if isinstance(x, (list, tuple)) else x
 
     return json.dumps(plain(found), ensure_ascii=False, indent=1, allow_nan=False)
+
+
+def audit(
+    loss: Annotated[str, typer.Argument(help="Your loss: module:function, file.py:function, or a class that takes no arguments.")],
+    like: Annotated[str, typer.Option(help="The loss that it should equal, by any of its names.")],
+    task: TaskOption = None,
+    settings: Settings = None,
+    dtype: Annotated[str, typer.Option(help="float32, float64, bfloat16 or float16, of inputs.")] = "float32",
+    laws: Annotated[str | None, typer.Option(help="Laws, separated by commas; all by default.")] = None,
+    as_json: Json = False,
+    html: Annotated[Path | None, typer.Option(help="Write the findings as a page.")] = None,
+) -> None:
+    """Hold a loss of your own up to the laws of one of losskit's; exit status 1 where one fails. Example: losskit audit my_code:focal --like focal --set gamma=2"""
+    from losskit.cli import outputs
+    from losskit.cli.callables import located
+    from losskit.cli.evaluate import losses_of, settings_of
+    from losskit.cli.warm import DTYPES
+
+    try:
+        from losskit.cli import examine
+    except ModuleNotFoundError as error:
+        if error.name != "mpmath":
+            raise
+        stop("losskit audit needs mpmath: pip install 'losskit[testing]'")
+    if dtype not in DTYPES:
+        stop(f"--dtype takes {', '.join(DTYPES)}, got {dtype!r}")
+    if html is not None:
+        outputs.check(html, "--html")
+    known = losses_of(like, "--like")
+    if len(known) != 1:
+        stop(f"--like takes one loss, got {like!r}")
+    (given,) = settings_of(known, settings or [], shared(task, None))
+    subject = located(loss)
+    result = examine.examined(subject, known[0][1], given, DTYPES[dtype], None if laws is None else [law.strip() for law in laws.split(",")])
+    if html is not None:
+        outputs.write(html, examine.html(subject.name, result))
+    if as_json:
+        findings = [finding._asdict() for finding in result.findings]
+        typer.echo(strict_json({"loss": subject.name, "like": result.like, "verdict": examine.verdict(result), "findings": findings}))
+    else:
+        examine.show(subject.name, result, Console())
+    raise typer.Exit(1 if result.failures else 0)
+
+
+def compare(
+    a: Annotated[str, typer.Argument(help="A loss: a name of losskit's, module:function, or file.py:function.")],
+    b: Annotated[str, typer.Argument(help="Another.")],
+    pred: Pred,
+    target: Target = None,
+    mask: Mask = None,
+    task: TaskOption = None,
+    ignore_index: Ignore = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="A setting of both that have it, name=value; of one, a.name=value.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Two losses on your tensors: values, gradients, and where they part. Example: losskit compare dice my_code:dice --pred p.npy --target t.npy --task binary"""
+    from losskit.cli import compare as comparison
+    from losskit.cli.batch import load
+    from losskit.cli.callables import located
+
+    subjects = [located(text) for text in (a, b)]
+    given = comparison.settings_of(subjects, settings or [], shared(task, ignore_index))
+    found = comparison.compare(load(pred, target, mask), subjects, given)
+    if as_json:
+        typer.echo(strict_json(found.plain()))
+    else:
+        comparison.show(found, Console())
