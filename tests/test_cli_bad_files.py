@@ -278,3 +278,37 @@ def test_unsigned_labels_beyond_int64(refused):
     np.save("t.npy", np.full(6, 2**63, "u8"))
     assert "beyond int64" in refused(*EVAL, "ce")
     assert torch.equal(readers.tensor(np.arange(3, dtype="u4"), ""), torch.arange(3))
+
+
+VALID = {
+    "t.npy": npy(T.astype("u1")),
+    "t.npz": npz(x=npy(T.astype("u1"))),
+    "t.safetensors": safe({"x": {"dtype": "U8", "shape": [6], "data_offsets": [0, 6]}}, T.astype("u1").tobytes()),
+    "t.png": picture("PNG"),
+    "t.tif": picture("TIFF"),
+    "t.json": b'[{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}]',
+}
+
+
+@pytest.mark.parametrize("name", VALID)
+def test_damage_anywhere_is_one_line(capsys, name):
+    """Bytes changed at random, and ends cut off: numbers, or one line, and no more."""
+    if name.endswith(".tif"):
+        pytest.importorskip("tifffile", reason="peer")
+    draw = np.random.default_rng(sum(map(ord, name)))
+    refusals = 0
+    for number in range(25):
+        content = bytearray(VALID[name])
+        for _ in range(1 + number % 4):
+            content[draw.integers(len(content))] = draw.integers(256)
+        Path(name).write_bytes(content if number % 5 else content[: draw.integers(1, len(content))])
+        files = ("--pred", name, "--target", "a.json", "--loss", "giou") if name == "t.json" else ("--pred", "p.npy", "--target", name, "--loss", "ce")
+        with pytest.raises(SystemExit) as end:
+            main(["eval", *files])
+        out, err = capsys.readouterr()
+        assert (end.value.code == 0 and out and not err) or (end.value.code == 2 and not out and err.startswith("losskit: ") and err.count("\n") == 1), (
+            out,
+            err,
+        )
+        refusals += end.value.code == 2
+    assert refusals > 5, "nothing was damaged"

@@ -80,7 +80,9 @@ def test_values_and_gradients_are_the_losses(told):
         assert outcome["largest_gradient"] == slope.abs().max().item() and outcome["items"] == t.numel()
     each = functional.cross_entropy(x, t, reduction="none")
     for label in range(4):
-        assert found[0]["classes"][f"{label} ({int((t == label).sum())})"] == pytest.approx(each[t == label].mean().item(), rel=1e-5)
+        assert found[0]["class_items"][str(label)] == int((t == label).sum()) and found[0]["classes"][str(label)] == pytest.approx(
+            each[t == label].mean().item(), rel=1e-5
+        )
     per_class = losskit.dice_loss(x, t, task="multiclass", smooth=0.0, average="none", over="batch")
     assert list(found[2]["classes"].values()) == pytest.approx(per_class.tolist())
     place = tuple(int(i) for i in torch.unravel_index(each.argmax(), each.shape))
@@ -96,6 +98,10 @@ def test_what_is_left_out_is_counted(told):
     entropy, dice = told(*words)
     assert entropy["value"] == losskit.cross_entropy(x, t, mask=mask, ignore_index=7).item()
     assert dice["value"] == losskit.dice_loss(x, t, task="multiclass", mask=mask, ignore_index=7).item()
+    each, counted = losskit.cross_entropy(x, t, ignore_index=7, reduction="none"), (t != 7) & mask
+    for label in range(4):
+        own = counted & (t == label)
+        assert entropy["class_items"][str(label)] == int(own.sum()) and entropy["classes"][str(label)] == pytest.approx(each[own].mean().item(), rel=1e-5)
     assert entropy["counts"] == {"ignored": int(((t == 7) | ~mask).sum())} and dice["counts"]["empty"] == 1
 
 
@@ -187,6 +193,25 @@ def test_hard_predictions_are_probabilities(told):
     assert right["value"] == 0.0
 
 
+@pytest.mark.parametrize("form", ["0 and 1", "0 and 255", "npy"])
+def test_hard_predictions_of_either_kind(told, form):
+    """0 and 1 are not 0 and 1/255."""
+    np.save("p.npy", MASK), Image.fromarray(MASK.astype("u1") * (255 if form == "0 and 255" else 1)).save("p.png")
+    Image.fromarray(MASK.astype("u1")).save("t.png")
+    (found,) = told("--pred", "p.npy" if form == "npy" else "p.png", "--target", "t.png", "--loss", "dice", "--task", "binary", "--set", "smooth=0")
+    assert found["value"] == 0.0
+
+
+def test_pictures_beside_pictures(told):
+    """Colours on both sides, read alike by losses of windows and of elements."""
+    a, b = (DRAW.integers(0, 256, (20, 30, 3)).astype("u1") for _ in range(2))
+    Image.fromarray(a).save("p.png"), Image.fromarray(b).save("t.png")
+    found = told("--pred", "p.png", "--target", "t.png", "--loss", "ssim,l1", "--set", "data_range=1")
+    x, t = (torch.from_numpy(picture).movedim(-1, 0)[None].float() / 255 for picture in (a, b))
+    assert found[0]["value"] == pytest.approx(losskit.ssim_loss(x, t, data_range=1.0).item(), rel=1e-5)
+    assert found[1]["value"] == pytest.approx(losskit.l1_loss(x, t).item(), rel=1e-5)
+
+
 def test_probabilities_read_as_logits_are_noted(told):
     saved("p.npy", DRAW.random((4, 5)).astype("f4")), saved("t.npy", DRAW.integers(0, 2, (4, 5)))
     words = ("--pred", "p.npy", "--target", "t.npy", "--loss", "focal", "--task", "binary")
@@ -210,7 +235,7 @@ def box(image, category, *numbers, **more):
 def test_boxes_of_coco(told):
     """The better detection takes the box; what is beside it has no partner; other pictures and categories are not looked at."""
     found = [
-        box(1, 2, 1, 0, 10, 10, score=0.5),
+        box(1, 2, 2, 0, 9, 10, score=0.5),
         box(1, 2, 0, 0, 10, 10, score=0.9),
         box(2, 1, 5, 5, 3, 4, score=0.7),
         box(2, 1, 5, 5, 0, 4, score=0.1),
@@ -223,7 +248,7 @@ def test_boxes_of_coco(told):
     x, t = torch.tensor([[0.0, 0, 10, 10], [5, 5, 3, 4]]), torch.tensor([[0.0, 0, 11, 10], [5, 5, 4, 4]])
     each = losskit.giou_loss(x, t, box_format="xywh", reduction="none")
     assert told["value"] == each.mean().item() and told["counts"] == {"ignored": 0, "degenerate": 1, "degenerate targets": 0}
-    assert told["classes"] == {"2 (1)": each[0].item(), "cat (1)": each[1].item()}
+    assert told["classes"] == {"2": each[0].item(), "cat": each[1].item()} and told["class_items"] == {"2": 1, "cat": 1}
     assert "2 pairs of boxes; 3 of --pred have no partner, 2 of --target were not found" in told["notes"]
 
 
@@ -243,13 +268,13 @@ def test_the_page(run, tmp_path):
 def test_the_loss_sits_where_it_is():
     """The brightest pixel is the worst, also where a picture is made smaller; the worst sample comes first."""
     x, t = torch.full((2, 600, 700), 5.0), torch.ones(2, 600, 700)
-    t[1, 333, 123] = 0.0
+    t[1, 334, 124] = 0.0
     batch = evaluate.Batch(x, t)
     found = evaluate.evaluate(batch, losskit.LOSSES["focal_loss"], {"task": "binary"})
-    assert found.heat.shape == x.shape and found.heat.flatten().argmax() == 600 * 700 + 333 * 700 + 123
+    assert found.heat.shape == x.shape and found.heat.flatten().argmax() == 600 * 700 + 334 * 700 + 124
     assert found.worst[0].place == "sample 1"
     light = report.glow(found.heat[1], float(found.heat.max()))
-    assert max(light.shape) <= report.SIDE and light.sum(-1).argmax() == (333 // 3) * light.shape[1] + 123 // 3
+    assert max(light.shape) <= report.SIDE and light.sum(-1).argmax() == (334 // 3) * light.shape[1] + 124 // 3
 
 
 def test_a_picture_is_a_picture(tmp_path):

@@ -28,6 +28,7 @@ class Batch:
     notes: tuple[str, ...] = ()
     boxes: str | None = None  # their format, where the files say so
     all: tuple[Tensor, Tensor] | None = None  # boxes without a partner, too
+    scaled: bool = False  # whether the prediction's numbers, up to 255, were read as up to 1
 
     def noted(self, note: str, **changes: Any) -> "Batch":
         """The same, changed, with a word about it."""
@@ -89,9 +90,10 @@ def as_predictions(batch: Batch, loss: Loss, settings: dict[str, Any]) -> tuple[
     """Predictions are floating point; whole numbers of pictures are probabilities of one class."""
     x = batch.input
     if not x.is_floating_point():
-        largest = WHOLE.get(x.dtype, 65535.0) if batch.pictures[0] else 1.0
-        if batch.pictures[0] or (x.dtype is torch.bool or bool(((x == 0) | (x == 1)).all())):
-            batch = batch.noted(f"the prediction holds {named(x)}: it is read as numbers from 0 to 1", input=x.float() / largest)
+        hard = x.dtype is torch.bool or bool(((x == 0) | (x == 1)).all())
+        if hard or batch.pictures[0]:
+            largest = 1.0 if hard else WHOLE.get(x.dtype, 65535.0)
+            batch = batch.noted(f"the prediction holds {named(x)}: it is read as numbers from 0 to 1", input=x.float() / largest, scaled=not hard)
             if "from_logits" in loss.settings and "from_logits" not in settings:
                 settings["from_logits"] = False
         else:
@@ -144,7 +146,7 @@ def as_targets(batch: Batch, loss: Loss, settings: dict[str, Any]) -> Batch:
             return batch.noted("the target holds 0 and 255: they are read as 0 and 1", target=(t == 255).to(x.dtype))
         if batch.pictures[1]:
             stop("the target holds 255 and other numbers: where 255 stands for what does not count, add --ignore-index 255")
-    if loss.pattern == "windows" and batch.pictures[1] and not t.is_floating_point():
+    if (loss.pattern == "windows" or (batch.scaled and loss.target == "real")) and batch.pictures[1] and not t.is_floating_point():
         return batch.noted("the target's numbers are read as from 0 to 1", target=(t.to(torch.float64) / WHOLE.get(t.dtype, 65535.0)).to(x.dtype))
     if loss.target == "real" or loss.pattern == "windows":
         return replace(batch, target=t.to(x.dtype))

@@ -44,11 +44,13 @@ class Outcome:
     items: int
     counts: Mapping[str, int]
     classes: Mapping[str, float] = field(default_factory=dict)
+    class_items: Mapping[str, int] = field(default_factory=dict)  # where losses have items
     worst: Sequence[Item] = ()
     notes: Sequence[str] = ()
     batch: Batch | None = None
     heat: Tensor | None = None  # where the loss sits in pictures: (N, ..., height, width)
     heat_of: str = "loss"
+    worst_of: str = "loss"
 
     def plain(self) -> dict[str, Any]:
         """For programs."""
@@ -63,6 +65,7 @@ class Outcome:
             "items": self.items,
             "counts": dict(self.counts),
             "classes": dict(self.classes),
+            "class_items": dict(self.class_items),
             "worst": [vars(item) for item in self.worst],
             "notes": list(self.notes),
         }
@@ -143,6 +146,7 @@ def evaluate(batch: Batch, loss: Loss, settings: Mapping[str, Any]) -> Outcome:
     slope = torch.zeros_like(x) if slope is None else slope
     each = items_of(loss, given, tensors, call)
     counted = counting(batch, loss, module.settings, each)
+    classes = list(per_class(batch, loss, given, each, counted))
     heat, of = pictures(batch, loss, each, slope, module.settings)
     return Outcome(
         loss.name,
@@ -152,12 +156,14 @@ def evaluate(batch: Batch, loss: Loss, settings: Mapping[str, Any]) -> Outcome:
         float(slope.abs().max()),
         counted.numel() if counted is not None else len(x),
         counts(batch, loss, module.settings, counted),
-        dict(per_class(batch, loss, given, each, counted)),
+        {name: value for name, value, _ in classes},
+        {name: count for name, _, count in classes if count is not None},
         worst(batch, each, heat),
         batch.notes,
         batch,
         heat,
         of,
+        of if each is None or (heat is not None and len(heat) > 1) else "loss",
     )
 
 
@@ -226,20 +232,20 @@ def counts(batch: Batch, loss: Loss, settings: Mapping[str, Any], counted: Tenso
     return found
 
 
-def per_class(batch: Batch, loss: Loss, settings: Mapping[str, Any], each: Tensor | None, counted: Tensor | None) -> Iterator[tuple[str, float]]:
+def per_class(batch: Batch, loss: Loss, settings: Mapping[str, Any], each: Tensor | None, counted: Tensor | None) -> Iterator[tuple[str, float, int | None]]:
     """The loss of each class, where there are classes: the mean over its items, or the loss of its overlap over the batch."""
     if batch.names and each is not None:
         for name in dict.fromkeys(batch.names):
             own = torch.tensor([other == name for other in batch.names])
-            yield f"{name} ({int(own.sum())})", float(each[own].mean())
+            yield name, float(each[own].mean()), int(own.sum())
         return
     t, dim = batch.target, settings.get("dim", 1)
     if "average" in loss.settings and t is not None:
         with suppress(*ERRORS), torch.no_grad():
             found = made(loss, {**settings, "average": "none", "over": "batch"})(batch.input, t, **({} if batch.mask is None else {"mask": batch.mask}))
             first = 0 if settings.get("background", True) else 1
-            if found.numel() <= CLASSES:
-                yield from ((str(first + number), value) for number, value in enumerate(found.flatten().tolist()))
+            if 1 < found.numel() <= CLASSES:
+                yield from ((str(first + number), value, None) for number, value in enumerate(found.flatten().tolist()))
         return
     if each is None or t is None or counted is None or not isinstance(dim, int) or batch.input.dim() <= dim or batch.input.shape[dim] > CLASSES:
         return
@@ -247,11 +253,11 @@ def per_class(batch: Batch, loss: Loss, settings: Mapping[str, Any], each: Tenso
         for label in range(batch.input.shape[dim]):
             own = (t == label) & counted
             if bool(own.any()):
-                yield f"{label} ({int(own.sum())})", float(each[own].double().mean())
+                yield str(label), float(each[own].double().mean()), int(own.sum())
     elif settings.get("task") == "multilabel" and each.shape == batch.input.shape:
         for label in range(each.shape[1]):
             own = counted.select(1, label)
-            yield str(label), float(each.select(1, label)[own].double().mean()) if bool(own.any()) else math.nan
+            yield str(label), float(each.select(1, label)[own].double().mean()) if bool(own.any()) else math.nan, int(own.sum())
 
 
 def pictures(batch: Batch, loss: Loss, each: Tensor | None, slope: Tensor, settings: Mapping[str, Any]) -> tuple[Tensor | None, str]:

@@ -68,15 +68,20 @@ def show(outcomes: Sequence[Outcome], console: Console, language: str) -> None:
     if classes:
         with_classes = [outcome for outcome in outcomes if outcome.classes]
         table = Table(word("class", language))
+        items = {name: f"{count:,}" for outcome in with_classes for name, count in outcome.class_items.items()}
+        if items:
+            table.add_column(word("items", language), justify="right")
         for outcome in with_classes:
             table.add_column(outcome.name, justify="right")
         for name in classes:
-            table.add_row(name, *(number(outcome.classes[name]) if name in outcome.classes else "" for outcome in with_classes))
+            table.add_row(
+                name, *([items.get(name, "")] if items else []), *(number(outcome.classes[name]) if name in outcome.classes else "" for outcome in with_classes)
+            )
         console.print(table)
     for outcome in outcomes:
         if len(outcome.worst) > 1:
             first = ", ".join(f"{item.place} {number(item.loss)}" for item in outcome.worst[:3])
-            of = f" ({word('gradient', language)})" if outcome.heat is not None and outcome.heat_of == "gradient" else ""
+            of = f" ({word('gradient', language)})" if outcome.worst_of == "gradient" else ""
             console.print(f"{outcome.name}{of}, {word('worst first', language)}: {first}", highlight=False, markup=False)
 
 
