@@ -89,8 +89,8 @@ def test_the_line_against_fresh_pages_keeps_them():
         "    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
         "    torch.empty(64 << 20, dtype=torch.uint8).fill_(1)\n"
         "    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before\n"
-        "all = [faults() for _ in range(40)]\n"
-        "print(sum(all[20:]))"
+        "all = [faults() for _ in range(24)]\n"
+        "print(sum(all[16:]))"
     )
     (fix,) = (finding.fix for finding in doctor.memory(100.0))
     if "MALLOC" in fix:

@@ -23,7 +23,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-tools.add(app)
 
 
 class Language(StrEnum):
@@ -187,3 +186,6 @@ def simulate_boxes(
     began = time.perf_counter()
     page = simulate(output, points, seed, newer, lang.value)
     Console().print(f"\nThe page: [bold]{page}[/bold]  ({time.perf_counter() - began:.0f} s)", soft_wrap=True, highlight=False)
+
+
+tools.add(app)
