@@ -312,3 +312,53 @@ def test_damage_anywhere_is_one_line(capsys, name):
         )
         refusals += end.value.code == 2
     assert refusals > 5, "nothing was damaged"
+
+
+SHAPES = ((), (6,), (6, 4), (2, 3, 4), (3, 3, 3), (1, 3, 6, 4), (2, 1, 6, 4))
+LOSSES = (
+    "ce",
+    "focal --task multiclass",
+    "focal --task binary",
+    "dice --task multiclass",
+    "dice --task binary",
+    "dice --task multilabel",
+    "lovasz --task binary",
+)
+LOSSES += (
+    "boundary --task multiclass",
+    "mse",
+    "giou",
+    "entropy",
+    "kl",
+    "ssim --set data_range=1",
+    "bce_with_logits",
+    "multilabel_margin",
+    "dfl",
+    "hinge",
+    "margin_ranking",
+)
+
+
+@pytest.mark.sparse(3)
+@pytest.mark.parametrize("loss", LOSSES)
+def test_whatever_the_shapes_are(capsys, loss):
+    """Each shape beside each: numbers, or one line."""
+    draw = np.random.default_rng(0)
+    given = 0
+    for x in SHAPES:
+        np.save("p.npy", draw.random(x).astype("f4"))
+        for t in SHAPES:
+            np.save("t.npy", draw.integers(0, 2, t))
+            with pytest.raises(SystemExit) as end:
+                main(["eval", "--pred", "p.npy", "--target", "t.npy", "--html", "page.html", "--loss", *loss.split()])
+            out, err = capsys.readouterr()
+            assert (end.value.code == 0 and out and not err) or (end.value.code == 2 and not out and err.count("\n") == 1), (x, t, out, err)
+            given += end.value.code == 0
+    assert given or loss.startswith(("kl", "ssim")), "none of them fits"  # these want distributions, and pictures of 11 x 11
+
+
+def test_class_scores_are_told_beside_a_picture_of_labels(refused):
+    Image.fromarray(np.zeros((6, 4), "u1")).save("t.png")
+    assert "a prediction of shape (C, 6, 4) beside this target, got (6, 4)" in refused(
+        "eval", "--pred", "p.npy", "--target", "t.png", "--loss", "dice", "--task", "multiclass"
+    )

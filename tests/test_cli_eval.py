@@ -111,6 +111,8 @@ def test_nan_that_does_not_count_is_taken(told):
     saved("p.npy", x), saved("t.npy", labels), saved("m.npy", labels >= 0)
     (ignored,) = told("--pred", "p.npy", "--target", "t.npy", "--loss", "ce")
     (masked,) = told("--pred", "p.npy", "--target", "t.npy", "--loss", "ce", "--mask", "m.npy")
+    for found in (ignored, *told("--pred", "p.npy", "--target", "t.npy", "--loss", "focal", "--task", "multiclass")):
+        assert np.isfinite(found["value"]) and found["counts"] == {"ignored": 1}
     assert ignored["value"] == masked["value"] and np.isfinite(ignored["value"]) and ignored["counts"] == {"ignored": 1}
 
 
@@ -309,6 +311,12 @@ def test_every_loss_of_a_prediction_and_a_target(name, told):
         ]
         (found,) = told(*files, "--loss", name, *given)
         assert found["value"] == loss.function(*tensors, **settings).item()
+
+
+def test_of_many_classes_the_worst_are_shown(run):
+    saved("p.npy", DRAW.normal(size=(400, 60)).astype("f4")), saved("t.npy", np.arange(400) % 60)
+    out = run("--pred", "p.npy", "--target", "t.npy", "--loss", "ce")
+    assert "24 / 60" in out and len(re.findall(r"^│ \d+ ", out, re.M)) == 24
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux")

@@ -108,6 +108,10 @@ def with_axes(batch: Batch, loss: Loss, task: Any) -> Batch:
     x, t, m = batch.input, batch.target, batch.mask
     labels = t is not None and (loss.pattern == "rows" or task == "multiclass") and loss.target in ("label", "unit", "position") and not loss.multilabel
     if labels and t is not None:
+        if batch.pictures[1] and x.shape == t.shape and x.dim() == 2:
+            stop(
+                f"{loss.name} of classes takes a score of each: a prediction of shape (C, {x.shape[0]}, {x.shape[1]}) beside this target, got {tuple(x.shape)}"
+            )
         if t.dim() == x.dim() and t.shape[1:2] == (1,) and x.shape[1] != 1 and t.shape[2:] == x.shape[2:]:
             batch = batch.noted(f"the target's axis of 1 was dropped: shape {tuple(t.shape)}", target=t.squeeze(1))
         elif t.dim() == x.dim() - 1 and x.shape[1:] == t.shape and (batch.pictures[1] or (x.shape[0], *x.shape[2:]) != t.shape):
@@ -141,6 +145,8 @@ def as_targets(batch: Batch, loss: Loss, settings: dict[str, Any]) -> Batch:
             if not bool(t.isnan().any()):
                 batch = batch.noted(f"the target's {named(t)} labels are whole numbers, read as int64", target=t.long())
         return replace(batch, target=t.long()) if t.dtype is torch.bool else batch
+    if loss.target == "set":
+        return replace(batch, target=t.bool()) if bool(((t == 0) | (t == 1)).all()) else batch
     if loss.target in ("unit", "label") and not t.is_floating_point() and bool((t == 255).any()) and settings.get("ignore_index") != 255:
         if bool(((t == 0) | (t == 255)).all()):
             return batch.noted("the target holds 0 and 255: they are read as 0 and 1", target=(t == 255).to(x.dtype))

@@ -183,9 +183,11 @@ def labels_along(batch: Batch, loss: Loss, settings: Mapping[str, Any]) -> bool:
 
 
 def ignored(batch: Batch, settings: Mapping[str, Any]) -> Tensor | None:
-    """Which targets are absent: in the target's shape."""
+    """Which targets are absent: in the target's shape. Labels have the index -100 where a loss for several tasks leaves it open."""
     index, t = settings.get("ignore_index"), batch.target
-    return None if index is None or t is None else t == index
+    if t is None or "ignore_index" not in settings or (index is None and t.dim() != batch.input.dim() - 1):
+        return None
+    return t == (-100 if index is None else index)
 
 
 def refuse_nan(batch: Batch, settings: Mapping[str, Any]) -> None:
@@ -228,7 +230,7 @@ def counts(batch: Batch, loss: Loss, settings: Mapping[str, Any], counted: Tenso
             found[name] = int(losskit.degenerate_boxes(boxes, box_format=form))
     elif t is not None and loss.pattern in ("overlap", "ranked", "operations") and loss.target != "real":
         there = t > 0 if settings.get("ignore_index") is None else (t > 0) & (t != settings["ignore_index"])
-        found["empty"] = int((~there.flatten(1).any(1)).sum())
+        found["empty"] = int((~there.reshape(len(there), -1).any(1)).sum()) if there.dim() else 0
     return found
 
 

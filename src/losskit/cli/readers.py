@@ -252,7 +252,7 @@ def tensor(array: Any, told: str) -> Tensor:
         if array.dtype.itemsize == 8 and array.size and int(array.max()) > np.iinfo(np.int64).max:
             stop(f"{told} holds {int(array.max())}, which is beyond int64")
         array = array.astype(np.int64)
-    array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
+    array = np.asarray(array, dtype=array.dtype.newbyteorder("="), order="C")
     return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 

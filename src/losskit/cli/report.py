@@ -18,6 +18,7 @@ import losskit
 from losskit.cli.evaluate import Item, Outcome, by_sample, descending
 
 SIDE = 256  # pixels: pictures are made no larger
+ROWS = 24  # classes in a terminal
 SHOWN = 6  # samples with pictures
 COLOURS = (
     (236, 239, 241),
@@ -67,7 +68,10 @@ def show(outcomes: Sequence[Outcome], console: Console, language: str) -> None:
     classes = list(dict.fromkeys(name for outcome in outcomes for name in outcome.classes))
     if classes:
         with_classes = [outcome for outcome in outcomes if outcome.classes]
-        table = Table(word("class", language))
+        count = len(classes)
+        if count > ROWS:
+            classes = sorted(classes, key=lambda name: -max(outcome.classes.get(name, -math.inf) for outcome in with_classes))[:ROWS]
+        table = Table(word("class", language), title=f"{word('worst first', language)}: {ROWS} / {count}" if count > ROWS else None, title_justify="left")
         items = {name: f"{count:,}" for outcome in with_classes for name, count in outcome.class_items.items()}
         if items:
             table.add_column(word("items", language), justify="right")
@@ -132,6 +136,7 @@ def slice_of(heat: Tensor) -> tuple[Tensor, tuple[int, ...]]:
 def painted(x: Tensor, heat: Tensor, sample: int, cut: tuple[int, ...], logits: bool) -> Tensor:
     """A sample as colours, (height, width, 3): labels in colours of their own, numbers in greys."""
     one = x[sample].detach()
+    one = one.to(torch.uint8) if one.dtype is torch.bool else one
     if one.dim() > heat.dim() - 1:  # a class axis in front
         one = one.argmax(0) if one.shape[0] > 1 else one[0]
     one = smaller(one[cut].float(), largest=False)
