@@ -1,23 +1,20 @@
-"""The commands: list, info, explain, bench, tour, simulate-boxes."""
+"""The commands: list, info, explain, bench, tour, simulate-boxes; those of `tools.py` are added to them."""
 
 import json
-import platform
 import sys
 import time
 from collections.abc import Sequence
 from enum import StrEnum
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import torch
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 import losskit
-from losskit.cli import stop
+from losskit.cli import machine, stop, tools
 from losskit.cli.explain import explain as explain_loss
 from losskit.cli.explain import find
 
@@ -94,14 +91,7 @@ def list_losses(as_json: Annotated[bool, typer.Option("--json", help="For progra
 @app.command()
 def info(as_json: Annotated[bool, typer.Option("--json", help="For programs: one JSON object.")] = False) -> None:
     """Versions, threads, and which engine would run here, and why."""
-    facts = {
-        "losskit": losskit.__version__,
-        "python": f"{platform.python_version()} ({platform.system()} {platform.machine()})",
-        **{package: installed(package) for package in ("torch", "numba", "triton")},
-        "threads": f"{torch.get_num_threads()} (torch.set_num_threads sets them for losskit too)",
-        **engines(),
-        "compiled loops": cache_state(),
-    }
+    facts = machine.facts()
     if as_json:
         typer.echo(json.dumps(facts, ensure_ascii=False, indent=1))
         return
@@ -111,51 +101,6 @@ def info(as_json: Annotated[bool, typer.Option("--json", help="For programs: one
     for what, fact in facts.items():
         table.add_row(what, fact)
     Console().print(table)
-
-
-def installed(package: str) -> str:
-    """A package's version, or that it is missing."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
-
-
-def engines() -> dict[str, str]:
-    """For each kind of tensors, the engine that would run and the reason."""
-    x = torch.zeros(4)
-    loss: Any = losskit.LOSSES["mse_loss"].function
-    chosen = {"CPU tensors": losskit.engine_for(loss, x, x)}
-    if torch.cuda.is_available():
-        chosen["GPU tensors"] = losskit.engine_for(loss, x.cuda(), x.cuda())
-    seen: list[Any] = []
-
-    def called(x: torch.Tensor) -> torch.Tensor:
-        seen.append(losskit.engine_for(loss, x, x))
-        return x
-
-    torch.func.vmap(called)(x)
-    chosen["torch.func"] = seen[0]
-    lines = {place: f"{c.engine}: {c.reason}" for place, c in chosen.items()}
-    lines.setdefault(
-        "GPU tensors", "no GPU here; there: triton" if installed("triton") != "not installed" else "no GPU here; there: torch, for Triton is not installed"
-    )
-    lines["torch.compile"] = "on CPUs cpu, as operators, where a pass is large enough or sizes vary; else torch"
-    return lines
-
-
-def cache_state() -> str:
-    """Where compiled CPU loops are kept, and how many there are."""
-    from losskit.engines.cpu.core import files
-
-    folder = files.folder()
-    if folder is None:
-        return "nowhere: this user has no home folder, so each process compiles anew; LOSSKIT_CACHE_DIR gives a place"
-    if folder.is_dir() and (why := files.distrust(folder, folder.stat())):
-        return why
-    held = list(folder.glob("*.o")) if folder.is_dir() else []
-    size = sum(p.stat().st_size for p in held)
-    return f"{len(held)} in {folder} ({size / 1e6:.1f} MB)" if held else f"none yet in {folder}: each loss compiles once, 1 to 3 s"
 
 
 def beginning(incomplete: str) -> list[tuple[str, str]]:
@@ -246,3 +191,6 @@ def simulate_boxes(
     began = time.perf_counter()
     page = simulate(output, points, seed, newer, lang.value)
     Console().print(f"\nThe page: [bold]{page}[/bold]  ({time.perf_counter() - began:.0f} s)", soft_wrap=True, highlight=False)
+
+
+tools.add(app)

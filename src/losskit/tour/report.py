@@ -6,7 +6,6 @@ import re
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from secrets import token_hex
 from tempfile import TemporaryFile
 from typing import Any
 
@@ -15,6 +14,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
 import losskit
+from losskit.cli import outputs
 from losskit.tour.chapter import Chapter, Text
 from losskit.tour.figures import NAMES
 from losskit.tour.speed import Speed
@@ -94,12 +94,4 @@ def check(folder: Path) -> None:
 
 def write(folder: Path, page: str, name: str = "index.html") -> Path:
     """Put the page into the folder, which is made if needed: the whole page or nothing, so that an interrupt leaves the page that was there."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / name
-    part = folder / f"{name}.{token_hex(4)}.part"
-    try:
-        part.write_text(page, encoding="utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-    return path
+    return outputs.write(folder / name, page)
