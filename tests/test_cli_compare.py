@@ -216,6 +216,14 @@ def test_nan_is_told(run):
         assert code == 2 and "--pred holds 1 NaN of 30 numbers, the first at [2, 3]" in err
 
 
+def test_nan_of_an_ignored_item_is_taken(run):
+    x, t = np.random.default_rng(0).normal(size=(6, 5)).astype("f4"), np.array([0, 1, -100, 2, 3, 4])
+    x[2] = np.nan
+    np.save("p.npy", x), np.save("t.npy", t)
+    code, out, err = run("compare", "ce", "focal", *FILES, "--task", "multiclass", "--set", "gamma=0", "--json")
+    assert (code, err) == (0, "") and json.loads(out)["relative_difference"] < 1e-6
+
+
 def test_without_mpmath_the_line_is_told():
     code = "import sys; sys.modules['mpmath'] = None; from losskit.cli import main; main(['audit', 'mine:mse', '--like', 'mse'])"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -227,3 +235,32 @@ def test_names_of_losskit_and_places_in_code():
     mine = located("mine.py:focal")
     assert mine.loss is None and mine.takes("gamma") and not mine.takes("alpha")
     assert located("torch.nn.functional:mse_loss").function is torch.nn.functional.mse_loss
+
+
+SHAPES = ((), (6,), (6, 4), (2, 3, 4), (1, 3, 6, 4))
+PAIRS = (
+    "ce poly",
+    "mse l1",
+    "dice jaccard --task multiclass",
+    "focal dice --task binary",
+    "giou ciou",
+    "mse mine:mse",
+    "mine:mse mine:once",
+    "entropy mse",
+    "mse entropy",
+)
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_whatever_the_shapes_are(run, pair):
+    """Each shape beside each: a table, or one line."""
+    draw = np.random.default_rng(0)
+    given = 0
+    for x in SHAPES:
+        np.save("p.npy", draw.random(x).astype("f4"))
+        for t in SHAPES:
+            np.save("t.npy", draw.integers(0, 2, t))
+            code, out, err = run("compare", *pair.split(), *FILES)
+            assert (code == 0 and out and not err) or (code == 2 and not out and err.count("\n") == 1), (x, t, out, err)
+            given += code == 0
+    assert given

@@ -129,16 +129,16 @@ def settings_of(subjects: Sequence[Subject], given: Sequence[str], shared: Mappi
 
 def compare(batch: Batch, subjects: Sequence[Subject], settings: Sequence[dict[str, Any]]) -> Comparison:
     """Both on one batch, laid as the first of losskit's own takes it."""
-    laid = batch
-    own = [dict(each) for each in settings]
+    own, fits = [dict(each) for each in settings], []
     for i, subject in enumerate(subjects):
         if subject.loss is not None:
             fit, own[i] = fitted(batch, subject.loss, own[i])
             refuse_nan(fit, {**subject.loss.settings, **own[i]})
-            laid = fit if laid is batch else laid
-    if laid is batch:
+            fits.append(fit)
+    if not fits:
         refuse_nan(batch, {})
-        laid = batch if batch.input.is_floating_point() else replace(batch, input=batch.input.float())
+        fits.append(batch if batch.input.is_floating_point() else replace(batch, input=batch.input.float()))
+    laid = next((fit for fit in fits if fit.target is not None), fits[0])
     sides = [side(subject, laid, each) for subject, each in zip(subjects, own, strict=True)]
     first, second = sides
     of, a, b = "gradient", first.slope, second.slope
@@ -163,7 +163,8 @@ def part(batch: Batch, a: Tensor, b: Tensor, number: int) -> Part:
 def side(subject: Subject, batch: Batch, settings: Mapping[str, Any]) -> Side:
     """Value and gradient, and the loss of each item where there is one."""
     x = batch.input.detach().clone().requires_grad_()
-    tensors = (x,) if batch.target is None else (x, batch.target)
+    alone = subject.loss is not None and subject.loss.target == "none"
+    tensors = (x,) if batch.target is None or alone else (x, batch.target)
     masked = {} if batch.mask is None else {"mask": batch.mask}
     if masked and subject.loss is None and not subject.takes("mask"):
         stop(f"{subject.name} takes no mask: leave --mask out")
