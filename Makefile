@@ -34,6 +34,7 @@ bench: $(STAMP) $(VENV)/.peers  ## ours against torch, torch.compile and peers; 
 	$(RUN) -m losskit.bench.operands
 	$(RUN) -m losskit.bench.products
 	$(RUN) -m losskit.bench.compiled
+	$(RUN) -m losskit.bench.every
 
 stubs: $(STAMP)  ## after adding a loss: src/losskit/__init__.pyi, what editors and type checkers see
 	$(RUN) -m losskit.contract.stubs

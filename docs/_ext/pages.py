@@ -158,10 +158,7 @@ def speeds(loss: Loss) -> str:
     timed = results.speeds()
     found = [s for s in timed if s.loss == loss.name]
     if not found:
-        kin = sorted({s.loss for s in timed if s.loss in LOSSES and LOSSES[s.loss].pattern == loss.pattern})
-        links = " · ".join(f"[`{name}`](#losskit.{name})" for name in kin)
-        alone = "The [benchmark](#benchmark) does not time this loss."
-        return f"{alone} Of the same [pattern](#architecture) it times:\n\n{links}\n" if kin else f"{alone}\n"
+        return speed_beside_operations(loss)
     others = [name for name in dict.fromkeys(n for s in found for n in s.seconds) if name not in ("losskit", "floor", "losskit on a leaf")]
     kind = results.kind_of(loss.name)
     floor = "the matrix products alone" if kind.startswith("products") else "a bare pass over the same memory"
@@ -179,6 +176,17 @@ def speeds(loss: Loss) -> str:
         "above 1 we are faster. Commands and misses: [benchmark](#benchmark)."
     )
     return f"{about_it}\n\n{head}\n|{'---|' * (4 + len(others))}\n" + "\n".join(rows) + "\n"
+
+
+def speed_beside_operations(loss: Loss) -> str:
+    """The case of a loss in the benchmark of every loss."""
+    machine, (_, size, dtype, seconds) = results.machine("every-"), results.every()[loss.name]
+    where = f"Forward and backward on {machine['cpu']}, {machine['threads']} threads, torch {machine['torch']}, with default settings."
+    head, cells = "| size | dtype | time |", f"| {size} | {dtype} | {duration(seconds['losskit'])} |"
+    if "operations" not in seconds:
+        return f"{where} This loss is made of PyTorch operations on every engine.\n\n{head}\n|---|---|---|\n{cells}\n"
+    about_it = "The same loss in PyTorch operations, as exact as ours, in multiples of our time."
+    return f"{where} {about_it}\n\n{head} PyTorch operations |\n|---|---|---|---|\n{cells} {seconds['operations'] / seconds['losskit']:.1f}x |\n"
 
 
 def duration(seconds: float) -> str:

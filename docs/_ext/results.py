@@ -67,6 +67,12 @@ def speeds() -> list[Speed]:
     return found
 
 
+@cache
+def every() -> Mapping[str, Speed]:
+    """The case of each loss in the benchmark of every loss."""
+    return {row["loss"]: Speed(row["loss"], row["case"].split(", ", 1)[1], row["dtype"], row["seconds"]) for row in results("every-")["cases"]}
+
+
 def kind_of(loss: str) -> str:
     """Which file tells about a loss."""
     return next((f"{kind}-" for kind, names in NAMES.items() if kind != "operands" and loss in names.values() and loss != "focal_loss"), "")

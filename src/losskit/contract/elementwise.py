@@ -66,12 +66,12 @@ def elementwise(
     denominator in place of the count. Elements whose target is `ignore_index`, or `missing`, are absent. `shared`: one number of the target may serve several elements,
     as of any operand: its shape broadcasts to the input's.
     """
-    if isinstance(normalizer, Offer):
+    if normalizer is not None and isinstance(normalizer, Offer):
         narrow = ranges or "input" in unit  # who looks for what is outside, if the pass is another's?
         more = mass or shared or operands or sample_weight is not None or weight is not None or missing is not None
         if not narrow and not more and input.dim():
             checks.pair(input, target)
-            return normalizer.of_numbers(Call(formula, params), ignore_index)
+            return normalizer.of_numbers(Call(formula, params), ignore_index)  # type: ignore[return-value]  # see together.py
         normalizer = None
     if reduction != "mean":
         reduce.check(reduction, normalizer)
@@ -97,7 +97,7 @@ def elementwise(
         factors = _factors(input, mask, sample_weight, weight, reduce.by_weights(reduction, normalizer))
         if not reduce.followed():
             formula, numbers, factors = _learned(formula, numbers, factors)
-    if isinstance(normalizer, Shares):
+    if normalizer is not None and isinstance(normalizer, Shares):
         own = tuple(x for x in (mask, sample_weight) if x is not None)
         normalizer.tell(combined(own, real_dtype(input.dtype)).expand(input.shape) if own else None)
     if mass and reduction != "mean":

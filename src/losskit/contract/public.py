@@ -24,7 +24,7 @@ def public(function: LossFunction, joins: bool) -> LossFunction:
     top, hardest = TopK, of_hardest
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        if type(kwargs.get("reduction")) is top:
+        if kwargs and type(kwargs.get("reduction")) is top:
             return hardest(function, args, kwargs)
         if (kwargs or "torch.distributed.tensor" in modules) and not compiled():
             if "torch.distributed.tensor" in modules and placed(args, kwargs):
