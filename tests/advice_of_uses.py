@@ -99,7 +99,7 @@ OF_USES = [
     # other libraries' arguments
     Row(losskit.mse_loss, of(X, T, size_average=False), "write reduction='sum'", {"size_average": OUT, "reduction": "sum"}, dict(size_average=OUT, reduction="sum")),
     Row(losskit.giou_loss, of(BOXES, OTHERS, eps=1e-7), "none is needed, values and gradients are exact without: leave it out", {"eps": OUT}, dict(eps=OUT)),
-    Row(ce, of(X, L, epsilon=1e-7), "none is needed, values and gradients are exact without: leave it out", {"epsilon": OUT}, dict(epsilon=OUT)),
+    Row(ce, of(X, L, epsilon=0.1), "here it is label_smoothing=", {"epsilon": OUT, "label_smoothing": 0.1}, dict(epsilon=OUT, label_smoothing=0.1)),
     Row(l1, of(X, T, ignore_index=0), "give mask= (True = counts)", {"ignore_index": OUT, "mask": X > 0}, dict(ignore_index=OUT, mask=X > 0)),
     Row(losskit.dice_loss, of(V, K, task="binary", jaccard=True), "that is a loss of its own, jaccard_loss", {"jaccard": OUT, "call": losskit.jaccard_loss}, dict(jaccard=OUT), lambda **k: losskit.jaccard_loss(V, K, task="binary")),
     Row(focal, of(X, T, loss_weight=2.0), "multiply the loss by it", {"loss_weight": OUT, "result": lambda y: 2.0 * y}, {}, lambda: 2.0 * focal(X, T)),

@@ -204,3 +204,36 @@ def test_a_parameter_is_state():
     with pytest.warns(UserWarning, match="the checkpoint has alpha=1.5, a setting of BarronLoss, where the code has 0.5, which stays"):
         fixed.load_state_dict(learned.state_dict())
     assert fixed.alpha == 0.5
+
+
+def test_numbers_are_there_again_where_meta_gets_memory():
+    """As deferred initialisation makes models: no checkpoint has them."""
+    module = losskit.CrossEntropyLoss(weight=[0.2, 1.0, 3.0]).to("meta").to_empty(device="cpu")
+    assert module.weight.tolist() == losskit.CrossEntropyLoss(weight=[0.2, 1.0, 3.0]).weight.tolist()
+    without = losskit.CrossEntropyLoss(weight=torch.empty(3, device="meta"))
+    without.load_state_dict({"weight": torch.tensor([0.2, 1.0, 3.0])})
+    assert without.weight.tolist() == module.weight.tolist()
+
+
+def test_modules_of_earlier_versions_and_hooks_that_rename():
+    module = losskit.CrossEntropyLoss(weight=[0.2, 1.0, 3.0])
+    state = module.__getstate__() if hasattr(module, "__getstate__") else module.__dict__
+    old = losskit.CrossEntropyLoss.__new__(losskit.CrossEntropyLoss)
+    old.__setstate__({key: value for key, value in dict(state).items() if key != "_numbers"} | {"_non_persistent_buffers_set": set()})
+    assert not old.state_dict() and old.load_state_dict({"weight": module.weight}) and old.half().weight.dtype is torch.float16
+    whole = torch.nn.Sequential(module)
+    whole.register_load_state_dict_pre_hook(lambda m, state, *rest: state.update({"0.weight": state.pop("0.old")}))
+    whole.load_state_dict({"0.old": module.weight.clone()})
+    half = losskit.CrossEntropyLoss(weight=[0.1, 0.2]).bfloat16()
+    half.load_state_dict({"weight": torch.tensor([0.1, 0.2])})  # equal in its own dtype
+
+
+def test_frozen_parameters_heads_and_dtypes_come_back():
+    frozen = from_config(losskit.BarronLoss(alpha=Parameter(torch.tensor(1.0), requires_grad=False)).to_config())
+    assert [p.requires_grad for p in frozen.parameters()] == [False]
+    head = from_config(json.loads(json.dumps(losskit.LinearCrossEntropyLoss(4, 3, dtype=torch.float64).to_config())))
+    assert head.linear.weight.dtype is torch.float64
+    with pytest.raises(TypeError, match="TopK in reduction must be a mapping of its settings, got NoneType"):
+        from_config({"loss": "l1", "settings": {"reduction": {"TopK": None}}})
+    with pytest.raises(ValueError, match=r"weight is learned, and so of a floating-point dtype, got torch\.int64"):
+        from_config({"loss": "ce", "settings": {"weight": {"values": [1, 2], "dtype": "int64", "learned": True}}})

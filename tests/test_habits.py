@@ -91,3 +91,29 @@ def test_an_error_inside_is_left_alone():
     with pytest.raises(TypeError, match="input must be a floating-point tensor"):
         losskit.mse_loss(T, T)
     assert habits.misfit(losskit.mse_loss, (X, Y), {}) is None and not is_rows(losskit.LOSSES["mse_loss"], {})
+
+
+def test_advice_computes_nothing_that_shows():
+    """It is tried before it is given: in nobody's memory, and for `engine_for` and under a forced engine all the same."""
+    x = torch.randn(4, 3, requires_grad=True) * 1
+    before, version = x.detach().clone(), x._version
+    with pytest.raises(TypeError, match="takes its settings by name"):
+        losskit.cross_entropy(x, T, torch.ones(3), inplace=True)
+    assert torch.equal(x.detach(), before) and x._version == version
+    with pytest.raises(TypeError, match="takes its settings by name"):
+        losskit.engine_for(losskit.mse_loss, X, Y, "sum")
+    with losskit.use_engine("triton"), pytest.raises(TypeError, match="takes its settings by name"):
+        losskit.mse_loss(X, Y, "sum")
+
+
+def test_advice_means_what_was_meant():
+    """No argument of another meaning: a weight per item is no shape of a loss, and not every input is logits."""
+    for loss, given, told in (
+        ("barron_loss", {"weight": torch.ones(4, 3)}, "here it is sample_weight="),
+        ("varifocal_loss", {"weight": torch.ones(4, 3)}, "here it is sample_weight="),
+        ("cross_entropy", {"epsilon": 0.1}, "here it is label_smoothing="),
+    ):
+        with pytest.raises(TypeError, match=told):
+            getattr(losskit, loss)(X, Y, **given)
+    with pytest.raises(TypeError, match="'softmax'; it takes"):
+        losskit.nll_loss(X, T, softmax=True)

@@ -3,6 +3,7 @@
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -119,7 +120,7 @@ def test_every_finite_input_has_a_finite_cost(dtype):
         ({"targets_per_image": [2, 4]}, ValueError, "a number for each of the 3 pictures, got 2"),
         ({"targets_per_image": [2, 1, 4]}, ValueError, "must add up to the number of objects, 6, got 7"),
         ({"targets_per_image": torch.tensor([2, 0, 4])}, TypeError, r"must be a list of whole numbers, got a Tensor.*try \[len\(x\) for x in targets\]"),
-        ({"targets_per_image": [2.0, 0, 4]}, ValueError, "must be whole numbers of at least 0"),
+        ({"targets_per_image": [2.0, 0, 4]}, ValueError, "must be a list of whole numbers of at least 0"),
         ({"masks": torch.zeros(2, 3, 7, 9)}, ValueError, "masks and target_masks go together"),
         ({"masks": torch.zeros(2, 3, 7, 9), "target_masks": torch.zeros(6, 8)}, ValueError, r"masks must have the shape \(2, 3, 7, P\)|target_masks"),
     ],
@@ -175,3 +176,35 @@ def test_pieces_of_a_loss():
     matches = assign(matching_cost(logits, boxes, labels, targets, counts), counts)
     losskit.giou_loss(boxes[matches.predicted], targets[matches.target], box_format="cxcywh", normalizer=float(len(labels))).backward()
     assert (boxes.grad != 0).any(-1).sum() == 12
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_autocast_changes_nothing(dtype):
+    """Masks of many positions overflow float16 sums, and cancelled there."""
+    hit = (torch.rand(2, 12544, generator=torch.Generator().manual_seed(0)) > 0.5).float()
+    given = torch.zeros(1, 3, 2), torch.rand(1, 3, 4), torch.tensor([0, 1]), torch.rand(2, 4), [2]
+    masks = {"masks": torch.stack((20 * (2 * hit[0] - 1), 20 * (2 * hit[1] - 1), torch.full((12544,), 15.0)))[None], "target_masks": hit}
+    cost = matching_cost(*given, **masks)
+    with torch.autocast("cpu", dtype):
+        assert torch.equal(matching_cost(*given, **masks), cost)
+    alone = matching_cost(*given, **masks, cost_class=0, cost_bbox=0, cost_giou=0)
+    assert alone[0, 0].abs() < 1e-6 and alone[1, 1].abs() < 1e-6 and alone[0, 1] > 1
+
+
+def test_targets_are_not_rounded_to_the_predictions_dtype():
+    boxes, target = torch.tensor([[[501.0, 300.0, 100.0, 100.0], [502.0, 300.0, 100.0, 100.0]]]), torch.tensor([[501.4, 300.3, 101.0, 99.0]])
+    how = {"cost_class": 0.0, "cost_giou": 0.0, "cost_bbox": 1.0}
+    cost = matching_cost(torch.zeros(1, 2, 2).bfloat16(), boxes.bfloat16(), torch.tensor([0]), target, [1], **how)
+    torch.testing.assert_close(cost, torch.cdist(boxes[0].bfloat16().float(), target, p=1))
+
+
+def test_whole_numbers_of_any_kind():
+    logits, boxes, labels, targets, counts = drawn()
+    expected = matching_cost(logits, boxes, labels, targets, counts)
+    for dtype in (torch.uint8, torch.uint16, torch.int32, torch.uint64):
+        assert torch.equal(matching_cost(logits, boxes, labels.to(dtype), targets, np.array(counts)), expected)
+    for wrong in (6, None, [2, True, 4], "204"):
+        with pytest.raises(ValueError, match="targets_per_image must"):
+            matching_cost(logits, boxes, labels, targets, wrong)
+    far = torch.full_like(boxes, 3e38)
+    assert matching_cost(logits, far, labels, targets, counts, cost_bbox=0.0, cost_giou=0.0).isfinite().all()

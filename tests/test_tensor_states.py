@@ -258,6 +258,10 @@ def test_a_score_that_is_no_number_shows_in_value_and_gradient(engine):
             value = given_to(loss, given, settings)
             (gradient,) = torch.autograd.grad(value, x)
         assert value.isnan() and gradient.view(-1)[4].isnan(), f"{loss.name} {settings}: {value}, {gradient}"
+    p = torch.tensor([0.2, math.nan, 0.7]).requires_grad_()
+    with losskit.use_engine(engine) if engine else inside_nothing():
+        losskit.lovasz_loss(p[None], torch.tensor([[1, 0, 1]]), task="binary", from_logits=False).backward()
+    assert p.grad.isnan().tolist() == [False, True, False]
 
 
 def test_arrays_and_lists_are_taken_as_weights():

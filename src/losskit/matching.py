@@ -1,5 +1,6 @@
 """Matching a set of predictions to the objects of each picture: what a match costs, and the cheapest matches. As DETR and its descendants train."""
 
+import operator
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -118,7 +119,14 @@ def matching_cost(
     alpha, gamma = checks.number("alpha", alpha, low=0.0, high=1.0), checks.number("gamma", gamma, low=0.0)
     counts = check(logits, boxes, labels, target_boxes, targets_per_image)
     check_masks(masks, target_masks, logits, labels)
-    real = real_dtype(logits.dtype)
+    device = logits.device.type
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):  # products of half precision would be subtracted from sums that are not
+        with torch.autocast(device, enabled=False):
+            return matching_cost(
+                logits, boxes, labels, target_boxes, targets_per_image, class_cost=class_cost, alpha=alpha, gamma=gamma, kind=kind, box_format=box_format, masks=masks,
+                target_masks=target_masks, **weights,
+            )  # fmt: skip
+    labels, real = labels.long(), real_dtype(logits.dtype)
     scores = -logits.to(real).softmax(-1) if class_cost == "softmax" else logits
     cost = torch.empty((*logits.shape[:-3], logits.shape[-2], len(labels)), dtype=real, device=logits.device)
     start = 0
@@ -127,24 +135,25 @@ def matching_cost(
         start += count
         if not count:
             continue
-        box, target = boxes.select(-3, image), target_boxes[own].to(boxes.dtype)
+        box, target = boxes.select(-3, image).to(real), target_boxes[own].to(real)
         leading = target.expand(*box.shape[:-2], *target.shape)
-        terms = [
-            weights["cost_class"] * of_class(scores.select(-3, image)[..., labels[own].long()].to(real), class_cost, alpha, gamma),
-            weights["cost_bbox"] * torch.cdist(box.to(real), leading.to(real), p=1.0),
-            -weights["cost_giou"] * pairwise_iou(sized(box), sized(leading), kind, box_format).to(real),
-        ]
+        terms = {
+            "cost_class": of_class(scores.select(-3, image)[..., labels[own]].to(real), class_cost, alpha, gamma),
+            "cost_bbox": torch.cdist(box, leading, p=1.0),
+            "cost_giou": -pairwise_iou(sized(box), sized(leading), kind, box_format).to(real),
+        }
         if masks is not None and target_masks is not None:
-            terms += of_masks(masks.select(-3, image).to(real), target_masks[own].to(real), weights["cost_mask"], weights["cost_dice"])
-        largest = 0.1 * torch.finfo(real).max  # infinite terms would cancel
-        cost[..., own] = sum(term.clamp(-largest, largest) for term in terms)
+            terms |= of_masks(masks.select(-3, image).to(real), target_masks[own].to(real))
+        largest = 0.1 * torch.finfo(real).max  # infinite terms would cancel, and one times a weight of 0 is no number
+        limits = {name: largest / max(weights[name], 1.0) for name in terms}
+        cost[..., own] = sum(weights[name] * term.clamp(-limits[name], limits[name]) for name, term in terms.items())
     return cost
 
 
 def sized(boxes: Tensor) -> Tensor:
     """Boxes whose sides and hulls are numbers: beyond 5e36 sums of coordinates overflow."""
     limit = torch.finfo(torch.float32).max / 64
-    return boxes if boxes.dtype is torch.float16 else boxes.clamp(-limit, limit)
+    return boxes.clamp(-limit, limit)
 
 
 def of_class(x: Tensor, how: ClassCost, alpha: float, gamma: float) -> Tensor:
@@ -156,12 +165,12 @@ def of_class(x: Tensor, how: ClassCost, alpha: float, gamma: float) -> Tensor:
     return alpha * missed**gamma * hard - (1.0 - alpha) * p**gamma * easy
 
 
-def of_masks(x: Tensor, t: Tensor, cost_mask: float, cost_dice: float) -> tuple[Tensor, Tensor]:
-    """The costs of masks: each sum over positions is a product of matrices."""
+def of_masks(x: Tensor, t: Tensor) -> dict[str, Tensor]:
+    """The costs of masks: each sum over positions is a product of matrices. None of them cancels."""
     positions, p = max(x.shape[-1], 1), x.sigmoid()
-    entropy = F.softplus(x).sum(-1)[..., None] - x @ t.T  # softplus(x) - x t
+    entropy = F.softplus(-x) @ t.T + F.softplus(x) @ (1.0 - t).T
     dice = 1.0 - (2.0 * (p @ t.T) + 1.0) / (p.sum(-1)[..., None] + t.sum(-1) + 1.0)
-    return cost_mask / positions * entropy, cost_dice * dice
+    return {"cost_mask": entropy / positions, "cost_dice": dice}
 
 
 def check(logits: Tensor, boxes: Tensor, labels: Tensor, target_boxes: Tensor, targets_per_image: Sequence[int]) -> list[int]:
@@ -185,7 +194,7 @@ def check(logits: Tensor, boxes: Tensor, labels: Tensor, target_boxes: Tensor, t
             f"target_boxes must have the shape {checks.shown((len(labels), 4))}, a box per label, got {checks.shown(target_boxes.shape)}: try torch.cat"
         )
     if len(labels) and checks.readable(labels):
-        bad = (labels < 0) | (labels >= logits.shape[-1])
+        bad = (labels.long() < 0) | (labels.long() >= logits.shape[-1])
         if bool(bad.any()):
             place = int(bad.nonzero()[0])
             raise ValueError(
@@ -200,9 +209,12 @@ def counted(targets_per_image: Sequence[int], images: int | None, targets: int) 
         raise TypeError(
             "targets_per_image must be a list of whole numbers, got a Tensor, which on a GPU would have to be waited for: try [len(x) for x in targets]"
         )
-    counts = list(targets_per_image)
-    if any(isinstance(count, bool) or not isinstance(count, int) or count < 0 for count in counts):
-        raise ValueError(f"targets_per_image must be whole numbers of at least 0, got {counts!r}: try [len(x) for x in targets]")
+    try:
+        counts = [operator.index(count) for count in targets_per_image if not isinstance(count, bool)]
+    except TypeError:
+        counts = [-1]
+    if any(count < 0 for count in counts):
+        raise ValueError(f"targets_per_image must be a list of whole numbers of at least 0, got {targets_per_image!r}: try [len(x) for x in targets]")
     if images is not None and len(counts) != images:
         raise ValueError(f"targets_per_image must have a number for each of the {images} pictures, got {len(counts)}")
     if sum(counts) != targets:

@@ -21,7 +21,7 @@ VERSION = 1  # of the form of a configuration
 KEYS = ("loss", "version", "settings")
 OF_TENSOR = ("values", "dtype", "learned")
 MADE = ("WIoUv3Loss", "Sum", "DeepSupervision", "PerHead")  # modules without a function
-WORDS = {"inf": math.inf, "-inf": -math.inf}  # JSON has no number for them
+WORDS = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}  # JSON has no number for them
 
 
 def compact(name: str) -> str:
@@ -81,6 +81,7 @@ def to_config(module: nn.Module) -> dict[str, Any]:
     settings: dict[str, Any] = dict(module.settings)  # type: ignore[arg-type]
     if isinstance(module, OwnsHead) and (head := module.linear) is not None:
         settings = {"in_features": head.in_features, "num_classes": head.out_features, "bias": head.bias is not None} | settings
+        settings |= {} if head.weight.dtype is torch.float32 else {"dtype": str(head.weight.dtype).removeprefix("torch.")}
     return {"loss": type(module).__name__, "version": VERSION, "settings": {name: written(name, value) for name, value in settings.items()}}
 
 
@@ -97,13 +98,14 @@ def written(name: str, value: Any) -> Any:
     if isinstance(value, Tensor):
         if value.is_meta:
             raise ValueError(f"{name} is a tensor on meta, which has no values: make the module on another device")
-        values, dtype, learned = written(name, value.tolist()), value.dtype, isinstance(value, nn.Parameter)
-        if value.dim() and dtype is torch.get_default_dtype() and not learned:
+        values, dtype = written(name, value.tolist()), value.dtype
+        if value.dim() and dtype is torch.float32 and not isinstance(value, nn.Parameter):
             return values
-        return {"values": values, "dtype": str(dtype).removeprefix("torch.")} | ({"learned": True} if learned else {})
+        learned = {"learned": value.requires_grad} if isinstance(value, nn.Parameter) else {}
+        return {"values": values, "dtype": str(dtype).removeprefix("torch.")} | learned
     if isinstance(value, Real):
         number = float(value)
-        return number if math.isfinite(number) else "inf" if number > 0 else "-inf"
+        return number if math.isfinite(number) else str(number)
     if isinstance(value, TopK):
         return {"TopK": {field.name: written(field.name, getattr(value, field.name)) for field in fields(value)}}
     if isinstance(value, import_module("losskit").UncertaintyWeight):
@@ -130,7 +132,7 @@ def from_config(config: Mapping[str, Any], **settings: Any) -> nn.Module:
     Args:
         config: "loss", a name as `create` takes it; "settings", those of the module, by default none; "version", by default this one's. Numbers, text, lists and
             mappings as JSON and YAML hold them; "inf" and "-inf" stand for the infinities. A list becomes a tensor where the setting is one; other tensors are
-            mappings {"values": ..., "dtype": "float64", "learned": true}.
+            mappings {"values": ..., "dtype": "float64", "learned": true}, where learned ones are parameters (false: frozen).
         settings: settings that take the place of the configuration's, or that no file can hold, as `process_group`.
 
     Raises:
@@ -185,7 +187,7 @@ def refuse_version(version: object) -> None:
 def read(name: str, value: Any) -> Any:
     """A setting as the constructor takes it."""
     if isinstance(value, str):
-        return WORDS.get(value, value)
+        return getattr(torch, value, value) if name == "dtype" else WORDS.get(value, value)
     if isinstance(value, Mapping):
         return read_mapping(name, value)
     if isinstance(value, Sequence):
@@ -200,7 +202,10 @@ def read_mapping(name: str, value: Mapping[str, Any]) -> Any:
         return (read("weight", value["weight"]), loss) if "weight" in value else loss
     for kind in (TopK, import_module("losskit").UncertaintyWeight):
         if kind.__name__ in value:
-            return kind(**{key: read(key, each) for key, each in value[kind.__name__].items()})
+            inside = value[kind.__name__]
+            if not isinstance(inside, Mapping):
+                raise TypeError(f"{kind.__name__} in {name} must be a mapping of its settings, got {type(inside).__name__}: {inside!r}")
+            return kind(**{key: read(key, each) for key, each in inside.items()})
     if value and all(isinstance(each, Mapping) and "loss" in each for each in value.values()):
         return {key: read(key, each) for key, each in value.items()}
     return read_tensor(name, value)
@@ -214,11 +219,13 @@ def read_tensor(name: str, value: Mapping[str, Any]) -> Tensor:
     dtype = getattr(torch, str(value.get("dtype", "float32")), None)
     if not isinstance(dtype, torch.dtype):
         raise ValueError(f'{name} has the dtype {value["dtype"]!r}, which torch has not: "float32", for example')
-    learned = value.get("learned", False)
-    if not isinstance(learned, bool):
+    learned = value.get("learned")
+    if learned is not None and not isinstance(learned, bool):
         raise TypeError(f"{name}: learned must be true or false, got {learned!r}")
     try:
         x = torch.tensor(read(name, value["values"]), dtype=dtype, device=checks.home())
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{name} must hold numbers, in lists of one length, got {value['values']!r}") from error
-    return nn.Parameter(x) if learned else x
+    if learned and not x.is_floating_point():
+        raise ValueError(f"{name} is learned, and so of a floating-point dtype, got {dtype}")
+    return x if learned is None else nn.Parameter(x, requires_grad=learned)

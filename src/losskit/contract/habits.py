@@ -2,21 +2,21 @@
 
 import inspect
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from functools import partial
 from typing import Any, Literal, get_args, get_origin
 
 import torch
 from torch import Tensor
 
 from losskit.contract.names import near
+from losskit.engines.dispatch import use_engine
 
 # other libraries' names, and ours for the same thing; of several the first that a loss has
 SYNONYMS: Mapping[str, tuple[str, ...]] = {
-    "activated": ("from_logits",),
     "avg_factor": ("normalizer",),
     "batch": ("over",),
-    "class_weight": ("weight", "alpha"),
-    "class_weights": ("weight", "alpha"),
+    "class_weight": ("weight",),
+    "class_weights": ("weight",),
+    "epsilon": ("label_smoothing",),  # timm's and fastai's
     "ignored_index": ("ignore_index",),
     "ignore_label": ("ignore_index",),
     "include_background": ("background",),
@@ -31,12 +31,13 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "smooth_nr": ("smooth",),
     "squared_pred": ("power",),
     "use_sigmoid": ("task",),
-    "weights": ("weight", "alpha", "sample_weight"),
-    "weight": ("alpha", "sample_weight"),
+    "weights": ("weight", "sample_weight"),
+    "weight": ("sample_weight",),
     "xywh": ("box_format",),
 }
 # and what has no name of its own here
 INSTEAD: Mapping[str, str] = {
+    "activated": "from_logits=False says so, where a loss takes both",
     "eps": "none is needed, values and gradients are exact without: leave it out",
     "epsilon": "none is needed, values and gradients are exact without: leave it out",
     "ignore_index": "for items that do not count, give mask= (True = counts)",
@@ -49,7 +50,7 @@ INSTEAD: Mapping[str, str] = {
     "to_onehot_y": "labels are taken as they are: leave it out",
     "use_softmax": "inputs are logits unless from_logits=False: leave it out",
 }
-REDUCTIONS = {"avg": "mean", "average": "mean", "batchmean": "mean", "elementwise_mean": "mean", "add": "sum", "total": "sum", "false": "none", "null": "none"}
+REDUCTIONS = {"avg": "mean", "average": "mean", "elementwise_mean": "mean", "add": "sum", "total": "sum", "false": "none", "null": "none"}
 
 
 LATER = "give it when calling the module"
@@ -78,7 +79,7 @@ def instead(name: str, given: Mapping[str, Any], settings: Collection[str], call
     if ours is not None:
         return f"here it is {ours}=" + (f", {LATER}" if ours in called else "")
     if name in INSTEAD:
-        return INSTEAD[name]
+        return INSTEAD[name] if "from_logits" in settings or "from_logits" not in INSTEAD[name] else ""
     close = near(name, [*settings, *called], 1)
     return f"did you mean {close[0]}=?" if close else ""
 
@@ -122,7 +123,7 @@ def by_name(
         if len(placed) > len(order):
             raise TypeError
         call(**given)
-    except (TypeError, ValueError):  # what would be written is not taken, either
+    except Exception:  # what would be written is not taken, either
         return f"{who} takes its settings by name, and has {', '.join(settings)}"
     shown = (f"{key}={'...' if isinstance(value, Tensor) else repr(value)}" for key, value in given.items())
     return f"{who} takes its settings by name: write {who}({', '.join([before, *shown] if before else shown)})"
@@ -135,13 +136,25 @@ def misfit(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[st
     settings = [name for name in parameters if name not in places]
     if len(args) > len(places):
         theirs = getattr(torch.nn.functional, function.__name__, None)
-        return by_name(function.__name__, args[len(places) :], kwargs, theirs, settings, partial(function, *args[: len(places)]), ", ".join(places))
+        return by_name(function.__name__, args[len(places) :], kwargs, theirs, settings, tried(function, args[: len(places)]), ", ".join(places))
     if not set(kwargs) <= set(parameters):
         return unknown(f"{function.__name__}()", kwargs, settings, places=places)
     absent = [name for name, p in parameters.items() if p.default is p.empty and name not in kwargs and name not in places[: len(args)]]
     if absent and absent[0] in settings:
         return missing(function.__name__, absent[0], parameters[absent[0]].annotation, example_of(function, absent[0]))
     return None
+
+
+def tried(function: Callable[..., Any], args: Sequence[Any]) -> Callable[..., Any]:
+    """The call of a loss for the answer alone: without a graph, it writes nowhere and meets nobody."""
+    quiet = {"inplace": False, "normalizer": None, "process_group": None, "class_group": None}
+    quiet = {name: value for name, value in quiet.items() if name in inspect.signature(function).parameters}
+
+    def call(**given: Any) -> None:
+        with use_engine("torch"), torch.no_grad():
+            function(*args, **{**given, **quiet})
+
+    return call
 
 
 def example_of(function: Callable[..., Any], name: str) -> Any:

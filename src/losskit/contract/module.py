@@ -34,6 +34,7 @@ class LossModule(Arithmetic, nn.Module):
 
     def __init__(self, *placed: Any, **settings: Any) -> None:
         super().__init__()
+        self._numbers: dict[str, Tensor] = {}
         if placed:
             raise TypeError(self._by_name(placed, settings))
         unknown = set(settings) - set(self.names)
@@ -83,6 +84,8 @@ class LossModule(Arithmetic, nn.Module):
                 self.register_parameter(name, value)
             elif isinstance(value, Tensor):
                 self.register_buffer(name, value, persistent=False)
+                if not value.is_meta:
+                    self._numbers[name] = value.detach().cpu().clone()
             else:
                 object.__setattr__(self, name, value)
 
@@ -220,17 +223,38 @@ class LossModule(Arithmetic, nn.Module):
             ...
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        """Settings are the code's: what a checkpoint says of them, as those of torch's losses do, is no state of this module."""
+        """Settings are the code's: what a checkpoint says of them, as those of torch's losses do, is no state of this module. One that has no numbers takes those."""
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+        unexpected = rest[3]
         for name in self.names:
-            if name not in self._parameters and prefix + name in state_dict:
-                other, own = state_dict.pop(prefix + name), getattr(self, name)
-                if not (isinstance(own, Tensor) and isinstance(other, Tensor) and same(own, other)):
+            key = prefix + name
+            if name not in self._parameters and key in state_dict:
+                if key in unexpected:
+                    unexpected.remove(key)
+                other, own = state_dict[key], getattr(self, name)
+                if isinstance(own, Tensor) and own.is_meta and isinstance(other, Tensor) and other.shape == own.shape:
+                    setattr(self, name, other.detach().clone())
+                elif not (isinstance(own, Tensor) and isinstance(other, Tensor) and same(own, other)):
                     warnings.warn(
                         f"the checkpoint has {prefix + name}={in_short(other)}, a setting of {self.loss.module}, where the code has {in_short(own)}, which stays: "
                         f"to take the checkpoint's, set {name} when the module is made",
                         stacklevel=2,
                     )
-        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "LossModule":
+        """Weights that were without numbers, on meta, have them again where they get memory (`to_empty`): no checkpoint holds them."""
+        absent = [name for name in self._numbers if (x := self._buffers.get(name)) is not None and x.is_meta]
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for name in absent:
+            held = self._buffers[name]
+            if held is not None and not held.is_meta:
+                held.copy_(self._numbers[name])
+        return self
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self.__dict__.setdefault("_numbers", {})
+        self._non_persistent_buffers_set.update(name for name in self.names if name in self._buffers)  # not so in version 0.1
 
     def to_config(self) -> dict[str, Any]:
         """The module as plain data, which JSON and YAML hold: the loss, the version of this form, and every setting, so that a default that changes changes nothing.
@@ -306,7 +330,7 @@ def same(own: Tensor, other: Tensor) -> bool:
     """Whether two settings are equal; those without values are not looked at."""
     if own.is_meta or other.is_meta:
         return True
-    return own.shape == other.shape and torch.equal(own.detach().double().cpu(), other.detach().double().cpu())
+    return own.shape == other.shape and torch.equal(own.detach().cpu(), other.detach().cpu().to(own.dtype))
 
 
 def in_short(value: object) -> str:

@@ -24,7 +24,7 @@ def errors(call: Ranked, x: Tensor, hit: Tensor) -> Tensor:
         return torch.where(hit, missed, p)
     if call.link == "identity":
         e = hit.to(x.dtype) - unit(x)
-        return e.abs() * itself(e)
+        return e.abs() + torch.where(x == x, 0.0, x) * torch.where(x == x, 0.0, math.nan)
     margin = 1.0 - torch.where(hit, x, -x)
     margin = torch.where(margin < -1.0, -1.0, margin)
     return (0.5 * margin + 0.5 * margin.abs()) * itself(margin)
