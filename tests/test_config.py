@@ -111,6 +111,7 @@ COMPOSED = {
     ),
     "deep": lambda: losskit.DeepSupervision(0.3 * losskit.DiceLoss(task="multiclass") + losskit.CrossEntropyLoss(), weights=[1.0, 0.5]),
     "heads": lambda: losskit.PerHead({"kind": losskit.CrossEntropyLoss(), "size": (0.1, losskit.L1Loss())}),
+    "names": lambda: losskit.Sum({"loss": losskit.MSELoss(), "TopK": (0.5, losskit.L1Loss())}),
     "hardest": lambda: losskit.FocalLoss(reduction=losskit.TopK(threshold=0.7, keep=100, per="sample", reduction="sum")),
 }
 
@@ -121,7 +122,7 @@ def test_losses_made_of_losses(name):
     config = json.loads(json.dumps(module.to_config(), allow_nan=False))
     twin = from_config(config)
     assert repr(twin) == repr(module) and twin.to_config() == config and twin.state_dict().keys() == module.state_dict().keys()
-    if name not in ("deep", "heads", "hardest"):
+    if name not in ("deep", "heads", "hardest", "names"):
         x, t = torch.randn(2, 3, 4), torch.randint(0, 3, (2, 4))
         assert torch.equal(twin(x, t), module(x, t)) and twin.parts.keys() == module.parts.keys()
 

@@ -21,7 +21,7 @@ LABELLED: list[tuple[str, dict[str, Any]]] = [
 ]  # fmt: skip
 NUMBERS: list[tuple[str, dict[str, Any]]] = [
     ("BCEWithLogitsLoss", {}), ("FocalLoss", {"task": "binary"}), ("FocalLoss", {"task": "multilabel", "gamma": 1.5, "alpha": 0.25}),
-    ("BCEWithLogitsLoss", {"label_smoothing": 0.1}), ("QualityFocalLoss", {}), ("VarifocalLoss", {}), ("L1Loss", {}), ("HuberLoss", {}),
+    ("BCEWithLogitsLoss", {"label_smoothing": 0.1}), ("QualityFocalLoss", {}), ("VarifocalLoss", {}),
 ]  # fmt: skip
 PAIRS = [("multiclass", *pair) for pair in LABELLED] + [(task, *pair) for pair in NUMBERS for task in ("binary", "multilabel")]
 
@@ -181,3 +181,68 @@ def test_in_one_graph(size: int) -> None:
     assert len(passes) == (size == 96)
     torch.testing.assert_close(*found)
     torch.testing.assert_close(*(torch.autograd.grad(value, leaf)[0] for value, leaf in zip(found, leaves, strict=True)))
+
+
+class Halved(losskit.CrossEntropyLoss):
+    def forward(self, input, target, **given):
+        return super().forward(input / 2, target, **given)
+
+
+class TenTimes(losskit.Sum):
+    def forward(self, *tensors, **given):
+        return 10 * super().forward(*tensors, **given)
+
+
+def hooked(loss):
+    loss.register_forward_hook(lambda module, given, value: 3 * value)
+    return loss
+
+
+def before(loss):
+    loss.register_forward_pre_hook(lambda module, given: (given[0] / 2, given[1]))
+    return loss
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        Halved,
+        lambda: hooked(losskit.CrossEntropyLoss()),
+        lambda: before(losskit.CrossEntropyLoss()),
+        lambda: TenTimes({"a": losskit.CrossEntropyLoss()}),
+        lambda: hooked(losskit.Sum({"a": losskit.CrossEntropyLoss()})),
+        lambda: hooked(losskit.DeepSupervision(losskit.CrossEntropyLoss())),
+    ],
+)
+def test_what_does_more_than_its_loss_is_called(part):
+    """A class of one's own, or a hook: its pass is shared with nobody, and a sum of it is no sum of its parts."""
+    x, t = torch.randn(2, 3, 4), torch.randint(0, 3, (2, 4))
+    dice, other = losskit.DiceLoss(task="multiclass"), part()
+    expected = dice(x, t) + other(x, t)
+    torch.testing.assert_close(losskit.Sum({"dice": dice, "other": other})(x, t), expected)
+    torch.testing.assert_close((dice + other)(x, t), expected)
+    torch.testing.assert_close((0.5 * other)(x, t), 0.5 * other(x, t))
+    host = before(losskit.DiceLoss(task="multiclass"))
+    torch.testing.assert_close((host + losskit.CrossEntropyLoss())(x, t), host(x, t) + losskit.CrossEntropyLoss()(x, t))
+
+
+def test_an_ignored_number_of_one_loss_is_none_of_the_other():
+    x, t = torch.randn(2, 4), torch.tensor([[0.0, 1.0, 0.0, 1.0], [1.0, 0.0, 0.0, 1.0]])
+    for ignored in (0, 1):
+        both = losskit.DiceLoss(task="binary", ignore_index=ignored) + losskit.BCEWithLogitsLoss()
+        both(x, t)
+        torch.testing.assert_close(both.parts["binary_cross_entropy_with_logits"], losskit.BCEWithLogitsLoss()(x, t))
+    marked = t.masked_fill(t == 0, -100.0)
+    both = losskit.DiceLoss(task="binary") + losskit.MSELoss()
+    both(x, marked)
+    torch.testing.assert_close(both.parts["mse"], losskit.MSELoss()(x, marked))
+
+
+def test_a_formula_with_many_settings_has_a_pass_of_its_own():
+    from losskit.contract import together
+    from losskit.engines.cpu.overlap import loops
+
+    assert together.MAX_PARAMS == loops.MAX_PARAMS
+    x, t = torch.randn(2, 5), torch.randint(0, 2, (2, 5)).float()
+    barron = losskit.BarronLoss(alpha=1.0, scale=1.0)
+    torch.testing.assert_close((losskit.DiceLoss(task="binary") + barron)(x, t), losskit.DiceLoss(task="binary")(x, t) + barron(x, t))

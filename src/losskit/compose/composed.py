@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from losskit.compose.weights import Schedule, UncertaintyWeight, number, scheduled, shown
-from losskit.contract import checks
+from losskit.contract import checks, together
 from losskit.contract.arithmetic import Arithmetic
 from losskit.contract.config import to_config
 from losskit.contract.registry import refuse_script
@@ -207,7 +207,7 @@ def with_mask(given: Mapping[str, Any], where: Where, name: str, tensors: tuple[
 
 def terms_of(loss: nn.Module, path: str, tensors: tuple[Any, ...], given: Mapping[str, Any]) -> Terms:
     """The terms of one part."""
-    if isinstance(loss, Composed):
+    if isinstance(loss, Composed) and together.untouched(loss):
         return {f"{path}/{key}": value for key, value in loss.terms(tensors, given).items()}
     return {path: a_value(loss(*tensors, **given), path)}
 

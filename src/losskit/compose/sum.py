@@ -78,7 +78,7 @@ class Sum(Composed):
         """The parts that are no sums, here and in parts of parts."""
         for name, loss in self.losses.items():
             own = (*where, (name, self._where[name])) if name in self._where else where
-            if isinstance(loss, Sum):
+            if isinstance(loss, Sum) and is_flat(loss):
                 yield from loss.leaves(f"{prefix}{name}/", own)
             else:
                 yield Leaf(prefix + name, loss, own)
@@ -104,8 +104,13 @@ class Sum(Composed):
         result: Terms = {}
         for name, loss in self.losses.items():
             path = prefix + name
-            result |= self.weighed(name, path, loss.assembled(f"{path}/", found) if isinstance(loss, Sum) else found[path])
+            result |= self.weighed(name, path, loss.assembled(f"{path}/", found) if isinstance(loss, Sum) and is_flat(loss) else found[path])
         return result
+
+
+def is_flat(loss: Sum) -> bool:
+    """Whether calling a sum is adding up its parts, and no more: it is of no class made of it, and has no hooks."""
+    return type(loss) is Sum and together.untouched(loss)
 
 
 class Entry(NamedTuple):
@@ -120,7 +125,7 @@ class Entry(NamedTuple):
 
 def entries(loss: Any) -> list[Entry]:
     """The parts of a sum, or a loss as its own only part."""
-    if not isinstance(loss, Sum):
+    if not isinstance(loss, Sum) or not is_flat(loss):
         return [Entry(name_of(loss), Share(named=False), None, a_loss(loss, name_of(loss)), None)]
     learned: Mapping[str, Any] = dict(loss.learned.items())
     return [Entry(name, loss._shares[name], learned.get(name), part, loss._where.get(name)) for name, part in loss.losses.items()]

@@ -197,12 +197,12 @@ def read(name: str, value: Any) -> Any:
 
 def read_mapping(name: str, value: Mapping[str, Any]) -> Any:
     """A loss and its weight, a reduction, a learned weight, parts by name, or a tensor."""
-    if "loss" in value:
+    if isinstance(value.get("loss"), str):
         loss = from_config({key: each for key, each in value.items() if key != "weight"})
         return (read("weight", value["weight"]), loss) if "weight" in value else loss
     for kind in (TopK, import_module("losskit").UncertaintyWeight):
-        if kind.__name__ in value:
-            inside = value[kind.__name__]
+        inside = value.get(kind.__name__)
+        if kind.__name__ in value and not (isinstance(inside, Mapping) and "loss" in inside):  # a part of that name
             if not isinstance(inside, Mapping):
                 raise TypeError(f"{kind.__name__} in {name} must be a mapping of its settings, got {type(inside).__name__}: {inside!r}")
             return kind(**{key: read(key, each) for key, each in inside.items()})

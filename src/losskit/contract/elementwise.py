@@ -71,7 +71,7 @@ def elementwise(
         more = mass or shared or operands or sample_weight is not None or weight is not None or missing is not None
         if not narrow and not more and input.dim():
             checks.pair(input, target)
-            return normalizer.of_numbers(Call(formula, params), ignore_index)  # type: ignore[return-value]  # see together.py
+            return normalizer.of_numbers(Call(formula, params), ignore_index, "target" in unit)  # type: ignore[return-value]  # see together.py
         normalizer = None
     if reduction != "mean":
         reduce.check(reduction, normalizer)

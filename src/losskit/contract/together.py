@@ -13,6 +13,7 @@ from losskit.contract.scores import Extra
 from losskit.engines.call import Call, Rows
 
 PLAIN = (Tensor, nn.Parameter)
+MAX_PARAMS = 4  # of a formula, beside sums of overlap
 
 
 class Second(NamedTuple):
@@ -22,24 +23,25 @@ class Second(NamedTuple):
     params: tuple[float, ...]
     axis: int | None  # the class axis, beside labels
     ignore: int | None
+    unit: bool = False  # targets lie in [0, 1]
     weight: Tensor | None = None
     by_weight: bool = False
 
 
 class Offer:
-    """In place of a normalizer: asks a loss of items for what it adds up."""
+    """In place of a normalizer: asks a loss of items for what it adds up. (`unit`: of targets in [0, 1], of which a number outside marks what is absent and nothing else.)"""
 
     def __init__(self) -> None:
         self.second: Second | None = None
 
     def of_rows(self, call: Rows, by_weight: bool) -> "Offer":
         """A softmax beside labels."""
-        self.second = Second(call.formula, call.params, call.dim, call.ignore, call.weight, by_weight)
+        self.second = Second(call.formula, call.params, call.dim, call.ignore, False, call.weight, by_weight)
         return self
 
-    def of_numbers(self, call: Call, ignore: int | None) -> "Offer":
+    def of_numbers(self, call: Call, ignore: int | None, unit: bool) -> "Offer":
         """A loss of each number by itself."""
-        self.second = Second(call.formula, call.params, None, ignore)
+        self.second = Second(call.formula, call.params, None, ignore, unit)
         return self
 
 
@@ -54,12 +56,12 @@ class Company:
         """The second loss of the pass; None where both do not mean the same items. `alone`: the pass is to give something else."""
         second = self.second
         labelled = task == "multiclass"
-        if alone or (labelled and target.shape == input.shape) or (mask is not None and mask.shape != target.shape):
+        if alone or len(second.params) > MAX_PARAMS or (labelled and target.shape == input.shape) or (mask is not None and mask.shape != target.shape):
             return None
         same = (
             second.axis is not None and second.axis == dim % max(input.dim(), 1) and second.ignore == ignore_index
             if labelled
-            else second.axis is None and second.ignore in (None, ignore_index)
+            else second.axis is None and (second.ignore == ignore_index or (second.ignore is None and second.unit and ignore_index not in (0, 1)))
         )
         return Extra(second.formula, second.params, weight=second.weight, by_weight=second.by_weight, apart=True) if same else None
 
@@ -69,9 +71,15 @@ def unasked(normalizer: Any) -> Any:
     return None if isinstance(normalizer, (Offer, Company)) else normalizer
 
 
+def untouched(part: Any) -> bool:
+    """Whether a module is of a class of losskit, with no hooks: of any other, what its call does is not known."""
+    hooks = (getattr(part, name, None) for name in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"))
+    return type(part).__module__.partition(".")[0] == "losskit" and not any(hooks)
+
+
 def pattern_of(part: Any) -> str:
-    """The pattern of a loss that may share a pass, "" for any other."""
-    loss = getattr(part, "loss", None)
+    """The pattern of a loss that may share a pass, "" for any other, those whose call does more than the loss's own among them."""
+    loss = getattr(part, "loss", None) if untouched(part) else None
     pattern = getattr(loss, "pattern", "")
     return pattern if pattern == "overlap" or (pattern in ("rows", "elementwise") and getattr(part, "reduction", "") == "mean") else ""
 

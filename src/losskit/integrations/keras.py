@@ -5,6 +5,7 @@ from typing import Any
 from torch import Tensor
 
 from losskit.contract.module import LossModule
+from losskit.contract.topk import TopK
 from losskit.integrations.masks import whole
 
 
@@ -24,6 +25,8 @@ class KerasLoss:
     __name__ = "losskit"
 
     def __init__(self, loss: LossModule) -> None:
+        if isinstance(loss.settings.get("reduction"), TopK):
+            raise ValueError("reduction of a KerasLoss is Keras' own, which averages all items, and TopK would not be seen: leave it out")
         self.loss = loss
 
     def __call__(self, y_true: Tensor, y_pred: Tensor) -> Tensor:

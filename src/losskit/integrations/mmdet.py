@@ -3,16 +3,14 @@
 MMDetection needs operators of mmcv, which have no build for every torch. This follows its documented signature, and what its version 3.3.0 does with weights.
 """
 
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from torch import Size, Tensor, nn
 
-from losskit.contract.checks import Reduction
+from losskit.contract.checks import REDUCTIONS
 from losskit.contract.config import create
 from losskit.contract.module import LossModule
-
-REDUCTIONS = get_args(Reduction)
 
 
 class LosskitLoss(nn.Module):
@@ -37,7 +35,7 @@ class LosskitLoss(nn.Module):
     def __init__(self, loss: str | LossModule, loss_weight: float = 1.0, use_sigmoid: bool = False, **settings: Any) -> None:
         super().__init__()
         made = create(loss, **settings) if isinstance(loss, str) else loss
-        if not isinstance(made, LossModule) or "reduction" not in made.settings:
+        if not isinstance(made, LossModule) or made.settings.get("reduction") not in REDUCTIONS:  # nor of the hardest items alone
             raise ValueError(f"{type(made).__name__} takes no weights of items, which weight and avg_factor are about: call the module itself")
         self.loss, self.loss_weight, self.use_sigmoid = made, loss_weight, use_sigmoid
 

@@ -53,11 +53,12 @@ class TrainerLoss:
             total = total.sum().to(logits.device)  # with DataParallel it is one count for each device
         if isinstance(self.loss, nn.Module):
             self.loss.to(logits.device)  # its class weights
+            parts = [part for part in self.loss.modules() if isinstance(part, LossModule)]
+            if parts and not any(part.loss.facts.summed for part in parts) and logits.dim() == 3 and logits.shape[:-1] == labels.shape:
+                logits, labels = logits.flatten(0, 1), labels.flatten()  # scores of tokens have their classes last
         if not isinstance(self.loss, LossModule) or self.loss.loss.facts.summed:
             value: Tensor = self.loss(logits, labels)
             if total is None:
                 return value
             return value * (labels != ABSENT).sum() / (total.clamp(min=1) if isinstance(total, Tensor) else max(total, 1))
-        if logits.dim() == 3 and logits.shape[:-1] == labels.shape:
-            logits, labels = logits.flatten(0, 1), labels.flatten()
         return self.loss(logits, labels, normalizer=total)  # type: ignore[no-any-return]
