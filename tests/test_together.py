@@ -246,3 +246,15 @@ def test_a_formula_with_many_settings_has_a_pass_of_its_own():
     x, t = torch.randn(2, 5), torch.randint(0, 2, (2, 5)).float()
     barron = losskit.BarronLoss(alpha=1.0, scale=1.0)
     torch.testing.assert_close((losskit.DiceLoss(task="binary") + barron)(x, t), losskit.DiceLoss(task="binary")(x, t) + barron(x, t))
+
+
+@pytest.mark.chosen
+@pytest.mark.parametrize("weight", [None, [0.0, 1.0, 3.0]])
+def test_an_infinite_loss_is_of_its_own_class(weight):
+    """A class that is ruled out by -inf: its label costs infinity, or nothing where its weight is 0; no NaN comes of it in the other classes' sums."""
+    x, t = torch.tensor([[[-torch.inf, 1.0], [0.5, 0.2], [0.3, -1.0]]]), torch.tensor([[0, 1]])
+    dice, ce = losskit.DiceLoss(task="multiclass"), losskit.CrossEntropyLoss(weight=weight)
+    expected = dice(x, t) + ce(x, t)
+    assert expected.isinf() == (weight is None)
+    torch.testing.assert_close((dice + ce)(x, t), expected)
+    torch.testing.assert_close(losskit.dice_ce_loss(x, t, task="multiclass"), dice(x, t) + losskit.cross_entropy(x, t))

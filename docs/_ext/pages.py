@@ -181,7 +181,7 @@ def speeds(loss: Loss) -> str:
 def speed_beside_operations(loss: Loss) -> str:
     """The case of a loss in the benchmark of every loss."""
     machine, (_, size, dtype, seconds) = results.machine("every-"), results.every()[loss.name]
-    where = f"Forward and backward on {machine['cpu']}, {machine['threads']} threads, torch {machine['torch']}, with default settings."
+    where = f"Forward and backward on {machine['cpu']}, {machine['threads']} threads, torch {machine['torch']}, with default settings; command: [benchmark](#benchmark-of-every-loss)."
     head, cells = "| size | dtype | time |", f"| {size} | {dtype} | {duration(seconds['losskit'])} |"
     if "operations" not in seconds:
         return f"{where} This loss is made of PyTorch operations on every engine.\n\n{head}\n|---|---|---|\n{cells}\n"

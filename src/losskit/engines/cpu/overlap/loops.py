@@ -130,7 +130,7 @@ def sums_of_class(s, ts, ys, inverse, f, value, j):
             found_2 += p * p
             wanted_2 += t * t
         if EXTRA:
-            extra += t * value[i]
+            extra += value[i] if t != ZERO else ZERO  # an infinite loss is of its own class alone
     return shared, found, wanted, found_2, wanted_2, extra
 
 
