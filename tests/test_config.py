@@ -211,6 +211,11 @@ def test_numbers_are_there_again_where_meta_gets_memory():
     """As deferred initialisation makes models: no checkpoint has them."""
     module = losskit.CrossEntropyLoss(weight=[0.2, 1.0, 3.0]).to("meta").to_empty(device="cpu")
     assert module.weight.tolist() == losskit.CrossEntropyLoss(weight=[0.2, 1.0, 3.0]).weight.tolist()
+    module.weight.mul_(2.0)  # the numbers that were there last
+    assert module.to("meta").to_empty(device="cpu").weight.tolist() == [0.4000000059604645, 2.0, 6.0]
+    module.to("meta").weight = torch.empty(4, device="meta")  # and not those of another weight
+    assert module.to_empty(device="cpu").weight.shape == (4,)
+    module = losskit.CrossEntropyLoss(weight=[0.2, 1.0, 3.0])
     without = losskit.CrossEntropyLoss(weight=torch.empty(3, device="meta"))
     without.load_state_dict({"weight": torch.tensor([0.2, 1.0, 3.0])})
     assert without.weight.tolist() == module.weight.tolist()

@@ -227,7 +227,7 @@ def test_no_picture_cuts_off_its_words(site, browser):
 
 TABLE = """<!doctype html><html lang="en"><title>x</title><body><article><table><thead><tr><th>share</th></tr></thead><tbody>
 <tr><td>≤ 1.4x</td></tr><tr><td><p>at 20x_as_fast</p></td></tr><tr><td>8.3\u00a0%</td></tr><tr><td>78.8 %</td></tr><tr><td>0.3%</td></tr><tr><td>-2</td></tr><tr><td>1 M</td></tr><tr><td>word</td></tr></tbody></table>
-<p><code class="literal"><span class="pre">1e-8</span> <span class="pre">losskit.multilabel_soft_margin_loss(scores,</span></code></p>
+<p><code class="literal"><span class="pre">UncertaintyWeight()</span> <span class="pre">1e-8</span> <span class="pre">losskit.multilabel_soft_margin_loss(scores,</span></code></p>
 <dl><dt><code>k1</code>, <code>k2</code> <code>float</code></dt><dt><code>mask</code>, <code>chunk</code></dt></dl></article><script src="site.js"></script></body></html>"""
 
 
@@ -240,9 +240,9 @@ def test_tables_are_sorted_by_their_numbers_and_long_names_broken(browser, tmp_p
     assert page.locator("td").all_inner_texts() == ["-2", "0.3%", "≤ 1.4x", "8.3\u00a0%", "at 20x_as_fast", "78.8 %", "1 M", "word"]
     assert page.locator("td.short").count() == 8
     assert page.locator("td wbr").count() == 2
-    assert page.locator("code wbr").count() == 5  # behind the module, three words, the bracket
+    assert page.locator("code wbr").count() == 5  # behind the module, three words, the bracket; not between two brackets
     assert page.locator("code.types").all_inner_texts() == ["float"]
-    assert page.locator("code .held").all_inner_texts() == ["1e-8"]
+    assert page.locator("code .held").all_inner_texts() == ["UncertaintyWeight()", "1e-8"]
     page.close()
 
 

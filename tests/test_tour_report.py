@@ -196,5 +196,6 @@ def test_words_wrap_where_a_reader_would():
     """A percent sign stays with its number, in Chinese without a space; long names break between their words, short ones do not."""
     assert report.both(Text("87 % of <b>", "<b> 的 87 %")) == '<span lang="en">87\u00a0% of &lt;b&gt;</span><span lang="zh">&lt;b&gt; 的 87%</span>'
     assert report.both("l1_loss, 3 x") == "l1_loss, 3 x"
+    assert report.both("CrossEntropyLoss()") == "CrossEntropyLoss()"  # two brackets stay together
     assert report.both("l1_loss(2), losskit.dice_score") == "l1_loss(2), losskit.<wbr>dice_score"
     assert report.both("symmetric_cross_entropy(alpha=0.1)") == "symmetric_<wbr>cross_<wbr>entropy(<wbr>alpha=<wbr>0.1)"

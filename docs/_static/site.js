@@ -18,7 +18,7 @@ document.addEventListener("DOMContentLoaded", () => {
   }
   for (const code of document.querySelectorAll("article code.literal .pre")) {
     if (code.textContent.length <= 20) code.classList.add("held"); // 1e-8 and --json are not broken at a hyphen
-    for (const text of [...code.childNodes]) if (text.nodeType === 3 && text.data.length > 12) broken(text, text.data.split("(").some((part) => part.length > 24) ? /(?<=[_(])|(?<=[a-z]\.)(?=\w)/ : /(?<=\()/);
+    for (const text of [...code.childNodes]) if (text.nodeType === 3 && text.data.length > 12) broken(text, text.data.split("(").some((part) => part.length > 24) ? /(?<=[_(])(?!\))|(?<=[a-z]\.)(?=\w)/ : /(?<=\()(?!\))/);
   }
   // what follows the names of arguments without a comma is their type
   for (const code of document.querySelectorAll("article dl dt code:not(:first-child)")) if (!code.previousSibling.textContent.includes(",")) code.classList.add("types");

@@ -79,7 +79,7 @@ def markdown(results: dict[str, Any]) -> str:
     ]
     judged = list(verdicts(results))
     if judged:
-        lines += ["## Targets", "", "| | what | measured | wanted |", "|---|---|---|---|"]
+        lines += ["## Targets", "", "| result | what | measured | wanted |", "|---|---|---|---|"]
         lines += [f"| {'met' if met else '**missed**'} | {what} | {measured} | {wanted} |" for met, what, measured, wanted in judged]
         lines.append("")
     for dtype in dict.fromkeys(r["dtype"] for r in results["rows"]):

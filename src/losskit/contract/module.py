@@ -78,14 +78,12 @@ class LossModule(Arithmetic, nn.Module):
         self._check(settings)
         for name in changed or self.names:
             value = settings[name]
-            for held in (self.__dict__, self._buffers, self._parameters):
+            for held in (self.__dict__, self._buffers, self._parameters, self._numbers):
                 held.pop(name, None)
             if isinstance(value, nn.Parameter):
                 self.register_parameter(name, value)
             elif isinstance(value, Tensor):
                 self.register_buffer(name, value, persistent=False)
-                if not value.is_meta:
-                    self._numbers[name] = value.detach().cpu().clone()
             else:
                 object.__setattr__(self, name, value)
 
@@ -242,13 +240,15 @@ class LossModule(Arithmetic, nn.Module):
                     )
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "LossModule":
-        """Weights that were without numbers, on meta, have them again where they get memory (`to_empty`): no checkpoint holds them."""
-        absent = [name for name in self._numbers if (x := self._buffers.get(name)) is not None and x.is_meta]
+        """Weights that lose their numbers, on meta, have them again where they get memory (`to_empty`): no checkpoint holds them."""
+        before = {name: x for name in self.names if (x := self._buffers.get(name)) is not None}
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        for name in absent:
+        for name, x in before.items():
             held = self._buffers[name]
-            if held is not None and not held.is_meta:
-                held.copy_(self._numbers[name])
+            if held is not None and held.is_meta and not x.is_meta:
+                self._numbers[name] = x.detach().cpu()
+            elif held is not None and x.is_meta and not held.is_meta and name in self._numbers:
+                held.copy_(self._numbers.pop(name))
         return self
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -59,7 +59,7 @@ def page_of(call: str) -> str:
 
 def breakable(call: str) -> Markup:
     """A call as code that may wrap within its name, and before its arguments and their values, on a phone."""
-    return Markup(re.sub(r"([_(=])", r"\1<wbr>", str(escape(call))))
+    return Markup(re.sub(r"([_(=])(?!\))", r"\1<wbr>", str(escape(call))))
 
 
 def html(chapters: Sequence[Chapter], speed: Speed | None, seed: int, site: str = "") -> str:
