@@ -63,13 +63,13 @@ def elementwise(
     names["SPLIT"] = parts is not None
     single = [k for k in range(count) if modes[k] & ONCE]
     numbers = [f"p[{single.index(k)}]" if k in single else f"read_{k}(xs[{k}][i])" for k in range(count)] + [f"p[{len(single) + k}]" for k in range(params)]
-    given = [f"read_{k}(view(c[OPERANDS + {k}], 1, READ_{k})[0])" for k in single] + [f"REAL(real_of(c[PARAMS + {k}]))" for k in range(params)]
+    taken = [f"read_{k}(view(c[OPERANDS + {k}], 1, READ_{k})[0])" for k in single] + [f"REAL(real_of(c[PARAMS + {k}]))" for k in range(params)]
     head, tail = parts or (formula, formula)
     call = f"formula({', '.join(numbers)})"
     names["head"] = instance(unrolled("head", "xs, hs, i, p", [f"return {call}"]), names | dict(formula=bound(head, real)))
     late = call.replace("formula(", "formula(hs[i], ") if parts else call
     slopes = "".join(f"found[{k + 1}], " for k in wanted)
     names["point"] = instance(unrolled("point", "xs, hs, i, p", [f"found = {late}", f"return found[0], ({slopes})"]), names | dict(formula=bound(tail, real)))
-    names["params"] = instance(unrolled("params", "c", [], given), names)
+    names["params"] = instance(unrolled("params", "c", [], taken), names)
     names["gather_blocks"] = instance(loops.gather_blocks, names)
     return compiled(loops.loop, names, LOOP)
