@@ -7,7 +7,7 @@ from torch import Tensor
 
 from losskit.contract.checks import shown
 from losskit.contract.elementwise import Operand, elementwise
-from losskit.engines.language import absolute, exp_product, expm1_product, log1p, log_floored, maximum, minimum, non_negative, positive, sqrt, where
+from losskit.engines.language import absolute, expm1_product, log1p, log_floored, maximum, minimum, non_negative, positive, sqrt, where
 
 NODES = 593  # of the quadrature: log x from -37 to 37 in steps of 1/8
 MOST = 4096  # numbers of alpha in one call that the constant is computed for
@@ -46,54 +46,66 @@ def excess(y):
     return 0.5 + y * (1.0 / 3.0 + y * (0.125 + y * (1.0 / 30.0 + y * high)))
 
 
-def member(r, alpha, scale):
-    """Value and derivatives by r, alpha and scale.
+def size(r, alpha, scale):
+    """Of a residual: its size, the divisor b and its root, whether the square may overflow, the square of u / root, and of what the logarithm is taken."""
+    u = absolute(r) / scale
+    b = maximum(absolute(alpha - 2.0), 1e-16)  # at alpha = 2 the true derivative by alpha is infinite
+    root = sqrt(b)
+    far = u > 1e18 * root  # then the logarithm of the number itself, divided by 1e9
+    near = minimum(u / root, 1e18)
+    square = near * near
+    return u, b, root, far, square, where(far, u * 1e-9 / root - 1.0, square)
+
+
+def member(log, r, alpha, scale):
+    """Value and derivatives by r, alpha and scale, given the logarithm.
 
     With b = |alpha - 2|, u = |r| / scale, level = log(1 + u^2 / b), power = alpha level / 2 and rest = (2 - alpha) / 2, the value is
     b / alpha expm1(power) and the slope u / scale exp(-rest level). The derivative by alpha has three forms, each where it does not cancel.
     """
-    u = absolute(r) / scale
-    b = maximum(absolute(alpha - 2.0), 1e-16)  # at alpha = 2 the true derivative by alpha is infinite
+    u, b, root, far, square, above = size(r, alpha, scale)
     rest = 0.5 * (2.0 - alpha)
     steep = alpha > 1.0
     from_1 = maximum(alpha, 1.0)
-    root = sqrt(b)
-    far = u > 1e18 * root  # the square may overflow: the logarithm of the number itself, divided by 1e9
-    near = minimum(u / root, 1e18)
-    square = near * near
-    log = log1p(where(far, u * 1e-9 / root - 1.0, square))
     whole_level = where(far, 2.0 * log + 41.44653167389282, log)
     level = minimum(whole_level, 1e4)  # finite for an infinite u
     power = 0.5 * alpha * level
     exponent = where(steep, -0.5 * rest, 0.25 * alpha)
-    root_growth = exp_product(exponent, level)
-    half = expm1_product(exponent, level)
+    rising = exponent > 0.0
+    grown = expm1_product(absolute(exponent), level)
+    up = 1.0 + grown
+    down = 1.0 / up
+    root_growth = where(rising, up, down)  # exp(exponent level)
+    half = where(rising, grown, where(grown > 1.0, down - 1.0, -grown * down))  # root_growth - 1
     growth = root_growth * root_growth  # exp(-rest level) if steep, else exp(power)
     whole = half * (half + 2.0)  # growth - 1
 
-    left = where(far, 0.0, 1.0 / (1.0 + square))  # exp(-level)
+    inverse = 1.0 / (1.0 + above)  # the logarithm has this division, too: the compiler makes one of both
+    left = where(far, 0.0, inverse)  # exp(-level)
     lost = where(far, 1.0, square * left)
-    share = where(steep, u, where(far, b / maximum(u, 1e-30), u * left))
+    share = where(steep, u, where(far, 1e-9 * root * inverse, u * left))
     pull = share * root_growth * root_growth / scale
     energy = where(steep, (u * root_growth) * (u * root_growth), b * lost * growth)  # u^2 exp(-rest level)
     limit = absolute(power) < 1e-30  # alpha = 0, or no error
-    flat_value = 0.5 * b * where(limit, whole_level, level * whole / where(limit, 1.0, power))
+    over_power = 1.0 / where(limit, 1.0, power)
+    flat_value = 0.5 * b * where(limit, whole_level, level * whole * over_power)
     value = where(u < 1e-9, 0.5 * u * u, where(steep, (energy + b * whole) / from_1, flat_value))
 
     low = minimum(level, 1.0)
     series = where(steep, 1.0 + minimum(square, 2.0), 1.0) * growth * difference(low, maximum(minimum(power, 1.0), -1.0))
     series = 0.25 * b * low * low * low * series
 
-    at_least = maximum(growth, 1e-30)
+    shrunk = minimum(where(rising, down, up), 1e15)  # 1 / root_growth
+    lost_growth = left * shrunk * shrunk
     d = rest * level
     same = absolute(d) < 1e-30
-    mean = where(same, left, -left * whole / (at_least * where(same, 1.0, d)))
-    bracket = (2.0 + alpha) / (from_1 * from_1) * (left / at_least - 1.0 + power) + 0.5 * level * (mean - 1.0)
+    mean = where(same, left, -lost_growth * whole / where(same, 1.0, d))
+    bracket = (2.0 + alpha) / (from_1 * from_1) * (lost_growth - 1.0 + power) + 0.5 * level * (mean - 1.0)
     steep_part = 0.5 * (b * growth + energy) * bracket
 
     small = absolute(power) < 0.125
     numerator = where(absolute(power) < 1.0, power + (power - 1.0) * whole, 1.0 + (power - 1.0) * growth)
-    first = where(small, excess(where(small, power, 0.0)), numerator / where(small, 1.0, power * power))
+    first = where(small, excess(where(small, power, 0.0)), numerator * over_power * over_power)
     flat_part = 0.5 * (level * level * first - growth * (level - lost))
 
     otherwise = where(steep, steep_part, flat_part)
@@ -101,17 +113,25 @@ def member(r, alpha, scale):
     return value, where(r > 0.0, pull, -pull), by_alpha, -energy / scale
 
 
+def argument(r, alpha, scale):
+    """Of what the logarithm is taken."""
+    _, _, _, _, _, above = size(r, alpha, scale)
+    return above
+
+
 def formula(x, t, alpha, scale):
     """alpha from -10 to 4."""
     alpha = where(absolute(alpha + 3.0) <= 7.0, alpha, non_negative(-absolute(alpha)))
-    value, slope, by_alpha, by_scale = member(x - t, alpha, positive(scale))
+    log = log1p(argument(x - t, alpha, positive(scale)))
+    value, slope, by_alpha, by_scale = member(log, x - t, alpha, positive(scale))
     return value, slope, -slope, by_alpha, by_scale
 
 
 def likelihood(x, t, alpha, scale, constant):
     """alpha from 0 to 2; the constant is log Z(alpha)."""
     alpha = where(absolute(alpha - 1.0) <= 1.0, alpha, non_negative(-absolute(alpha)))
-    value, slope, by_alpha, by_scale = member(x - t, alpha, positive(scale))
+    log = log1p(argument(x - t, alpha, positive(scale)))
+    value, slope, by_alpha, by_scale = member(log, x - t, alpha, positive(scale))
     return value + log_floored(scale) + constant, slope, -slope, by_alpha, by_scale + 1.0 / scale, 1.0
 
 

@@ -19,6 +19,19 @@ def _is_heavy(node: ast.AST) -> bool:
     return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in HEAVY
 
 
+def _reaches(node: ast.AST, formula: FunctionType) -> bool:
+    """Whether a call is costly, or calls what is."""
+    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
+        return False
+    helper = formula.__globals__.get(node.func.id)
+    return node.func.id in HEAVY or (isinstance(helper, FunctionType) and _costly(helper))
+
+
+def _costly(helper: FunctionType) -> bool:
+    found = (helper.__globals__.get(name) for name in helper.__code__.co_names)
+    return not HEAVY.isdisjoint(helper.__code__.co_names) or any(isinstance(each, FunctionType) and _costly(each) for each in found)
+
+
 def _function(tree: ast.FunctionDef, like: FunctionType) -> FunctionType:
     """A function from its syntax tree, in the same module as another."""
     scope: dict[str, Any] = {}
@@ -45,7 +58,7 @@ def split(formula: Callable[..., Any]) -> tuple[FunctionType, FunctionType] | No
     for place, statement in enumerate(tree.body):
         if not (isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name) and _is_heavy(statement.value)):
             continue
-        if not any(_is_heavy(node) for later in tree.body[place + 1 :] for node in ast.walk(later)):
+        if not any(_reaches(node, formula) for later in tree.body[place + 1 :] for node in ast.walk(later)):
             return None
         name = statement.targets[0].id
         arguments = tree.args.args

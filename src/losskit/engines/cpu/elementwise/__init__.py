@@ -1,7 +1,8 @@
 """The elementwise pattern on the CPU: one pass reads the operands, sums the loss and writes the gradients that are wanted.
 
 Floor: the bytes of operands and gradients, each once. Operands that lie in memory as the output does are read in place (the common case: nothing but the formula
-stands between load and store); of any other, and of factors, a block is first gathered into scratch.
+stands between load and store); one number in all is read before the loop, so that what depends on nothing else is computed once; of any other, and of factors, a
+block is first gathered into scratch.
 
 Every sum runs over fixed chunks in a fixed order, in float64: the result has the same bits for any number of threads. So does the gradient of an operand that is
 one number in all.
@@ -25,8 +26,9 @@ from losskit.engines.cpu.elementwise.loops import context as context_of
 from losskit.engines.language import fingerprint, reads
 from losskit.engines.layout import is_dense, same_layout
 
-# how a loop treats an operand: its gradient is asked for; it is read from scratch; it is one number in all; its gradient is to be summed up, in the dtype computed in
-WANTED, GATHERED, SUMMED, WIDE = 1, 2, 4, 8
+# how a loop treats an operand: its gradient is asked for; it is read from scratch; its gradient is one number in all; is to be summed up, in the dtype computed in;
+# it is read once, for it is one number in all
+WANTED, GATHERED, SUMMED, WIDE, ONCE = 1, 2, 4, 8, 16
 
 
 @cache
@@ -75,7 +77,8 @@ def run(
                 addresses[k] = gradient.data_ptr()
     else:
         whole = [y.shape == shape for y in operands]
-        ones = [bool(wanted) and not full and y.numel() == 1 for y, full, wanted in zip(operands, whole, modes, strict=True)]
+        once = [not full and y.numel() == 1 for y, full in zip(operands, whole, strict=True)]
+        ones = [bool(wanted) and one for one, wanted in zip(once, modes, strict=True)]
         for k, wanted in enumerate(wants):
             if wanted and not ones[k]:
                 written[k] = gradient = empty_like(x, dtypes[k] if whole[k] else real)
@@ -83,12 +86,12 @@ def run(
         anchor = next((y for y in (value, *written) if y is not None), x)
         dense = is_dense(anchor)
         apart = [
-            y if seen and not (dense and full and same_layout(y, anchor)) else None
-            for y, full, seen in zip(operands, whole, reads(formula, len(operands)), strict=True)
+            y if seen and not alone and not (dense and full and same_layout(y, anchor)) else None
+            for y, full, alone, seen in zip(operands, whole, once, reads(formula, len(operands)), strict=True)
         ]
         modes = [
-            mode | (0 if y is None else GATHERED) | (SUMMED if one else 0) | (0 if not mode or full or one else WIDE)
-            for mode, y, one, full in zip(modes, apart, ones, whole, strict=True)
+            mode | (0 if y is None else GATHERED) | (ONCE if alone else 0) | (SUMMED if one else 0) | (0 if not mode or full or one else WIDE)
+            for mode, y, alone, one, full in zip(modes, apart, once, ones, whole, strict=True)
         ]
         if any(ones):
             sums = torch.empty((sum(ones), chunks), dtype=torch.float64, device="cpu")

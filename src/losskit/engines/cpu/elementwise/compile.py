@@ -23,13 +23,13 @@ from losskit.engines.cpu.core.compiler import (
 )
 from losskit.engines.cpu.core.fission import split
 from losskit.engines.cpu.core.store import Code
-from losskit.engines.cpu.elementwise import GATHERED, SUMMED, WANTED, WIDE, loops
+from losskit.engines.cpu.elementwise import GATHERED, ONCE, SUMMED, WANTED, WIDE, loops
 
 
 def elementwise(
     formula: Callable[..., Any], params: int, dtypes: tuple[torch.dtype, ...], modes: tuple[int, ...], factored: bool, forward: bool, each: bool
 ) -> Code:
-    """`loops.loop` for one formula, one dtype and mode (GATHERED, WANTED, SUMMED) per operand, one set of outputs."""
+    """`loops.loop` for one formula, one dtype and mode (GATHERED, ONCE, WANTED, SUMMED) per operand, one set of outputs."""
     real_type = real_dtype(dtypes[0])
     real, count = NUMPY_REAL[real_type], len(dtypes)
     wanted = [k for k in range(count) if modes[k] & WANTED]
@@ -61,13 +61,15 @@ def elementwise(
         names[name] = instance(unrolled(name, arguments, lines, result), names)
     parts = split(formula)
     names["SPLIT"] = parts is not None
-    numbers = [f"read_{k}(xs[{k}][i])" for k in range(count)]
+    single = [k for k in range(count) if modes[k] & ONCE]
+    numbers = [f"p[{single.index(k)}]" if k in single else f"read_{k}(xs[{k}][i])" for k in range(count)] + [f"p[{len(single) + k}]" for k in range(params)]
+    taken = [f"read_{k}(view(c[OPERANDS + {k}], 1, READ_{k})[0])" for k in single] + [f"REAL(real_of(c[PARAMS + {k}]))" for k in range(params)]
     head, tail = parts or (formula, formula)
-    call = f"formula({', '.join(numbers)}, *p)"
+    call = f"formula({', '.join(numbers)})"
     names["head"] = instance(unrolled("head", "xs, hs, i, p", [f"return {call}"]), names | dict(formula=bound(head, real)))
     late = call.replace("formula(", "formula(hs[i], ") if parts else call
     slopes = "".join(f"found[{k + 1}], " for k in wanted)
     names["point"] = instance(unrolled("point", "xs, hs, i, p", [f"found = {late}", f"return found[0], ({slopes})"]), names | dict(formula=bound(tail, real)))
-    names["params"] = instance(core_loops.PARAMETERS[params], names)
+    names["params"] = instance(unrolled("params", "c", [], taken), names)
     names["gather_blocks"] = instance(loops.gather_blocks, names)
     return compiled(loops.loop, names, LOOP)
