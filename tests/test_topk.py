@@ -308,6 +308,24 @@ def test_parts_stay_those_of_all_items() -> None:
     assert loss == parts.losses.max() and torch.equal(parts.losses, plain.losses)
 
 
+@pytest.mark.parametrize("engine", ["torch", "cpu"])
+@pytest.mark.parametrize("learned", ["nothing", "weight", "sample_weight"])
+def test_of_a_class_of_weight_0_smoothing_leaves_a_loss(engine: Any, learned: str) -> None:
+    """Its items have no share of the denominator, but a loss: all items are kept, and the mean is that of all."""
+    x, t = torch.tensor([[2.0, 0.0, 1.0], [0.0, 3.0, 0.0], [1.0, 1.0, 4.0], [5.0, 0.0, 0.0]]), torch.tensor([0, 1, -100, 0])
+    weight, beside = torch.tensor([0.0, 1.0, 2.0]), torch.tensor([1.0, 2.0, 1.0, 0.5])
+    how: dict[str, Any] = dict(weight=weight, label_smoothing=0.2)
+    if learned != "nothing":
+        how["sample_weight"] = beside
+        (weight if learned == "weight" else beside).requires_grad_()
+    with losskit.use_engine(engine):
+        everything = losskit.cross_entropy(x, t, **how)
+        assert everything > 0
+        torch.testing.assert_close(losskit.cross_entropy(x, t, **how, reduction=TopK(1.0)), everything)
+        each = losskit.cross_entropy(x, t, **how, reduction="none")
+        torch.testing.assert_close(losskit.cross_entropy(x, t, **how, reduction=TopK(1, reduction="sum")), each.max())
+
+
 def test_repr_is_what_makes_it() -> None:
     for how in WAYS:
         assert eval(repr(TopK(**how))) == TopK(**how)
