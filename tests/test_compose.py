@@ -2,6 +2,7 @@
 
 import copy
 import io
+import json
 import math
 import pickle
 from collections.abc import Callable
@@ -199,6 +200,39 @@ def test_a_learned_weight_finds_the_size_of_the_noise() -> None:
     assert loss.learned["mse"].log_variance.item() == pytest.approx(math.log(float(x.pow(2).mean())), abs=1e-3)  # type: ignore[arg-type]
 
 
+def test_losses_of_items_under_a_learned_weight() -> None:
+    """Their mean is the loss of the mean."""
+    x, t = torch.tensor([[2.0, 0.0], [1.0, 3.0]]), torch.tensor([1, 1])
+    each, mean = (losskit.Sum({"ce": (losskit.UncertaintyWeight(0.3), losskit.CrossEntropyLoss(reduction=r))})(x, t) for r in ("none", "mean"))  # type: ignore[arg-type]
+    assert each.shape == (2,)
+    torch.testing.assert_close(each.mean(), mean)
+
+
+@pytest.mark.parametrize("weight", [0.0, lambda step: 0.0, (2.0, lambda step: 0.0)], ids=["number", "schedule", "product"])
+def test_a_part_of_weight_0_adds_0_whatever_it_is(weight: Any) -> None:
+    x = torch.tensor([1e30, 1.0]).requires_grad_()  # whose square is infinite
+    loss = losskit.Sum({"mse": (weight, losskit.MSELoss()), "l1": losskit.L1Loss()})
+    loss.set_step(3)
+    value = loss(x, torch.zeros(2))
+    value.backward()
+    assert value == 5e29 and loss.parts["mse"] == 0.0
+    assert x.grad is not None and x.grad.tolist() == [0.5, 0.5]
+
+
+def test_a_weight_may_be_a_product() -> None:
+    """So what arithmetic makes can be made by the constructor, and written."""
+    learned = 3.0 * (losskit.UncertaintyWeight(0.5, "softmax") * losskit.MSELoss())
+    scheduled = 3.0 * ((lambda step: 1.0 / step) * losskit.MSELoss())  # which has no step 0
+    scheduled.set_step(2)
+    x, t = torch.tensor([3.0]), torch.zeros(1)
+    again = losskit.Sum(**scheduled.settings)
+    again.set_step(2)
+    assert again(x, t) == scheduled(x, t) == 13.5
+    for again in (losskit.Sum(**learned.settings), losskit.from_config(json.loads(json.dumps(learned.to_config())))):
+        torch.testing.assert_close(again(x, t), learned(x, t))
+        assert repr(again) == repr(learned)
+
+
 def test_scaling_scales_what_a_learned_weight_adds() -> None:
     loss = UncertaintyWeight(1.0) * losskit.MSELoss()
     x, t = torch.tensor([3.0]), torch.tensor([1.0])
@@ -304,7 +338,8 @@ L1, MSE = losskit.L1Loss(), losskit.MSELoss()
         (lambda: L1 * True, TypeError, "must be a number"),
         (lambda: L1 * MSE, TypeError, "cannot be multiplied by a loss"),
         (lambda: L1 * "2", TypeError, "must be a number"),
-        (lambda: torch.tensor(0.5) * L1, TypeError, "try weight=0.5"),
+        (lambda: torch.tensor(0.5) * L1, TypeError, "try 0.5"),
+        (lambda: Sum({"a": ((ramp, UncertaintyWeight()), L1)}), TypeError, "two factors that are no numbers"),
         (lambda: L1 * nn.Parameter(torch.tensor(0.5)), TypeError, "try losskit.UncertaintyWeight"),
         (lambda: L1 / 0, ValueError, "must be > 0"),
         (lambda: L1 / MSE, TypeError, "by a number alone"),

@@ -137,6 +137,8 @@ def test_calls_as_recorded():
     scores, labels = torch.randn(4, 7, 3), torch.randint(0, 3, (4, 7))
     loss = TrainerLoss(losskit.CrossEntropyLoss())
     assert torch.equal(loss({"logits": scores}, labels), losskit.cross_entropy(scores.flatten(0, 1), labels.flatten()))
+    for dim in (-1, 2):  # said by who knows where the classes of tokens are
+        assert torch.allclose(TrainerLoss(losskit.CrossEntropyLoss(dim=dim))({"logits": scores}, labels), loss({"logits": scores}, labels))
     on_two = loss({"logits": scores}, labels, num_items_in_batch=torch.tensor([[28], [28]]))  # the Trainer multiplies by the number of devices afterwards
     assert torch.allclose(2 * on_two, losskit.cross_entropy(scores, labels, dim=-1))
     own = torch.tensor([1.0, 0.5, 2.0])

@@ -20,7 +20,9 @@ from losskit.bench.sides import torchvision_focal
 def trainer(name: str) -> Any:
     """The package, or a module of it. Many import torchvision, whose operators have no build for every torch: the names of them are enough."""
     outer = name.partition(".")[0]
-    if outer in sys.modules and getattr(sys.modules[outer], "__file__", None) is None:  # bare, made by a comparison for a part of it that needs less than the whole (`bare_package`)
+    if (
+        outer in sys.modules and getattr(sys.modules[outer], "__file__", None) is None
+    ):  # bare, made by a comparison for a part of it that needs less than the whole (`bare_package`)
         for known in [known for known in sys.modules if known.partition(".")[0] == outer]:
             del sys.modules[known]
     with warnings.catch_warnings(action="ignore"):

@@ -1,14 +1,13 @@
 """What losses made of losses have in common: named parts with weights, the step of schedules, what each part was in the last call."""
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from textwrap import indent
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from losskit.compose.weights import Schedule, UncertaintyWeight, number, scheduled, shown
+from losskit.compose.weights import Schedule, UncertaintyWeight, check_schedule, number, scheduled, shown, times
 from losskit.contract import checks, together
 from losskit.contract.arithmetic import Arithmetic
 from losskit.contract.config import to_config
@@ -16,7 +15,8 @@ from losskit.contract.registry import refuse_script
 from losskit.engines import dispatch
 from losskit.engines.private import compiling
 
-Weight = float | Schedule | UncertaintyWeight
+Factor = float | Schedule | UncertaintyWeight
+Weight = Factor | tuple[Factor, ...]  # a product
 Part = nn.Module | tuple[Weight, nn.Module]
 Where = Callable[..., Tensor]
 Terms = dict[str, Tensor]
@@ -69,15 +69,18 @@ class Composed(Arithmetic, nn.Module):
         self.losses[name] = a_loss(loss, name)
         self._weigh(name, weight)
 
-    def _weigh(self, name: str, weight: Weight, factor: float = 1.0, named: bool = True) -> None:
-        if isinstance(weight, UncertaintyWeight):
-            self.learned[name] = weight
-            self._shares[name] = Share(factor, None, named)
-        elif callable(weight) and not isinstance(weight, (nn.Module, type)):
-            scheduled(name, weight, 0)  # raises what is wrong with it
-            self._shares[name] = Share(factor, weight, named)
-        else:
-            self._shares[name] = Share(factor * number(f"weight of {name!r}", weight), None, named)
+    def _weigh(self, name: str, weight: Weight) -> None:
+        factor, schedule = 1.0, None
+        for each in weight if isinstance(weight, (tuple, list)) else (weight,):
+            if not isinstance(each, UncertaintyWeight) and (isinstance(each, (nn.Module, type)) or not callable(each)):
+                factor *= number(f"weight of {name!r}", each)
+            elif name in self.learned or schedule is not None:
+                raise TypeError(f"the weight of {name!r} has two factors that are no numbers, and may have one: {weight!r}")
+            elif isinstance(each, UncertaintyWeight):
+                self.learned[name] = each
+            else:
+                check_schedule(name, schedule := each)
+        self._shares[name] = Share(factor, schedule)
 
     def set_step(self, step: float) -> None:
         """Say which step it is: weights that are schedules, here and in parts of parts, are those of this step from the next call on.
@@ -100,14 +103,15 @@ class Composed(Arithmetic, nn.Module):
         share = self._shares[name]
         if name in self.learned:
             weight, beside = self.learned[name]()
-            terms = {key: value * weight.to(value.dtype) for key, value in terms.items()} | {f"{path}/{OWN}": beside}
+            terms = {key: times(value, weight) for key, value in terms.items()}
+            terms[f"{path}/{OWN}"] = beside.expand(next(iter(terms.values())).shape)  # of losses per item, too, so that their mean is that of "mean"
         if share.schedule is not None:
             if name not in self._now:
                 raise RuntimeError(
                     f"the weight of {name!r} is a schedule, {shown(share.schedule)}, and nobody has said which step it is: call loss.set_step(step) before the loss, in each step"
                 )
-            terms = {key: value * self._now[name].to(value.dtype) for key, value in terms.items()}
-        return terms if share.factor == 1.0 else {key: value * share.factor for key, value in terms.items()}
+            terms = {key: times(value, self._now[name]) for key, value in terms.items()}
+        return terms if share.factor == 1.0 else {key: times(value, share.factor) for key, value in terms.items()}
 
     def forward(self, *tensors: Any, mask: Any = None, sample_weight: Any = None, normalizer: Any = None, **named: Any) -> Tensor:
         """The total. Each part is called with what it is called with."""
@@ -140,7 +144,7 @@ class Composed(Arithmetic, nn.Module):
         learned: Mapping[str, Any] = dict(self.learned.items())
         for name, share in self._shares.items():
             weight = learned.get(name, share.schedule)
-            weights[name] = share.factor if weight is None else weight if share.factor == 1.0 else partial(times, share.factor, weight)
+            weights[name] = share.factor if weight is None else weight if share.factor == 1.0 else (share.factor, weight)
         return {"losses": {name: (weights[name], loss) for name, loss in self.losses.items()}} | ({"where": dict(self._where)} if self._where else {})
 
     def to_config(self) -> dict[str, Any]:
@@ -169,11 +173,6 @@ class Composed(Arithmetic, nn.Module):
 
     def _restricted(self, name: str) -> str:
         return f" where {getattr(self._where[name], '__name__', '...')}" if name in self._where else ""
-
-
-def times(factor: float, schedule: Schedule, step: float) -> float:
-    """A schedule times a number."""
-    return factor * schedule(step)
 
 
 def check_name(name: Any, kind: str) -> None:

@@ -29,7 +29,7 @@ class Sum(Composed):
 
     Args:
         losses: by name, a loss, or (weight, loss). A loss is a module: one of losskit's, another sum, or any `torch.nn.Module` that gives a tensor. A weight is a number >=
-            0; a schedule, a function of the step that gives one (see `set_step`); or `UncertaintyWeight()`, which is learned.
+            0; a schedule, a function of the step that gives one (see `set_step`); or `UncertaintyWeight()`, which is learned. A tuple of weights is their product.
         where: by name, a function of the call's tensors that gives a mask: the part counts only there. It is joined to mask=.
 
     Shape:
@@ -54,7 +54,7 @@ class Sum(Composed):
         RuntimeError: a weight is a schedule, and no step was set.
 
     Edge cases:
-        A part of weight 0 is computed, and adds 0. Weights are settings, not state: a checkpoint holds none of them, but for learned ones.
+        A part of weight 0 is computed, and adds 0, whatever its value. Weights are settings, not state: a checkpoint holds none of them, but for learned ones.
 
     Example:
         >>> import torch, losskit

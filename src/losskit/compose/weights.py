@@ -66,13 +66,7 @@ class UncertaintyWeight(nn.Module):
 def number(name: str, value: Any) -> float:
     """A weight that is a number."""
     if isinstance(value, Tensor):
-        fix = (
-            "losskit.UncertaintyWeight()"
-            if value.requires_grad
-            else f"{name}={value.item()!r}"
-            if value.numel() == 1 and checks.readable(value)
-            else "float(...)"
-        )
+        fix = "losskit.UncertaintyWeight()" if value.requires_grad else repr(value.item()) if value.numel() == 1 and checks.readable(value) else "float(...)"
         raise TypeError(
             f"{name} must be a number, a function of the step or losskit.UncertaintyWeight(), got a tensor of shape {checks.shown(value.shape)}: try {fix}"
         )
@@ -83,11 +77,24 @@ def number(name: str, value: Any) -> float:
 
 def scheduled(name: str, schedule: Schedule, step: float) -> Tensor:
     """The weight at a step, as a tensor: in a compiled graph another number would be another graph."""
-    value = schedule(step)
+    return checked(name, schedule, step, schedule(step))
+
+
+def check_schedule(name: str, schedule: Schedule) -> None:
+    """What is wrong with a schedule is said when the loss is made, unless it raises itself: of a step that may never be said."""
+    try:
+        first = schedule(0)
+    except Exception:
+        return
+    checked(name, schedule, 0, first)
+
+
+def checked(name: str, schedule: Schedule, step: float, value: object) -> Tensor:
+    """What a schedule gave, as a tensor."""
     told = f"the weight of {name!r}, {shown(schedule)}, at step {step:g}"
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{told} must be a number, got {type(value).__name__}: {value!r}. Return a float, such as float(value)")
-    if not (0.0 <= value < math.inf):
+    if not (0.0 <= float(value) < math.inf):
         raise ValueError(f"{told} must be finite and >= 0, got {value!r}: mend the schedule, for example by max(0.0, ...)")
     return torch.full((), float(value), dtype=torch.float64, device="cpu")
 
@@ -95,3 +102,11 @@ def scheduled(name: str, schedule: Schedule, step: float) -> Tensor:
 def shown(schedule: Schedule) -> str:
     """A schedule as it is called."""
     return f"{getattr(schedule, '__name__', type(schedule).__name__)}(step)"
+
+
+def times(value: Tensor, weight: float | Tensor) -> Tensor:
+    """A loss times a weight, without a graph or learned. Times 0 it is 0, also where it is infinite."""
+    if not isinstance(weight, Tensor):
+        return value * weight if weight else torch.where(torch.zeros_like(value, dtype=torch.bool), value, 0.0)
+    weight = weight.to(value.dtype)
+    return torch.where(torch.full_like(value.detach(), 1.0) * weight != 0.0, value * weight, 0.0)

@@ -108,13 +108,14 @@ def written(name: str, value: Any) -> Any:
         return number if math.isfinite(number) else str(number)
     if isinstance(value, TopK):
         return {"TopK": {field.name: written(field.name, getattr(value, field.name)) for field in fields(value)}}
-    if isinstance(value, import_module("losskit").UncertaintyWeight):
+    learned_weight = import_module("losskit").UncertaintyWeight
+    if isinstance(value, learned_weight):
         return {"UncertaintyWeight": {"log_variance": value.log_variance.item(), "likelihood": value.likelihood}}
     if isinstance(value, nn.Module):
         return to_config(value)
     if isinstance(value, Mapping):
         return {key: written(f"{name} of {key!r}", each) for key, each in value.items()}
-    if isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], nn.Module):  # a part of a sum
+    if isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], nn.Module) and not isinstance(value[1], learned_weight):  # a part of a sum
         return ({} if value[0] == 1.0 else {"weight": written(f"the weight in {name}", value[0])}) | to_config(value[1])
     if isinstance(value, Sequence):
         return [written(name, each) for each in value]

@@ -54,7 +54,8 @@ class TrainerLoss:
         if isinstance(self.loss, nn.Module):
             self.loss.to(logits.device)  # its class weights
             parts = [part for part in self.loss.modules() if isinstance(part, LossModule)]
-            if parts and not any(part.loss.facts.summed for part in parts) and logits.dim() == 3 and logits.shape[:-1] == labels.shape:
+            told = any(getattr(part, "dim", None) == 2 for part in parts)  # where the classes are
+            if parts and not told and not any(part.loss.facts.summed for part in parts) and logits.dim() == 3 and logits.shape[:-1] == labels.shape:
                 logits, labels = logits.flatten(0, 1), labels.flatten()  # scores of tokens have their classes last
         if not isinstance(self.loss, LossModule) or self.loss.loss.facts.summed:
             value: Tensor = self.loss(logits, labels)
