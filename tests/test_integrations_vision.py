@@ -18,6 +18,7 @@ import losskit
 from losskit.integrations.masks import MaskLoss
 from losskit.integrations.mmdet import LosskitLoss
 from losskit.integrations.timm import BinaryTargets
+from losskit.integrations.ultralytics import with_losses
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -237,29 +238,34 @@ MODELS = {"yolov8n": "DetectionModel", "yolo26n": "DetectionModel", "yolov8n-seg
 
 @pytest.mark.parametrize("name", [*list(MODELS)[:2], *thorough(list(MODELS)[2:])])
 def test_ultralytics_criterion(name):
-    """A step of a YOLO, from its configuration: with our cross-entropy as with theirs, and with a focal loss in its place."""
+    """A step of a YOLO, from its configuration: with our losses of the same kind as with theirs, and with others in their place, one by one."""
     tasks, cfg = trainer("ultralytics.nn.tasks"), trainer("ultralytics.cfg")
     boxes = torch.tensor([[0.5, 0.5, 0.4, 0.3], [0.3, 0.4, 0.2, 0.2], [0.6, 0.5, 0.5, 0.7]])
     batch = {
         "img": torch.rand(2, 3, 64, 64), "batch_idx": torch.tensor([0.0, 0.0, 1.0]), "cls": torch.tensor([[0.0], [2.0], [1.0]]),
         "bboxes": torch.cat((boxes, torch.tensor([[0.1], [0.5], [0.0]])), 1) if "obb" in name else boxes, "masks": torch.randint(0, 2, (2, 16, 16)).float(),
     }  # fmt: skip
+    ours = dict(scores=losskit.BCEWithLogitsLoss(reduction="none"), boxes=losskit.CIoULoss(), masks=losskit.BCEWithLogitsLoss())
+    other = dict(scores=losskit.FocalLoss(gamma=1.5, reduction="none"), boxes=losskit.GIoULoss(), masks=losskit.FocalLoss())
+    kinds = [kind for kind in ours if (kind != "masks" or "seg" in name) and (kind != "boxes" or "obb" not in name)]
     found = []
-    for bce in (None, losskit.BCEWithLogitsLoss(reduction="none"), losskit.FocalLoss(gamma=1.5, reduction="none")):
+    for losses in ({}, {kind: ours[kind] for kind in kinds}, *({kind: other[kind]} for kind in kinds)):
         torch.manual_seed(0)
         model = getattr(tasks, MODELS[name])(f"{name}.yaml", nc=3, verbose=False)
         model.args = cfg.get_cfg(cfg.DEFAULT_CFG)
-        model.criterion = model.init_criterion()
-        for each in [getattr(model.criterion, part, model.criterion) for part in ("one2many", "one2one")] if bce is not None else []:
-            assert isinstance(each.bce, nn.BCEWithLogitsLoss | type(bce))
-            each.bce = bce
+        model.criterion = with_losses(model.init_criterion(), **losses)
         loss, _ = model.loss(batch)
         loss.sum().backward()
         found.append((loss.detach(), torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])))
-    torch.testing.assert_close(found[1][0], found[0][0])
-    assert (found[1][1] - found[0][1]).norm() < 1e-4 * found[0][1].norm()
-    changed = found[2][0] != found[0][0]
-    assert changed.sum() == 1 and found[2][0][changed] < found[0][0][changed] and found[2][1].isfinite().all()  # the part of the classes
+    torch.testing.assert_close(found[1][0], found[0][0], rtol=1e-4, atol=1e-5)
+    assert (found[1][1] - found[0][1]).norm() < 1e-3 * found[0][1].norm()
+    for value, gradient in found[2:]:
+        assert (value != found[0][0]).sum() == 1 and gradient.isfinite().all()  # the part of that kind
+    if "masks" not in kinds:
+        with pytest.raises(ValueError, match="has no loss of masks: leave masks out"):
+            with_losses(model.criterion, masks=losskit.FocalLoss())
+    with pytest.raises(ValueError, match=r'scores must be a loss with reduction="none", got \'mean\': try FocalLoss'):
+        with_losses(model.criterion, scores=losskit.FocalLoss())
 
 
 def test_detectron2_calls_as_recorded():
