@@ -80,7 +80,7 @@ BAD = [
     ((GOOD, GOOD.long()), {}, TypeError, r"target must be boxes of a floating-point dtype, got torch.int64: try target.float\(\)"),
     ((GOOD.long(), GOOD), {}, TypeError, r"input must be a floating-point tensor, got torch.int64.* try input.float\(\)"),
     ((GOOD, [[0.0, 0.0, 1.0, 1.0]]), {}, TypeError, r"target must be a torch.Tensor, got list"),
-    ((GOOD, GOOD), {"box_format": "yxyx"}, ValueError, r"box_format must be one of 'xyxy', 'xywh', 'cxcywh'; got 'yxyx'"),
+    ((GOOD, GOOD), {"box_format": "yxyx"}, ValueError, r"box_format must be one of 'xyxy', 'xywh', 'cxcywh'.*; got 'yxyx'"),
     ((GOOD, GOOD), {"reduction": "average"}, ValueError, r"reduction must be one of 'none', 'mean', 'sum'; got 'average'"),
     (
         (GOOD, GOOD),

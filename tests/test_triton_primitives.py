@@ -49,6 +49,7 @@ def both(numbers):
 
 SMALL = [1e-45, 1e-40, 1.2e-38, 1e-30, 1e-20, 1e-10, 1e-8, 6e-8, 1.2e-7, 1e-5]
 PROBABILITIES = [*SMALL, *sizes(1e-4, 0.5, 40), 0.6, 0.75, 0.9, 0.99, 1 - 1e-4, 1 - 6e-8]
+ANGLES = [0.0, *both(SMALL[2:]), *(float(v) for v in np.linspace(-20.0, 20.0, 200)), 300.0, -1000.3]
 UNARY = {
     "absolute": ([0.0, *both(sizes(1e-38, 1e38)), INF, -INF], abs),
     "sqrt": ([0.0, *SMALL, *sizes(1e-4, 1e38)], mpmath.sqrt),
@@ -61,6 +62,8 @@ UNARY = {
     "log1m_floored": (PROBABILITIES, lambda p: mpmath.log1p(-p)),
     "reciprocal": ([3e-39, *SMALL[2:], *sizes(1e-4, 1e38)], lambda p: 1 / p),
     "one_over": ([1e-37, *SMALL[3:], *sizes(1e-4, 3.4e38)], lambda x: 1 / x),
+    "sine": (ANGLES, mpmath.sin),
+    "cosine": (ANGLES, mpmath.cos),
     "unit": ([0.0, 1.0, *PROBABILITIES], lambda p: p),
     "positive": (PROBABILITIES, lambda p: p),
     "non_negative": ([0.0, *PROBABILITIES], lambda p: p),

@@ -14,6 +14,8 @@ function expm1(x) { return Math.expm1(x); }
 function exp_product(a, b) { return Math.exp(a * b); }
 function expm1_product(a, b) { return Math.expm1(a * b); }
 function atan2(y, x) { return Math.atan2(y, x + 0.0); } // of -0 it would be pi
+function sine(x) { return Math.sin(x); }
+function cosine(x) { return Math.cos(x); }
 function log1p(x) { return x > -1 || x !== x ? Math.log1p(x) : Math.log(SMALLEST_POSITIVE); }
 function log1p_unit(x) { return Math.log1p(x); }
 function log_floored(p) { return Math.log(p > 0 || p !== p ? p : SMALLEST_POSITIVE); }

@@ -384,10 +384,11 @@ class CrossEntropyLoss(LossModule, Generic[_Result]):
 class DIoULoss(LossModule):
     """DIoU loss between predicted and target boxes: 1 - IoU + the squared distance of the centres over the squared diagonal of the enclosing box."""
 
-    box_format: Literal["xyxy", "xywh", "cxcywh"]
+    box_format: Literal["xyxy", "xywh", "cxcywh", "cxcywha"]
+    degrees: bool
     reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
+    def __init__(self, *, box_format: Literal["xyxy", "xywh", "cxcywh", "cxcywha"] = "xyxy", degrees: bool = False, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class DiceCELoss(LossModule, Generic[_Result]):
@@ -551,10 +552,11 @@ class FocalTverskyLoss(LossModule):
 class GIoULoss(LossModule):
     """GIoU loss between predicted and target boxes: 1 - IoU + the empty share of the smallest enclosing box."""
 
-    box_format: Literal["xyxy", "xywh", "cxcywh"]
+    box_format: Literal["xyxy", "xywh", "cxcywh", "cxcywha"]
+    degrees: bool
     reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
+    def __init__(self, *, box_format: Literal["xyxy", "xywh", "cxcywh", "cxcywha"] = "xyxy", degrees: bool = False, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class GammaNLLLoss(LossModule):
@@ -674,10 +676,11 @@ class IoULoss(LossModule):
     """IoU loss between predicted and target boxes: 1 - intersection over union."""
 
     mode: Literal["linear", "square", "log"]
-    box_format: Literal["xyxy", "xywh", "cxcywh"]
+    box_format: Literal["xyxy", "xywh", "cxcywh", "cxcywha"]
+    degrees: bool
     reduction: Literal["none", "mean", "sum"] | TopK
 
-    def __init__(self, *, mode: Literal["linear", "square", "log"] = "linear", box_format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy", reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
+    def __init__(self, *, mode: Literal["linear", "square", "log"] = "linear", box_format: Literal["xyxy", "xywh", "cxcywh", "cxcywha"] = "xyxy", degrees: bool = False, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class JSDivergence(LossModule):

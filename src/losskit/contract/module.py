@@ -143,7 +143,8 @@ class LossModule(Arithmetic, nn.Module):
             told = " and ".join(f"{name} has shape {checks.shown(shape)}" for name, shape in shapes.items())
             raise ValueError(f"{told}: both must broadcast to the shape of one input") from None
         if self.loss.facts.empty is not None:
-            empty = torch.empty(self.loss.facts.empty, dtype=torch.float32, device="cpu")
+            shape = (0, 5) if settings.get("box_format") == "cxcywha" else self.loss.facts.empty
+            empty = torch.empty(shape, dtype=torch.float32, device="cpu")
             labelled = self.loss.pattern == "vectors" and self.loss.target != "none"  # one number per vector
             return (*(empty,) * (count - 1), empty.select(-1, 0) if labelled else empty)
         if self.loss.target in ("real", "unit") and settings.get("task") != "multiclass" and not self.loss.multilabel:
@@ -157,10 +158,10 @@ class LossModule(Arithmetic, nn.Module):
             )
         classes = 1 if settings.get("task") == "binary" else max(*vector, wide[-1]) if shapes else 2
         axes = max(dim + 1, int(self.loss.facts.summed) - dim, 2) if isinstance(dim, int) else 2  # samples may need an axis of their own
-        shape = [0] * axes
+        sizes = [0] * axes
         if isinstance(dim, int):
-            shape[dim] = classes
-        input = torch.empty(shape, dtype=torch.float32, device="cpu")
+            sizes[dim] = classes
+        input = torch.empty(sizes, dtype=torch.float32, device="cpu")
         if self.loss.target == "set":
             return input, input.bool()
         if self.loss.target in ("distribution", "none", "real") or self.loss.multilabel or settings.get("task") in ("binary", "multilabel"):

@@ -24,6 +24,7 @@ HANDLING = (
     "sub_centers",
     "process_group",
     "box_format",
+    "degrees",
     "spacing",
     "crossing",
 )  # settings that leave the loss of an item alone as it is
@@ -41,7 +42,7 @@ class Pattern(NamedTuple):
     items: str = "items"
     summed: bool = False  # items are summed up before there is a loss, so none of them can be weighed, and "none" has no meaning
     handling: tuple[str, ...] = HANDLING
-    empty: tuple[int, ...] | None = None  # a batch of no items, where its shape depends on no setting
+    empty: tuple[int, ...] | None = None  # a batch of no items, where its shape is one
     audit: str = "Subject"  # the class of `losskit.testing` that draws its batches
 
 

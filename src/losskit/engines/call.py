@@ -205,15 +205,16 @@ class Beside(NamedTuple):
 
 
 class Boxes(NamedTuple):
-    """One loss of boxes, ready to run on an `input` and a `target` of one shape (..., 4), or in space (..., 6), a box each.
+    """One loss of boxes, ready to run on an `input` and a `target` of one shape (..., 4), turned (..., 5), or in space (..., 6), a box each.
 
     `formula` takes the corners of both, (ax0, ay0, ax1, ay1, bx0, by0, bx1, by1, *params), and returns the value and its derivatives by the eight; in space
-    there are twelve, (ax0, ay0, az0, ax1, ...). `form` is how boxes are written: corners, or corner or centre and size. A box whose factor is 0 is absent.
+    there are twelve, (ax0, ay0, az0, ax1, ...). `form` is how boxes are written: corners, or corner or centre and size. Of turned boxes, centre, size and angle,
+    the formula takes the five numbers of each. A box whose factor is 0 is absent.
     """
 
     formula: Callable[..., Any]
     params: tuple[float, ...] = ()
-    form: Literal["xyxy", "xywh", "cxcywh"] = "xyxy"
+    form: Literal["xyxy", "xywh", "cxcywh", "cxcywha"] = "xyxy"
     factor: Tensor | None = None  # the shape without the last axis
 
     def tensors(self) -> tuple[Tensor, ...]:

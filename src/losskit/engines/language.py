@@ -78,6 +78,16 @@ def atan2(y: float, x: float) -> float:
     return math.atan2(y, x + 0.0)  # of -0.0 it would be pi
 
 
+def sine(x: float) -> float:
+    """The sine of an angle; NaN at the infinities."""
+    return math.sin(x) if abs(x) < math.inf else math.nan
+
+
+def cosine(x: float) -> float:
+    """The cosine of an angle, likewise."""
+    return math.cos(x) if abs(x) < math.inf else math.nan
+
+
 def log1p(x: float) -> float:
     """log(1 + x), exact to rounding near 0; x from -1 to infinity."""
     return math.log1p(x) if x > -1 else log_floored(0.0)
@@ -138,6 +148,8 @@ PRIMITIVES: dict[str, Callable[..., float]] = {
         exp_product,
         expm1_product,
         atan2,
+        sine,
+        cosine,
         log1p,
         log1p_unit,
         log_floored,

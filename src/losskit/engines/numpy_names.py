@@ -29,6 +29,8 @@ NAMES: dict[str, Callable[..., Any]] = {
     "maximum": numpy.maximum,
     "sqrt": numpy.sqrt,
     "atan2": numpy.arctan2,
+    "sine": numpy.sin,
+    "cosine": numpy.cos,
     "exp": numpy.exp,
     "expm1": numpy.expm1,
     "log1p": numpy.log1p,

@@ -15,8 +15,8 @@ from losskit.engines.torch.elementwise import bound, scaled_sum
 
 
 def corners(x: Tensor, form: str) -> Tensor:
-    """Boxes as two corners."""
-    if form == "xyxy":
+    """Boxes as two corners; turned ones as they are."""
+    if form in ("xyxy", "cxcywha"):
         return x
     place, size = x.chunk(2, -1)
     if form == "cxcywh":
@@ -79,7 +79,8 @@ def prepared(call: Boxes, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor 
         return a, b, None
     factor = call.factor.to(real)
     counts = (factor != 0)[..., None]
-    safe = (torch.arange(x.shape[-1], dtype=torch.int64, device=x.device) >= x.shape[-1] // 2).to(real)
+    place = torch.arange(x.shape[-1], dtype=torch.int64, device=x.device)
+    safe = ((place == 2) | (place == 3) if x.shape[-1] == 5 else place >= x.shape[-1] // 2).to(real)
     return torch.where(counts, a, safe), torch.where(counts, b, safe), factor
 
 
@@ -107,7 +108,7 @@ def gradients(call: Boxes, operands: tuple[Tensor, ...], incoming: Tensor, wants
 
 def back(g: Tensor, form: str) -> Tensor:
     """Gradients by corners to gradients by what was given."""
-    if form == "xyxy":
+    if form in ("xyxy", "cxcywha"):
         return g
     first, second = g.chunk(2, -1)
     return torch.cat((first + second, second if form == "xywh" else 0.5 * (second - first)), -1)

@@ -89,6 +89,8 @@ def smallest(dtype: torch.dtype) -> float:
 
 NAMES: dict[str, Callable[..., Any]] = {
     "sqrt": torch.sqrt,
+    "sine": torch.sin,
+    "cosine": torch.cos,
     "exp": torch.exp,
     "expm1": torch.expm1,
     "log1p_unit": torch.log1p,

@@ -1,6 +1,6 @@
 """The boxes pattern on a GPU: one pass reads both boxes, sums the loss and writes the gradient. Sums, scales and incoming gradients as in `elementwise.py`.
 
-Floor: the bytes of both boxes, eight numbers (in space twelve), and of the gradient, four (six), each once. A thread reads whole boxes and takes them apart in
+Floor: the bytes of both boxes, eight numbers (turned ten, in space twelve), and of the gradient, half as many, each once. A thread reads whole boxes and takes them apart in
 its registers.
 """
 
@@ -68,6 +68,16 @@ def corners_3(BOXES, first, boxes, REAL: tl.constexpr, FORM: tl.constexpr, BLOCK
 
 
 @triton.jit
+def numbers_5(BOXES, first, boxes, REAL: tl.constexpr, FORM: tl.constexpr, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
+    """The numbers of turned boxes, one by one, for five are no power of two."""
+    i = first + tl.arange(0, BLOCK)
+    live = None if boxes is None else i < boxes
+    at = 5 * i
+    x, y, width = read(BOXES, at, live), read(BOXES, at + 1, live), read(BOXES, at + 2, live)
+    return x.to(REAL), y.to(REAL), width.to(REAL), read(BOXES, at + 3, live).to(REAL), read(BOXES, at + 4, live).to(REAL)
+
+
+@triton.jit
 def by_given(low, high, w, FORM: tl.constexpr):  # type: ignore[no-untyped-def]
     """The derivatives by both corners along one axis, times `w`, as those by what was given; 0 where w is, whatever they are."""
     low = tl.where(w == 0.0, 0.0, low * w)
@@ -99,6 +109,19 @@ def store_3(GRAD, first, boxes, w, x0, y0, z0, x1, y1, z1, FORM: tl.constexpr, B
     tl.store(at, tl.join(x0, y0), live)
     tl.store(at + 2, tl.join(z0, x1), live)
     tl.store(at + 4, tl.join(y1, z1), live)
+
+
+@triton.jit
+def store_5(GRAD, first, boxes, w, x, y, width, height, angle, FORM: tl.constexpr, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
+    """As `store_2`, of turned boxes."""
+    i = first + tl.arange(0, BLOCK)
+    live = None if boxes is None else i < boxes
+    at = GRAD + 5 * i
+    tl.store(at, tl.where(w == 0.0, 0.0, x * w), live)
+    tl.store(at + 1, tl.where(w == 0.0, 0.0, y * w), live)
+    tl.store(at + 2, tl.where(w == 0.0, 0.0, width * w), live)
+    tl.store(at + 3, tl.where(w == 0.0, 0.0, height * w), live)
+    tl.store(at + 4, tl.where(w == 0.0, 0.0, angle * w), live)
 
 
 @triton.jit
@@ -157,7 +180,7 @@ def boxwise(  # type: ignore[no-untyped-def]  # typed by Triton
         add_part(part, weight, PARTS, TOTAL)
 
 
-CORNERS, STORE = {2: corners_2, 3: corners_3}, {2: store_2, 3: store_3}
+CORNERS, STORE = {4: corners_2, 5: numbers_5, 6: corners_3}, {4: store_2, 5: store_5, 6: store_3}
 
 
 def launch(
@@ -173,8 +196,8 @@ def launch(
     total: Tensor | None = None,
 ) -> None:
     """Runs the kernel for the outputs given, which are contiguous."""
-    axes = x.shape[-1] // 2
-    n = x.numel() // (2 * axes)
+    numbers = x.shape[-1]
+    n = x.numel() // numbers
     if n == 0:
         if total is not None:
             total.zero_()
@@ -186,7 +209,7 @@ def launch(
         boxwise[(programs,)](
             x.contiguous(), t.contiguous(), readable(call.factor), pointer, incoming, value, grad_x, grad_t, parts, total,
             n, number, *call.params, *(0.0,) * (MAX_PARAMS - len(call.params)),
-            FORMULA=bound(call.formula), PARAMS=len(call.params), FORM=call.form, CORNERS=CORNERS[axes], STORE=STORE[axes], REAL=REAL[real_dtype(x.dtype)],
+            FORMULA=bound(call.formula), PARAMS=len(call.params), FORM=call.form, CORNERS=CORNERS[numbers], STORE=STORE[numbers], REAL=REAL[real_dtype(x.dtype)],
             BLOCK=BLOCK, **OPTIONS,
         )  # fmt: skip
         if total is not None and programs > 1:

@@ -28,6 +28,7 @@ SMALLEST, LOG_SMALLEST, NORMAL = tl.constexpr(2.0**-149), tl.constexpr(-103.2789
 SMALLEST_64, LOG_SMALLEST_64 = tl.constexpr(2.0**-1074), tl.constexpr(-744.4400719213812)
 LARGEST, LARGEST_64 = tl.constexpr(3.4028234663852886e38), tl.constexpr(1.7976931348623157e308)
 HALF_PI_HIGH, HALF_PI_LOW = tl.constexpr(1.5707963705062866), tl.constexpr(-4.371138828673793e-8)
+QUARTER_1, QUARTER_2, QUARTER_3 = tl.constexpr(1.5703125), tl.constexpr(4.837512969970703e-4), tl.constexpr(7.549789954891882e-8)  # pi / 2
 HALF_PI_HIGH_64, HALF_PI_LOW_64, EIGHTH = tl.constexpr(1.5707963267948966), tl.constexpr(6.123233995736766e-17), tl.constexpr(0.41421356237309503)
 
 
@@ -265,6 +266,31 @@ def atan2(y, x):
     return value
 
 
+@triton.jit
+def of_quarter(x, more: tl.constexpr):  # type: ignore[no-untyped-def]  # typed by Triton
+    """The sine of x and so many quarters of a turn, as on the CPU."""
+    r = x * 0.63661975 + MAGIC
+    n = r.to(tl.int32, bitcast=True) - MAGIC_BITS + more
+    r = r - MAGIC
+    g = ((x - r * QUARTER_1) - r * QUARTER_2) - r * QUARTER_3
+    g = tl.where(g > 1.0, 1.0, tl.where(g < -1.0, -1.0, g))
+    z = g * g
+    s = g + g * z * (-0.16666654611 + z * (8.3321608736e-3 + z * -1.9515295891e-4))
+    c = (1.0 - 0.5 * z) + z * z * (0.041666645683 + z * (-1.3887316255e-3 + z * 2.4433157118e-5))
+    value = tl.where((n & 1) != 0, c, s)
+    return tl.where((n & 2) != 0, -value, value)
+
+
+@triton.jit
+def sine(x):
+    return tl.sin(x) if x.dtype == tl.float64 else of_quarter(x, 0)
+
+
+@triton.jit
+def cosine(x):
+    return tl.cos(x) if x.dtype == tl.float64 else of_quarter(x, 1)
+
+
 NAMES: dict[str, Any] = {
     "tl": tl,
     "where": where,
@@ -284,6 +310,8 @@ NAMES: dict[str, Any] = {
     "exp_product": exp_product,
     "expm1_product": expm1_product,
     "atan2": atan2,
+    "sine": sine,
+    "cosine": cosine,
     "log1p": log1p,
     "log1p_unit": log1p_unit,
     "log_floored": log_floored,

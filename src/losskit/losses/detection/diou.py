@@ -2,13 +2,16 @@
 
 from torch import Tensor
 
-from losskit.contract.boxes import BoxFormat, boxes
+from losskit.contract.boxes import TurnedBoxFormat, boxes
 from losskit.contract.checks import Reduction
 from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
 from losskit.engines.axes import largest, total
 from losskit.geometry import axis, closed, extents, inverse_of, measured
 from losskit.losses.detection.iou import iou_and_union
+from losskit.turned import closed as turned_closed
+from losskit.turned import distance as turned_distance
+from losskit.turned import measured as turned_measured
 
 
 def apart(a0, a1, b0, b1, e, /):
@@ -30,6 +33,12 @@ def formula(a0, a1, b0, b1, /):
     return closed(a0, a1, b0, b1, by_e, by_m, 0.0, 0.0, lost + share, -1.0, 0.0, 0.0)
 
 
+def turned_formula(x, y, w, h, a, u, v, p, q, b, radian):
+    _, lost = turned_measured(x, y, w, h, a, u, v, p, q, b, radian)
+    share, by_ex, by_ey, by_x, by_y = turned_distance(x, y, w, h, a, u, v, p, q, b, radian)
+    return turned_closed(x, y, w, h, a, u, v, p, q, b, radian, lost + share, -1.0, 0.0, by_ex, by_ey, by_x, by_y)
+
+
 def textbook(mp, x, t):
     iou, _ = iou_and_union(x, t)
     n = len(x) // 2
@@ -38,14 +47,14 @@ def textbook(mp, x, t):
     return 1 - iou + (distance / diagonal if diagonal else 0)
 
 
-def diou(input: Tensor, target: Tensor, *, box_format: BoxFormat = "xyxy") -> Tensor:
+def diou(input: Tensor, target: Tensor, *, box_format: TurnedBoxFormat = "xyxy", degrees: bool = False) -> Tensor:
     """DIoU of each box with its own, in [-1, 1] for boxes in order: IoU minus the squared distance of the centres in diagonals; 1 - `diou_loss`.
 
     >>> import torch
     >>> diou(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.tensor([[3.0, 0.0, 4.0, 1.0]]))
     tensor([-0.5294])
     """
-    return 1.0 - diou_loss(input, target, box_format=box_format, reduction="none")
+    return 1.0 - diou_loss(input, target, box_format=box_format, degrees=degrees, reduction="none")
 
 
 @loss(
@@ -66,7 +75,8 @@ def diou_loss(
     input: Tensor,
     target: Tensor,
     *,
-    box_format: BoxFormat = "xyxy",
+    box_format: TurnedBoxFormat = "xyxy",
+    degrees: bool = False,
     mask: Tensor | None = None,
     sample_weight: Tensor | None = None,
     normalizer: Normalizer | None = None,
@@ -79,16 +89,17 @@ def diou_loss(
         Besides those of IoU, the derivatives are 2 m / c^2 by m and -2 e d^2 / c^4 by e.
 
     Args:
-        input: predicted boxes, (..., 4), one box along the last axis; or boxes in space, (..., 6), as in `iou_loss`.
+        input: predicted boxes, (..., 4), one box along the last axis; turned boxes, (..., 5), or boxes in space, (..., 6), as in
+            `iou_loss`.
         target: target boxes, the same shape; they get a gradient if they require one.
-        box_format: as in `iou_loss`.
+        box_format, degrees: as in `iou_loss`.
         mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`.
 
     Returns:
         A scalar, or with reduction="none" the shape (...); in [0, 2) for boxes in order.
 
     Raises:
-        TypeError: `input` or `target` is not floating point. ValueError: shapes differ or do not end in 4 or 6, `box_format` or `reduction` is unknown,
+        TypeError: `input` or `target` is not floating point. ValueError: shapes differ or do not end in 4, 5 or 6, `box_format` or `reduction` is unknown,
             weights are
         not finite.
 
@@ -98,6 +109,7 @@ def diou_loss(
     Edge cases:
         Identical boxes, zero area, boxes out of order: as `iou_loss`; the centre of a box out of order is the middle of its corners. Two boxes that are the
         same point have the loss 0, two different points 1 + d^2 / c^2.
+        Turned boxes: the enclosing box is the smallest along the target's sides that holds both, as of `giou_loss`.
 
     Differs from torchvision:
         `torchvision.ops.distance_box_iou_loss` adds 1e-7 to both denominators and takes xyxy only; mmdetection's `DIoULoss` adds 1e-6.
@@ -111,5 +123,5 @@ def diou_loss(
         tensor(1.5294)
     """
     return boxes(
-        formula, input, target, space=True, box_format=box_format, mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction
+        formula, input, target, space=True, turned=turned_formula, degrees=degrees, box_format=box_format, mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction
     )  # fmt: skip

@@ -2,13 +2,16 @@
 
 from torch import Tensor
 
-from losskit.contract.boxes import BoxFormat, boxes
+from losskit.contract.boxes import TurnedBoxFormat, boxes
 from losskit.contract.checks import Reduction
 from losskit.contract.reduce import Normalizer
 from losskit.contract.registry import loss
 from losskit.engines.language import maximum
 from losskit.geometry import alone, axis, closed, inverse_of, measured
 from losskit.losses.detection.iou import iou_and_union
+from losskit.turned import closed as turned_closed
+from losskit.turned import measured as turned_measured
+from losskit.turned import outside as turned_outside
 
 
 def outside(a0, a1, b0, b1, /):
@@ -37,6 +40,12 @@ def formula(a0, a1, b0, b1, /):
     return closed(a0, a1, b0, b1, 0.0, 0.0, 0.0, 0.0, lost + empty, -1.0, 1.0, empty)
 
 
+def turned_formula(x, y, w, h, a, u, v, p, q, b, radian):
+    _, lost = turned_measured(x, y, w, h, a, u, v, p, q, b, radian)
+    empty = turned_outside(x, y, w, h, a, u, v, p, q, b, radian)
+    return turned_closed(x, y, w, h, a, u, v, p, q, b, radian, lost + empty, -1.0, 1.0, 0.0, 0.0, 0.0, 0.0)
+
+
 def textbook(mp, x, t):
     iou, union = iou_and_union(x, t)
     n, hull = len(x) // 2, 1
@@ -45,14 +54,14 @@ def textbook(mp, x, t):
     return 1 - iou + ((hull - union) / hull if hull else 0)
 
 
-def giou(input: Tensor, target: Tensor, *, box_format: BoxFormat = "xyxy") -> Tensor:
+def giou(input: Tensor, target: Tensor, *, box_format: TurnedBoxFormat = "xyxy", degrees: bool = False) -> Tensor:
     """GIoU of each box with its own, in [-1, 1] for boxes in order: IoU minus the empty share of the enclosing box; 1 - `giou_loss`.
 
     >>> import torch
     >>> giou(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.tensor([[3.0, 0.0, 4.0, 1.0]]))
     tensor([-0.5000])
     """
-    return 1.0 - giou_loss(input, target, box_format=box_format, reduction="none")
+    return 1.0 - giou_loss(input, target, box_format=box_format, degrees=degrees, reduction="none")
 
 
 @loss(
@@ -73,7 +82,8 @@ def giou_loss(
     input: Tensor,
     target: Tensor,
     *,
-    box_format: BoxFormat = "xyxy",
+    box_format: TurnedBoxFormat = "xyxy",
+    degrees: bool = False,
     mask: Tensor | None = None,
     sample_weight: Tensor | None = None,
     normalizer: Normalizer | None = None,
@@ -86,16 +96,17 @@ def giou_loss(
         union, and U / (|C| e) by each extent e of C.
 
     Args:
-        input: predicted boxes, (..., 4), one box along the last axis; or boxes in space, (..., 6), as in `iou_loss`.
+        input: predicted boxes, (..., 4), one box along the last axis; turned boxes, (..., 5), or boxes in space, (..., 6), as in
+            `iou_loss`.
         target: target boxes, the same shape; they get a gradient if they require one.
-        box_format: as in `iou_loss`.
+        box_format, degrees: as in `iou_loss`.
         mask, sample_weight, normalizer, reduction: as in every loss, see `losskit.contract`.
 
     Returns:
         A scalar, or with reduction="none" the shape (...); in [0, 2) for boxes in order.
 
     Raises:
-        TypeError: `input` or `target` is not floating point. ValueError: shapes differ or do not end in 4 or 6, `box_format` or `reduction` is unknown,
+        TypeError: `input` or `target` is not floating point. ValueError: shapes differ or do not end in 4, 5 or 6, `box_format` or `reduction` is unknown,
             weights are
         not finite.
 
@@ -105,6 +116,8 @@ def giou_loss(
     Edge cases:
         Identical boxes, zero area, boxes out of order: as `iou_loss`. A box inside the other has the loss of IoU alone. If the enclosing box has no area
         (points and lines on one line), no share of it is empty.
+        Turned boxes: C is the smallest box along the target's sides that holds both. So turning both boxes together changes nothing, and at equal angles the loss is that of
+        aligned boxes. The hull of both, which is smaller, would give another loss there.
 
     Differs from torchvision:
         `torchvision.ops.generalized_box_iou_loss` adds 1e-7 to both denominators, so that identical boxes have a loss above 0, the more the smaller they are;
@@ -119,5 +132,5 @@ def giou_loss(
         tensor(1.5000)
     """
     return boxes(
-        formula, input, target, space=True, box_format=box_format, mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction
+        formula, input, target, space=True, turned=turned_formula, degrees=degrees, box_format=box_format, mask=mask, sample_weight=sample_weight, normalizer=normalizer, reduction=reduction
     )  # fmt: skip

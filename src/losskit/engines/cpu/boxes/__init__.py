@@ -1,6 +1,6 @@
 """The boxes pattern on the CPU: one pass reads both boxes, sums the loss and writes the gradient.
 
-Floor: the bytes of both boxes, eight numbers (in space twelve), and of the gradient, four (six), each once. Every sum has a fixed order: the same bits for any number of threads.
+Floor: the bytes of both boxes, eight numbers (turned ten, in space twelve), and of the gradient, half as many, each once. Every sum has a fixed order: the same bits for any number of threads.
 """
 
 from collections.abc import Callable

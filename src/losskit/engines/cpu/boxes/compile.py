@@ -31,13 +31,18 @@ FORMS = {
         "xywh": (box_loops.from_corner4, box_loops.to_corner4),
         "cxcywh": (box_loops.from_centre4, box_loops.to_centre4),
     },
+    5: {"cxcywha": (box_loops.as_they_are, box_loops.as_they_are)},
     6: {
         "xyxy": (box_loops.as_they_are, box_loops.as_they_are),
         "xywh": (box_loops.from_corner6, box_loops.to_corner6),
         "cxcywh": (box_loops.from_centre6, box_loops.to_centre6),
     },
 }
-WALKS = {4: (box_loops.parts4, box_loops.load4, box_loops.store4), 6: (box_loops.parts6, box_loops.load6, box_loops.store6)}
+WALKS = {
+    4: (box_loops.parts4, box_loops.load4, box_loops.store4),
+    5: (box_loops.parts5, box_loops.load5, box_loops.store5),
+    6: (box_loops.parts6, box_loops.load6, box_loops.store6),
+}
 
 
 def boxes(

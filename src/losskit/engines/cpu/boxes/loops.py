@@ -1,6 +1,6 @@
 """The loop of the boxes pattern: a template, as in `loops.py`. Boxes lie as four numbers in a row (in space six); LLVM takes them apart by shuffles, not by gathers.
 
-The functions put in, named 4 or 6, say how many numbers make a box.
+The functions put in, named 4, 5 or 6, say how many numbers make a box.
 """
 
 from losskit.engines.cpu.core.context import Context
@@ -63,6 +63,11 @@ def load4(z, k):
     return read(z[k]), read(z[k + 1]), read(z[k + 2]), read(z[k + 3])
 
 
+def load5(z, k):
+    """As `load4`, of turned boxes."""
+    return read(z[k]), read(z[k + 1]), read(z[k + 2]), read(z[k + 3]), read(z[k + 4])
+
+
 def load6(z, k):
     """As `load4`, in space."""
     return read(z[k]), read(z[k + 1]), read(z[k + 2]), read(z[k + 3]), read(z[k + 4]), read(z[k + 5])
@@ -73,6 +78,14 @@ def store4(z, k, g, absent, w):
     a, b, c, d = given((g[0] * w, g[1] * w, g[2] * w, g[3] * w))
     z[k], z[k + 1], z[k + 2], z[k + 3] = (
         write(ZERO if absent else a), write(ZERO if absent else b), write(ZERO if absent else c), write(ZERO if absent else d),
+    )  # fmt: skip
+
+
+def store5(z, k, g, absent, w):
+    """As `store4`, of turned boxes."""
+    a, b, c, d, e = given((g[0] * w, g[1] * w, g[2] * w, g[3] * w, g[4] * w))
+    z[k], z[k + 1], z[k + 2], z[k + 3], z[k + 4] = (
+        write(ZERO if absent else a), write(ZERO if absent else b), write(ZERO if absent else c), write(ZERO if absent else d), write(ZERO if absent else e),
     )  # fmt: skip
 
 
@@ -88,6 +101,11 @@ def store6(z, k, g, absent, w):
 def parts4(found):
     """What a formula returns: value, derivatives by both boxes."""
     return found[0], found[1:5], found[5:9]
+
+
+def parts5(found):
+    """As `parts4`, of turned boxes."""
+    return found[0], found[1:6], found[6:11]
 
 
 def parts6(found):

@@ -24,7 +24,7 @@ from losskit.engines.cpu.core import files
 from losskit.engines.process import unbroken
 
 # what stored code may call: the C library, which every process has
-C_LIBRARY = frozenset({"atan2", "exp", "expm1", "log", "log1p", "sqrt", "memcpy", "memset", "memmove"})
+C_LIBRARY = frozenset({"atan2", "sin", "cos", "sincos", "exp", "expm1", "log", "log1p", "sqrt", "memcpy", "memset", "memmove"})
 # what the frame that Numba puts around a callback names for the case of an exception; loops raise none (the compiler checks)
 UNUSED = frozenset(
     {"PyErr_Clear", "PyErr_SetNone", "PyErr_SetString", "PyErr_WriteUnraisable", "PyUnicode_FromString", "Py_DecRef", "numba_gil_ensure", "numba_gil_release"}
