@@ -129,6 +129,11 @@ OF_PATTERNS = [
     Row(lovasz, of(V, K / 2 + 0.25, task="multilabel"), "Try target > 0.5", {"target": "target > 0.5"}, of(V, K)),
     # boxes
     Row(iou, of(BOXES, OTHERS, mask=torch.ones(2, 4, dtype=torch.bool)), "try mask[..., 0]", {"mask": "mask[..., 0]"}, dict(mask=torch.ones(2, dtype=torch.bool))),
+    Row(losskit.giou_loss, of(BOXES, OTHERS, degrees=True), "leave degrees out, or give box_format='cxcywha'", {"degrees": OUT}, dict(degrees=OUT)),
+    Row(
+        losskit.pairwise_iou, dict(a=torch.ones(2, 5), b=torch.eye(3, 5) + 1, kind="ciou", box_format="cxcywha"), "give kind='iou', 'giou' or 'diou'", {"kind": "'giou'"},
+        dict(kind="giou"),
+    ),
     Row(losskit.pairwise_iou, dict(a=BOXES[0], b=OTHERS), "for a single box, try a[None]", {"a": "a[None]"}, dict(a=BOXES[:1], b=OTHERS)),
     Row(
         losskit.pairwise_iou, dict(a=torch.stack((BOXES, OTHERS)), b=OTHERS), "Try b.expand(2, 2, 4)", {"b": "b.expand(2, 2, 4)"},

@@ -75,7 +75,7 @@ OF_USES = [
         lambda names=("a", "a"): (losskit.Sum({names[0]: ABS}) + losskit.Sum({names[1]: SQUARED}))(X, T), {}, "give one of them another name",
         {"names": ("a", "b")}, dict(names=("c", "d")),
     ),
-    Row(lambda weight: (weight * ABS)(X, T), dict(weight=torch.tensor(0.5)), "try weight=0.5", {"weight": "0.5"}, dict(weight=0.5)),
+    Row(lambda weight: (weight * ABS)(X, T), dict(weight=torch.tensor(0.5)), "try 0.5", {"weight": "0.5"}, dict(weight=0.5)),
     Row(lambda other: (ABS + other)(X, T), dict(other=0.5), "give a loss a weight, 0.5 * loss", {"other": 0.5 * SQUARED}, dict(other=0.5 * SQUARED)),
     Row(
         lambda where: losskit.Sum({"a": ABS}, where={"a": where})(X, T), dict(where=lambda x, t: t), "compare, as in target > 0", {"where": lambda x, t: t > 0.5},

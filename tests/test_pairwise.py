@@ -380,7 +380,7 @@ BAD = [
     ((A.expand(2, 3, 4), B.expand(5, 2, 4)), {}, ValueError, r"a has shape \(2, 3, 4\) and b has shape \(5, 2, 4\).*nothing is broadcast\.$"),
     ((A, B.to("meta")), {}, ValueError, r"b is on meta, where tensors have no values, but a is on cpu: for shapes alone, try a.to\('meta'\)"),
     ((A, B), {"kind": "eiou"}, ValueError, "kind must be one of 'iou', 'giou', 'diou', 'ciou'; got 'eiou'"),
-    ((A, B), {"box_format": "yxyx"}, ValueError, "box_format must be one of 'xyxy', 'xywh', 'cxcywh'; got 'yxyx'"),
+    ((A, B), {"box_format": "yxyx"}, ValueError, "box_format must be one of 'xyxy', 'xywh', 'cxcywh', 'cxcywha'; got 'yxyx'"),
 ]
 
 

@@ -221,6 +221,49 @@ def test_a_module_and_a_configuration():
     assert repr(again) == repr(module) and again(a, b) == module(a, b) == losskit.giou_loss(a, b, box_format="cxcywha", degrees=True)
 
 
+@every_engine
+@pytest.mark.parametrize("kind", ["iou", "giou", "diou"])
+def test_all_pairs(kind, engine):
+    """The matrix, its gradients, and the best of each row are those of the loss of each pair."""
+    a, b = ordinary(7, 10)[0], ordinary(5, 11)[0]
+    loss = {"iou": losskit.iou_loss, "giou": losskit.giou_loss, "diou": losskit.diou_loss}[kind]
+    found = []
+    for pairwise in (True, False):
+        x, t = a.clone().requires_grad_(), b.clone().requires_grad_()
+        with losskit.use_engine(engine):
+            many, theirs = x[:, None].expand(7, 5, 5), t.expand(7, 5, 5)
+            value = losskit.pairwise_iou(x, t, kind, "cxcywha") if pairwise else 1.0 - loss(many, theirs, box_format="cxcywha", reduction="none")
+            found.append((value.detach(), *torch.autograd.grad((value * torch.linspace(-1, 1, 35).view(7, 5)).sum(), (x, t))))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)
+    with losskit.use_engine(engine):
+        match = losskit.best_match(a.requires_grad_(), b, kind, "cxcywha")
+        assert torch.equal(match.index, found[0][0].argmax(1))
+        torch.testing.assert_close(match.value.detach(), found[0][0].amax(1))
+        assert torch.autograd.grad(match.value.sum(), a)[0].any()
+        batch = losskit.pairwise_iou(a.detach().expand(2, 7, 5), b.expand(2, 5, 5), kind, "cxcywha")
+        assert batch.shape == (2, 7, 5)
+        torch.testing.assert_close(batch[1], found[0][0])
+        nobody = losskit.best_match(a.detach(), b[:0], kind, "cxcywha")
+        assert (nobody.index == -1).all() and (nobody.value == -math.inf).all()
+        assert losskit.pairwise_iou(a.detach()[:0], b, kind, "cxcywha").shape == (0, 5)
+
+
+def test_pairs_are_refused_by_name():
+    a = torch.zeros(3, 5)
+    with pytest.raises(ValueError, match="kind='ciou' is of aligned boxes, and box_format='cxcywha' of turned ones: give kind='iou', 'giou' or 'diou'"):
+        losskit.pairwise_iou(a, a, "ciou", "cxcywha")
+    with pytest.raises(ValueError, match=r"a must hold boxes along its last axis, shape \(N, 5\) or \(B, N, 5\), got shape \(3, 4\)"):
+        losskit.best_match(a[:, :4], a, "iou", "cxcywha")
+
+
+def test_all_pairs_in_blocks(monkeypatch):
+    a, b = ordinary(40, 12)[0], ordinary(9, 13)[0]
+    whole = losskit.best_match(a, b, "giou", "cxcywha")
+    monkeypatch.setattr("losskit.pairwise.PAIRS", 50)
+    assert all(torch.equal(one, other) for one, other in zip(losskit.best_match(a, b, "giou", "cxcywha"), whole, strict=True))
+
+
 ROW = torch.zeros(3, 5)
 
 

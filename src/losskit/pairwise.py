@@ -1,5 +1,6 @@
 """Similarities of all pairs of boxes, for matching and suppression: the matrix, or the best of each row without the matrix."""
 
+import math
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -7,7 +8,7 @@ import torch
 from torch import Tensor
 
 from losskit.contract import checks, reduce, tensors
-from losskit.contract.boxes import BoxFormat
+from losskit.contract.boxes import TurnedBoxFormat, check_format
 from losskit.contract.registry import no_script
 from losskit.engines import dispatch, operators
 from losskit.engines.axes import written_out
@@ -18,7 +19,10 @@ from losskit.engines.torch import pairs as plain
 from losskit.geometry import closed, measured
 from losskit.losses.detection.ciou import formula as ciou_loss
 from losskit.losses.detection.diou import formula as diou_loss
+from losskit.losses.detection.diou import turned_formula as turned_diou
 from losskit.losses.detection.giou import formula as giou_loss
+from losskit.losses.detection.giou import turned_formula as turned_giou
+from losskit.losses.detection.iou import turned_linear as turned_iou
 
 Kind = Literal["iou", "giou", "diou", "ciou"]
 
@@ -50,6 +54,8 @@ def ciou(a0, a1, b0, b1, /):  # type: ignore[no-untyped-def]
 
 
 FORMULAS: dict[str, Callable[..., Any]] = {"iou": iou, "giou": giou, "diou": diou, "ciou": ciou}
+TURNED: dict[str, Callable[..., Any]] = {"iou": turned_iou, "giou": turned_giou, "diou": turned_diou}  # the losses
+PAIRS = 1 << 18  # of turned boxes at a time in `best_match`
 
 
 class BoxMatch(NamedTuple):
@@ -60,7 +66,7 @@ class BoxMatch(NamedTuple):
 
 
 @no_script
-def pairwise_iou(a: Tensor, b: Tensor, kind: Kind = "iou", box_format: BoxFormat = "xyxy") -> Tensor:
+def pairwise_iou(a: Tensor, b: Tensor, kind: Kind = "iou", box_format: TurnedBoxFormat = "xyxy", *, degrees: bool = False) -> Tensor:
     """Similarity of every box of a with every box of b: IoU, GIoU, DIoU or CIoU, differentiable in both.
 
     On fused engines the matrix is written once and nothing else is: no tensor of overlaps or corners, and none is kept for the backward, which reads what comes in
@@ -74,7 +80,9 @@ def pairwise_iou(a: Tensor, b: Tensor, kind: Kind = "iou", box_format: BoxFormat
         a: boxes, (N, 4), or (B, N, 4) for B samples; float32, float64, float16 or bfloat16.
         b: boxes, (M, 4), or (B, M, 4). Nothing is broadcast: expand the boxes that all samples share. The dtype need not be that of a.
         kind: "iou", "giou", "diou" or "ciou".
-        box_format: "xyxy" (two corners), "xywh" (the smaller corner and the size) or "cxcywh" (centre and size), of both.
+        box_format: "xyxy" (two corners), "xywh" (the smaller corner and the size) or "cxcywh" (centre and size), of both. "cxcywha" of turned boxes, (N, 5): centre, size
+            and angle, as in `iou_loss`, for all kinds but "ciou".
+        degrees: True: angles of turned boxes are in degrees.
 
     Returns:
         (N, M) or (B, N, M), float32, or float64 if either is; half-precision boxes are computed in float32. Boxes in order have iou in [0, 1], giou and diou in
@@ -125,12 +133,12 @@ def pairwise_iou(a: Tensor, b: Tensor, kind: Kind = "iou", box_format: BoxFormat
         tensor([[ 0.0000,  0.0000,  0.0000,  0.0000],
                 [ 0.0938,  0.0938, -0.2500, -0.2500]])
     """
-    a, b, call, engine = prepared(a, b, kind, box_format)
-    return reduce.run("pairs", engine, call, (a, b), None)[0]
+    a, b, call, engine = prepared(a, b, kind, box_format, degrees)
+    return 1.0 - each(a, b, call, engine) if call.form == "cxcywha" else reduce.run("pairs", engine, call, (a, b), None)[0]
 
 
 @no_script
-def best_match(a: Tensor, b: Tensor, kind: Kind = "iou", box_format: BoxFormat = "xyxy") -> BoxMatch:
+def best_match(a: Tensor, b: Tensor, kind: Kind = "iou", box_format: TurnedBoxFormat = "xyxy", *, degrees: bool = False) -> BoxMatch:
     """For each box of a the box of b most similar to it, and how similar: the row maxima of `pairwise_iou`, without the matrix.
 
     Formula:
@@ -140,7 +148,8 @@ def best_match(a: Tensor, b: Tensor, kind: Kind = "iou", box_format: BoxFormat =
         a: boxes, (N, 4) or (B, N, 4); anchors or predictions.
         b: boxes, (M, 4) or (B, M, 4); the objects.
         kind: "iou", "giou", "diou" or "ciou".
-        box_format: "xyxy", "xywh" or "cxcywh", of both.
+        box_format: "xyxy", "xywh", "cxcywh" or "cxcywha", of both, as in `pairwise_iou`.
+        degrees: True: angles of turned boxes are in degrees.
 
     Returns:
         `BoxMatch(value, index)`, a named tuple of tensors of shape (N,) or (B, N): the values as in `pairwise_iou`, differentiable in both boxes of each
@@ -176,10 +185,14 @@ def best_match(a: Tensor, b: Tensor, kind: Kind = "iou", box_format: BoxFormat =
         >>> losskit.best_match(objects, anchors, "giou").index  # the best anchor of each object
         tensor([1, 0])
     """
-    a, b, call, engine = prepared(a, b, kind, box_format)
+    a, b, call, engine = prepared(a, b, kind, box_format, degrees)
     if b.shape[-2] == 0:
         nothing = a.select(-1, 0).to(real_dtype(a.dtype)) + b.sum((-2, -1))[..., None]  # of no boxes 0, but attached to the graph of both
         return BoxMatch(torch.where(torch.zeros_like(nothing, dtype=torch.bool), nothing, -torch.inf), torch.full_like(nothing, -1, dtype=torch.int64))
+    if call.form == "cxcywha":
+        index = closest(a.detach(), b.detach(), call, engine)
+        partners = tensors.widened(b).gather(-2, index.unsqueeze(-1).expand(*index.shape, 5))
+        return BoxMatch(1.0 - reduce.run("boxes", engine, call, (a, partners), None)[0], index)
     given = operators.best(call, a, b) if ENGINES[engine].plain else None
     loops = plain if ENGINES[engine].plain else dispatch.pattern(engine, "pairs")
     value, index = loops.best(call, a, b) if given is None else given
@@ -189,26 +202,42 @@ def best_match(a: Tensor, b: Tensor, kind: Kind = "iou", box_format: BoxFormat =
     return BoxMatch(value, index)
 
 
-def prepared(a: Tensor, b: Tensor, kind: Kind, box_format: BoxFormat) -> tuple[Tensor, Tensor, Boxes, dispatch.EngineName]:
-    """The boxes, in dtypes that are computed in the same one; the call; the engine."""
+def prepared(a: Tensor, b: Tensor, kind: Kind, box_format: TurnedBoxFormat, degrees: bool) -> tuple[Tensor, Tensor, Boxes, dispatch.EngineName]:
+    """The boxes, in dtypes that are computed in the same one; the call, of turned boxes that of the loss; the engine."""
     checks.one_of("kind", kind, get_args(Kind))
-    checks.one_of("box_format", box_format, get_args(BoxFormat))
-    check_sides(a, b)
+    check_format(box_format, True, degrees)
+    angled = box_format == "cxcywha"
+    if angled and kind not in TURNED:
+        raise ValueError(f"kind={kind!r} is of aligned boxes, and box_format='cxcywha' of turned ones: give kind='iou', 'giou' or 'diou'")
+    check_sides(a, b, 5 if angled else 4)
     if real_dtype(a.dtype) is not real_dtype(b.dtype):
         a, b = a.double(), b.double()
-    engine, (a, b), call = tensors.on_engine((a, b), Boxes(written_out(FORMULAS[kind], 2), (), box_format))
+    call = Boxes(TURNED[kind], (math.pi / 180.0 if degrees else 1.0,), box_format) if angled else Boxes(written_out(FORMULAS[kind], 2), (), box_format)
+    engine, (a, b), call = tensors.on_engine((a, b), call)
     return a, b, call, engine
 
 
-def check_sides(a: Tensor, b: Tensor) -> None:
-    """Boxes of shapes (..., N, 4) and (..., M, 4)."""
+def each(a: Tensor, b: Tensor, call: Boxes, engine: dispatch.EngineName) -> Tensor:
+    """The loss of each pair of turned boxes, as of so many boxes and targets."""
+    shape = (*a.shape[:-1], *b.shape[-2:])
+    return reduce.run("boxes", engine, call, (a.unsqueeze(-2).expand(shape), b.unsqueeze(-3).expand(shape)), None)[0]
+
+
+def closest(a: Tensor, b: Tensor, call: Boxes, engine: dispatch.EngineName) -> Tensor:
+    """Which turned box of b has the least loss beside each of a, so many pairs at a time."""
+    rows = max(1, PAIRS // max(1, b.shape[:-1].numel()))
+    return torch.cat([(-each(some, b, call, engine)).max(-1).indices for some in a.split(rows, -2)], -1)
+
+
+def check_sides(a: Tensor, b: Tensor, numbers: int) -> None:
+    """Boxes of shapes (..., N, 4) and (..., M, 4); turned ones have five numbers."""
     for name, x in (("a", a), ("b", b)):
         tensors.check(name, x)
         if not x.is_floating_point():
             raise TypeError(f"{name} must be boxes of a floating-point dtype, got {x.dtype}: try {name}.float()")
-        if x.dim() < 2 or x.shape[-1] != 4:
-            fix = f": for a single box, try {name}[None]" if x.shape == (4,) else ""
-            raise ValueError(f"{name} must hold boxes along its last axis, shape (N, 4) or (B, N, 4), got shape {checks.shown(x.shape)}{fix}")
+        if x.dim() < 2 or x.shape[-1] != numbers:
+            fix = f": for a single box, try {name}[None]" if x.shape == (numbers,) else ""
+            raise ValueError(f"{name} must hold boxes along its last axis, shape (N, {numbers}) or (B, N, {numbers}), got shape {checks.shown(x.shape)}{fix}")
     if a.shape[:-2] != b.shape[:-2]:
         few, many, one = ("a", b, a) if a.dim() < b.dim() else ("b", a, b)
         shared = f" Try {few}.expand{checks.shown((*many.shape[:-2], *one.shape[-2:]))} for boxes that all samples share" if one.dim() < many.dim() else ""
