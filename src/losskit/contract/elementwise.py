@@ -221,9 +221,35 @@ def _scale(
             return 1.0 / max(own, 1)  # of no items the sum is 0, whatever it is divided by
     elif normalizer is None or isinstance(normalizer, Ranks):
         factors = tuple(x for x in (mask, sample_weight) if x is not None)
-        engine = "torch" if needs_gradient(sample_weight) else engine  # PyTorch operations follow it
-        own = _denominator(engine, input, target, factors, mass)
+        if needs_gradient(sample_weight):
+            own, engine = _followed(engine, input, target, factors, mass), "torch"  # PyTorch operations follow it
+        else:
+            own = _denominator(engine, input, target, factors, mass)
     return reduce.scale_of(engine, input, reduce.denominator_of(own, normalizer, input, 1.0 if mass else 0.0))
+
+
+class Added(torch.autograd.Function):
+    """The sum of all weights, found already, with its gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, weights: Tensor, total: Tensor) -> Tensor:
+        """The sum."""
+        ctx.like = weights.shape, weights.dtype
+        return total.view_as(total)
+
+    @staticmethod
+    def backward(ctx: Any, incoming: Tensor) -> tuple[Tensor, None]:
+        """The same for each weight."""
+        shape, dtype = ctx.like
+        return incoming.to(dtype).expand(shape), None
+
+
+def _followed(engine: EngineName, input: Tensor, target: Tensor, factors: tuple[Tensor, ...], mass: bool) -> Tensor:
+    """The same where a weight requires a gradient, which is that of the denominator, too: of one weight per element by the loop that adds them, else by PyTorch operations."""
+    if ENGINES[engine].on_host and not mass and len(factors) == 1 and factors[0].shape == input.shape:
+        total = _denominator(engine, input, target, (factors[0].detach(),), mass)
+        return Added.apply(factors[0], total)  # type: ignore[no-any-return, no-untyped-call]
+    return _denominator("torch", input, target, factors, mass)
 
 
 def _denominator(engine: EngineName, input: Tensor, target: Tensor, factors: tuple[Tensor, ...], mass: bool) -> Tensor:

@@ -153,7 +153,8 @@ def iou_loss(
     Differs from torchvision:
         torchvision has no aligned IoU loss; its GIoU, DIoU and CIoU losses add 1e-7 to every denominator, which distorts the loss of small normalised boxes.
         mmdetection's `IoULoss` is mode="log" by default, held at an IoU of 1e-6. For turned boxes torchvision has conversions alone, with angles in degrees that turn the
-        other way; mmcv's `box_iou_rotated` has no derivative.
+        other way; mmcv's `box_iou_rotated` has no derivative, and its `diff_iou_rotated_2d`
+        sorts the corners of the polygon in a compiled extension.
 
     Reference:
         Yu et al., UnitBox: An Advanced Object Detection Network, 2016.
