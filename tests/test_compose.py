@@ -233,6 +233,13 @@ def test_a_weight_may_be_a_product() -> None:
         assert repr(again) == repr(learned)
 
 
+def test_a_schedule_that_raises_says_whose_weight_it_is() -> None:
+    loss = (lambda step: 1.0 / step) * losskit.L1Loss()
+    with pytest.raises(ZeroDivisionError) as raised:
+        loss.set_step(0)
+    assert raised.value.__notes__ == ["This is the weight of 'l1', <lambda>(step), at step 0."]
+
+
 def test_scaling_scales_what_a_learned_weight_adds() -> None:
     loss = UncertaintyWeight(1.0) * losskit.MSELoss()
     x, t = torch.tensor([3.0]), torch.tensor([1.0])

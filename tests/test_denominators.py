@@ -5,8 +5,10 @@ import inspect
 import pytest
 import torch
 from contexts import CONTEXTS
+from test_options import alternatives
+from test_topk import APART, reduced
 
-from losskit import use_engine
+from losskit import TopK, use_engine
 from losskit.contract.scores import inverse
 
 WEIGHED = [c for c in CONTEXTS if "sample_weight" in inspect.signature(c.loss.function).parameters]
@@ -63,3 +65,27 @@ def test_a_normalizer_elsewhere_is_refused():
 def test_a_count_on_the_device_divides_in_double_precision():
     """Of integers PyTorch makes a quotient of its default dtype."""
     assert inverse(torch, torch.tensor(3)).item() == 1.0 / 3.0 and inverse(torch, torch.tensor(0)).item() == 0.0
+
+
+CLASSES = [
+    c
+    for c in CONTEXTS
+    if "reduction" in c.loss.settings and "weight" in c.loss.settings and "weight" not in c.settings and c.kind in ("label", "soft", "distribution")
+]
+
+
+@pytest.mark.parametrize("context", CLASSES, ids=str)
+def test_all_of_the_items_are_the_mean_beside_a_class_of_weight_0(context):
+    """With each option: what smoothing gives to an item whose class has weight 0 is in "mean", and so in TopK(1.0)."""
+    with use_engine("torch"):
+        tensors = context.tensors()
+        own = {"weight": [0.0, *(0.5 + place for place in range(tensors[0].shape[context.axis or 1] - 1))]}
+        for name in [None, *(name for name in context.loss.settings if name not in (*APART, *context.settings, "weight"))]:
+            for value in [None] if name is None else alternatives(context, name):
+                options = own if name is None else own | {name: value}
+                try:
+                    wanted = reduced(context, tensors, **options)
+                except (TypeError, ValueError):
+                    continue  # it is refused, and by TopK, too
+                for found, whole in zip(reduced(context, tensors, **options, reduction=TopK(1.0)), wanted, strict=True):
+                    torch.testing.assert_close(found, whole, rtol=1e-5, atol=1e-6)

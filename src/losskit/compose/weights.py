@@ -77,7 +77,12 @@ def number(name: str, value: Any) -> float:
 
 def scheduled(name: str, schedule: Schedule, step: float) -> Tensor:
     """The weight at a step, as a tensor: in a compiled graph another number would be another graph."""
-    return checked(name, schedule, step, schedule(step))
+    try:
+        value = schedule(step)
+    except Exception as error:
+        error.add_note(f"This is the weight of {name!r}, {shown(schedule)}, at step {step:g}.")
+        raise
+    return checked(name, schedule, step, value)
 
 
 def check_schedule(name: str, schedule: Schedule) -> None:

@@ -99,7 +99,7 @@ def elementwise(
             formula, numbers, factors = _learned(formula, numbers, factors)
     if normalizer is not None and isinstance(normalizer, Shares):
         own = tuple(x for x in (mask, sample_weight) if x is not None)
-        normalizer.tell(combined(own, real_dtype(input.dtype)).expand(input.shape) if own else None, None)
+        normalizer.tell(combined(own, real_dtype(input.dtype)).expand(input.shape) if own else None)
     if mass and reduction != "mean":
         raise ValueError(f'normalizer replaces the denominator of reduction="mean", but reduction is {reduction!r}: divide the result instead')
     engine, numbers, call = tensors.on_engine(numbers, Call(formula, params, factors), usual, products=True)

@@ -34,14 +34,14 @@ def mined(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[s
     each, *beside = found if isinstance(found, tuple) else (found,)
     if not shares.told:
         raise ValueError(f"{name} with these settings has losses of some of the items alone, of which TopK cannot keep the largest: leave process_group out")
-    result = of_items(how, each, shares, normalizer)
+    result = of_items(how, each, shares.of_items, normalizer)
     return (result, *beside) if beside else result
 
 
-def of_items(how: TopK, each: Tensor, told: Shares, normalizer: Any) -> Tensor:
+def of_items(how: TopK, each: Tensor, shares: Tensor | None, normalizer: Any) -> Tensor:
     """The reduction of one loss per item, of which some are kept."""
-    shares = told.of_items
-    kept = chosen(how, each, None if told.present is None else told.present.detach() != 0)
+    present = None if shares is None else (shares != 0) | (each != 0)  # smoothing gives a label whose class has weight 0 a loss, and no share
+    kept = chosen(how, each, present)
     if how.reduction != "mean":
         denominator: Tensor | float = 0.0
     elif shares is None or shares.dtype is torch.bool:

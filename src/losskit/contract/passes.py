@@ -79,10 +79,9 @@ def weighed(
     normalizer: Normalizer | None,
     reduction: Reduction,
     shares: Tensor | None = None,
-    there: Tensor | None = None,
 ) -> Any:
     """The same of items whose losses are known already, in PyTorch operations: those that count, times their factor; the by-products, if there are, with them."""
-    result = reduce.reduced(each, counts if factor is None else factor, total, input, normalizer=normalizer, reduction=reduction, shares=shares, there=there)
+    result = reduce.reduced(each, counts if factor is None else factor, total, input, normalizer=normalizer, reduction=reduction, shares=shares)
     if parts is None:
         return result
     losses = each if factor is None else torch.where(factor != 0, each * factor, 0.0)

@@ -264,13 +264,11 @@ def reduced(
     reduction: Reduction,
     engine: EngineName = "torch",
     shares: Tensor | None = None,
-    there: Tensor | None = None,
 ) -> Tensor:
     """none / sum / mean of items times their factor, which knows of a normalizer of 0 (`unless_nothing_counts`); "mean" divides by `denominator`, or by the normalizer.
-    What an absent item holds reaches no gradient. `shares`: what each item adds to the denominator, where that is not its factor; `there`: which count, where
-    some of those add 0.
+    What an absent item holds reaches no gradient. `shares`: what each item adds to the denominator, where that is not its factor.
     """
-    tell(normalizer, factor if shares is None else shares, there)
+    tell(normalizer, factor if shares is None else shares)
     if factor is not None:
         each = (torch.where(factor != 0, each, 0.0) * factor).to(each.dtype)
     if reduction == "none":

@@ -75,24 +75,21 @@ def rows(
     call = Rows(loss.formula, loss.params, own, shares, function, parameter, ignore_index, axis, factor, bool(loss.temperature), loss.margin)
     if offer is not None and sample_weight is None and not (operands or inplace or return_parts) and call[3:5] == (None, None) and call.margin is None:
         return offer.of_rows(call, loss.mean_by_weight)
-    told = there = None
-    if isinstance(normalizer, Shares):
-        told = asked(call, input, target, loss.mean_by_weight)
-        there = asked(call, input, target, False) if loss.share and own is not None else None  # a class of weight 0 has the others' losses
+    told = asked(call, input, target, loss.mean_by_weight) if isinstance(normalizer, Shares) else None
     if sample_weight is not None and not (inplace or return_parts) and reduce.learned(sample_weight):
         factor = reduce.unless_nothing_counts(factor, normalizer, input, target.shape)
         assert factor is not None
         how: dict[str, Any] = dict(mask=factor != 0, sample_weight=None, normalizer=None, reduction="none")
         each = rows(loss, input, target, dim=dim, ignore_index=ignore_index, weight=weight, **how)
         total = census("torch", call, input, target, loss.mean_by_weight).total
-        return reduce.reduced(each, factor, total, input, normalizer=normalizer, reduction=reduction, shares=told, there=there)
+        return reduce.reduced(each, factor, total, input, normalizer=normalizer, reduction=reduction, shares=told)
     engine, given, call = tensors.on_engine((input, target, *numbers), call, products=True)
     if inplace:
         _check_inplace(engine, input, target, axis, reduction)
     counted = census(engine, call, input, target, loss.mean_by_weight, normalizer, reduction, return_parts and loss.look is None)
     result = reduced("rows", engine, call, given, counted, normalizer, reduction, inplace, return_parts, loss.look)
     if told is not None:
-        tell(normalizer, told, there)
+        tell(normalizer, told)
     if operands:
         items.refuse(operands, numbers, engine, target, items.counting(target, ignore_index, factor), result[0] if return_parts else result)
     return result
@@ -135,8 +132,7 @@ def _weighed(
     weights = own if loss.mean_by_weight else torch.ones_like(own)
     weights = weights if factor is None else weights * factor
     shares = weights if counts is None else torch.where(counts, weights, 0.0)
-    there = None if not loss.share else torch.ones_like(shares, dtype=torch.bool) if counts is None else counts
-    return weighed(each, parts, factor, counts, shares.sum(), input, normalizer=normalizer, reduction=reduction, shares=shares, there=there)
+    return weighed(each, parts, factor, counts, shares.sum(), input, normalizer=normalizer, reduction=reduction, shares=shares)
 
 
 def _check_inplace(engine: EngineName, input: Tensor, target: Tensor, axis: int, reduction: Reduction) -> None:

@@ -31,7 +31,8 @@ class TopK:
         by if the kept items were all there are: their number, the sum of their weights, or `normalizer`. With 1.0 it is reduction="mean".
 
     Absent items:
-        Items that are masked, ignored, or have weight 0 are never kept, and not among the n. (An item whose class has weight 0 counts if label smoothing gives it a loss.) Of equal losses the first are kept. A NaN counts as the largest loss.
+        Items that are masked, ignored, or have weight 0 are never kept, and not among the n. (An item whose class has weight 0 counts if label smoothing gives it a
+        loss.) Of equal losses the first are kept. A NaN counts as the largest loss.
 
     Gradient:
         That of the kept items' losses; the choice is held constant. All others have the gradient 0.
@@ -114,15 +115,10 @@ class Shares:
         self.divides = divides
         self.told = False
         self.of_items: Tensor | None = None
-        self.present: Tensor | None = None
 
-    def tell(self, of_items: Tensor | None, present: Tensor | None) -> None:
-        """One number per item, which may be a bool or broadcast; None: each counts once. Which items are there, where some of those have a share of 0: None: none has.
-
-        Who comes last knows best: a loss may be made of others.
-        """
+    def tell(self, of_items: Tensor | None) -> None:
+        """One number per item, which may be a bool or broadcast; None: each counts once. Who comes last knows best: a loss may be made of others."""
         self.told, self.of_items = True, of_items
-        self.present = of_items if present is None else present
 
 
 def refusal(name: str) -> str:
@@ -130,7 +126,7 @@ def refusal(name: str) -> str:
     return f"{name} has no loss per item of which TopK could keep some, and takes no reduction: mine a loss of items, such as cross_entropy, and add the two"
 
 
-def tell(normalizer: Any, of_items: Tensor | None, present: Tensor | None = None) -> None:
-    """Tell how much each item counts, and which are there, if anybody asks."""
+def tell(normalizer: Any, of_items: Tensor | None) -> None:
+    """Tell how much each item counts, if anybody asks."""
     if isinstance(normalizer, Shares):
-        normalizer.tell(of_items, present)
+        normalizer.tell(of_items)
