@@ -254,6 +254,15 @@ def test_boxes_of_coco(told):
     assert "2 pairs of boxes; 3 of --pred have no partner, 2 of --target were not found" in told["notes"]
 
 
+def test_crowds_are_no_objects(told):
+    """COCO marks many objects in one box: no detection is measured against it, and it is not counted as missed."""
+    Path("d.json").write_text(json.dumps([box(1, 1, 0, 0, 10, 10, score=0.9), box(1, 1, 50, 50, 10, 10, score=0.8)]))
+    Path("a.json").write_text(json.dumps({"annotations": [box(1, 1, 0, 0, 11, 10, iscrowd=0), box(1, 1, 40, 40, 60, 60, iscrowd=1)]}))
+    (told,) = told("--pred", "d.json", "--target", "a.json", "--loss", "iou")
+    assert told["value"] == pytest.approx(1 / 11)
+    assert "1 pairs of boxes; 1 of --pred have no partner, 0 of --target were not found; 1 that mark crowds are left out" in told["notes"]
+
+
 def test_the_page(run, tmp_path):
     """It stands alone, shows the samples by their loss, and opens no address."""
     x = DRAW.normal(size=(3, 4, 20, 30)).astype("f4")

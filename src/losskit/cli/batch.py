@@ -63,7 +63,8 @@ def of_boxes(pred: str, target: str | None, mask: str | None) -> Batch:
     room.check([f"--pred {pred}", f"--target {target}"], coco.TEXT * sum(Path(text).stat().st_size for text in (pred, target)))
     found = coco.pairs(Path(pred), Path(target))
     batch = Batch(found.input, found.target, names=found.names, places=found.places, boxes="xywh", all=found.all)
-    return batch.noted(f"{len(found.names)} pairs of boxes; {found.unmatched} of --pred have no partner, {found.missed} of --target were not found")
+    crowds = f"; {found.crowds} that mark crowds are left out" if found.crowds else ""
+    return batch.noted(f"{len(found.names)} pairs of boxes; {found.unmatched} of --pred have no partner, {found.missed} of --target were not found{crowds}")
 
 
 def fitted(batch: Batch, loss: Loss, settings: dict[str, Any]) -> tuple[Batch, dict[str, Any]]:

@@ -34,11 +34,13 @@ class Pairs(NamedTuple):
     places: list[str]
     unmatched: int  # detections
     missed: int  # annotations
+    crowds: int  # annotations of many objects in one box, which are left out
     all: tuple[Tensor, Tensor]  # detections and annotations, those without a partner, too
 
 
-def boxes(path: Path, told: str) -> tuple[list[Box], dict[Any, str]]:
-    """The boxes of a file, and the names of categories where it has them: a list of results, or a dictionary with "annotations"."""
+def boxes(path: Path, told: str) -> tuple[list[Box], dict[Any, str], int]:
+    """The boxes of a file, and the names of categories where it has them: a list of results, or a dictionary with "annotations". And how many mark crowds, which are no
+    object's box."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
@@ -46,7 +48,7 @@ def boxes(path: Path, told: str) -> tuple[list[Box], dict[Any, str]]:
     listed = found.get("annotations") if isinstance(found, Mapping) else found
     if not isinstance(listed, list):
         stop(f'{told} is not COCO\'s JSON: expected a list of results, or {{"annotations": [...]}}')
-    made = []
+    made, crowds = [], 0
     for number, entry in enumerate(listed):
         try:
             numbers = tuple(float(x) for x in entry["bbox"])
@@ -57,18 +59,22 @@ def boxes(path: Path, told: str) -> tuple[list[Box], dict[Any, str]]:
             stop(f"{told}: entry {number} has a bbox of {len(numbers)} numbers: expected x, y, width, height")
         if not all(map(math.isfinite, (*numbers, made[-1].score))):
             stop(f"{told}: entry {number} holds NaN or an infinity: {entry['bbox']}, score {made[-1].score}")
+        if entry.get("iscrowd"):
+            crowds += 1
+            made.pop()
+            continue
         try:
             hash((made[-1].image, made[-1].category))
         except TypeError:
             stop(f"{told}: entry {number} has an image_id or category_id that is a list: expected a number or text")
     categories = found.get("categories", []) if isinstance(found, Mapping) else []
     names = {c["id"]: str(c.get("name", c["id"])) for c in categories if isinstance(c, Mapping) and "id" in c} if isinstance(categories, list) else {}
-    return made, names
+    return made, names, crowds
 
 
 def pairs(pred: Path, target: Path) -> Pairs:
     """Detections by score, each with the annotation of its picture and category that it overlaps most and that no better detection has taken."""
-    (found, others), (truth, names) = boxes(pred, f"--pred {pred}"), boxes(target, f"--target {target}")
+    (found, others, _), (truth, names, crowds) = boxes(pred, f"--pred {pred}"), boxes(target, f"--target {target}")
     names = others | names
     for file, held in ((f"--pred {pred}", found), (f"--target {target}", truth)):
         if not held:
@@ -104,6 +110,7 @@ def pairs(pred: Path, target: Path) -> Pairs:
         [f"image {box.image}" for box in boxed],
         len(found) - len(matched),
         len(truth) - len(matched),
+        crowds,
         (tensor(found), tensor(truth)),
     )
 

@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import losskit
 from losskit.contract.module import LossModule
+from losskit.contract.topk import TopK
 
 ABSENT = -100  # the label that the Trainer does not count
 
@@ -17,8 +20,8 @@ class TrainerLoss:
     """A loss as the Trainer calls it: `Trainer(..., compute_loss_func=TrainerLoss(losskit.CrossEntropyLoss()))`.
 
     The Trainer counts the labels of a step that are not -100, over all its micro-batches and, with `average_tokens_across_devices=True` (the default), over all
-    devices. Losses that are a mean of items are divided by that count, so the gradient is that of one large batch. Others, such as Dice and sums of losses, are
-    means of their own; each micro-batch counts by its share of the labels, which is the mean over all samples if each has as many labels.
+    devices. Losses that are a mean of items are divided by that count, so the gradient is that of one large batch. Others, such as Dice, sums of losses and the hardest
+    items alone (`TopK`), are means of their own; each micro-batch counts by its share of the labels, which is the mean over all samples if each has as many labels.
 
     Args:
         loss: a module, or a function, that is called with logits and labels, and has reduction="mean". A module is moved to the model's device. Label smoothing,
@@ -27,7 +30,8 @@ class TrainerLoss:
 
     Edge cases:
         Labels that do not count must be -100, whatever the loss's `ignore_index`: the Trainer counts all others. Class weights multiply, and the sum is divided by
-        the count of labels. Scores of tokens, (N, L, C), have their classes last; means of items read them so. Pictures' scores (N, C, h, w) are made as
+        the count of labels. Scores of tokens, (N, L, C), have their classes last: losses of losskit and torch with dim=1 read them so, functions of your own get them as they are.
+        Pictures' scores (N, C, h, w) are made as
         large as their labels, bilinearly, as the models do. Scores (N, 1) beside labels (N,) lose their last axis.
         The Trainer knows causal models by names that end in ForCausalLM. For others, such as GPT2LMHeadModel, it counts the first label of each row as well, and the
         loss is smaller by that much: set `model.loss_type = "ForCausalLM"` before the Trainer is made.
@@ -53,13 +57,21 @@ class TrainerLoss:
             total = total.sum().to(logits.device)  # with DataParallel it is one count for each device
         if isinstance(self.loss, nn.Module):
             self.loss.to(logits.device)  # its class weights
-            parts = [part for part in self.loss.modules() if isinstance(part, LossModule)]
-            told = any(getattr(part, "dim", None) == 2 for part in parts)  # where the classes are
-            if parts and not told and not any(part.loss.facts.summed for part in parts) and logits.dim() == 3 and logits.shape[:-1] == labels.shape:
-                logits, labels = logits.flatten(0, 1), labels.flatten()  # scores of tokens have their classes last
-        if not isinstance(self.loss, LossModule) or self.loss.loss.facts.summed:
+        if logits.dim() == 3 and logits.shape[:-1] == labels.shape and class_axes(self.loss) == {1}:
+            logits = logits.movedim(-1, 1)  # scores of tokens have their classes last
+        if not isinstance(self.loss, LossModule) or self.loss.loss.facts.summed or isinstance(self.loss.settings.get("reduction"), TopK):
             value: Tensor = self.loss(logits, labels)
             if total is None:
                 return value
             return value * (labels != ABSENT).sum() / (total.clamp(min=1) if isinstance(total, Tensor) else max(total, 1))
         return self.loss(logits, labels, normalizer=total)  # type: ignore[no-any-return]
+
+
+def class_axes(loss: Callable[..., Tensor]) -> set[int]:
+    """Where a loss looks for classes, as far as it is known: of modules of losskit and torch, of sums of them, and of functions of losskit."""
+    if isinstance(loss, nn.Module):
+        parts = [part for part in loss.modules() if isinstance(part, (LossModule, nn.CrossEntropyLoss, nn.NLLLoss))]
+        return {part.settings["dim"] if isinstance(part, LossModule) else 1 for part in parts if not isinstance(part, LossModule) or "dim" in part.settings}
+    function, given = (loss.func, loss.keywords) if isinstance(loss, partial) else (loss, {})
+    known = next((each for each in losskit.LOSSES.values() if each.function is function), None)
+    return {given.get("dim", known.settings["dim"])} if known is not None and "dim" in known.settings else set()
