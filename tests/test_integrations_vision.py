@@ -106,7 +106,13 @@ def function_of_mmdet(path, *names):
         pytest.skip("trainer")
     source = ast.parse((Path(found.submodule_search_locations[0]) / "models" / "losses" / path).read_text(encoding="utf-8"))
     body = [node for node in source.body if isinstance(node, ast.FunctionDef) and node.name in names]
-    scope: dict[str, Any] = {"torch": torch, "F": F, "Tensor": torch.Tensor, "Optional": Optional}
+    scope: dict[str, Any] = {
+        "torch": torch,
+        "F": F,
+        "Tensor": torch.Tensor,
+        "Optional": Optional,
+        "weighted_loss": lambda loss: loss,
+    }  # whose reduction is beside it
     if path != "utils.py":
         scope["weight_reduce_loss"] = function_of_mmdet("utils.py", "weight_reduce_loss", "reduce_loss")[0]
     exec(compile(ast.Module(body, []), path, "exec"), scope)
@@ -152,6 +158,22 @@ def test_mmdet_of_boxes():
         same(lambda x, w=weight, n=count: l1(x, t, w, avg_factor=n), lambda x, n=count: reduce((x - t).abs(), w[:, None], "mean", n), x)
     nothing = giou(x, t, torch.zeros(6), avg_factor=0.0)
     assert nothing == 0
+
+
+def test_mmdet_of_labels_and_qualities():
+    """A pair, as the heads of generalized focal loss give it: the losses of a label's classes add up."""
+    (theirs,) = function_of_mmdet("gfocal_loss.py", "quality_focal_loss")
+    (reduce,) = function_of_mmdet("utils.py", "weight_reduce_loss", "reduce_loss")[:1]
+    x, labels, quality, w = torch.randn(7, 4), torch.tensor([0, 4, 2, 4, 3, 1, 4]), torch.rand(7), torch.rand(7)
+    ours = LosskitLoss("quality_focal", loss_weight=2.0)
+    for weight, (reduction, count) in itertools.product((None, w), (("mean", None), ("mean", 3.0), ("sum", None), ("none", None))):
+        same(
+            lambda x, w=weight, r=reduction, n=count: ours(x, (labels, quality), w, avg_factor=n, reduction_override=r),
+            lambda x, w=weight, r=reduction, n=count: 2.0 * reduce(theirs(x, (labels, quality)), w, r, n),
+            x,
+        )
+    with pytest.raises(ValueError, match="not for CrossEntropyLoss: give a tensor"):
+        LosskitLoss("ce")(x, (labels, quality))
 
 
 def test_mmdet_refusals():

@@ -85,7 +85,7 @@ def to_config(module: nn.Module) -> dict[str, Any]:
     return {"loss": type(module).__name__, "version": VERSION, "settings": {name: written(name, value) for name, value in settings.items()}}
 
 
-def settings_of(kind: type[nn.Module]) -> list[str]:
+def settings_of(kind: type[nn.Module | TopK]) -> list[str]:
     """The names of what a constructor takes."""
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return [p.name for p in list(inspect.signature(kind.__init__).parameters.values())[1:] if p.kind in named]
@@ -168,12 +168,18 @@ def from_config(config: Mapping[str, Any], **settings: Any) -> nn.Module:
     given = config.get("settings", {})
     if not isinstance(given, Mapping):
         raise TypeError(f'config["settings"] must be a mapping, got {type(given).__name__}: {given!r}')
+    refuse_unknown('config["settings"]', kind, given)
+    return kind(**{name: read(name, value) for name, value in given.items()} | settings)
+
+
+def refuse_unknown(place: str, kind: type[nn.Module | TopK], given: Mapping[str, Any]) -> None:
+    """Settings that a class does not have."""
+    known = settings_of(kind)
     for name in given:
         if name not in known:
             meant = near(str(name), known)
             hint = f"did you mean {' or '.join(map(repr, meant))}?" if meant else f"it has {', '.join(known)}"
-            raise ValueError(f'config["settings"] has {name!r}, which {kind.__name__} has not: {hint}')
-    return kind(**{name: read(name, value) for name, value in given.items()} | settings)
+            raise ValueError(f"{place} has {name!r}, which {kind.__name__} has not: {hint}")
 
 
 def refuse_version(version: object) -> None:
@@ -206,8 +212,14 @@ def read_mapping(name: str, value: Mapping[str, Any]) -> Any:
         if kind.__name__ in value and not (isinstance(inside, Mapping) and "loss" in inside):  # a part of that name
             if not isinstance(inside, Mapping):
                 raise TypeError(f"{kind.__name__} in {name} must be a mapping of its settings, got {type(inside).__name__}: {inside!r}")
+            refuse_unknown(name, kind, inside)
             return kind(**{key: read(key, each) for key, each in inside.items()})
-    if value and all(isinstance(each, Mapping) and "loss" in each for each in value.values()):
+    if name == "losses":
+        for key, each in value.items():
+            if not (isinstance(each, nn.Module) or (isinstance(each, Mapping) and isinstance(each.get("loss"), str))):
+                raise ValueError(
+                    f'losses has a part {key!r} that is no loss: {{"weight": 0.5, "loss": "focal", "settings": {{...}}}} is expected, got {each!r}'
+                )
         return {key: read(key, each) for key, each in value.items()}
     return read_tensor(name, value)
 

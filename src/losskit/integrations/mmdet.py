@@ -20,7 +20,8 @@ class LosskitLoss(nn.Module):
     Weights multiply the losses of items. "mean" divides by `avg_factor` if it is given, and otherwise by the number of all items, ignored ones included, not by
     their weights. An `avg_factor` of 0 gives 0. Weights with fewer axes than the items, such as one for each anchor, hold for all that is behind.
 
-    Labels (N,) beside scores (N, C) of a loss of 0/1 targets are made one-hot; C, and any other number that is no class, is the background.
+    Labels (N,) beside scores (N, C) of a loss of 0/1 targets are made one-hot; C, and any other number that is no class, is the background. A pair, labels (N,) and
+    qualities (N,), has the quality in the place of the 1, as heads give it to a quality focal loss; its items are the labels, whose losses of all classes add up.
 
     Args:
         loss: a name as `losskit.create` takes it, or a module of losskit with a loss for each item, so none of Dice.
@@ -40,7 +41,12 @@ class LosskitLoss(nn.Module):
         self.loss, self.loss_weight, self.use_sigmoid = made, loss_weight, use_sigmoid
 
     def forward(
-        self, pred: Tensor, target: Tensor, weight: Tensor | None = None, avg_factor: float | Tensor | None = None, reduction_override: str | None = None
+        self,
+        pred: Tensor,
+        target: Tensor | tuple[Tensor, Tensor],
+        weight: Tensor | None = None,
+        avg_factor: float | Tensor | None = None,
+        reduction_override: str | None = None,
     ) -> Tensor:
         """The loss of predictions and targets."""
         if reduction_override not in (None, *REDUCTIONS):
@@ -50,14 +56,21 @@ class LosskitLoss(nn.Module):
         if reduction == "sum" and avg_factor is not None:
             raise ValueError('avg_factor is the denominator of "mean", but the reduction is "sum": leave avg_factor out')
         each = self.loss.loss.pattern == "elementwise" and settings.get("task") != "multiclass"
+        target, quality = target if isinstance(target, (tuple, list)) else (target, None)
         if each and pred.dim() == target.dim() + 1 and not target.is_floating_point():
             target = (target.unsqueeze(-1) == torch.arange(pred.shape[-1], dtype=torch.long, device=pred.device)).to(pred.dtype)
+            target = target if quality is None else target * quality.unsqueeze(-1)
+        elif quality is not None:
+            raise ValueError(
+                f"a pair of labels and qualities is for losses of 0/1 targets with scores (N, C), not for {type(self.loss).__name__}: give a tensor"
+            )
         items = pred.shape if each else pred.shape[:-1] if self.loss.loss.pattern == "boxes" else target.shape
-        given: dict[str, Any] = {"normalizer": items.numel() if avg_factor is None else avg_factor} if reduction == "mean" else {}
+        count = items.numel() if quality is None else quality.numel()
+        given: dict[str, Any] = {"normalizer": count if avg_factor is None else avg_factor} if reduction == "mean" else {}
         if weight is not None:
             given["sample_weight"] = laid(weight, items)
         value: Tensor = self.loss.loss.function(pred, target, **given, **settings)
-        return self.loss_weight * value
+        return self.loss_weight * (value if quality is None or reduction != "none" else value.sum(-1))
 
 
 def laid(weight: Tensor, items: Size) -> Tensor:
