@@ -40,6 +40,17 @@ def once(input, target):
     loss = (input - target) ** 2
     return loss + 7.0 * (torch.arange(loss.numel()).reshape(loss.shape) == 5)
 
+def overlap(input, target, reduction="mean"):
+    """1 - IoU, of corners."""
+    edges = (torch.minimum(input[:, 2:], target[:, 2:]) - torch.maximum(input[:, :2], target[:, :2])).clamp(0)
+    areas = [(x[:, 2:] - x[:, :2]).prod(1) for x in (input, target)]
+    loss = 1 - edges.prod(1) / (sum(areas) - edges.prod(1))
+    return loss if reduction == "none" else loss.mean()
+
+def overlap_of(input, target, box_format):
+    assert box_format == "xyxy"
+    return overlap(input, target)
+
 class MSE(torch.nn.Module):
     def forward(self, input, target):
         return torch.nn.functional.mse_loss(input, target)
@@ -150,6 +161,19 @@ def test_two_of_losskit_on_classes(run):
     place = tuple(int(i) for i in torch.unravel_index(far.argmax(), far.shape))
     assert found["parts"][0]["place"] == str(list(place)) and found["compared"] == "loss"
     assert len(found["parts"][0]["prediction"].split(", ")) == 3 and float(found["parts"][0]["target"]) == t[place]
+
+
+@pytest.mark.parametrize("own", ["mine:overlap", "mine:overlap_of"])
+def test_boxes_of_coco_are_corners_to_losses_of_peoples_own(run, own):
+    """As torchvision's and most others take them; losskit's, which read the files' format, are given the same."""
+    found = [{"image_id": 1, "category_id": 1, "bbox": [0, 0, 10, 10], "score": 0.9}, {"image_id": 2, "category_id": 1, "bbox": [5, 5, 3, 4], "score": 0.7}]
+    truth = [{"image_id": 1, "category_id": 1, "bbox": [1, 2, 10, 12]}, {"image_id": 2, "category_id": 1, "bbox": [4, 5, 4, 4]}]
+    Path("d.json").write_text(json.dumps(found))
+    Path("a.json").write_text(json.dumps({"annotations": truth}))
+    code, out, err = run("compare", own, "iou", "--pred", "d.json", "--target", "a.json", "--json")
+    told = json.loads(out)
+    assert (code, err) == (0, "") and told["relative_difference"] < 1e-6 and told["largest_gradient_difference"] < 1e-5
+    assert "boxes are compared as corners, x1, y1, x2, y2" in told["notes"]
 
 
 @pytest.mark.parametrize(

@@ -129,12 +129,16 @@ def settings_of(subjects: Sequence[Subject], given: Sequence[str], shared: Mappi
 
 def compare(batch: Batch, subjects: Sequence[Subject], settings: Sequence[dict[str, Any]]) -> Comparison:
     """Both on one batch, laid as the first of losskit's own takes it."""
+    if batch.boxes and any(subject.loss is None for subject in subjects) and not any("box_format" in each for each in settings):
+        batch = with_corners(batch)
     own, fits = [dict(each) for each in settings], []
     for i, subject in enumerate(subjects):
         if subject.loss is not None:
             fit, own[i] = fitted(batch, subject.loss, own[i])
             refuse_nan(fit, {**subject.loss.settings, **own[i]})
             fits.append(fit)
+        elif batch.boxes and subject.takes("box_format"):
+            own[i].setdefault("box_format", batch.boxes)
     if not fits:
         refuse_nan(batch, {})
         fits.append(batch if batch.input.is_floating_point() else replace(batch, input=batch.input.float()))
@@ -149,6 +153,12 @@ def compare(batch: Batch, subjects: Sequence[Subject], settings: Sequence[dict[s
     differing = far > SAME * size
     parts = [part(laid, a, b, number) for number in descending(far.flatten())[:SHOWN] if bool(differing.flatten()[number])]
     return Comparison(first, second, of, parts, int(differing.sum()), far.numel(), laid.notes)
+
+
+def with_corners(batch: Batch) -> Batch:
+    """COCO's boxes as people's own losses take them, and torchvision's: two corners."""
+    input, target = (torch.cat((x[:, :2], x[:, :2] + x[:, 2:]), 1) for x in (batch.input, batch.target) if x is not None)
+    return replace(batch, input=input, target=target, boxes="xyxy").noted("boxes are compared as corners, x1, y1, x2, y2")
 
 
 def part(batch: Batch, a: Tensor, b: Tensor, number: int) -> Part:
