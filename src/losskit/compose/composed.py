@@ -1,8 +1,8 @@
 """What losses made of losses have in common: named parts with weights, the step of schedules, what each part was in the last call."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from textwrap import indent
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -65,13 +65,13 @@ class Composed(Arithmetic, nn.Module):
     def _enter(self, name: str, part: Part, kind: str) -> None:
         """Check a part and its weight, and hold them."""
         check_name(name, kind)
-        weight, loss = part if isinstance(part, tuple) and len(part) == 2 else (1.0, part)
+        weight, loss = part if is_list(part) and len(part) == 2 else (1.0, part)
         self.losses[name] = a_loss(loss, name)
         self._weigh(name, weight)
 
     def _weigh(self, name: str, weight: Weight) -> None:
         factor, schedule = 1.0, None
-        for each in weight if isinstance(weight, (tuple, list)) else (weight,):
+        for each in weight if is_list(weight) else (weight,):
             if not isinstance(each, UncertaintyWeight) and (isinstance(each, (nn.Module, type)) or not callable(each)):
                 factor *= number(f"weight of {name!r}", each)
             elif name in self.learned or schedule is not None:
@@ -175,6 +175,11 @@ class Composed(Arithmetic, nn.Module):
         return f" where {getattr(self._where[name], '__name__', '...')}" if name in self._where else ""
 
 
+def is_list(x: Any) -> TypeGuard[Sequence[Any]]:
+    """A tuple, a list, or what stands for one in a configuration that was read from a file."""
+    return isinstance(x, Sequence) and not isinstance(x, (str, bytes))
+
+
 def check_name(name: Any, kind: str) -> None:
     """The name of a part: of modules and of parts, and of no attribute of what holds it."""
     if not isinstance(name, str) or not name or "." in name or "/" in name:
@@ -189,8 +194,8 @@ def a_loss(loss: Any, name: str) -> nn.Module:
         return loss
     if isinstance(loss, type) and issubclass(loss, nn.Module):
         raise TypeError(f"part {name!r} is the class {loss.__name__}: make a loss of it, {loss.__name__}(...)")
-    if isinstance(loss, tuple):
-        raise TypeError(f"part {name!r} is a tuple of {len(loss)}: write (weight, loss), such as (0.5, DiceLoss(...))")
+    if is_list(loss):
+        raise TypeError(f"part {name!r} is a {type(loss).__name__} of {len(loss)}: write (weight, loss), such as (0.5, DiceLoss(...))")
     fix = "use its module, such as DiceLoss(...) for dice_loss" if callable(loss) else "a part is a loss, or (weight, loss)"
     raise TypeError(f"part {name!r} must be a loss, a torch.nn.Module, got {getattr(loss, '__name__', type(loss).__name__)}: {fix}")
 

@@ -55,9 +55,9 @@ class TopK:
         tensor(9.)
     """
 
-    keep: float | int | None = None
+    keep: int | float | None = None  # in this order: readers of configurations take the first type that fits, and 1 is no share
     threshold: float | None = None
-    min_kept: float | int = 1
+    min_kept: int | float = 1
     per: Per = "batch"
     reduction: Kept = "mean"
 
@@ -72,6 +72,7 @@ class TopK:
                 raise TypeError(f"threshold must be a number, got {type(self.threshold).__name__}: {self.threshold!r}")
             if not math.isfinite(self.threshold):
                 raise ValueError(f"threshold must be finite, got {self.threshold!r}: leave it out to keep a share alone")
+            object.__setattr__(self, "threshold", float(self.threshold))
         for name, value, known in (("per", self.per, get_args(Per)), ("reduction", self.reduction, get_args(Kept))):
             if value not in known:
                 raise ValueError(f"{name} of TopK must be one of {', '.join(map(repr, known))}, got {value!r}")
