@@ -7,6 +7,7 @@ import pytest
 import torch
 import turned_boxes as textbook
 from cases import thorough
+from claims import claim
 from mpmath import mpf
 
 import losskit
@@ -62,6 +63,9 @@ def exact(name, a, b):
     return values, torch.tensor([[float(g) for g in textbook.slopes(book, row[:5], row[5:])] for row in rows], dtype=torch.float64)
 
 
+@claim("iou_loss", "Turned boxes: the area that both share is exact")
+@claim("giou_loss", "Turned boxes: C is the smallest box")
+@claim("diou_loss", "Turned boxes: the enclosing box is the smallest")
 @every_loss
 @every_engine
 def test_value_and_all_ten_derivatives(name, engine):
@@ -75,6 +79,7 @@ def test_value_and_all_ten_derivatives(name, engine):
         assert (error / wide**2).max() < near
 
 
+@claim("iou_loss", "Edges that coincide, corners that touch")
 @every_loss
 @every_engine
 def test_where_it_is_hard(name, engine):
@@ -99,6 +104,8 @@ def test_where_it_is_hard(name, engine):
     assert by_a.isfinite().all() and by_b.isfinite().all()
 
 
+@claim("iou_loss", "A width or height below 0 counts as 0")
+@claim("giou_loss", "So turning both boxes together changes nothing")
 @every_loss
 @every_engine
 def test_at_equal_angles_of_0_it_is_the_loss_of_aligned_boxes(name, engine):
@@ -116,6 +123,8 @@ def test_at_equal_angles_of_0_it_is_the_loss_of_aligned_boxes(name, engine):
         torch.testing.assert_close(found[:, :4], one, rtol=1e-12, atol=1e-13)
 
 
+@claim("iou_loss", "Any number of turns is the same box")
+@claim("giou_loss", "So turning both boxes together changes nothing")
 @every_loss
 def test_symmetries(name):
     """Both boxes turned and moved together, half turns; of IoU also a quarter with the sides exchanged, and which is which."""
@@ -144,6 +153,17 @@ def test_identical_boxes_cost_nothing(name, engine, dtype, degrees):
     a = torch.cat((a, a * 1e-12, a * 1e12, torch.cat((a[:, :2], torch.zeros_like(a[:, 2:4]), a[:, 4:]), -1)))
     value, by_a, by_b, _ = outcome(name, a, a, engine, degrees=degrees)
     assert value.abs().max() == 0.0 and by_a.abs().max() == 0.0 and by_b.abs().max() == 0.0
+
+
+@claim("iou_loss", "Where edges coincide without the boxes being the same")
+@every_engine
+def test_where_edges_coincide_the_derivative_lies_between_those_of_both_sides(engine):
+    a, b = hard()
+    by_width = outcome("iou", a[:1], b[:1], engine)[1][0, 2] / -2.0  # what comes in is -2
+    step = torch.tensor([[0.0, 0.0, 1e-7, 0.0, 0.0]], dtype=torch.float64)
+    here, wider, narrower = (outcome("iou", x, b[:1], engine)[0] for x in (a[:1], a[:1] + step, a[:1] - step))
+    sides = (wider - here) / 1e-7, (here - narrower) / 1e-7
+    assert max(sides) - min(sides) > 0.1 and min(sides) - 1e-6 <= by_width <= max(sides) + 1e-6
 
 
 @every_engine

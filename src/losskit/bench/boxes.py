@@ -43,7 +43,7 @@ CASES = (
     Case("pairwise GIoU, 8,400 x 100, forward", "pairwise", 8_400, 100, False, {"torchvision": 1 / 6}),
     Case("pairwise GIoU, 20,000 x 500", "pairwise", 20_000, 500, True, {}),
     Case("best_match, 100,000 x 200, forward", "best_match", 100_000, 200, False, {"torchvision": 1.0}),
-    Case("turned boxes, IoU, 100,000", "turned", 100_000, 0, True, {"composite": 1 / 20}),
+    Case("IoU of turned boxes, 100,000", "turned", 100_000, 0, True, {"composite": 1 / 20}),
 )
 MATRIX = 7  # the case whose memory is looked at
 

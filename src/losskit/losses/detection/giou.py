@@ -117,7 +117,7 @@ def giou_loss(
         Identical boxes, zero area, boxes out of order: as `iou_loss`. A box inside the other has the loss of IoU alone. If the enclosing box has no area
         (points and lines on one line), no share of it is empty.
         Turned boxes: C is the smallest box along the target's sides that holds both. So turning both boxes together changes nothing, and at equal angles the loss is that of
-        aligned boxes. The hull of both, which is smaller, would give another loss there.
+        aligned boxes.
 
     Differs from torchvision:
         `torchvision.ops.generalized_box_iou_loss` adds 1e-7 to both denominators, so that identical boxes have a loss above 0, the more the smaller they are;

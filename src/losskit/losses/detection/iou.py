@@ -148,13 +148,11 @@ def iou_loss(
         is held, and flat, at an IoU of 1e-18. Lengths below 1e-37 count as 0. In space volumes take the place of areas, and nothing else changes.
         Turned boxes: the area that both share is exact at any angles, and differentiable in all ten numbers. Edges that coincide, corners that touch and angles a hair
         apart cost no digits. Any number of turns is the same box. A width or height below 0 counts as 0, at the cost above. Where edges coincide without the boxes being
-        the same, the derivative is that of one side.
+        the same, the derivative is one between those of both sides.
 
     Differs from torchvision:
         torchvision has no aligned IoU loss; its GIoU, DIoU and CIoU losses add 1e-7 to every denominator, which distorts the loss of small normalised boxes.
-        mmdetection's `IoULoss` is mode="log" by default, held at an IoU of 1e-6. For turned boxes torchvision has conversions alone, with angles in degrees that turn the
-        other way; mmcv's `box_iou_rotated` has no derivative, and its `diff_iou_rotated_2d`
-        sorts the corners of the polygon in a compiled extension.
+        mmdetection's `IoULoss` is mode="log" by default, held at an IoU of 1e-6.
 
     Reference:
         Yu et al., UnitBox: An Advanced Object Detection Network, 2016.
