@@ -37,6 +37,7 @@ def variants(name: str) -> int:
     import torch
 
     from losskit.engines.axes import written_out
+    from losskit.engines.call import Boxes
     from losskit.engines.triton import boxes as engine
     from losskit.engines.triton import elementwise, pairs
     from losskit.losses.detection import ciou, diou, giou, iou
@@ -52,6 +53,8 @@ def variants(name: str) -> int:
         engine.run(full, (data(n), data(n)), scale=1 / n, wants=(True, False))  # and `add_up`
         masked = log._replace(form="cxcywh", factor=torch.ones(n, dtype=torch.bool))
         engine.run(masked, (data(n, torch.bfloat16), data(n)), scale=torch.ones(()), wants=(True, True))
+        for formula in (giou.turned_formula, diou.turned_formula, *iou.TURNED.values())[: 5 if name == "sm_90" else 1]:
+            engine.run(Boxes(formula, (1.0,), "cxcywha"), (data(n, numbers=5), data(n, torch.bfloat16, numbers=5)), wants=(True, True))
         if name == "sm_90":
             for call in every:
                 if call.formula not in (full.formula, log.formula):
@@ -66,6 +69,8 @@ def variants(name: str) -> int:
             x = data(n, torch.float64)
             engine.run(full._replace(form="xywh"), (x, x), incoming=torch.rand(n), wants=(True, True))  # the angle is another polynomial
             engine.run(log, (x, x), each=True, wants=(True, False))
+            x = data(n, torch.float64, numbers=5)
+            engine.run(Boxes(giou.turned_formula, (1.0,), "cxcywha"), (x, x), each=True, wants=(True, False))
         for kernel in wide:  # Triton holds a constant that comes by way of a local variable in float32
             narrow = re.findall(r"arith.constant (?:dense<)?([^>:]*)>? : (?:tensor<[^>]*xf32>|f32)", kernel.asm["ttir"])
             assert "xf64>" in kernel.asm["ttir"] and all(2 * float(c) == round(2 * float(c)) for c in narrow), narrow

@@ -296,7 +296,8 @@ def test_focal_eiou_of_a_box_out_of_order():
 
 
 @claim("siou_loss", "If the centres coincide the distance is 0")
-@claim("siou_loss", "mmdetection's `SIoULoss`, and YOLOv6's")
+@claim("siou_loss", "mmdetection's `SIoULoss` with neg_gamma=True")
+@claim("siou_loss", "With mmdetection's default")
 def test_siou():
     a, b = box(0, 0, 4, 2), box(1, -1, 3, 3)
     shape = 2 * (1 - math.exp(-0.5)) ** 4
@@ -310,6 +311,8 @@ def test_siou():
     distance = (1 - torch.exp((gamma - 2)[:, None] * (shift / around) ** 2)).sum(1)
     shape = ((1 - torch.exp(-(size - wanted).abs() / torch.maximum(size, wanted))) ** 4).sum(1)
     torch.testing.assert_close(loss("siou_loss", x, t), 1 - both / union + (distance + shape) / 2)
+    near, far = (1 - math.exp(2.0 * (d / (d + 1.0)) ** 2) for d in (2.0, 9.0))  # its distance of squares in a row, whose exponent has the other sign
+    assert far < near < 0
 
 
 @claim("nwd_loss", "It depends on the units of the boxes")

@@ -15,7 +15,7 @@ KERNELS = {
     "rows": (25, 10),
     "distributions": (13, 4),
     "overlap": (30, 9),
-    "boxes": (15, 4),
+    "boxes": (21, 5),
     "ranked": (23, 7),
 }
 BY_FORMULA = ("elementwise", "boxes")  # with every formula of the registry: at least so many

@@ -71,10 +71,10 @@ def exact(name, a, b):
 def test_value_and_all_ten_derivatives(name, engine):
     a, b = ordinary(40, dtype=torch.float32)
     values, slopes = exact(name, a, b)
-    for dtype, near in ((torch.float32, 4e-6), (torch.float64, 2e-14)):
+    for dtype, near in ((torch.float32, 1e-6), (torch.float64, 4e-15)):
         value, by_a, by_b, incoming = outcome(name, a.to(dtype), b.to(dtype), engine)
-        wide = 1.0 + values.abs() + slopes.abs().amax(1)  # a logarithm is as steep as its boxes overlap little
-        assert ((value - values).abs() / wide).max() < near / 4
+        wide = 1.0 + values.abs() + slopes.abs().amax(1) if name == "log" else torch.ones(len(a))  # a logarithm is as steep as its boxes overlap little
+        assert ((value - values).abs() / wide).max() < near
         error = (torch.cat((by_a, by_b), -1) / incoming[:, None] - slopes).abs().amax(1)
         assert (error / wide**2).max() < near
 
@@ -87,11 +87,11 @@ def test_where_it_is_hard(name, engine):
     a, b = hard()
     book = LOSSES[name][2]
     values = torch.tensor([float(book([*map(mpf, x)], [*map(mpf, t)])) for x, t in zip(a.tolist(), b.tolist(), strict=True)], dtype=torch.float64)
-    steep = 1.0 / (1.0 - values).clamp(min=1e-3) if name != "log" else (values.clamp(max=41).exp() + 1.0)  # a share that is small is divided by
+    steep = values.exp() + values if name == "log" else torch.ones(len(a))
     for size in (1.0, 1e-6, 1e6):
         scale = torch.tensor([size, size, size, size, 1.0], dtype=torch.float64)
         value, by_a, by_b, _ = outcome(name, a * scale, b * scale, engine)
-        assert ((value - values).abs() / steep).max() < 1e-13
+        assert ((value - values).abs() / steep).max() < 2e-15
         assert by_a.isfinite().all() and by_b.isfinite().all()
     few = torch.float32
     rounded = torch.tensor(

@@ -114,7 +114,7 @@ def check_boxes(name: str, x: Tensor, space: bool, angled: bool = False) -> None
 
 
 @no_script
-def degenerate_boxes(boxes: Tensor, *, box_format: BoxFormat = "xyxy") -> Tensor:
+def degenerate_boxes(boxes: Tensor, *, box_format: TurnedBoxFormat = "xyxy") -> Tensor:
     """How many boxes have no area (in space: no volume), their corners being out of order, on one line, or NaN: a 0-d integer tensor, for logging, without synchronising the device.
 
     Losses of boxes take them as they come (see `iou_loss`). Many of them among predictions say that a model is badly initialised or its rate too high; any
@@ -125,8 +125,10 @@ def degenerate_boxes(boxes: Tensor, *, box_format: BoxFormat = "xyxy") -> Tensor
     tensor(2)
     """
     tensors.check("boxes", boxes)
-    checks.one_of("box_format", box_format, get_args(BoxFormat))
-    check_boxes("boxes", boxes, True)
+    check_format(box_format, True, False)
+    check_boxes("boxes", boxes, True, box_format == "cxcywha")
+    if box_format == "cxcywha":
+        return (~((boxes[..., 2:4].detach() > 0).all(-1) & ~boxes[..., 4].detach().isnan())).sum()
     first, second = boxes.detach().chunk(2, -1)
     positive = second > (first if box_format == "xyxy" else 0)
     return (~positive.all(-1)).sum()

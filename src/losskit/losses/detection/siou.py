@@ -119,7 +119,8 @@ def siou_loss(
         its angle would be.
 
     Differs from mmdetection:
-        mmdetection's `SIoULoss`, and YOLOv6's, are the same up to their epsilons.
+        mmdetection's `SIoULoss` with neg_gamma=True, and YOLOv6's, are the same up to their epsilons. With mmdetection's default, neg_gamma=False, boxes cost less the further
+        they lie apart.
 
     Reference:
         Gevorgyan, SIoU Loss: More Powerful Learning for Bounding Box Regression, 2022.
