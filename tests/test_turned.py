@@ -269,6 +269,16 @@ def test_all_pairs(kind, engine):
         assert losskit.pairwise_iou(a.detach()[:0], b, kind, "cxcywha").shape == (0, 5)
 
 
+def test_gradients_of_pairs_in_half_precision_are_rounded_once():
+    """A box has as many shares of its gradient as there are others."""
+    a, b = (z.bfloat16() for z in (ordinary(3, 14)[0], ordinary(400, 15)[0]))
+    found = []
+    for x in (a.clone().requires_grad_(), a.float().requires_grad_()):
+        losskit.pairwise_iou(x, b.to(x.dtype), "giou", "cxcywha").sum().backward()
+        found.append(x.grad)
+    assert torch.equal(found[0], found[1].bfloat16())
+
+
 def test_pairs_are_refused_by_name():
     a = torch.zeros(3, 5)
     with pytest.raises(ValueError, match="kind='ciou' is of aligned boxes, and box_format='cxcywha' of turned ones: give kind='iou', 'giou' or 'diou'"):
@@ -310,8 +320,10 @@ def test_bad_input(given, message):
 
 
 def test_other_losses_say_which_take_an_angle():
-    with pytest.raises(ValueError, match="got 'cxcywha': boxes with an angle have iou_loss, giou_loss and diou_loss"):
+    with pytest.raises(ValueError, match="got 'cxcywha': boxes with an angle have iou_loss, giou_loss, diou_loss and pairwise_iou"):
         losskit.ciou_loss(ROW, ROW, box_format="cxcywha")
+    with pytest.raises(ValueError, match="got 'cxcywha': boxes with an angle have"):
+        losskit.matching_cost(torch.zeros(1, 3, 2), ROW[None], torch.tensor([0]), ROW[:1], [1], box_format="cxcywha")
     with pytest.raises(TypeError, match="degrees must be True or False"):
         losskit.iou_loss(ROW, ROW, box_format="cxcywha", degrees=1)
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from losskit.contract import checks, tensors
-from losskit.contract.boxes import BoxFormat
+from losskit.contract.boxes import BoxFormat, check_format
 from losskit.contract.registry import no_script
 from losskit.engines.call import real_dtype
 from losskit.pairwise import Kind, pairwise_iou
@@ -117,6 +117,7 @@ def matching_cost(
     weights = {"cost_class": cost_class, "cost_bbox": cost_bbox, "cost_giou": cost_giou, "cost_mask": cost_mask, "cost_dice": cost_dice}
     weights = {name: checks.number(name, value, low=0.0) for name, value in weights.items()}
     alpha, gamma = checks.number("alpha", alpha, low=0.0, high=1.0), checks.number("gamma", gamma, low=0.0)
+    check_format(box_format, False, False)
     counts = check(logits, boxes, labels, target_boxes, targets_per_image)
     check_masks(masks, target_masks, logits, labels)
     device = logits.device.type

@@ -221,6 +221,7 @@ def prepared(a: Tensor, b: Tensor, kind: Kind, box_format: TurnedBoxFormat, degr
 def each(a: Tensor, b: Tensor, call: Boxes, engine: dispatch.EngineName) -> Tensor:
     """The loss of each pair of turned boxes, as of so many boxes and targets."""
     shape = (*a.shape[:-1], *b.shape[-2:])
+    a, b = tensors.widened(a), tensors.widened(b)
     return reduce.run("boxes", engine, call, (a.unsqueeze(-2).expand(shape), b.unsqueeze(-3).expand(shape)), None)[0]
 
 

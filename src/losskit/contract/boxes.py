@@ -76,7 +76,7 @@ def check_format(box_format: object, turned: bool, degrees: bool) -> None:
             "'cxcywha' has centre, width, height and angle, clockwise as the picture is seen (y points down), in radians, or in degrees with degrees=True. Angles that "
             "turn the other way, as torchvision's, change their sign"
             if turned
-            else "boxes with an angle have iou_loss, giou_loss and diou_loss"
+            else "boxes with an angle have iou_loss, giou_loss, diou_loss and pairwise_iou"
         )
         raise ValueError(f"box_format must be one of {', '.join(map(repr, known))}; got {box_format!r}: {fix}")
     checks.one_of("box_format", box_format, known)
@@ -128,7 +128,7 @@ def degenerate_boxes(boxes: Tensor, *, box_format: TurnedBoxFormat = "xyxy") -> 
     check_format(box_format, True, False)
     check_boxes("boxes", boxes, True, box_format == "cxcywha")
     if box_format == "cxcywha":
-        return (~((boxes[..., 2:4].detach() > 0).all(-1) & ~boxes[..., 4].detach().isnan())).sum()
+        return (~(boxes[..., 2:4].detach() > 0).all(-1) | boxes.detach().isnan().any(-1)).sum()
     first, second = boxes.detach().chunk(2, -1)
     positive = second > (first if box_format == "xyxy" else 0)
     return (~positive.all(-1)).sum()
