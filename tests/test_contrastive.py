@@ -102,6 +102,7 @@ def test_second_derivatives(name):
     torch.autograd.gradgradcheck(value, (*vectors, *numbers.values()))
 
 
+@pytest.mark.sparse(3)
 @each_loss
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.chosen

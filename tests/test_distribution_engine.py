@@ -80,7 +80,7 @@ SIZES = [(2, (5,)), (2, (2, 3)), (2, (513,)), (3, (40_003,)), (31, (2_200,)), (3
 SIZES += [(3, (2, 515)), (5, (3, 7, 11)), (19, (2, 1, 433)), (256, (2, 33)), (257, (2, 33))]
 
 
-@pytest.mark.sparse(5)
+@pytest.mark.sparse(15)
 @pytest.mark.sparse(2)
 @pytest.mark.parametrize(("classes", "items"), SIZES)
 @pytest.mark.parametrize("name", ["kl_divergence", *thorough(["cross_entropy", "distribution_focal_loss"])])
@@ -118,7 +118,7 @@ def test_absent_items_get_exact_zeros(name, shape):
             torch.testing.assert_close(found[keep], expected[keep], rtol=1e-5, atol=4e-6 * float(expected.abs().max()))
 
 
-@pytest.mark.sparse(3)
+@pytest.mark.sparse(6)
 @pytest.mark.sparse(2)
 @pytest.mark.parametrize("name", LOSSES)
 def test_rows_of_minus_infinity(name):

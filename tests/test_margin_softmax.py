@@ -15,11 +15,11 @@ from losskit.engines.torch import products
 
 arc, cos = losskit.arcface_loss, losskit.cosface_loss
 BOTH = pytest.mark.parametrize("loss", (arc, cos), ids=("arcface", "cosface"))
-ENGINES = pytest.mark.parametrize("engine", ("torch", "cpu"))
+EACH_WAY = pytest.mark.parametrize(("loss", "engine"), [(arc, "torch"), (arc, "cpu"), (cos, "torch"), *thorough_rows([(cos, "cpu")])], ids=lambda x: named(x))
 NONE = dict(reduction="none")
 SHAPES = [(7, 5), (2, 6, 9), (5, 40), (3, 700), (2, 5000)]
 WAYS = [(loss, engine, shape) for loss in (arc, cos) for engine in ("torch", "cpu") for shape in SHAPES]
-LIKEWISE = [(cos, "cpu", shape) for shape in SHAPES[1:]]  # loops that ArcFace shows
+LIKEWISE = [(cos, "cpu", shape) for shape in SHAPES]  # loops that ArcFace shows
 
 
 def named(x):
@@ -83,8 +83,7 @@ def test_is_cross_entropy_of_the_scores_with_a_margin(loss, engine, shape):
 
 
 @pytest.mark.chosen
-@ENGINES
-@BOTH
+@EACH_WAY
 def test_sure_items_keep_their_digits(loss, engine):
     """Scores 90 and more above the others, whose exponentials float32 does not have, beside a margin that lifts the loss to where it has them; and cosines beside 1, where
     the derivative of an angle is large, and beside that of pi - margin, where it is 0.
@@ -152,8 +151,7 @@ def test_the_derivative_at_one_is_finite():
 @claim("arcface_loss", "Cosines beyond 1 by rounding count as 1")
 @claim("cosface_loss", "Cosines beyond 1 by rounding count as 1")
 @pytest.mark.chosen
-@ENGINES
-@BOTH
+@EACH_WAY
 def test_beyond_one_by_rounding(loss, engine):
     t = torch.tensor([0, 0])
     with losskit.use_engine(engine):
@@ -167,8 +165,7 @@ def test_beyond_one_by_rounding(loss, engine):
 @claim("arcface_loss", "margin=0 is `cross_entropy`")
 @claim("cosface_loss", "margin=0 is `cross_entropy`")
 @pytest.mark.chosen
-@ENGINES
-@BOTH
+@EACH_WAY
 def test_no_margin(loss, engine):
     """By the same numbers, to the last bit; of scores that were multiplied before, to their rounding."""
     for shape in ((50, 7), (6, 300)):
@@ -211,8 +208,7 @@ def test_other_libraries():
 
 
 @pytest.mark.chosen
-@ENGINES
-@BOTH
+@EACH_WAY
 @pytest.mark.parametrize("sub_centers", (1, 3))
 @pytest.mark.parametrize("dtype", (torch.float64, torch.float32))
 def test_a_product_gives_what_whole_cosines_give(loss, engine, sub_centers, dtype):
@@ -311,8 +307,7 @@ BAD = [
 
 
 @pytest.mark.chosen
-@ENGINES
-@BOTH
+@EACH_WAY
 @pytest.mark.parametrize(("bad", "kind", "says"), BAD, ids=[f"{next(iter(bad))}={i}" for i, (bad, *_) in enumerate(BAD)])
 def test_what_is_refused(loss, engine, bad, kind, says):
     with losskit.use_engine(engine), pytest.raises(kind, match=says):
@@ -320,8 +315,7 @@ def test_what_is_refused(loss, engine, bad, kind, says):
 
 
 @pytest.mark.chosen
-@ENGINES
-@BOTH
+@EACH_WAY
 def test_scores_of_vectors_that_are_not_of_length_one_are_refused(loss, engine):
     x, centres = factors()
     t = torch.arange(40) % 4

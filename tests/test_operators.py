@@ -60,10 +60,11 @@ def test_a_schedule_compiles_once_more() -> None:
     assert graphs(counter) == 2
 
 
-def test_scores_are_in_no_graph() -> None:
-    for kind, found in (("products", TOTAL), ("both", ["losskit.each.default", "losskit.by_each.default"])):
-        loss, operands = KINDS[kind]
-        assert operators_in(loss, *operands(6)) == found
+@pytest.mark.sparse(2)
+@pytest.mark.parametrize(("kind", "found"), [("products", TOTAL), ("both", ["losskit.each.default", "losskit.by_each.default"])])
+def test_scores_are_in_no_graph(kind: str, found: list[str]) -> None:
+    loss, operands = KINDS[kind]
+    assert operators_in(loss, *operands(6)) == found
 
 
 def test_small_passes_stay_plain(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,7 +163,7 @@ MORE: dict[str, tuple[Loss, tuple[Tensor, ...]]] = {
 }
 
 
-@pytest.mark.sparse(5)
+@pytest.mark.sparse(8)
 @pytest.mark.parametrize("name", MORE)
 def test_by_products_come_with_the_operator(name: str) -> None:
     """The same as in eager calls, without a graph; the pass is made once."""
@@ -279,7 +280,7 @@ LEARNED: dict[str, tuple[Loss, tuple[Tensor, ...]]] = {
 }
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name in ("of elements", "of rows") else pytest.mark.thorough) for name in LEARNED])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name == "of rows" else pytest.mark.thorough) for name in LEARNED])
 def test_weights_that_learn_have_their_gradient(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the way of eager calls, with their bits; also where a small pass is plain."""
     loss, operands = LEARNED[name]
@@ -314,7 +315,7 @@ AROUND: dict[str, tuple[Loss, tuple[Tensor, ...]]] = {
 }
 
 
-@pytest.mark.sparse(2)
+@pytest.mark.sparse(4)
 @pytest.mark.parametrize("name", AROUND)
 def test_forward_mode_goes_through_a_graph(name: str) -> None:
     """As plain operations, which have such derivatives; a call outside before it takes the operator."""
@@ -326,7 +327,7 @@ def test_forward_mode_goes_through_a_graph(name: str) -> None:
     torch.testing.assert_close(found, expected)
 
 
-@pytest.mark.sparse(2)
+@pytest.mark.sparse(4)
 @pytest.mark.parametrize("name", AROUND)
 def test_a_batch_of_gradients(name: str) -> None:
     loss, (x,) = AROUND[name]

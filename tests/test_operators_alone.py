@@ -88,7 +88,7 @@ CHECKED = [
 ]
 
 
-@pytest.mark.sparse(4)
+@pytest.mark.sparse(12)
 @pytest.mark.parametrize(("kind", "each", "parts"), CHECKED)
 def test_pytorchs_own_check_of_operators(kind: str, each: bool, parts: int) -> None:
     """Schema, registration of autograd, shapes of fakes, and the traced graph, with shapes that may vary."""
@@ -103,7 +103,7 @@ def test_pytorchs_own_check_of_the_best_match() -> None:
     torch.library.opcheck(registered.best, (plan, numbers, [x.detach() for x in operands], tensors))
 
 
-@pytest.mark.sparse(2)
+@pytest.mark.sparse(4)
 @pytest.mark.parametrize(
     ("kind", "each"),
     [

@@ -92,6 +92,7 @@ def test_the_mean_of_the_largest(context: Context, dtype: torch.dtype) -> None:
 FUSED = {context.loss.pattern: context for context in reversed(MINED)}
 
 
+@pytest.mark.sparse(2)
 @pytest.mark.chosen
 @pytest.mark.parametrize("context", FUSED.values(), ids=str)
 def test_in_loops(context: Context) -> None:
@@ -242,6 +243,7 @@ def test_gradcheck(name: str) -> None:
         assert torch.autograd.gradgradcheck(work, (x,))
 
 
+@pytest.mark.sparse(3)
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated")  # torch's own words about autograd functions, while it traces
 @pytest.mark.parametrize("context", FUSED.values(), ids=str)
 def test_in_one_graph(context: Context) -> None:

@@ -2,11 +2,12 @@
 
 import math
 from importlib import import_module
+from itertools import product
 
 import pytest
 import torch
 import turned_boxes as textbook
-from cases import thorough
+from cases import thorough, thorough_rows
 from claims import claim
 from mpmath import mpf
 
@@ -20,9 +21,12 @@ LOSSES = {
     "diou": (losskit.diou_loss, {}, textbook.diou_loss),
 }
 ENGINES = ("torch", "cpu", "triton")
+SHOWN = [*((name, "torch") for name in LOSSES), ("iou", "cpu"), ("diou", "cpu"), ("giou", "triton")]  # each loss, and each engine
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning", "ignore:.*should not be instantiated")  # NumPy's in Triton's interpreter; the compiler's
+PAIRED = ("iou", "giou", "diou")
 every_loss = pytest.mark.parametrize("name", LOSSES)
 every_engine = pytest.mark.parametrize("engine", ENGINES)
+every_way = pytest.mark.parametrize(("name", "engine"), [*SHOWN, *thorough_rows(way for way in product(LOSSES, ENGINES) if way not in SHOWN)])
 
 
 def ordinary(n, seed=0, dtype=torch.float64):
@@ -66,8 +70,7 @@ def exact(name, a, b):
 @claim("iou_loss", "Turned boxes: the area that both share is exact")
 @claim("giou_loss", "Turned boxes: C is the smallest box")
 @claim("diou_loss", "Turned boxes: the enclosing box is the smallest")
-@every_loss
-@every_engine
+@every_way
 def test_value_and_all_ten_derivatives(name, engine):
     a, b = ordinary(40, dtype=torch.float32)
     values, slopes = exact(name, a, b)
@@ -80,8 +83,7 @@ def test_value_and_all_ten_derivatives(name, engine):
 
 
 @claim("iou_loss", "Edges that coincide, corners that touch")
-@every_loss
-@every_engine
+@every_way
 def test_where_it_is_hard(name, engine):
     """The value has all its digits, whatever edges do; sizes from 1e-6 to 1e6 change nothing."""
     a, b = hard()
@@ -106,8 +108,7 @@ def test_where_it_is_hard(name, engine):
 
 @claim("iou_loss", "A width or height below 0 counts as 0")
 @claim("giou_loss", "So turning both boxes together changes nothing")
-@every_loss
-@every_engine
+@every_way
 def test_at_equal_angles_of_0_it_is_the_loss_of_aligned_boxes(name, engine):
     loss, settings, _ = LOSSES[name]
     a, b = ordinary(30)
@@ -129,7 +130,7 @@ def test_at_equal_angles_of_0_it_is_the_loss_of_aligned_boxes(name, engine):
 def test_symmetries(name):
     """Both boxes turned and moved together, half turns; of IoU also a quarter with the sides exchanged, and which is which."""
     a, b = ordinary(30, 1)
-    value = outcome(name, a, b, "cpu")[0]
+    value = outcome(name, a, b, "torch")[0]
     turn = 0.7
     c, s = math.cos(turn), math.sin(turn)
     move = torch.tensor([[c, s], [-s, c]], dtype=torch.float64)
@@ -140,11 +141,10 @@ def test_symmetries(name):
         quarter = torch.stack((a[:, 0], a[:, 1], a[:, 3], a[:, 2], a[:, 4] + math.pi / 2), -1)
         others += [(quarter, b), (b, a)]
     for x, t in others:
-        torch.testing.assert_close(outcome(name, x, t, "cpu")[0], value, rtol=1e-12, atol=1e-13)
+        torch.testing.assert_close(outcome(name, x, t, "torch")[0], value, rtol=1e-12, atol=1e-13)
 
 
-@every_loss
-@every_engine
+@every_way
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("degrees", [False, True])
 def test_identical_boxes_cost_nothing(name, engine, dtype, degrees):
@@ -206,7 +206,7 @@ def test_masks_weights_half_precision_and_reductions(name):
     mask, weight = torch.arange(12) % 3 != 0, torch.linspace(0.5, 2.0, 12)
     broken = torch.where(mask[:, None], a, math.nan)
     each = loss(a, b, **how, reduction="none")
-    for engine in ENGINES:
+    for engine in [engine for one, engine in SHOWN if one == name]:
         with losskit.use_engine(engine):
             x = broken.clone().requires_grad_()
             value = loss(x, b, **how, mask=mask, sample_weight=weight)
@@ -221,11 +221,17 @@ def test_masks_weights_half_precision_and_reductions(name):
 
 
 @pytest.mark.parametrize("name", ["iou", *thorough(["square", "log", "giou", "diou"])])
-def test_second_derivatives_and_one_graph(name):
+def test_second_derivatives(name):
     loss, settings, _ = LOSSES[name]
     a, b = ordinary(4, 6)
     assert torch.autograd.gradcheck(lambda x, t: loss(x, t, **settings, box_format="cxcywha"), (a.requires_grad_(), b.requires_grad_()), fast_mode=True)
     assert torch.autograd.gradgradcheck(lambda x, t: loss(x, t, **settings, box_format="cxcywha"), (a, b), atol=1e-4, fast_mode=True)
+
+
+@pytest.mark.thorough
+@every_loss
+def test_in_one_graph(name):
+    loss, settings, _ = LOSSES[name]
     a, b = ordinary(50, 7)
     compiled = torch.compile(lambda x, t: loss(x, t, **settings, box_format="cxcywha"), fullgraph=True, backend="aot_eager")
     x, y = a.clone().requires_grad_(), a.clone().requires_grad_()
@@ -241,8 +247,9 @@ def test_a_module_and_a_configuration():
     assert repr(again) == repr(module) and again(a, b) == module(a, b) == losskit.giou_loss(a, b, box_format="cxcywha", degrees=True)
 
 
-@every_engine
-@pytest.mark.parametrize("kind", ["iou", "giou", "diou"])
+@pytest.mark.parametrize(
+    ("kind", "engine"), [*(way for way in SHOWN if way[0] in PAIRED), *thorough_rows(way for way in product(PAIRED, ENGINES) if way not in SHOWN)]
+)
 def test_all_pairs(kind, engine):
     """The matrix, its gradients, and the best of each row are those of the loss of each pair."""
     a, b = ordinary(7, 10)[0], ordinary(5, 11)[0]
@@ -274,7 +281,8 @@ def test_gradients_of_pairs_in_half_precision_are_rounded_once():
     a, b = (z.bfloat16() for z in (ordinary(3, 14)[0], ordinary(400, 15)[0]))
     found = []
     for x in (a.clone().requires_grad_(), a.float().requires_grad_()):
-        losskit.pairwise_iou(x, b.to(x.dtype), "giou", "cxcywha").sum().backward()
+        with losskit.use_engine("torch"):
+            losskit.pairwise_iou(x, b.to(x.dtype), "giou", "cxcywha").sum().backward()
         found.append(x.grad)
     assert torch.equal(found[0], found[1].bfloat16())
 

@@ -60,7 +60,7 @@ def test_formula_of_other_settings(case: Case) -> None:
     check(FORMULA, case)
 
 
-@pytest.mark.sparse(4)
+@pytest.mark.sparse(6)
 @cases
 def test_walk(case: Case) -> None:
     check(WALK, case)

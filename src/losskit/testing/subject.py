@@ -68,6 +68,7 @@ class Subject:
     items: ClassVar[tuple[int, ...]] = (5, 7)  # of the batches that are masked, weighed and reduced
     long: ClassVar[tuple[int, ...]] = (12, 5)  # to be split along its first axis
     many: ClassVar[Sequence[tuple[int, ...]]] = ((70001, 3),)  # for every thread to have some
+    multiplies: ClassVar[bool] = False  # whether what is compared is made by matrix products
     blocks: ClassVar[Sequence[tuple[int, ...]]] = ((5, 7),)  # for engines to agree on
     few: ClassVar[tuple[int, ...]] = (6,)  # for second derivatives
     slices: ClassVar[tuple[int, ...]] = (5, 7)  # for transforms, along the first axis

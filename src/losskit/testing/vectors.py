@@ -148,6 +148,7 @@ class MinedSubject(VectorSubject):
 
     items: ClassVar[tuple[int, ...]] = (1, 9)
     many: ClassVar[Sequence[tuple[int, ...]]] = ((2, 700),)
+    multiplies: ClassVar[bool] = True
     few: ClassVar[tuple[int, ...]] = (5,)
     slices: ClassVar[tuple[int, ...]] = (3, 5)
 
