@@ -111,6 +111,9 @@ OF_USES = [
     Row(lambda given=(), **k: losskit.MSELoss(**k)(X, T, *given), dict(mask=None), "give it when calling the module", {"mask": OUT}, dict(mask=OUT)),
     Row(lambda input, target: ce(input, target, W), of(X, L), "write cross_entropy(input, target, weight=...)", {"call": lambda input, target: ce(input, target, weight=W)}, {}, lambda: ce(X, L, weight=W)),
     Row(focal, of(X, L), 'try task="multiclass"', {"task": "multiclass"}, dict(task="multiclass")),
+    Row(losskit.L1Loss(), of(X, T, reduction="sum"), "or set module.reduction before the call", {"reduction": OUT, "call": losskit.L1Loss(reduction="sum")}, {}, lambda: losskit.l1_loss(X, T, reduction="sum")),
+    Row(losskit.L1Loss(), of(X, T, weights=W), "here it is sample_weight=", {"weights": OUT, "sample_weight": W}, dict(weights=OUT, sample_weight=W)),
+    Row(lambda input, target: losskit.L1Loss()(input, target, W), of(X, T), "input, target, mask, sample_weight, normalizer; all but tensors by name", {"call": lambda input, target: losskit.L1Loss()(input, target, sample_weight=W)}, {}, lambda: losskit.l1_loss(X, T, sample_weight=W)),
     # names and configurations
     Row(configured, dict(loss="ce", version=2), "upgrade losskit", {"version": OUT}, dict(version=OUT)),
     Row(configured, dict(loss="ce", version=0), "write 1, or leave it out", {"version": "1"}, dict(version=1)),

@@ -169,6 +169,11 @@ def pytest_collection_finish() -> None:
     gc.set_threshold(20_000, 20, 50)
 
 
+def pytest_unconfigure() -> None:
+    """What stayed goes with the process, and libraries that count see that it does."""
+    gc.unfreeze()
+
+
 def row_of(item: Any) -> list[Any]:
     """What a test is given."""
     return list(item.callspec.params.values()) if hasattr(item, "callspec") else []

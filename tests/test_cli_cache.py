@@ -82,6 +82,7 @@ def test_info(run, tmp_path):
     (tmp_path / NAME).write_bytes(CONTENT)
     code, out, err = run("info")
     assert (code, err) == (0, "") and str(tmp_path) in out and "1 loops" in out
+    assert run("--info") == (code, out, err) and run("--info", "--json") == run("info", "--json")
     assert json.loads(run("info", "--json")[1])["bytes"] == len(CONTENT)
 
 
@@ -103,7 +104,7 @@ def test_only_its_own_files_are_removed(run, tmp_path):
     assert (code, err) == (0, "") and f"removed 1 compiled loop and 2 that killed processes left (0.0 MB) from {tmp_path}" in out
     assert "8 other files there are not losskit's, and stay" in out
     assert {path.name for path in tmp_path.iterdir()} == {*others, "elsewhere", f"link_{'4' * 24}.o", f"folder_{'5' * 24}.o"}
-    assert (target / NAME).exists() and "nothing to remove" in run("clear")[1]
+    assert (target / NAME).exists() and "nothing to remove" in run("clear")[1] == run("--clear")[1]
 
 
 @pytest.mark.parametrize(
@@ -112,7 +113,9 @@ def test_only_its_own_files_are_removed(run, tmp_path):
         (("warm", "--loss", "focl"), "--loss: no loss is called 'focl'; did you mean focal_loss"),
         (("warm", "--loss", "focal,"), "--loss: no loss is called ''"),
         (("warm", "--dtype", "int8"), "--dtype takes float32, float64, bfloat16, float16, separated by commas, got 'int8'"),
+        (("--warm", "--dtype", "int8"), "--dtype takes float32, float64, bfloat16, float16, separated by commas, got 'int8'"),
         (("warn",), "warn"),
+        (("--warn",), "warn"),
     ],
 )
 def test_errors_are_one_line(run, words, told):

@@ -340,9 +340,9 @@ def test_trains_in_a_sequence_of_modules():
 
 def test_what_a_call_with_predicted_operands_refuses():
     module, x, v = losskit.GaussianNLLLoss(), torch.zeros(2), torch.ones(2)
-    with pytest.raises(TypeError, match="no argument 'variance': beside input and target it takes var, log_var, std, mask"):
+    with pytest.raises(TypeError, match="no argument 'variance'; it takes: input, target, var, log_var, std, mask"):
         module(x, x, variance=v)
-    with pytest.raises(TypeError, match="has 6 tensors, at most 5 are taken"):
+    with pytest.raises(TypeError, match="given 6 arguments without a name; it takes: input, target, var"):
         module(x, x, v, v, v, v)
     with pytest.raises(TypeError, match="has var twice"):
         module(x, x, v, var=v)
@@ -359,3 +359,20 @@ def test_settings_without_names_are_told_what_to_write(loss):
             make(**{written[1]: placed})
         else:
             assert str(told.value).endswith(", ".join(make.names))
+
+
+@pytest.mark.parametrize("loss", losskit.LOSSES.values(), ids=lambda loss: loss.name)
+def test_a_call_tells_what_is_not_one_of_its_arguments(loss):
+    """A setting, a word that is none, too many tensors; before it looks at what they hold."""
+    module = getattr(losskit, loss.module)(**{name: loss.arguments[0].get(name, "multiclass") for name in loss.required})
+    tensors = [torch.zeros(2, 3)] * len(loss.tensors)
+    predicted = {operand.name for operand in loss.operands if operand.predicted}
+    for name in loss.settings.keys() - predicted:
+        with pytest.raises(
+            TypeError, match=rf"^{name} is a setting, not an argument of the call: write {loss.module}\(..., {name}=2\), or set module\.{name} before"
+        ):
+            module(*tensors, **{name: 2})
+    with pytest.raises(TypeError, match=rf"^{loss.module}'s call has no argument 'masks' \(did you mean mask=\?\); it takes: {loss.tensors[0]}, "):
+        module(*tensors, masks=tensors[0])
+    with pytest.raises(TypeError, match=rf"^{loss.module}'s call was given \d+ arguments without a name; it takes: {loss.tensors[0]}, "):
+        module(*tensors, *tensors, *tensors, *tensors)

@@ -8,11 +8,26 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
 
 from losskit.cli import stop
 
 Json = Annotated[bool, typer.Option("--json", help="For programs: one JSON object.")]
-cache = typer.Typer(help="Compiled kernels on disk: what there is, removed, made ahead. Example: losskit cache warm --loss focal,dice", rich_markup_mode=None)
+
+
+class AlsoFlags(TyperGroup):
+    """Commands that may be written as flags: `losskit cache --info` is `losskit cache info`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """The first argument without its dashes, if it is a command then."""
+        if args and args[0].startswith("--") and args[0][2:] in self.commands:
+            args = [args[0][2:], *args[1:]]
+        return super().parse_args(ctx, args)
+
+
+cache = typer.Typer(
+    cls=AlsoFlags, help="Compiled kernels on disk: what there is, removed, made ahead. Example: losskit cache warm --loss focal,dice", rich_markup_mode=None
+)
 
 
 def add(app: typer.Typer) -> None:

@@ -95,6 +95,19 @@ def unknown(who: str, given: Mapping[str, Any], settings: Sequence[str], called:
     return f"{who} has no argument {', '.join(told)}; it takes: {', '.join(settings)}"
 
 
+def at_call(who: str, named: Mapping[str, Any], settings: Sequence[str], taken: Sequence[str], placed: int) -> str:
+    """What a module's call was given and does not take: a setting, another name, or too many tensors without one."""
+    wrong = [name for name in named if name not in taken]
+    if wrong and wrong[0] in settings:
+        value = named[wrong[0]]
+        given = "..." if isinstance(value, Tensor) else repr(value)
+        return f"{wrong[0]} is a setting, not an argument of the call: write {who}(..., {wrong[0]}={given}), or set module.{wrong[0]} before the call"
+    if wrong:
+        way = instead(wrong[0], named, taken, ())
+        return f"{who}'s call has no argument {wrong[0]!r}" + (f" ({way})" if way else "") + f"; it takes: {', '.join(taken)}"
+    return f"{who}'s call was given {placed} arguments without a name; it takes: {', '.join(taken)}; all but tensors by name"
+
+
 def missing(who: str, name: str, kind: Any, example: Any) -> str:
     """A setting without a default."""
     known = (True, False) if kind is bool else get_args(kind) if get_origin(kind) is Literal else ()

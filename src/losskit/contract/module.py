@@ -16,6 +16,7 @@ from losskit.contract.registry import TENSOR_ARGUMENTS, USUAL, Loss, refuse_scri
 from losskit.contract.topk import TopK
 from losskit.engines.dispatch import use_engine
 
+COUNTED = ("mask", "sample_weight", "normalizer")  # what calls take beside tensors
 SHOWN = 8  # weights of which `repr` shows every one; of more, the first three
 
 
@@ -169,9 +170,18 @@ class LossModule(Arithmetic, nn.Module):
         return input, torch.empty([0] * (axes - 1), dtype=torch.long, device="cpu")
 
     def forward(
-        self, input: Tensor, target: Tensor | None = None, *, mask: Tensor | None = None, sample_weight: Tensor | None = None, normalizer: Any = None
+        self,
+        input: Tensor,
+        target: Tensor | None = None,
+        *placed: Any,
+        mask: Tensor | None = None,
+        sample_weight: Tensor | None = None,
+        normalizer: Any = None,
+        **named: Any,
     ) -> Any:
         """The loss of `input` against `target`, which only losses without one leave out."""
+        if placed or named:
+            raise TypeError(habits.at_call(self.loss.module, named, self.names, (*self.loss.tensors, *COUNTED), 2 + len(placed)))
         tensors: tuple[Tensor | None, ...] = (input, target)
         if self.loss.target == "none":
             if target is not None:
@@ -196,10 +206,8 @@ class LossModule(Arithmetic, nn.Module):
     ) -> Any:
         """The loss of `input` against `target` and what else was predicted, in the function's order or by name; it takes the place of what the module holds."""
         names = [operand.name for operand in self.loss.operands if operand.predicted]
-        unknown = [name for name in named if name not in names]
-        if unknown or len(predicted) > len(names):
-            what = f"no argument {', '.join(map(repr, unknown))}" if unknown else f"{2 + len(predicted)} tensors, at most {2 + len(names)} are taken"
-            raise TypeError(f"{self.loss.module}'s call has {what}: beside input and target it takes {', '.join(names)}, mask, sample_weight, normalizer")
+        if len(predicted) > len(names) or any(name not in names for name in named):
+            raise TypeError(habits.at_call(self.loss.module, named, self.names, (*self.loss.tensors, *names, *COUNTED), 2 + len(predicted)))
         twice = [name for name in names[: len(predicted)] if name in named]
         if twice:
             raise TypeError(f"{self.loss.module}'s call has {twice[0]} twice: by its place and by its name")
@@ -271,6 +279,15 @@ class LossModule(Arithmetic, nn.Module):
     def extra_repr(self) -> str:
         """Every argument, as the constructor takes it; many weights, and weights without values, in short."""
         return ", ".join(f"{name}={in_short(value)}" for name, value in self.settings.items())
+
+
+def shown_alone(function: Callable[..., Any], names: Sequence[str]) -> None:
+    """Have whoever reads signatures see these parameters, not those that catch what is not taken."""
+    signature: Any = inspect.signature(function)
+    function.__signature__ = signature.replace(parameters=[signature.parameters[name] for name in names])  # type: ignore[attr-defined]
+
+
+shown_alone(LossModule.forward, ("self", "input", "target", *COUNTED))
 
 
 class OwnsHead(LossModule):
@@ -368,16 +385,20 @@ def constructor(loss: Loss) -> Callable[..., None]:
 def forward_of(loss: Loss) -> Callable[..., Any]:
     """`forward` with the tensors of a loss's call, where they are not input and target; what was predicted takes the place of what the module holds."""
     predicted = [operand.name for operand in loss.operands if operand.predicted]
+    parameters = inspect.signature(loss.function).parameters
+    names = [name for name in parameters if name not in loss.settings or name in predicted]
+    placed = sum(parameters[name].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD for name in names)
 
     def forward(self: LossModule, *tensors: Tensor, **named: Any) -> Any:
+        if len(tensors) > placed or any(name not in names for name in named):
+            raise TypeError(habits.at_call(loss.module, named, self.names, names, len(tensors)))
         if isinstance(self, OwnsHead):
             return self.of_head(tensors, named)
         given = {*(*loss.tensors, *predicted)[: len(tensors)], *named}
         return loss.function(*tensors, **named, **{name: value for name, value in self.settings.items() if name not in predicted or name not in given})
 
     own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    taken = [p for p in inspect.signature(loss.function).parameters.values() if p.name not in loss.settings or p.name in predicted]
-    forward.__signature__ = inspect.Signature([own, *taken], return_annotation=Any)  # type: ignore[attr-defined]
+    forward.__signature__ = inspect.Signature([own, *(parameters[name] for name in names)], return_annotation=Any)  # type: ignore[attr-defined]
     forward.__qualname__, forward.__module__ = f"{loss.module}.forward", "losskit"
     return forward
 

@@ -22,6 +22,7 @@ class LosskitLoss(nn.Module):
 
     Labels (N,) beside scores (N, C) of a loss of 0/1 targets are made one-hot; C, and any other number that is no class, is the background. A pair, labels (N,) and
     qualities (N,), has the quality in the place of the 1, as heads give it to a quality focal loss; its items are the labels, whose losses of all classes add up.
+    Targets (N, C) are N C items: without `avg_factor`, MMDetection's quality focal loss divides by N alone.
 
     Args:
         loss: a name as `losskit.create` takes it, or a module of losskit with a loss for each item, so none of Dice.
