@@ -17,24 +17,33 @@ class Formulas(NamedTuple):
     params: tuple[float, ...] = ()
 
 
-FORMULAS = {"iou_loss": Formulas({"linear": {}, "square": {"mode": "square"}, "logarithm": {"mode": "log"}})} | {
-    f"{name}_loss": Formulas({"formula": settings}, params)
-    for name, settings, params in (
-        ("giou", {}, ()),
-        ("diou", {}, ()),
-        ("ciou", {"alpha_gradient": True}, (1.0,)),
-        ("eiou", {}, ()),
-        ("focal_eiou", {"gamma": 0.5}, (0.5, 0.0)),
-        ("alpha_iou", {"power": 3.0}, (3.0, 2.0)),
-        ("mpdiou", {"image_size": (3.0, 4.0)}, (0.2,)),
-        ("inner_iou", {"ratio": 0.75}, (0.75,)),
-        ("nwd", {"constant": 2.0}, (0.5**1.5,)),
-        ("siou", {"theta": 4.0}, (4.0, 3.0)),
-        ("wiou", {}, ()),
-    )
-}
+FORMULAS = (
+    {"iou_loss": Formulas({"linear": {}, "square": {"mode": "square"}, "logarithm": {"mode": "log"}})}
+    | {"probiou_loss": Formulas({"l1": {}, "l2": {"mode": "l2"}})}
+    | {
+        f"{name}_loss": Formulas({"formula": settings}, params)
+        for name, settings, params in (
+            ("giou", {}, ()),
+            ("diou", {}, ()),
+            ("ciou", {"alpha_gradient": True}, (1.0,)),
+            ("eiou", {}, ()),
+            ("focal_eiou", {"gamma": 0.5}, (0.5, 0.0)),
+            ("alpha_iou", {"power": 3.0}, (3.0, 2.0)),
+            ("mpdiou", {"image_size": (3.0, 4.0)}, (0.2,)),
+            ("inner_iou", {"ratio": 0.75}, (0.75,)),
+            ("nwd", {"constant": 2.0}, (0.5**1.5,)),
+            ("siou", {"theta": 4.0}, (4.0, 3.0)),
+            ("wiou", {}, ()),
+        )
+    }
+)
 CORNERS = ("mpdiou_loss", "nwd_loss")  # the distance of the corners itself draws those out of order back
-HELD = ("ciou_loss", "focal_eiou_loss", "wiou_loss")  # no derivative of their value, where it is compared
+HELD = (
+    "ciou_loss",
+    "focal_eiou_loss",
+    "probiou_loss",
+    "wiou_loss",
+)  # they keep something of a box out of order: no derivative of their value, where it is compared
 
 ORDINARY = [x + t for x, t in zip(*(boxes.tolist() for boxes in ordinary(12)), strict=True)]
 ORDINARY += [[0.0, 0.0, 1.0, 2.0, 5.0, 3.0, 6.0, 7.0], [0.0, 1.0, 1.0, 2.0, 5.0, 0.0, 6.0, 4.0]]  # apart along both axes, along one

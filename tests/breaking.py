@@ -205,10 +205,10 @@ def file_of(loss: str) -> str:
 def taken_from() -> dict[str, set[str]]:
     """Which modules of losses, and of their geometry, each of them takes something from."""
     found: dict[str, set[str]] = {}
-    files = [FOLDER / "geometry.py", *(FOLDER / "losses").rglob("*.py")]
+    files = [*(FOLDER / f"{name}.py" for name in ("geometry", "turned", "gaussian")), *(FOLDER / "losses").rglob("*.py")]
     names = {f"losskit.{'.'.join(p.relative_to(FOLDER).with_suffix('').parts)}": p for p in files}
     for name, path in names.items():
-        lines = re.findall(r"^from (losskit\.(?:losses[\w.]*|geometry)) import (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+        lines = re.findall(r"^from (losskit\.(?:losses[\w.]*|geometry|turned|gaussian)) import (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
         taken = {source for package, what in lines for source in (package, *(f"{package}.{part.split()[0]}" for part in what.split(", ")))}
         found[name] = taken & names.keys() - {name}
     return found

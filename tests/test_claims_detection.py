@@ -336,6 +336,40 @@ def test_nwd():
         assert not torch.allclose(loss("nwd_loss", a, b), other)
 
 
+@claim("probiou_loss", "Of boxes in order: l1 in [0, 1]")
+@claim("probiou_loss", "The Gaussian of a square has no direction")
+@claim("probiou_loss", "A half turn is the same box")
+@claim("probiou_loss", "Identical boxes have loss 0")
+@claim("probiou_loss", "A side shorter than")
+@claim("probiou_loss", "A box out of order")
+@claim("probiou_loss", "Far boxes have no gradient")
+@claim("probiou_loss", "Its `probiou` adds 1e-7")
+def test_probiou():
+    def each(a, b, mode="l1"):
+        return losskit.probiou_loss(torch.tensor(a).double(), torch.tensor(b).double(), mode=mode, box_format="cxcywha", reduction="none")
+
+    a, b = ordinary(300, dtype=torch.float64)
+    near, distance = loss("probiou_loss", a, b), loss("probiou_loss", a, b, mode="l2")
+    assert near.min() >= 0 and 0.99 < near.max() <= 1 < distance.max() and distance.min() >= 0
+    square = torch.tensor([0.0, 0.0, 2.0, 2.0, 0.7], requires_grad=True)
+    losskit.probiou_loss(square, torch.tensor([0.5, 0.1, 1.0, 1.0, 0.2]), box_format="cxcywha").backward()
+    assert square.grad[4].abs() < 1e-7 < square.grad[0].abs()
+    box_, other = [1.0, 0.5, 4.0, 2.0, 0.3], [0.0, 0.0, 3.0, 1.0, -0.4]
+    for same in ([1.0, 0.5, 4.0, 2.0, 0.3 + math.pi], [1.0, 0.5, 2.0, 4.0, 0.3 - math.pi / 2]):
+        torch.testing.assert_close(each(same, other), each(box_, other))
+    flat = [0.0, 0.0, 5.0, 0.0, 0.3]
+    assert each(flat, flat) == each(flat, flat, "l2") == each(box_, box_) == 0
+    torch.testing.assert_close(each(flat, other, "l2"), each([0.0, 0.0, 5.0, 5.0 * 2**-30, 0.3], other, "l2"))
+    torch.testing.assert_close(each([0.0, 0.0, -4.0, 2.0, 0.3], other), each([0.0, 0.0, 4.0, 2.0, 0.3], other) + 4 / (4 + 3))
+    turned, target = box(1.5, 0.5, 0.5, 1.5), SQUARE[:1]
+    torch.testing.assert_close(loss("probiou_loss", turned, target), loss("probiou_loss", in_order(turned), target) + 1 / (1 + 2))
+    value, gradient = slope(lambda x, t: loss("probiou_loss", x, t), box(100, 0, 101, 1), box(0, 0, 1, 1))
+    assert value == 1 and not gradient.any()
+    value, gradient = slope(lambda x, t: loss("probiou_loss", x, t, mode="l2"), box(1e11, 0, 1e11 + 1, 1), box(0, 0, 1, 1))
+    assert 7.5e19 <= value < 7.6e19 and not gradient[:, ::2].sum().abs() > 0
+    assert loss("probiou_loss", a, b, mode="l2").equal(distance) and 1 - math.sqrt(1 - math.exp(-1e-7) + 1e-7) == pytest.approx(0.9995, abs=1e-4)
+
+
 @claim("wiou_loss", "This is its version 1, without state")
 @claim("wiou_loss", "Version 2 is left out")
 @claim("WIoUv3Loss", "All else as `wiou_loss`")

@@ -9,9 +9,10 @@ import torch
 import turned_boxes as textbook
 from cases import thorough, thorough_rows
 from claims import claim
-from mpmath import mpf
+from mpmath import mp, mpf
 
 import losskit
+from losskit import LOSSES as LOSSKIT
 
 LOSSES = {
     "iou": (losskit.iou_loss, {}, textbook.iou_loss),
@@ -19,9 +20,18 @@ LOSSES = {
     "log": (losskit.iou_loss, {"mode": "log"}, lambda a, b: textbook.iou_loss(a, b, "log")),
     "giou": (losskit.giou_loss, {}, textbook.giou_loss),
     "diou": (losskit.diou_loss, {}, textbook.diou_loss),
+    "l1": (losskit.probiou_loss, {}, lambda a, b: LOSSKIT["probiou_loss"].textbook(mp, a, b, "l1")),
+    "l2": (losskit.probiou_loss, {"mode": "l2"}, lambda a, b: LOSSKIT["probiou_loss"].textbook(mp, a, b, "l2")),
 }
 ENGINES = ("torch", "cpu", "triton")
-SHOWN = [*((name, "torch") for name in LOSSES), ("iou", "cpu"), ("diou", "cpu"), ("giou", "triton")]  # each loss, and each engine
+SHOWN = [
+    *((name, "torch") for name in LOSSES),
+    ("iou", "cpu"),
+    ("diou", "cpu"),
+    ("l1", "cpu"),
+    ("giou", "triton"),
+    ("l2", "triton"),
+]  # each loss, and each engine
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning", "ignore:.*should not be instantiated")  # NumPy's in Triton's interpreter; the compiler's
 PAIRED = ("iou", "giou", "diou")
 every_loss = pytest.mark.parametrize("name", LOSSES)
@@ -76,7 +86,7 @@ def test_value_and_all_ten_derivatives(name, engine):
     values, slopes = exact(name, a, b)
     for dtype, near in ((torch.float32, 1e-6), (torch.float64, 4e-15)):
         value, by_a, by_b, incoming = outcome(name, a.to(dtype), b.to(dtype), engine)
-        wide = 1.0 + values.abs() + slopes.abs().amax(1) if name == "log" else torch.ones(len(a))  # a logarithm is as steep as its boxes overlap little
+        wide = 1.0 + values.abs() + slopes.abs().amax(1) if name in ("log", "l2") else torch.ones(len(a))  # neither is bounded
         assert ((value - values).abs() / wide).max() < near
         error = (torch.cat((by_a, by_b), -1) / incoming[:, None] - slopes).abs().amax(1)
         assert (error / wide**2).max() < near
@@ -89,7 +99,7 @@ def test_where_it_is_hard(name, engine):
     a, b = hard()
     book = LOSSES[name][2]
     values = torch.tensor([float(book([*map(mpf, x)], [*map(mpf, t)])) for x, t in zip(a.tolist(), b.tolist(), strict=True)], dtype=torch.float64)
-    steep = values.exp() + values if name == "log" else torch.ones(len(a))
+    steep = values.exp() + values if name == "log" else 1.0 + values  # a logarithm is as steep as its boxes overlap little
     for size in (1.0, 1e-6, 1e6):
         scale = torch.tensor([size, size, size, size, 1.0], dtype=torch.float64)
         value, by_a, by_b, _ = outcome(name, a * scale, b * scale, engine)

@@ -195,6 +195,20 @@ def siou() -> Worked:
     return Worked(["A = (1, 1, 4, 3)", "B = (2, 1, 5, 4)", r"\theta = 4"], lines, value, call)
 
 
+def probiou() -> Worked:
+    """Boxes of sides (3, 2) and (3, 3), whose centres are (1, 1/2) apart: the covariances add up to (9 + 9) / 12 and (4 + 9) / 12."""
+    x, y = 18 / 12, 13 / 12
+    far, shape = (1 / x + 0.25 / y) / 4, math.log(x * y / 4 / math.sqrt(0.75**2 * (1 / 3) * 0.75)) / 2
+    value = math.sqrt(1 - math.exp(-far - shape))
+    lines = [rf"A + A^* = \mathrm{{diag}}\left(\frac{{9 + 9}}{{12}}, \frac{{4 + 9}}{{12}}\right) = \mathrm{{diag}}({n(x)}, {n(y)})"]
+    lines.append(
+        rf"B = \frac{{1}}{{4}} \left(\frac{{1^2}}{{{n(x)}}} + \frac{{0.5^2}}{{{n(y)}}}\right) + \frac{{1}}{{2}} \log \frac{{{n(x)} \cdot {n(y)} / 4}}{{\sqrt{{0.75 \cdot {n(1 / 3)} \cdot 0.75 \cdot 0.75}}}} = {n(far + shape)}"
+    )
+    lines.append(last(rf"\sqrt{{1 - e^{{-{n(far + shape)}}}}}", value))
+    call = f"losskit.probiou_loss({tensor([(1.0, 1.0, 4.0, 3.0)])}, {tensor([(2.0, 1.0, 5.0, 4.0)])})"
+    return Worked(["A = (1, 1, 4, 3)", "A^* = (2, 1, 5, 4)"], lines, value, call)
+
+
 def similarity() -> tuple[list[str], float]:
     """SSIM of one uniform window."""
     x, t = PICTURES
@@ -334,6 +348,7 @@ WRITTEN: Mapping[str, Callable[[], Worked]] = {
     "distribution_focal_loss": distribution_focal,
     "inner_iou_loss": inner_iou,
     "siou_loss": siou,
+    "probiou_loss": probiou,
     "ssim_loss": pictured("ssim_loss"),
     "l1_ssim_loss": pictured("l1_ssim_loss"),
     "boundary_loss": boundary,

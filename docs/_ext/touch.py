@@ -64,6 +64,7 @@ BOXES: Mapping[str, Stops] = {
     "mpdiou_loss": {"image_size": ((48, 64),)},
     "nwd_loss": {"constant": Range(1.0, 64.0, 0.2)},
     "inner_iou_loss": {"ratio": Range(0.5, 1.5, 0.05)},
+    "probiou_loss": {"mode": ("l1", "l2")},
 }
 MASKS: Mapping[str, Stops] = {
     "dice_loss": {"task": ("binary",), **SMOOTH},

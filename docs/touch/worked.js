@@ -94,6 +94,17 @@ const BOXES = {
     const W2 = m.d2 + m.axes.reduce((total, a, i) => total + (p[i + 2] - p[i] - a.wanted) ** 2, 0) / 4;
     return `1 - exp(-sqrt(${n(W2)}) / ${n(constant)})`;
   },
+  probiou_loss: (m, { mode }, p, t) => { // boxes out of order count as those that they span
+    const spanned = page.measure(ordered(p), t);
+    const most = Math.max(...spanned.axes.flatMap((a) => [a.size, a.wanted]));
+    const [x, y] = spanned.axes.map((a) => [a.size, a.wanted].map((side) => Math.max(side, 2 ** -30 * most)));
+    const [S, T] = [x, y].map(([w, u]) => page.g((w ** 2 + u ** 2) / 12, 6));
+    const [dx, dy] = spanned.axes.map((a) => a.offset);
+    const [area, aspect, both] = [x[0] * y[0] - x[1] * y[1], y[1] * x[0] - x[1] * y[0], 4 * x[0] * y[0] * x[1] * y[1]];
+    const far = `(${n(dx)}^2 / ${S} + ${n(dy)}^2 / ${T}) / 4`;
+    const shape = `log(1 + (${n(area)}^2 + ${n(aspect)}^2) / ${page.g(both, 6)}) / 2`;
+    return mode === "l2" ? `${far} + ${shape}` : `sqrt(1 - exp(-${far} - ${shape}))`;
+  },
   inner_iou_loss: (m, { ratio }, p, t) => `1 - ${iouOf(scaled(p, t, ratio))}`,
 };
 

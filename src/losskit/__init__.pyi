@@ -71,6 +71,8 @@ from losskit.losses.detection.iou import iou as iou
 from losskit.losses.detection.iou import iou_loss as iou_loss
 from losskit.losses.detection.mpdiou import mpdiou_loss as mpdiou_loss
 from losskit.losses.detection.nwd import nwd_loss as nwd_loss
+from losskit.losses.detection.probiou import probiou as probiou
+from losskit.losses.detection.probiou import probiou_loss as probiou_loss
 from losskit.losses.detection.quality_focal import quality_focal_loss as quality_focal_loss
 from losskit.losses.detection.siou import siou_loss as siou_loss
 from losskit.losses.detection.varifocal import varifocal_loss as varifocal_loss
@@ -1003,6 +1005,17 @@ class PolyLoss(LossModule, Generic[_Result]):
     @overload
     def __init__(self: PolyLoss[tuple[torch.Tensor, ByProducts]], *, epsilon: float = 1.0, weight: torch.Tensor | collections.abc.Sequence[float] | None = None, ignore_index: int = -100, dim: int = 1, return_parts: Literal[True], reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
     def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> _Result: ...  # type: ignore[override]
+
+class ProbIoULoss(LossModule):
+    """ProbIoU loss between predicted and target boxes: the Hellinger distance of the Gaussians that represent them, or their Bhattacharyya distance."""
+
+    mode: Literal["l1", "l2"]
+    box_format: Literal["xyxy", "xywh", "cxcywh", "cxcywha"]
+    degrees: bool
+    reduction: Literal["none", "mean", "sum"] | TopK
+
+    def __init__(self, *, mode: Literal["l1", "l2"] = "l1", box_format: Literal["xyxy", "xywh", "cxcywh", "cxcywha"] = "xyxy", degrees: bool = False, reduction: Literal["none", "mean", "sum"] | TopK = "mean") -> None: ...
+    def __call__(self, input: torch.Tensor, target: torch.Tensor, *, mask: torch.Tensor | None = None, sample_weight: torch.Tensor | None = None, normalizer: float | torch.Tensor | Ranks | None = None) -> torch.Tensor: ...  # type: ignore[override]
 
 class QualityFocalLoss(LossModule):
     """Quality focal loss (QFL) of logits against qualities in [0, 1]: binary cross-entropy, down-weighted as the score comes near the quality."""
