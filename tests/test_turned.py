@@ -99,7 +99,9 @@ def test_where_it_is_hard(name, engine):
     a, b = hard()
     book = LOSSES[name][2]
     values = torch.tensor([float(book([*map(mpf, x)], [*map(mpf, t)])) for x, t in zip(a.tolist(), b.tolist(), strict=True)], dtype=torch.float64)
-    steep = values.exp() + values if name == "log" else 1.0 + values  # a logarithm is as steep as its boxes overlap little
+    steep = (
+        values.exp() + values if name == "log" else 1.0 + values if name == "l2" else torch.ones(len(a))
+    )  # a logarithm is as steep as its boxes overlap little
     for size in (1.0, 1e-6, 1e6):
         scale = torch.tensor([size, size, size, size, 1.0], dtype=torch.float64)
         value, by_a, by_b, _ = outcome(name, a * scale, b * scale, engine)
@@ -338,7 +340,7 @@ def test_bad_input(given, message):
 
 
 def test_other_losses_say_which_take_an_angle():
-    with pytest.raises(ValueError, match="got 'cxcywha': boxes with an angle have iou_loss, giou_loss, diou_loss and pairwise_iou"):
+    with pytest.raises(ValueError, match="got 'cxcywha': boxes with an angle have iou_loss, giou_loss, diou_loss, probiou_loss and pairwise_iou"):
         losskit.ciou_loss(ROW, ROW, box_format="cxcywha")
     with pytest.raises(ValueError, match="got 'cxcywha': boxes with an angle have"):
         losskit.matching_cost(torch.zeros(1, 3, 2), ROW[None], torch.tensor([0]), ROW[:1], [1], box_format="cxcywha")

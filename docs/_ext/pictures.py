@@ -49,6 +49,8 @@ WORDS = {
     "logit of the negatives": "负例的 logit",
     "60 points, 9 of them wrong": "60 个点，其中 9 个有错",
     "x": "x",
+    "angle in degrees": "角度（度）",
+    **{name: name for name in ("IoU", "GIoU", "DIoU", "ProbIoU", "ProbIoU l2")},
     "side of the box": "框的边长",
     "pull of a missed pixel over that of a false one": "漏报像素与误报像素的拉力之比",
     "pixels of the target": "目标的像素数",
@@ -260,6 +262,20 @@ def growing(axes: Axes) -> None:
     named(axes, "loss", "side of the box")
 
 
+def turning(axes: Axes) -> None:
+    """A box four times as long as wide, turned over its target."""
+    angle = torch.linspace(0, 180, 361)
+    box = torch.tensor([0.0, 0.0, 40.0, 10.0, 0.0]).repeat(361, 1)
+    goal = box.clone()
+    box[:, 4] = angle
+    how: Any = {"box_format": "cxcywha", "degrees": True, "reduction": "none"}
+    lines = {"IoU": losskit.iou_loss(box, goal, **how), "GIoU": losskit.giou_loss(box, goal, **how), "DIoU": losskit.diou_loss(box, goal, **how)}
+    lines |= {"ProbIoU": losskit.probiou_loss(box, goal, **how), "ProbIoU l2": losskit.probiou_loss(box, goal, mode="l2", **how)}
+    curves(axes, angle, lines)
+    axes.set_xticks([0, 45, 90, 135, 180])
+    named(axes, "loss", "angle in degrees")
+
+
 def shift(axes: Axes) -> None:
     """A box one pixel off along both axes."""
     side = torch.linspace(2, 64, 249)
@@ -329,6 +345,7 @@ PICTURES: Mapping[str, tuple[Callable[[Axes], None], float]] = {
     "lines": (lines, 3.2),
     "influence": (influence, 3.2),
     "growing": (growing, 3.2),
+    "turning": (turning, 3.4),
     "shift": (shift, 3.2),
     "pixels": (pixels, 3.2),
     "nothing": (nothing, 3.2),

@@ -39,7 +39,7 @@ def boxes(
     given = params
     check_format(box_format, turned is not None, degrees)
     angled = box_format == "cxcywha"
-    check_pair(input, target, space, angled)
+    check_pair(input, target, space, angled, turned is not None)
     axes = 3 if input.shape[-1] == 6 else 2  # the compiler then knows the number
     if angled:
         assert turned is not None
@@ -76,7 +76,7 @@ def check_format(box_format: object, turned: bool, degrees: bool) -> None:
             "'cxcywha' has centre, width, height and angle, clockwise as the picture is seen (y points down), in radians, or in degrees with degrees=True. Angles that "
             "turn the other way, as torchvision's, change their sign"
             if turned
-            else "boxes with an angle have iou_loss, giou_loss, diou_loss and pairwise_iou"
+            else "boxes with an angle have iou_loss, giou_loss, diou_loss, probiou_loss and pairwise_iou"
         )
         raise ValueError(f"box_format must be one of {', '.join(map(repr, known))}; got {box_format!r}: {fix}")
     checks.one_of("box_format", box_format, known)
@@ -90,23 +90,23 @@ def check_whole(name: str, x: Tensor | None, one: Tensor, numbers: int) -> None:
         raise ValueError(f"{name} has shape {checks.shown(x.shape)}, but takes one value per box, shape {checks.shown(one.shape)}: try {name}[..., 0]")
 
 
-def check_pair(input: Tensor, target: Tensor, space: bool, angled: bool = False) -> None:
+def check_pair(input: Tensor, target: Tensor, space: bool, angled: bool = False, turned: bool = False) -> None:
     """Boxes of one shape (..., 4), or (..., 6), or with an angle (..., 5)."""
     checks.pair(input, target)
-    check_boxes("input", input, space, angled)
+    check_boxes("input", input, space, angled, turned)
     if not target.is_floating_point():
         raise TypeError(f"target must be boxes of a floating-point dtype, got {target.dtype}: try target.float()")
 
 
-def check_boxes(name: str, x: Tensor, space: bool, angled: bool = False) -> None:
-    """Four numbers along the last axis, or six, or with an angle five."""
+def check_boxes(name: str, x: Tensor, space: bool, angled: bool = False, turned: bool = False) -> None:
+    """Four numbers along the last axis, or six, or with an angle five; `turned`: whether they may have one."""
     if angled:
         if x.dim() and x.shape[-1] == 5:
             return
         raise ValueError(f"{name} must hold boxes with an angle along the last axis, shape (..., 5), got shape {checks.shown(x.shape)}")
     if x.dim() and (x.shape[-1] == 4 or (space and x.shape[-1] == 6)):
         return
-    if space and x.dim() and x.shape[-1] == 5:
+    if turned and x.dim() and x.shape[-1] == 5:
         raise ValueError(f"{name} has five numbers per box, shape {checks.shown(x.shape)}: boxes with an angle need box_format='cxcywha'")
     shapes = "(..., 4), or in space (..., 6)" if space else "(..., 4)"
     only = ". Boxes in space have iou_loss, giou_loss and diou_loss" if not space and x.dim() and x.shape[-1] == 6 else ""
@@ -126,7 +126,7 @@ def degenerate_boxes(boxes: Tensor, *, box_format: TurnedBoxFormat = "xyxy") -> 
     """
     tensors.check("boxes", boxes)
     check_format(box_format, True, False)
-    check_boxes("boxes", boxes, True, box_format == "cxcywha")
+    check_boxes("boxes", boxes, True, box_format == "cxcywha", True)
     if box_format == "cxcywha":
         return (~(boxes[..., 2:4].detach() > 0).all(-1) | boxes.detach().isnan().any(-1)).sum()
     first, second = boxes.detach().chunk(2, -1)

@@ -78,7 +78,7 @@ def probiou(input: Tensor, target: Tensor, *, box_format: TurnedBoxFormat = "xyx
     module="ProbIoULoss",
     task="detection",
     pattern="boxes",
-    formula="sqrt(1 - exp(-B))  (l2: B),  B = d^T (A + A*)^-1 d / 4 + log(det((A + A*) / 2) / sqrt(det A det A*)) / 2,  A = R diag(w^2, h^2) R^T / 12",
+    formula="sqrt(1 - exp(-B)),  B the Bhattacharyya distance of the boxes as Gaussians, with variances w^2 / 12 and h^2 / 12\nl2: B",
     arguments=({"mode": "l1"}, {"mode": "l2"}),
     scores=(probiou,),
     tolerance=4e-6,
@@ -133,7 +133,7 @@ def probiou_loss(
         7.5e19.
 
     Differs from Ultralytics:
-        Its `probiou` adds 1e-7 to denominators and to the root, and holds B within [1e-7, 100], so that identical boxes have an IoU of 0.9995.
+        Its function of that name adds 1e-7 to denominators and to the root, and holds B within [1e-7, 100], so that identical boxes have an IoU of 0.9995.
 
     Reference:
         Murrugarra-Llerena, Kirsten and Jung, Gaussian Bounding Boxes and Probabilistic Intersection-over-Union for Object Detection, 2021.
