@@ -163,6 +163,20 @@ def bbox_iou(x, t, xywh=False, CIoU=True, eps=1e-7):
     return (iou - centres(x, t) / ((sides**2).sum(1) + eps) - shape * alpha)[:, None]
 
 
+def probiou(x, t, eps=1e-7):
+    def covariance(box):
+        a, b, c, s = box[:, 2] ** 2 / 12, box[:, 3] ** 2 / 12, box[:, 4].cos(), box[:, 4].sin()
+        return a * c**2 + b * s**2, a * s**2 + b * c**2, (a - b) * c * s
+
+    (a, b, c), (d, e, f) = covariance(x), covariance(t)
+    dx, dy = (x[:, :2] - t[:, :2]).unbind(1)
+    whole = (a + d) * (b + e) - (c + f) ** 2
+    far = 0.25 * ((a + d) * dy**2 + (b + e) * dx**2) / (whole + eps) - 0.5 * (c + f) * dx * dy / (whole + eps)
+    roots = 4 * ((a * b - c**2).clamp(0) * (d * e - f**2).clamp(0)).sqrt()
+    distance = (far + 0.5 * (whole / (roots + eps) + eps).log()).clamp(eps, 100.0)
+    return 1 - (1 - (-distance).exp() + eps).sqrt()
+
+
 def df_loss(reg_max=16):
     def loss(x, t):
         t = t.clamp(0, reg_max - 1 - 0.01)
@@ -260,6 +274,7 @@ WRITTEN_OUT = {
     },
     "ultralytics": {
         "bbox_iou": bbox_iou,
+        "probiou": probiou,
         "DFLoss": df_loss,
         "FocalLoss": lambda gamma, alpha: lambda x, t: sigmoid_focal(x, t, gamma, alpha).mean(1).sum(),
         "VarifocalLoss": lambda: lambda x, t, label: (

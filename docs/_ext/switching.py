@@ -120,6 +120,13 @@ def boxes() -> tuple[Tensor, Tensor]:
     return x, t
 
 
+def turned() -> tuple[Tensor, Tensor]:
+    """Pairs of boxes with an angle."""
+    g = draw()
+    x, t = (torch.rand(6, 5, generator=g) * torch.tensor([20.0, 20.0, 30.0, 30.0, 3.0]) + torch.tensor([0.0, 0.0, 8.0, 8.0, -1.5]) for _ in "xt")
+    return x, t
+
+
 def overlapping() -> tuple[Tensor, Tensor]:
     """The pairs of boxes that overlap."""
     x, t = boxes()
@@ -162,7 +169,7 @@ def bins() -> tuple[Tensor, Tensor]:
 BATCHES: dict[str, Callable[[], tuple[Tensor, Tensor]]] = {
     f.__name__: f
     for f in (
-        real, binary, probabilities, signs, classes, labels, sets, distributions, pixels, masks, regions, boxes, overlapping, near, pictures, maps, quality,
+        real, binary, probabilities, signs, classes, labels, sets, distributions, pixels, masks, regions, boxes, turned, overlapping, near, pictures, maps, quality,
         bins,
     )
 }  # fmt: skip

@@ -99,6 +99,12 @@ ULTRALYTICS = Library(
             "binary",
             "In `v8DetectionLoss`.",
         ),
+        Row(
+            "1 - probiou(x, t)",
+            'losskit.probiou_loss(x, t, box_format="cxcywha", reduction="none")',
+            "turned",
+            "Theirs adds 1e-7, and holds the distance within 100.",
+        ),
         Row("DFLoss(reg_max=8)(x, t[:, None]).mean()", "losskit.distribution_focal_loss(x, t)", "bins", "A column per side of the box."),
         Row(
             "FocalLoss(gamma=1.5, alpha=0.25)(x, t)",
@@ -129,7 +135,6 @@ ULTRALYTICS = Library(
     missing=(
         ("KeypointLoss", "distances of key points by the object's area"),
         ("RLELoss", "a flow's likelihood"),
-        ("probiou", "rotated boxes"),
     ),
 )
 

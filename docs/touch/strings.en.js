@@ -23,7 +23,7 @@ root.losskit.strings.en = {
   formula_words: "losskit=>losskit",
 
   boxes_tab: "Boxes",
-  boxes_title: "Two boxes, twelve losses",
+  boxes_title: "Two boxes, thirteen losses",
   boxes_lead: "Drag the corners. Every loss of boxes is computed at once; arrows show where the gradient of the chosen one moves each edge. Then let it descend.",
   boxes_stage: "Board of 64 by 48 pixels with two boxes",
   boxes_compare: "The same two boxes under every loss",

@@ -25,6 +25,7 @@ c held constant=>c 视为常数
 v^beta a constant=>v^beta 视为常数
 d between the centres, c the diagonal of the enclosing box=>d 为中心距，c 为外接框的对角线
 C the smallest enclosing box=>C 为最小外接框
+B the Bhattacharyya distance of the boxes as Gaussians, with variances w^2 / 12 and h^2 / 12=>B 为两框看成高斯分布时的 Bhattacharyya 距离，方差为 w^2 / 12 与 h^2 / 12
 IoU of both boxes scaled by ratio about their centres=>IoU（两框各绕中心缩放 ratio 倍）
 d_1, d_2 between the corners, W and H of the picture=>d_1、d_2 为对应角点的距离，W、H 为图像的宽和高
 d the signed distance to the target's boundary=>d 为到目标边界的有符号距离
@@ -37,7 +38,7 @@ d the signed distance to the target's boundary=>d 为到目标边界的有符号
 mean(=>平均(`,
 
   boxes_tab: "框",
-  boxes_title: "两个框，十二种损失",
+  boxes_title: "两个框，十三种损失",
   boxes_lead: "拖动角点，所有框损失同时算出；箭头表示所选损失的梯度会把每条边推向哪里。再点“下降”，看它一步步走。",
   boxes_stage: "64 × 48 像素的画板，上有两个框",
   boxes_compare: "同样两个框，各种损失的值",
