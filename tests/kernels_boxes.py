@@ -40,7 +40,7 @@ def variants(name: str) -> int:
     from losskit.engines.call import Boxes
     from losskit.engines.triton import boxes as engine
     from losskit.engines.triton import elementwise, pairs
-    from losskit.losses.detection import ciou, diou, giou, iou
+    from losskit.losses.detection import ciou, diou, giou, iou, probiou
     from losskit.pairwise import FORMULAS
 
     def data(boxes: int, dtype: torch.dtype = torch.float32, numbers: int = 4) -> torch.Tensor:
@@ -53,7 +53,7 @@ def variants(name: str) -> int:
         engine.run(full, (data(n), data(n)), scale=1 / n, wants=(True, False))  # and `add_up`
         masked = log._replace(form="cxcywh", factor=torch.ones(n, dtype=torch.bool))
         engine.run(masked, (data(n, torch.bfloat16), data(n)), scale=torch.ones(()), wants=(True, True))
-        for formula in (giou.turned_formula, diou.turned_formula, *iou.TURNED.values())[: 5 if name == "sm_90" else 1]:
+        for formula in (giou.turned_formula, probiou.turned_l1, probiou.turned_l2, diou.turned_formula, *iou.TURNED.values())[: 7 if name == "sm_90" else 2]:
             engine.run(Boxes(formula, (1.0,), "cxcywha"), (data(n, numbers=5), data(n, torch.bfloat16, numbers=5)), wants=(True, True))
         if name == "sm_90":
             for call in every:
